@@ -1,0 +1,81 @@
+//! What a backward pass returns.
+
+use crate::param::{BufferId, Param, ParamId};
+use wengert_tensor::{Real, Tensor};
+
+/// Gradients by parameter, the value of the loss, and the side outputs of the forward pass.
+///
+/// Entries stand in the order in which the parameters entered the tape, so every walk over them is deterministic.
+pub struct Gradients<T: Real = f32> {
+    loss: T,
+    entries: Vec<(ParamId, Tensor<T>)>,
+    side: Vec<(BufferId, Tensor<T>)>,
+}
+
+impl<T: Real> Gradients<T> {
+    /// Gradients from their parts; the tape makes them, tests and other sources of gradients may too.
+    pub fn from_parts(
+        loss: T,
+        entries: Vec<(ParamId, Tensor<T>)>,
+        side: Vec<(BufferId, Tensor<T>)>,
+    ) -> Self {
+        Gradients {
+            loss,
+            entries,
+            side,
+        }
+    }
+
+    /// Value of the loss.
+    pub fn loss(&self) -> T {
+        self.loss
+    }
+
+    /// Gradient of a parameter, or `None` if it had no part in the loss.
+    pub fn get(&self, param: &Param<T>) -> Option<&Tensor<T>> {
+        self.by_id(param.id())
+    }
+
+    /// As [`Gradients::get`], by identity.
+    pub fn by_id(&self, id: ParamId) -> Option<&Tensor<T>> {
+        self.entries.iter().find(|e| e.0 == id).map(|e| &e.1)
+    }
+
+    /// As [`Gradients::by_id`], writable.
+    pub fn by_id_mut(&mut self, id: ParamId) -> Option<&mut Tensor<T>> {
+        self.entries
+            .iter_mut()
+            .find(|e| e.0 == id)
+            .map(|e| &mut e.1)
+    }
+
+    /// All gradients in tape order.
+    pub fn iter(&self) -> impl Iterator<Item = (ParamId, &Tensor<T>)> {
+        self.entries.iter().map(|(id, g)| (*id, g))
+    }
+
+    /// All gradients in tape order, writable.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (ParamId, &mut Tensor<T>)> {
+        self.entries.iter_mut().map(|(id, g)| (*id, g))
+    }
+
+    /// Number of parameters that have a gradient.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// New value of a buffer, such as the running mean of a batch norm.
+    pub fn side_output(&self, id: BufferId) -> Option<&Tensor<T>> {
+        self.side.iter().find(|e| e.0 == id).map(|e| &e.1)
+    }
+
+    /// All side outputs.
+    pub fn side_outputs(&self) -> impl Iterator<Item = (BufferId, &Tensor<T>)> {
+        self.side.iter().map(|(id, v)| (*id, v))
+    }
+}

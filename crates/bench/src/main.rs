@@ -1,0 +1,3 @@
+//! Benchmark programs of the wengert workspace.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,2 @@
+//! Data sets, loaders and augmentation for the wengert framework.
+#![forbid(unsafe_code)]

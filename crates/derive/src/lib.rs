@@ -1,0 +1,2 @@
+//! #[derive(Module)] for the wengert framework.
+#![forbid(unsafe_code)]

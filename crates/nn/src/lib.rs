@@ -1,0 +1,2 @@
+//! Layers, initializers, losses, regularizers and state for the wengert framework.
+#![forbid(unsafe_code)]

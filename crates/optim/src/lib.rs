@@ -1,0 +1,2 @@
+//! The gradient-descent family: optimizers, parameter groups, schedules, clipping.
+#![forbid(unsafe_code)]

@@ -1,0 +1,106 @@
+//! The types a tensor can hold.
+
+use crate::lane::{F32Lane, F64Lane, Lane};
+use crate::simd::Isa;
+use std::fmt::{self, Debug, Display};
+
+/// Name of an element type, as written in files and messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum DType {
+    /// IEEE binary32.
+    F32,
+    /// IEEE binary64.
+    F64,
+    /// Signed 32-bit integer.
+    I32,
+    /// Signed 64-bit integer.
+    I64,
+    /// Unsigned 8-bit integer.
+    U8,
+    /// Truth value, one byte.
+    Bool,
+}
+
+impl Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DType::F32 => "f32",
+            DType::F64 => "f64",
+            DType::I32 => "i32",
+            DType::I64 => "i64",
+            DType::U8 => "u8",
+            DType::Bool => "bool",
+        })
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A type that a [`Tensor`](crate::Tensor) can hold: `f32`, `f64`, `i32`, `i64`, `u8`, `bool`.
+///
+/// Sealed: every value of such a type is plain bytes, and all-zero bytes are [`Element::ZERO`].
+pub trait Element:
+    sealed::Sealed + Copy + Send + Sync + PartialEq + PartialOrd + Default + Debug + Display + 'static
+{
+    /// The name of the type.
+    const DTYPE: DType;
+    /// Zero (`false`).
+    const ZERO: Self;
+    /// One (`true`).
+    const ONE: Self;
+}
+
+macro_rules! element {
+    ($($t:ty, $d:ident, $zero:expr, $one:expr;)*) => {$(
+        impl sealed::Sealed for $t {}
+        impl Element for $t {
+            const DTYPE: DType = DType::$d;
+            const ZERO: Self = $zero;
+            const ONE: Self = $one;
+        }
+    )*};
+}
+element! {
+    f32, F32, 0.0, 1.0;
+    f64, F64, 0.0, 1.0;
+    i32, I32, 0, 1;
+    i64, I64, 0, 1;
+    u8, U8, 0, 1;
+    bool, Bool, false, true;
+}
+
+/// A floating-point element: `f32` or `f64`.
+pub trait Real: Element + num_traits::Float + num_traits::NumAssign + std::iter::Sum {
+    /// The scalar a kernel computes with when it is compiled for the instruction set `I`.
+    type Lane<I: Isa>: Lane<Elem = Self>;
+    /// Nearest value to `x`.
+    fn from_f64(x: f64) -> Self;
+    /// Exact widening.
+    fn as_f64(self) -> f64;
+}
+
+impl Real for f32 {
+    type Lane<I: Isa> = F32Lane<I>;
+    #[inline(always)]
+    fn from_f64(x: f64) -> Self {
+        x as f32
+    }
+    #[inline(always)]
+    fn as_f64(self) -> f64 {
+        f64::from(self)
+    }
+}
+
+impl Real for f64 {
+    type Lane<I: Isa> = F64Lane<I>;
+    #[inline(always)]
+    fn from_f64(x: f64) -> Self {
+        x
+    }
+    #[inline(always)]
+    fn as_f64(self) -> f64 {
+        self
+    }
+}

@@ -1,0 +1,24 @@
+//! Dense strided tensors, SIMD and threaded kernels, buffer pool and random fill for the wengert framework.
+//!
+//! This is the only crate of the workspace that contains `unsafe` code and the only one that touches memory.
+//!
+//! | module | what stands there |
+//! |---|---|
+//! | [`Tensor`], [`Storage`], [`shape`] | the array, its memory, shapes and broadcasting |
+//! | [`simd`] | instruction-set dispatch: one generic kernel, compiled for AVX-512, AVX2+FMA and the baseline |
+//! | [`lane`] | the scalar language of kernels: [`lane::Lane`] with `exp`, `tanh`, `erf`, … of at most 2 ulp |
+//! | [`error`] | the error type of everything that can fail |
+
+mod element;
+pub mod error;
+pub mod lane;
+pub mod shape;
+pub mod simd;
+mod storage;
+mod tensor;
+
+pub use element::{DType, Element, Real};
+pub use error::{Error, Result};
+pub use shape::{Dims, IntoDims, Layout};
+pub use storage::{Storage, allocation_limit, set_allocation_limit};
+pub use tensor::Tensor;

@@ -1,0 +1,354 @@
+//! Shapes, strides, axes and broadcasting.
+
+use crate::error::{Error, Result};
+use smallvec::SmallVec;
+
+/// Sizes of the axes of a tensor, outermost first.
+pub type Dims = SmallVec<[usize; 6]>;
+/// Steps between neighbours along each axis, in elements. Zero for a broadcast axis, negative for a flipped one.
+pub type Strides = SmallVec<[isize; 6]>;
+
+/// Anything that names a shape: `()`, `5`, `[2, 3]`, `&[usize]`, `&Vec<usize>`, `&Dims`.
+pub trait IntoDims {
+    /// The sizes.
+    fn into_dims(self) -> Dims;
+}
+impl IntoDims for () {
+    fn into_dims(self) -> Dims {
+        Dims::new()
+    }
+}
+impl IntoDims for usize {
+    fn into_dims(self) -> Dims {
+        SmallVec::from_slice(&[self])
+    }
+}
+impl<const N: usize> IntoDims for [usize; N] {
+    fn into_dims(self) -> Dims {
+        SmallVec::from_slice(&self)
+    }
+}
+impl<const N: usize> IntoDims for &[usize; N] {
+    fn into_dims(self) -> Dims {
+        SmallVec::from_slice(self)
+    }
+}
+impl IntoDims for &[usize] {
+    fn into_dims(self) -> Dims {
+        SmallVec::from_slice(self)
+    }
+}
+impl IntoDims for Vec<usize> {
+    fn into_dims(self) -> Dims {
+        SmallVec::from_vec(self)
+    }
+}
+impl IntoDims for &Vec<usize> {
+    fn into_dims(self) -> Dims {
+        SmallVec::from_slice(self)
+    }
+}
+impl IntoDims for Dims {
+    fn into_dims(self) -> Dims {
+        self
+    }
+}
+impl IntoDims for &Dims {
+    fn into_dims(self) -> Dims {
+        self.clone()
+    }
+}
+
+/// Number of elements of a shape; an error instead of a wrapped product.
+///
+/// The product is taken over the non-zero sizes too, so `[0, usize::MAX, 2]` is refused: its strides could not be held.
+pub fn checked_numel(op: &'static str, shape: &[usize]) -> Result<usize> {
+    let overflow = || Error::ShapeOverflow {
+        op,
+        shape: SmallVec::from_slice(shape),
+    };
+    let mut n = 1usize;
+    let mut zero = false;
+    for &d in shape {
+        if d == 0 {
+            zero = true;
+        } else {
+            n = n.checked_mul(d).ok_or_else(overflow)?;
+        }
+    }
+    if n > isize::MAX as usize / 16 {
+        return Err(overflow());
+    }
+    Ok(if zero { 0 } else { n })
+}
+
+/// Row-major strides of a shape.
+pub fn contiguous_strides(shape: &[usize]) -> Strides {
+    let mut strides: Strides = SmallVec::from_elem(0, shape.len());
+    let mut step = 1isize;
+    for (s, &d) in strides.iter_mut().zip(shape).rev() {
+        *s = step;
+        step *= d.max(1) as isize;
+    }
+    strides
+}
+
+/// Shape that two shapes broadcast to by the rules of NumPy: aligned at the last axis, size 1 stretches.
+pub fn broadcast(op: &'static str, a: &[usize], b: &[usize]) -> Result<Dims> {
+    let rank = a.len().max(b.len());
+    let mut out: Dims = SmallVec::from_elem(1, rank);
+    for i in 0..rank {
+        let da = if i < a.len() { a[a.len() - 1 - i] } else { 1 };
+        let db = if i < b.len() { b[b.len() - 1 - i] } else { 1 };
+        out[rank - 1 - i] = match (da, db) {
+            (x, y) if x == y => x,
+            (1, y) => y,
+            (x, 1) => x,
+            _ => {
+                return Err(Error::Shape {
+                    op,
+                    message: format!(
+                        "shapes {a:?} and {b:?} do not broadcast: sizes {da} and {db} at axis -{} differ and neither is 1",
+                        i + 1
+                    ),
+                });
+            }
+        };
+    }
+    checked_numel(op, &out)?;
+    Ok(out)
+}
+
+/// Turns an axis that may count from the end into an index.
+pub fn axis(op: &'static str, axis: isize, rank: usize) -> Result<usize> {
+    let a = if axis < 0 { axis + rank as isize } else { axis };
+    if a < 0 || a >= rank as isize {
+        return Err(Error::Index {
+            op,
+            what: "axis",
+            index: axis as i64,
+            size: rank,
+        });
+    }
+    Ok(a as usize)
+}
+
+/// Anything that names axes: `1`, `-1`, `[0, 2]`, `&[isize]`. Negative axes count from the end.
+pub trait IntoAxes {
+    /// The axes as written.
+    fn into_axes(self) -> SmallVec<[isize; 6]>;
+}
+impl IntoAxes for isize {
+    fn into_axes(self) -> SmallVec<[isize; 6]> {
+        SmallVec::from_slice(&[self])
+    }
+}
+impl<const N: usize> IntoAxes for [isize; N] {
+    fn into_axes(self) -> SmallVec<[isize; 6]> {
+        SmallVec::from_slice(&self)
+    }
+}
+impl IntoAxes for &[isize] {
+    fn into_axes(self) -> SmallVec<[isize; 6]> {
+        SmallVec::from_slice(self)
+    }
+}
+impl IntoAxes for &Vec<isize> {
+    fn into_axes(self) -> SmallVec<[isize; 6]> {
+        SmallVec::from_slice(self)
+    }
+}
+impl IntoAxes for SmallVec<[isize; 6]> {
+    fn into_axes(self) -> SmallVec<[isize; 6]> {
+        self
+    }
+}
+
+/// Checked axes as a bit set (bit `i` for axis `i`); duplicates and ranks above 64 are refused.
+pub fn axis_set(op: &'static str, axes: &[isize], rank: usize) -> Result<u64> {
+    let mut set = 0u64;
+    for &a in axes {
+        let i = axis(op, a, rank)?;
+        if i >= 64 || set & (1 << i) != 0 {
+            return Err(Error::Shape {
+                op,
+                message: format!("axis {a} is named twice in {axes:?}"),
+            });
+        }
+        set |= 1 << i;
+    }
+    Ok(set)
+}
+
+/// Where the elements of a tensor stand in its storage.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Layout {
+    /// Sizes, outermost first.
+    pub shape: Dims,
+    /// Steps in elements.
+    pub strides: Strides,
+    /// Index of the element at the origin.
+    pub offset: usize,
+}
+
+impl Layout {
+    /// Row-major layout of a shape that was checked by [`checked_numel`].
+    pub fn contiguous(shape: Dims) -> Self {
+        let strides = contiguous_strides(&shape);
+        Layout {
+            shape,
+            strides,
+            offset: 0,
+        }
+    }
+
+    /// Number of elements.
+    #[inline]
+    pub fn numel(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether the elements lie side by side in row-major order.
+    pub fn is_contiguous(&self) -> bool {
+        let mut step = 1isize;
+        for (&d, &s) in self.shape.iter().zip(&self.strides).rev() {
+            if d == 0 {
+                return true;
+            }
+            if d != 1 {
+                if s != step {
+                    return false;
+                }
+                step *= d as isize;
+            }
+        }
+        true
+    }
+
+    /// Lowest and highest storage index touched, or `None` for no elements.
+    pub fn extent(&self) -> Option<(usize, usize)> {
+        let (mut low, mut high) = (self.offset as isize, self.offset as isize);
+        for (&d, &s) in self.shape.iter().zip(&self.strides) {
+            if d == 0 {
+                return None;
+            }
+            let reach = (d as isize - 1) * s;
+            if reach < 0 {
+                low += reach;
+            } else {
+                high += reach;
+            }
+        }
+        Some((low as usize, high as usize))
+    }
+
+    /// The layout seen through a broadcast to `shape`.
+    pub fn broadcast_to(&self, op: &'static str, shape: &[usize]) -> Result<Layout> {
+        let fail = || Error::Shape {
+            op,
+            message: format!(
+                "shape {:?} does not broadcast to {shape:?}",
+                self.shape.as_slice()
+            ),
+        };
+        checked_numel(op, shape)?;
+        if shape.len() < self.shape.len() {
+            return Err(fail());
+        }
+        let lead = shape.len() - self.shape.len();
+        let mut strides: Strides = SmallVec::from_elem(0, shape.len());
+        for i in 0..self.shape.len() {
+            let (from, to) = (self.shape[i], shape[lead + i]);
+            if from == to {
+                strides[lead + i] = self.strides[i];
+            } else if from != 1 {
+                return Err(fail());
+            }
+        }
+        Ok(Layout {
+            shape: SmallVec::from_slice(shape),
+            strides,
+            offset: self.offset,
+        })
+    }
+
+    /// The layout with axes in the order `order` (each axis once).
+    pub fn permute(&self, op: &'static str, order: &[isize]) -> Result<Layout> {
+        let rank = self.shape.len();
+        if order.len() != rank {
+            return Err(Error::Shape {
+                op,
+                message: format!(
+                    "{} axes given for a tensor of shape {:?}",
+                    order.len(),
+                    self.shape.as_slice()
+                ),
+            });
+        }
+        axis_set(op, order, rank)?;
+        let mut out = self.clone();
+        for (i, &a) in order.iter().enumerate() {
+            let a = axis(op, a, rank)?;
+            out.shape[i] = self.shape[a];
+            out.strides[i] = self.strides[a];
+        }
+        Ok(out)
+    }
+
+    /// The layout under another shape of as many elements, or `None` where that needs a copy.
+    pub fn reshape(&self, shape: &[usize]) -> Option<Layout> {
+        if self.is_contiguous() {
+            let mut l = Layout::contiguous(SmallVec::from_slice(shape));
+            l.offset = self.offset;
+            return Some(l);
+        }
+        // Walk both shapes in runs of equal products; a run must be evenly strided in the old layout.
+        let old: SmallVec<[(usize, isize); 6]> =
+            (self.shape.iter().copied().zip(self.strides.iter().copied()))
+                .filter(|&(d, _)| d != 1)
+                .collect();
+        let mut strides: Strides = SmallVec::from_elem(0, shape.len());
+        let (mut i, mut j) = (0, 0);
+        while i < old.len() && j < shape.len() {
+            let (mut po, mut pn) = (old[i].0, shape[j]);
+            let (i0, j0) = (i, j);
+            while po != pn {
+                if po < pn {
+                    i += 1;
+                    po *= old.get(i)?.0;
+                } else {
+                    j += 1;
+                    pn *= *shape.get(j)?;
+                }
+            }
+            for k in i0..i {
+                if old[k].1 != old[k + 1].1 * old[k + 1].0 as isize {
+                    return None;
+                }
+            }
+            let mut step = old[i].1;
+            for k in (j0..=j).rev() {
+                strides[k] = step;
+                step *= shape[k] as isize;
+            }
+            i += 1;
+            j += 1;
+        }
+        Some(Layout {
+            shape: SmallVec::from_slice(shape),
+            strides,
+            offset: self.offset,
+        })
+    }
+
+    /// The layout of `start`, `start + step`, … (`len` of them) along one axis. The caller has checked the range.
+    pub fn slice(&self, axis: usize, start: usize, len: usize, step: isize) -> Layout {
+        let mut out = self.clone();
+        if len > 0 {
+            out.offset = (self.offset as isize + start as isize * self.strides[axis]) as usize;
+        }
+        out.shape[axis] = len;
+        out.strides[axis] = self.strides[axis] * step;
+        out
+    }
+}

@@ -1,0 +1,126 @@
+//! Aligned memory.
+
+use crate::Element;
+use crate::error::{Error, Result};
+use std::alloc::{Layout as Block, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Alignment of every buffer in bytes: a cache line, and the widest vector register.
+pub const ALIGN: usize = 64;
+
+static LIMIT: AtomicUsize = AtomicUsize::new(0);
+
+/// Largest single buffer in bytes that will be allocated; larger requests are errors, not aborts.
+///
+/// By default the physical memory of the machine, because an allocation above it can succeed and kill the process when
+/// it is touched.
+pub fn allocation_limit() -> usize {
+    match LIMIT.load(Ordering::Relaxed) {
+        0 => {
+            let limit = physical_memory().unwrap_or(1 << 40);
+            LIMIT.store(limit, Ordering::Relaxed);
+            limit
+        }
+        l => l,
+    }
+}
+
+/// Sets [`allocation_limit`]; zero restores the default.
+pub fn set_allocation_limit(bytes: usize) {
+    LIMIT.store(bytes, Ordering::Relaxed);
+}
+
+fn physical_memory() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|l| l.starts_with("MemTotal:"))?;
+    let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// A 64-byte aligned buffer whose elements are always initialized.
+pub struct Storage<T: Element> {
+    base: NonNull<u8>,
+    data: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: a Storage owns its memory exclusively and T is plain data (Element: Send + Sync).
+unsafe impl<T: Element> Send for Storage<T> {}
+// SAFETY: shared access only reads plain data.
+unsafe impl<T: Element> Sync for Storage<T> {}
+
+fn block<T>(len: usize) -> Option<Block> {
+    // Asking for an alignment of 16 and aligning inside lets the system hand out zero pages untouched.
+    let bytes = len.checked_mul(size_of::<T>())?.checked_add(ALIGN)?;
+    Block::from_size_align(bytes, 16).ok()
+}
+
+impl<T: Element> Storage<T> {
+    /// A buffer of `len` zeros.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] above [`allocation_limit`], [`Error::OutOfMemory`] when the system refuses.
+    pub fn zeroed(op: &'static str, len: usize) -> Result<Self> {
+        let bytes = len.saturating_mul(size_of::<T>());
+        let limit = allocation_limit();
+        if bytes > limit {
+            return Err(Error::TooLarge { op, bytes, limit });
+        }
+        if len == 0 {
+            // No memory: any aligned, non-null address will do.
+            let data = NonNull::new(std::ptr::without_provenance_mut::<T>(ALIGN))
+                .expect("ALIGN is not zero");
+            return Ok(Storage {
+                base: data.cast(),
+                data,
+                len,
+            });
+        }
+        let layout = block::<T>(len).ok_or(Error::OutOfMemory { op, bytes })?;
+        // SAFETY: the layout has a non-zero size.
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) })
+            .ok_or(Error::OutOfMemory { op, bytes })?;
+        let shift = base.as_ptr().align_offset(ALIGN);
+        // SAFETY: shift < ALIGN and the block is ALIGN bytes larger than the data.
+        let data = unsafe { base.add(shift) }.cast::<T>();
+        Ok(Storage { base, data, len })
+    }
+
+    /// Number of elements.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no elements.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The elements.
+    #[inline]
+    pub fn as_slice(&self) -> &[T] {
+        // SAFETY: data points to len initialized, aligned elements owned by self.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len) }
+    }
+
+    /// The elements, writable.
+    #[inline]
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
+        // SAFETY: as in as_slice, and self is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Element> Drop for Storage<T> {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            let layout =
+                block::<T>(self.len).expect("the layout was valid when the block was allocated");
+            // SAFETY: base was allocated with this layout and is freed once.
+            unsafe { dealloc(self.base.as_ptr(), layout) }
+        }
+    }
+}
