@@ -12,6 +12,7 @@
 mod element;
 pub mod error;
 pub mod lane;
+pub mod parallel;
 pub mod shape;
 pub mod simd;
 mod storage;

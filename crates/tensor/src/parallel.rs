@@ -1,0 +1,63 @@
+//! The one seam to threads.
+//!
+//! Work is cut into tasks whose borders depend on sizes only, never on the number of threads, and results are combined
+//! in index order: the same bits come out for any pool. Tasks run on the current rayon pool (the global one, or the
+//! one a caller has `install`ed); a pool of one thread, or a single task, runs in place.
+
+use rayon::prelude::*;
+
+/// Elements below which a memory-bound pass is not worth a second thread.
+pub const GRAIN: usize = 1 << 15;
+
+/// Threads of the current pool.
+#[inline]
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
+/// Runs `f` inside the pool, so that the tasks it starts meet warm workers (joining from outside costs microseconds,
+/// from inside tens of nanoseconds).
+pub fn install<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    if threads() == 1 || rayon::current_thread_index().is_some() {
+        f()
+    } else {
+        rayon::scope(|_| f())
+    }
+}
+
+/// `f(0)`, …, `f(n - 1)`, in any order, perhaps at the same time.
+#[inline]
+pub fn tasks(n: usize, f: impl Fn(usize) + Sync) {
+    if n <= 1 || threads() == 1 {
+        (0..n).for_each(f);
+    } else {
+        (0..n).into_par_iter().with_max_len(1).for_each(f);
+    }
+}
+
+/// `f(i, chunk)` for each run of `size` elements (the last may be shorter).
+#[inline]
+pub fn chunks_mut<T: Send>(data: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    let size = size.max(1);
+    if data.len() <= size || threads() == 1 {
+        data.chunks_mut(size).enumerate().for_each(|(i, c)| f(i, c));
+    } else {
+        data.par_chunks_mut(size)
+            .with_max_len(1)
+            .enumerate()
+            .for_each(|(i, c)| f(i, c));
+    }
+}
+
+/// Two calls, perhaps at the same time.
+#[inline]
+pub fn join<A: Send, B: Send>(
+    a: impl FnOnce() -> A + Send,
+    b: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    if threads() == 1 {
+        (a(), b())
+    } else {
+        rayon::join(a, b)
+    }
+}
