@@ -31,7 +31,7 @@ pub fn tasks(n: usize, f: impl Fn(usize) + Sync) {
     if n <= 1 || threads() == 1 {
         (0..n).for_each(f);
     } else {
-        (0..n).into_par_iter().with_max_len(1).for_each(f);
+        (0..n).into_par_iter().with_max_len(1).for_each(&f);
     }
 }
 
