@@ -72,7 +72,9 @@ element! {
 }
 
 /// A floating-point element: `f32` or `f64`.
-pub trait Real: Element + num_traits::Float + num_traits::NumAssign + std::iter::Sum {
+pub trait Real:
+    Element + num_traits::Float + num_traits::NumAssign + std::iter::Sum + crate::gemm::GemmElem
+{
     /// The scalar a kernel computes with when it is compiled for the instruction set `I`.
     type Lane<I: Isa>: Lane<Elem = Self>;
     /// Nearest value to `x`.

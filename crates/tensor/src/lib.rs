@@ -7,10 +7,12 @@
 //! | [`Tensor`], [`Storage`], [`shape`] | the array, its memory, shapes and broadcasting |
 //! | [`simd`] | instruction-set dispatch: one generic kernel, compiled for AVX-512, AVX2+FMA and the baseline |
 //! | [`lane`] | the scalar language of kernels: [`lane::Lane`] with `exp`, `tanh`, `erf`, … of at most 2 ulp |
+//! | [`gemm`] | matrix multiplication, any layout, batched, with an epilogue |
 //! | [`error`] | the error type of everything that can fail |
 
 mod element;
 pub mod error;
+pub mod gemm;
 pub mod lane;
 pub mod parallel;
 pub mod shape;
