@@ -12,6 +12,20 @@ pub struct Gradients<T: Real = f32> {
     side: Vec<(BufferId, Tensor<T>)>,
 }
 
+#[inline]
+fn find<K: PartialEq, V>(entries: &[(K, V)], key: K, near: usize) -> Option<usize> {
+    if entries.get(near).is_some_and(|e| e.0 == key) {
+        return Some(near);
+    }
+    let near = near.min(entries.len());
+    let (before, after) = entries.split_at(near);
+    after
+        .iter()
+        .position(|e| e.0 == key)
+        .map(|i| near + i)
+        .or_else(|| before.iter().position(|e| e.0 == key))
+}
+
 impl<T: Real> Gradients<T> {
     /// Gradients from their parts; the tape makes them, tests and other sources of gradients may too.
     pub fn from_parts(
@@ -49,6 +63,23 @@ impl<T: Real> Gradients<T> {
             .map(|e| &mut e.1)
     }
 
+    /// As [`Gradients::by_id`], looking first at position `near` and onwards from there; returns the position found.
+    ///
+    /// The order of entries seldom changes from step to step, so a caller that remembers positions finds each
+    /// gradient at once.
+    #[inline]
+    pub fn find_near(&self, id: ParamId, near: usize) -> Option<(usize, &Tensor<T>)> {
+        let at = find(&self.entries, id, near)?;
+        Some((at, &self.entries[at].1))
+    }
+
+    /// As [`Gradients::side_output`], looking first at position `near`; returns the position found.
+    #[inline]
+    pub fn find_side_near(&self, id: BufferId, near: usize) -> Option<(usize, &Tensor<T>)> {
+        let at = find(&self.side, id, near)?;
+        Some((at, &self.side[at].1))
+    }
+
     /// All gradients in tape order.
     pub fn iter(&self) -> impl Iterator<Item = (ParamId, &Tensor<T>)> {
         self.entries.iter().map(|(id, g)| (*id, g))
@@ -57,6 +88,16 @@ impl<T: Real> Gradients<T> {
     /// All gradients in tape order, writable.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (ParamId, &mut Tensor<T>)> {
         self.entries.iter_mut().map(|(id, g)| (*id, g))
+    }
+
+    /// All side outputs, writable.
+    pub fn side_outputs_mut(&mut self) -> impl Iterator<Item = (BufferId, &mut Tensor<T>)> {
+        self.side.iter_mut().map(|(id, v)| (*id, v))
+    }
+
+    /// The parts again: loss, gradients, side outputs.
+    pub fn into_parts(self) -> (T, Vec<(ParamId, Tensor<T>)>, Vec<(BufferId, Tensor<T>)>) {
+        (self.loss, self.entries, self.side)
     }
 
     /// Number of parameters that have a gradient.
