@@ -4,8 +4,10 @@
 mod gradients;
 mod module;
 mod param;
+mod visit;
 
 pub use gradients::Gradients;
 pub use module::{Module, Path, Visitor, VisitorMut};
 pub use param::{Buffer, BufferId, Param, ParamId};
+pub use visit::{BufferInfo, ModuleExt, ModuleInfo, ParamInfo, path_matches};
 pub use wengert_tensor::{Error, IntoDims, Real, Result, Tensor};

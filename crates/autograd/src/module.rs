@@ -1,6 +1,8 @@
 //! Visiting the parameters of a model.
 
 use crate::param::{Buffer, Param};
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use wengert_tensor::Real;
 
 /// Dotted name of the place a visit has come to, such as `blocks.3.bn.gamma`.
@@ -76,13 +78,17 @@ pub trait VisitorMut<T: Real> {
 /// Something made of parameters, buffers and other modules.
 ///
 /// Derive it: names come from field names, the visiting order is the declaration order. A field that holds no
-/// parameters is marked `#[module(skip)]`.
+/// parameters is marked `#[module(skip)]`. Models can be sent to and shared between threads.
+///
+/// Implemented for [`Param`], [`Buffer`], `Box<M>` (also `Box<dyn Module<T>>`), `&mut M`, `Option<M>`, `Vec<M>`,
+/// `[M; N]`, `BTreeMap<String, M>`, tuples of up to eight, `()` and `PhantomData`. Counting, listing and freezing stand in
+/// [`ModuleExt`](crate::ModuleExt).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a module",
     label = "this field holds no parameters that a visit could reach",
     note = "derive `Module` for its type, or mark the field `#[module(skip)]` if it is plain configuration"
 )]
-pub trait Module<T: Real = f32> {
+pub trait Module<T: Real = f32>: Send + Sync {
     /// Shows every parameter and buffer to `visitor`.
     fn visit(&self, path: &mut Path, visitor: &mut dyn Visitor<T>);
     /// Lends every parameter and buffer to `visitor`.
@@ -114,6 +120,18 @@ impl<T: Real> Module<T> for Buffer<T> {
 }
 
 impl<T: Real, M: Module<T> + ?Sized> Module<T> for Box<M> {
+    fn visit(&self, path: &mut Path, visitor: &mut dyn Visitor<T>) {
+        (**self).visit(path, visitor);
+    }
+    fn visit_mut(&mut self, path: &mut Path, visitor: &mut dyn VisitorMut<T>) {
+        (**self).visit_mut(path, visitor);
+    }
+    fn kind(&self) -> &'static str {
+        (**self).kind()
+    }
+}
+
+impl<T: Real, M: Module<T> + ?Sized> Module<T> for &mut M {
     fn visit(&self, path: &mut Path, visitor: &mut dyn Visitor<T>) {
         (**self).visit(path, visitor);
     }
@@ -174,6 +192,32 @@ impl<T: Real, M: Module<T>, const N: usize> Module<T> for [M; N] {
     fn visit_mut(&mut self, path: &mut Path, visitor: &mut dyn VisitorMut<T>) {
         visit_all_mut(self.iter_mut(), path, visitor);
     }
+}
+
+/// Modules by name, in the order of the names.
+impl<T: Real, M: Module<T>> Module<T> for BTreeMap<String, M> {
+    fn visit(&self, path: &mut Path, visitor: &mut dyn Visitor<T>) {
+        for (name, m) in self {
+            path.scoped(name, |p| m.visit(p, visitor));
+        }
+    }
+    fn visit_mut(&mut self, path: &mut Path, visitor: &mut dyn VisitorMut<T>) {
+        for (name, m) in self {
+            path.scoped(name, |p| m.visit_mut(p, visitor));
+        }
+    }
+}
+
+/// Nothing to visit.
+impl<T: Real> Module<T> for () {
+    fn visit(&self, _: &mut Path, _: &mut dyn Visitor<T>) {}
+    fn visit_mut(&mut self, _: &mut Path, _: &mut dyn VisitorMut<T>) {}
+}
+
+/// Nothing to visit.
+impl<T: Real, P: ?Sized + Send + Sync> Module<T> for PhantomData<P> {
+    fn visit(&self, _: &mut Path, _: &mut dyn Visitor<T>) {}
+    fn visit_mut(&mut self, _: &mut Path, _: &mut dyn VisitorMut<T>) {}
 }
 
 macro_rules! tuple {
