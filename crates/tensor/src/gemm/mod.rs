@@ -22,7 +22,15 @@
 //! assert_eq!(c, [117.0, 223.0, 139.0, 253.0]);
 //! ```
 
+mod buffer;
+mod driver;
+mod kernels;
+mod tile;
+mod transpose;
+mod vector;
+
 use crate::Real;
+use crate::simd::{Level, level};
 
 /// A matrix that is read: element `(i, j)` is `data[offset + i * rs + j * cs]`.
 ///
@@ -145,22 +153,22 @@ mod hook {
     pub trait GemmElem: Sized {
         #[doc(hidden)]
         #[allow(private_interfaces)]
-        fn run_gemm(call: super::Call<'_, Self>);
+        fn run_gemm(level: crate::simd::Level, call: super::Call<'_, Self>);
     }
 }
 pub(crate) use hook::GemmElem;
 
 impl GemmElem for f32 {
     #[allow(private_interfaces)]
-    fn run_gemm(call: Call<'_, f32>) {
-        simple(call);
+    fn run_gemm(level: Level, call: Call<'_, f32>) {
+        driver::run(kernels::f32(level), call);
     }
 }
 
 impl GemmElem for f64 {
     #[allow(private_interfaces)]
-    fn run_gemm(call: Call<'_, f64>) {
-        simple(call);
+    fn run_gemm(level: Level, call: Call<'_, f64>) {
+        driver::run(kernels::f64(level), call);
     }
 }
 
@@ -219,6 +227,31 @@ pub fn gemm_batched<T: Real>(
     c: MatMut<'_, T>,
     epilogue: Epilogue<'_, T>,
 ) {
+    let l = level();
+    gemm_batched_at(l, batch, strides, m, n, k, alpha, a, b, beta, c, epilogue);
+}
+
+/// [`gemm_batched`] with the kernels of one instruction set, for tests.
+///
+/// # Panics
+/// As [`gemm_batched`], and when `at` is above [`level`].
+#[doc(hidden)]
+#[track_caller]
+pub fn gemm_batched_at<T: Real>(
+    at: Level,
+    batch: usize,
+    strides: (isize, isize, usize),
+    m: usize,
+    n: usize,
+    k: usize,
+    alpha: T,
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    beta: T,
+    c: MatMut<'_, T>,
+    epilogue: Epilogue<'_, T>,
+) {
+    assert!(at <= level(), "gemm: no {at:?} on this machine");
     let (batch_a, batch_b) = (strides.0, strides.1);
     let batch_c = isize::try_from(strides.2).expect("gemm: the batch stride of C is too large");
     inside(
@@ -259,7 +292,7 @@ pub fn gemm_batched<T: Real>(
     if batch == 0 || m == 0 || n == 0 {
         return;
     }
-    T::run_gemm(Call {
+    let call = Call {
         batch,
         batch_a,
         batch_b,
@@ -273,7 +306,8 @@ pub fn gemm_batched<T: Real>(
         beta,
         c,
         epilogue,
-    });
+    };
+    T::run_gemm(at, call);
 }
 
 /// Panics unless every element at `offset + Σ index * stride` lies in `0..len`.
@@ -299,6 +333,9 @@ fn inside(name: &str, len: usize, offset: usize, axes: [(usize, isize); 3]) {
 
 /// Whether the axes are nested, which makes all elements distinct.
 fn distinct(mut axes: [(usize, isize); 3]) -> bool {
+    if axes.iter().any(|&(n, _)| n == 0) {
+        return true;
+    }
     axes.sort_unstable_by_key(|&(_, stride)| stride.unsigned_abs());
     let mut reach: u128 = 0;
     for (n, stride) in axes {
@@ -310,45 +347,4 @@ fn distinct(mut axes: [(usize, isize); 3]) -> bool {
         }
     }
     true
-}
-
-fn simple<T: Real>(call: Call<'_, T>) {
-    let Call {
-        a, b, c, m, n, k, ..
-    } = call;
-    let at = |offset: usize, d: isize| offset.wrapping_add_signed(d);
-    for s in 0..call.batch as isize {
-        let (oa, ob) = (
-            at(a.offset, s * call.batch_a),
-            at(b.offset, s * call.batch_b),
-        );
-        let oc = at(c.offset, s * call.batch_c);
-        for i in 0..m as isize {
-            for j in 0..n as isize {
-                let mut sum = T::ZERO;
-                for p in 0..k as isize {
-                    sum +=
-                        a.data[at(oa, i * a.rs + p * a.cs)] * b.data[at(ob, p * b.rs + j * b.cs)];
-                }
-                let out = &mut c.data[at(oc, i * c.rs + j * c.cs)];
-                let mut v = call.alpha * sum;
-                if call.beta != T::ZERO {
-                    v += call.beta * *out;
-                }
-                match call.epilogue {
-                    Epilogue::BiasRow(x) | Epilogue::BiasRowRelu(x) => v += x[j as usize],
-                    Epilogue::BiasCol(x) | Epilogue::BiasColRelu(x) => v += x[i as usize],
-                    _ => {}
-                }
-                if matches!(
-                    call.epilogue,
-                    Epilogue::Relu | Epilogue::BiasRowRelu(_) | Epilogue::BiasColRelu(_)
-                ) && v <= T::ZERO
-                {
-                    v = T::ZERO;
-                }
-                *out = v;
-            }
-        }
-    }
 }

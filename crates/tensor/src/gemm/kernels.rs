@@ -1,0 +1,96 @@
+//! The table of kernels of each instruction set.
+
+use super::tile::{Job, Spot, TileFn, tile};
+use super::transpose;
+use super::vector::Wide;
+use crate::simd::Level;
+
+/// The kernels of one instruction set for one element type.
+pub(super) struct Kernels<T: 'static> {
+    /// Elements per register.
+    pub lanes: usize,
+    /// Tile kernels for `mr` rows and `nv` registers at `[nv - 1][mr - 1]`.
+    pub tiles: &'static [&'static [TileFn<T>]],
+    /// The same, copying the vector operand in passing.
+    pub packing: &'static [&'static [TileFn<T>]],
+    /// See [`transpose`].
+    pub transpose: transpose::TransposeFn<T>,
+}
+
+impl<T> Kernels<T> {
+    /// Most rows of a tile.
+    #[inline]
+    pub fn mr(&self) -> usize {
+        self.tiles[0].len()
+    }
+    /// Most registers of a row of a tile.
+    #[inline]
+    pub fn nv(&self) -> usize {
+        self.tiles.len()
+    }
+}
+
+macro_rules! kernels {
+    ($vis:vis $name:ident, $elem:ty, $v:ty, $lanes:expr, $transpose:expr, [$feature:meta], $nvs:tt, $mrs:tt) => {
+        $vis static $name: Kernels<$elem> = {
+            #[$feature]
+            unsafe fn plain<const MR: usize, const NV: usize>(job: &Job<$elem>, spot: &Spot<$elem>) {
+                // SAFETY: the contract of the tile is passed on.
+                unsafe { tile::<$v, MR, NV, false>(job, spot) }
+            }
+            #[$feature]
+            unsafe fn packing<const MR: usize, const NV: usize>(job: &Job<$elem>, spot: &Spot<$elem>) {
+                // SAFETY: as above.
+                unsafe { tile::<$v, MR, NV, true>(job, spot) }
+            }
+            Kernels {
+                lanes: $lanes,
+                tiles: kernels!(@rows plain, $nvs, $mrs),
+                packing: kernels!(@rows packing, $nvs, $mrs),
+                transpose: $transpose,
+            }
+        };
+    };
+    (@rows $f:ident, [$($nv:literal),*], $mrs:tt) => { &[$(kernels!(@row $f, $nv, $mrs)),*] };
+    (@row $f:ident, $nv:literal, [$($mr:literal),*]) => { &[$($f::<$mr, $nv>),*] };
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::*;
+    use crate::gemm::vector::x86::{F32x8, F32x16, F64x4, F64x8};
+
+    kernels!(pub F32_AVX512, f32, F32x16, 16, transpose::x86::f32_avx2,
+        [target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")], [1, 2, 3], [1, 2, 3, 4, 5, 6, 7, 8]);
+    kernels!(pub F64_AVX512, f64, F64x8, 8, transpose::x86::f64_avx2,
+        [target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")], [1, 2, 3], [1, 2, 3, 4, 5, 6, 7, 8]);
+    kernels!(pub F32_AVX2, f32, F32x8, 8, transpose::x86::f32_avx2,
+        [target_feature(enable = "avx2,fma,bmi2")], [1, 2], [1, 2, 3, 4, 5, 6]);
+    kernels!(pub F64_AVX2, f64, F64x4, 4, transpose::x86::f64_avx2,
+        [target_feature(enable = "avx2,fma,bmi2")], [1, 2], [1, 2, 3, 4, 5, 6]);
+}
+
+kernels!(F32_BASE, f32, Wide<f32, 4>, 4, transpose::plain::<f32>, [inline(never)], [1, 2], [1, 2, 3, 4]);
+kernels!(F64_BASE, f64, Wide<f64, 2>, 2, transpose::plain::<f64>, [inline(never)], [1, 2], [1, 2, 3, 4]);
+
+/// The kernels for `f32` at `level`, which this machine must support.
+pub(super) fn f32(level: Level) -> &'static Kernels<f32> {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => &x86::F32_AVX512,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => &x86::F32_AVX2,
+        _ => &F32_BASE,
+    }
+}
+
+/// The kernels for `f64` at `level`, which this machine must support.
+pub(super) fn f64(level: Level) -> &'static Kernels<f64> {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => &x86::F64_AVX512,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => &x86::F64_AVX2,
+        _ => &F64_BASE,
+    }
+}

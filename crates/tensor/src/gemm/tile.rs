@@ -1,0 +1,159 @@
+//! The innermost kernel: a tile of `MR` rows by `NV` registers of the result, accumulated in registers over `k`.
+
+use super::vector::Vector;
+
+/// What all tiles of a block have in common.
+pub(super) struct Job<T> {
+    /// Terms of each sum.
+    pub k: usize,
+    /// Distance of the rows of the scalar operand.
+    pub s_row: isize,
+    /// Its distance along `k`.
+    pub s_k: isize,
+    /// Distance of the vector operand along `k`.
+    pub v_k: isize,
+    /// Distance of the rows of the result.
+    pub c_row: isize,
+    /// Factor of the product.
+    pub alpha: T,
+    /// Factor of the old result, which is not read when this is zero.
+    pub beta: T,
+    /// Whether to end with a relu.
+    pub relu: bool,
+}
+
+/// Where one tile lies.
+pub(super) struct Spot<T> {
+    /// Scalar operand: element `(i, p)` at `s + i * s_row + p * s_k`.
+    pub s: *const T,
+    /// Vector operand: elements `(p, 0..)` at `v + p * v_k`, contiguous.
+    pub v: *const T,
+    /// Result: row `i` at `c + i * c_row`, contiguous.
+    pub c: *mut T,
+    /// Added to the rows, or null.
+    pub bias_s: *const T,
+    /// Added to the columns, or null.
+    pub bias_v: *const T,
+    /// Valid lanes of the last register of a row, `1..=LANES`.
+    pub tail: usize,
+    /// For kernels that pack: where the registers of the vector operand are copied to, `NV * LANES` elements per `p`.
+    pub copy: *mut T,
+}
+
+/// A tile kernel.
+pub(super) type TileFn<T> = unsafe fn(&Job<T>, &Spot<T>);
+
+/// The body of all tile kernels.
+///
+/// With `PACK` the last register of the vector operand may be partial, and the operand is copied, padded with zeros, to
+/// `spot.copy` in passing.
+///
+/// # Safety
+/// The instruction set of `V` is available, and all addressed elements are valid: `MR x k` of `s`, `k` rows of
+/// `NV * LANES` of `v` (with `PACK` the last register of a row only up to `tail`), `MR` rows of `c` and `bias_v` up to
+/// `tail` in the last register.
+#[inline(always)]
+pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PACK: bool>(
+    job: &Job<V::Elem>,
+    spot: &Spot<V::Elem>,
+) where
+    V::Elem: crate::Real,
+{
+    use crate::Element;
+    let lanes = V::LANES;
+    let zero = <V::Elem as Element>::ZERO;
+    // SAFETY: the accesses are those of the function's contract.
+    unsafe {
+        let mask = V::mask(spot.tail);
+        let mut acc = [[V::zero(); NV]; MR];
+        let rows: [*const V::Elem; MR] =
+            std::array::from_fn(|i| spot.s.offset(i as isize * job.s_row));
+        let mut at = 0;
+        let mut v = spot.v;
+        let mut copy = spot.copy;
+        for _ in 0..job.k {
+            let mut b = [V::zero(); NV];
+            for j in 0..NV {
+                if PACK {
+                    b[j] = if j + 1 == NV {
+                        V::load_part(v.add(j * lanes), mask)
+                    } else {
+                        V::load(v.add(j * lanes))
+                    };
+                    b[j].store(copy.add(j * lanes));
+                } else {
+                    b[j] = V::load(v.add(j * lanes));
+                }
+            }
+            for i in 0..MR {
+                let a = V::splat(*rows[i].offset(at));
+                for j in 0..NV {
+                    acc[i][j] = acc[i][j].fma(a, b[j]);
+                }
+            }
+            if PACK {
+                copy = copy.add(NV * lanes);
+            }
+            v = v.wrapping_offset(job.v_k);
+            at += job.s_k;
+        }
+
+        let alpha = V::splat(job.alpha);
+        for i in 0..MR {
+            for j in 0..NV {
+                acc[i][j] = acc[i][j].mul(alpha);
+            }
+        }
+        if job.beta != zero {
+            let beta = V::splat(job.beta);
+            for i in 0..MR {
+                let c = spot.c.offset(i as isize * job.c_row);
+                for j in 0..NV {
+                    let old = if j + 1 == NV {
+                        V::load_part(c.add(j * lanes), mask)
+                    } else {
+                        V::load(c.add(j * lanes))
+                    };
+                    acc[i][j] = acc[i][j].fma(beta, old);
+                }
+            }
+        }
+        if !spot.bias_v.is_null() {
+            for j in 0..NV {
+                let bias = if j + 1 == NV {
+                    V::load_part(spot.bias_v.add(j * lanes), mask)
+                } else {
+                    V::load(spot.bias_v.add(j * lanes))
+                };
+                for i in 0..MR {
+                    acc[i][j] = acc[i][j].add(bias);
+                }
+            }
+        }
+        if !spot.bias_s.is_null() {
+            for i in 0..MR {
+                let bias = V::splat(*spot.bias_s.add(i));
+                for j in 0..NV {
+                    acc[i][j] = acc[i][j].add(bias);
+                }
+            }
+        }
+        if job.relu {
+            for i in 0..MR {
+                for j in 0..NV {
+                    acc[i][j] = acc[i][j].relu();
+                }
+            }
+        }
+        for i in 0..MR {
+            let c = spot.c.offset(i as isize * job.c_row);
+            for j in 0..NV {
+                if j + 1 == NV {
+                    acc[i][j].store_part(c.add(j * lanes), mask);
+                } else {
+                    acc[i][j].store(c.add(j * lanes));
+                }
+            }
+        }
+    }
+}
