@@ -100,6 +100,11 @@ impl<T: Real> Gradients<T> {
         (self.loss, self.entries, self.side)
     }
 
+    /// All gradients in tape order, as a slice.
+    pub fn entries(&self) -> &[(ParamId, Tensor<T>)] {
+        &self.entries
+    }
+
     /// Number of parameters that have a gradient.
     pub fn len(&self) -> usize {
         self.entries.len()

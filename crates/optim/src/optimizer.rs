@@ -1,0 +1,368 @@
+//! The optimizer: a rule, its state, and the step.
+
+use crate::error::{Error, NonFinite, Result, or_panic};
+use crate::groups::Group;
+use crate::rule::Rule;
+use crate::schedule::Schedule;
+use crate::walker::Core;
+use std::any::Any;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use wengert_autograd::{Gradients, Module, Param, ParamId, Path, Visitor};
+use wengert_tensor::{Real, Tensor};
+
+/// A rule with its state for every parameter of a model.
+///
+/// [`Sgd`](crate::Sgd), [`Adam`](crate::Adam) and the others are names of this type; their own pages say what they
+/// compute. Made with a learning rate (a number or a [`Schedule`]), refined by builder methods, and stepped:
+///
+/// ```
+/// use wengert_autograd::{Gradients, Param};
+/// use wengert_optim::Adam;
+/// use wengert_tensor::Tensor;
+///
+/// let mut w = Param::new(Tensor::from_vec(vec![1.0f32, -2.0], [2]));
+/// let mut adam = Adam::new(0.1);
+/// for _ in 0..200 {
+///     // The gradient of ‖w‖² / 2; a tape would return it.
+///     let grads = Gradients::from_parts(0.0, vec![(w.id(), w.value().copy())], vec![]);
+///     adam.step(&mut w, &grads);
+/// }
+/// assert!(w.value().iter().all(|x| x.abs() < 0.02));
+/// ```
+///
+/// **State** is kept by the parameter's path and made when a parameter gets its first gradient; frozen parameters
+/// have none. A parameter that is new in the model, or that changed its shape, begins with fresh state and its own
+/// step count while the others keep theirs.
+///
+/// **Hyperparameters** are `f64`, whatever the element type.
+pub struct Optimizer<R: Rule, T: Real = f32> {
+    pub(crate) core: Core<T>,
+    policy: NonFinitePolicy,
+    skipped: u64,
+    rule: PhantomData<fn() -> R>,
+}
+
+/// What a step does when a gradient holds NaN or infinity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NonFinitePolicy {
+    /// Leaves model and optimizer as they are and says which parameter it was.
+    #[default]
+    Skip,
+    /// An error; a panic in [`Optimizer::step`].
+    Error,
+    /// Takes the offending elements as zero.
+    Zero,
+    /// Does not look; saves one pass over the gradients.
+    Ignore,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepReport {
+    /// Steps taken before this one, which is what schedules saw.
+    pub step: u64,
+    /// Learning rate of the default group.
+    pub lr: f64,
+    /// Whether the parameters were updated.
+    pub applied: bool,
+    /// What was found, where a gradient was not finite.
+    pub non_finite: Option<Box<NonFinite>>,
+}
+
+impl<R: Rule, T: Real> Optimizer<R, T> {
+    /// An optimizer over any rule, of this crate or your own.
+    pub fn with_rule(rule: R) -> Self {
+        Optimizer {
+            core: Core::new(Box::new(rule)),
+            policy: NonFinitePolicy::default(),
+            skipped: 0,
+            rule: PhantomData,
+        }
+    }
+
+    /// Sets a hyperparameter by name, to a number or a schedule.
+    ///
+    /// # Panics
+    /// Where [`Optimizer::try_with`] errs.
+    #[track_caller]
+    pub fn with(self, name: &str, value: impl Schedule) -> Self {
+        or_panic(self.try_with(name, value))
+    }
+
+    /// Sets a hyperparameter by name, to a number or a schedule; every typed builder method is this one.
+    ///
+    /// # Errors
+    /// When the rule has no such hyperparameter, or the value (of a schedule: its value at the present step) is
+    /// outside its range.
+    pub fn try_with(mut self, name: &str, value: impl Schedule) -> Result<Self> {
+        self.core.set(name, Arc::new(value))?;
+        Ok(self)
+    }
+
+    /// Sets a hyperparameter in the middle of a run.
+    ///
+    /// # Errors
+    /// As [`Optimizer::try_with`].
+    pub fn set(&mut self, name: &str, value: impl Schedule) -> Result<()> {
+        self.core.set(name, Arc::new(value))
+    }
+
+    /// Sets the learning rate in the middle of a run.
+    ///
+    /// # Panics
+    /// When it is negative or not finite.
+    #[track_caller]
+    pub fn set_lr(&mut self, lr: impl Schedule) {
+        or_panic(self.set("lr", lr));
+    }
+
+    /// Adds a group.
+    ///
+    /// # Panics
+    /// Where [`Optimizer::try_group`] errs.
+    #[track_caller]
+    pub fn group(self, group: Group) -> Self {
+        or_panic(self.try_group(group))
+    }
+
+    /// Adds a group.
+    ///
+    /// # Errors
+    /// When the group changes a hyperparameter that the rule does not have, or sets one outside its range.
+    pub fn try_group(mut self, group: Group) -> Result<Self> {
+        self.core.group(group)?;
+        Ok(self)
+    }
+
+    /// No weight decay on parameters of rank 0 and 1: biases, and the gains and shifts of normalizations.
+    ///
+    /// # Panics
+    /// When the rule has no weight decay.
+    #[track_caller]
+    pub fn no_decay_on_biases_and_norms(self) -> Self {
+        self.group(Group::when(|p| p.shape.len() <= 1).set("weight_decay", 0.0))
+    }
+
+    /// Learning rates that shrink with the distance from the output (discriminative fine-tuning, Howard and Ruder
+    /// 2018): the last pattern keeps its rate, each one before it takes `decay` times the rate of the next.
+    ///
+    /// ```
+    /// use wengert_optim::AdamW;
+    /// let adam = AdamW::<f32>::new(1e-3).layerwise_lr(0.5, ["embed.*", "blocks.0.*", "blocks.1.*", "head.*"]);
+    /// # let _ = adam;
+    /// ```
+    ///
+    /// # Panics
+    /// When `decay` is negative or not finite.
+    #[track_caller]
+    pub fn layerwise_lr<S: Into<String>>(
+        mut self,
+        decay: f64,
+        patterns: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let patterns: Vec<String> = patterns.into_iter().map(Into::into).collect();
+        let last = patterns.len().saturating_sub(1);
+        for (i, pattern) in patterns.into_iter().enumerate() {
+            let scale = decay.powf((last - i) as f64);
+            self = self.group(Group::matching(pattern).lr_scale(scale));
+        }
+        self
+    }
+
+    /// What to do when a gradient is not finite; [`NonFinitePolicy::Skip`] by default.
+    pub fn non_finite(mut self, policy: NonFinitePolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// The rule as configured; hyperparameters that follow a schedule are at their value of the last change.
+    pub fn rule(&self) -> &R {
+        let any: &dyn Any = &*self.core.base;
+        any.downcast_ref()
+            .expect("the rule was put in by `with_rule`")
+    }
+
+    /// Changes what is not a hyperparameter, before the first step.
+    #[track_caller]
+    pub(crate) fn edit(&mut self, f: impl FnOnce(&mut R)) {
+        assert!(
+            self.core.entries.is_empty(),
+            "{}: the variant of the rule is fixed once it has state",
+            self.core.base.name()
+        );
+        let any: &mut dyn Any = &mut *self.core.base;
+        f(any
+            .downcast_mut()
+            .expect("the rule was put in by `with_rule`"));
+        self.core.rebuild_cells();
+    }
+
+    /// Value of a hyperparameter in the default group at the present step.
+    pub fn hyper(&self, name: &str) -> Option<f64> {
+        let i = self.core.hyper(name).ok()?;
+        let x = self.core.settings[i].at(self.core.step);
+        Some(if name == "lr" {
+            x * self.core.lr_scale
+        } else {
+            x
+        })
+    }
+
+    /// The hyperparameters with which the parameter at `path` will be updated at the present step; `None` before the
+    /// first step and for paths that the model does not have.
+    pub fn hypers_of(&self, path: &str) -> Option<Vec<(&'static str, f64)>> {
+        self.core.hypers_of(path)
+    }
+
+    /// Learning rate of the default group at the present step.
+    pub fn lr(&self) -> f64 {
+        self.core.lr()
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.core.step
+    }
+
+    /// Steps skipped because a gradient was not finite.
+    pub fn skipped_steps(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Updates every trainable parameter that has a gradient, in place, and writes the side outputs of the forward
+    /// pass into their buffers.
+    ///
+    /// # Panics
+    /// Where [`Optimizer::try_step`] errs.
+    #[track_caller]
+    pub fn step<M: Module<T> + ?Sized>(
+        &mut self,
+        model: &mut M,
+        grads: &Gradients<T>,
+    ) -> StepReport {
+        or_panic(self.try_step(model, grads))
+    }
+
+    /// As [`Optimizer::step`].
+    ///
+    /// # Errors
+    /// When a gradient has another shape than its parameter (parameters visited before it are updated by then), when
+    /// the visit shows a parameter or path twice, when a group's pattern matches nothing, when a schedule leaves the
+    /// range of its hyperparameter, and when a gradient is not finite under [`NonFinitePolicy::Error`].
+    pub fn try_step<M: Module<T> + ?Sized>(
+        &mut self,
+        model: &mut M,
+        grads: &Gradients<T>,
+    ) -> Result<StepReport> {
+        let mut report = StepReport {
+            step: self.core.step,
+            lr: self.core.lr(),
+            applied: true,
+            non_finite: None,
+        };
+        if self.policy != NonFinitePolicy::Ignore && !self.all_finite(grads) {
+            let found = locate(model, grads, self.core.ops.census);
+            match self.policy {
+                NonFinitePolicy::Error => return Err(Error::NonFinite(found)),
+                NonFinitePolicy::Skip => {
+                    self.skipped += 1;
+                    report.applied = false;
+                    report.non_finite = Some(Box::new(found));
+                    return Ok(report);
+                }
+                NonFinitePolicy::Zero | NonFinitePolicy::Ignore => {
+                    report.non_finite = Some(Box::new(found));
+                    self.core.update(model, &zeroed(grads))?;
+                    return Ok(report);
+                }
+            }
+        }
+        self.core.update(model, grads)?;
+        Ok(report)
+    }
+
+    fn all_finite(&self, grads: &Gradients<T>) -> bool {
+        (self.core.ops.finite)(grads.entries())
+            && grads
+                .side_outputs()
+                .all(|(_, v)| v.iter().all(|x| x.is_finite()))
+    }
+}
+
+/// The gradients with zeros for what is not finite; side outputs that are not finite are left out.
+fn zeroed<T: Real>(grads: &Gradients<T>) -> Gradients<T> {
+    let clean = |x: T| if x.is_finite() { x } else { T::ZERO };
+    Gradients::from_parts(
+        grads.loss(),
+        grads.iter().map(|(id, g)| (id, g.map(clean))).collect(),
+        grads
+            .side_outputs()
+            .filter(|(_, v)| v.iter().all(|x| x.is_finite()))
+            .map(|(id, v)| (id, v.clone()))
+            .collect(),
+    )
+}
+
+/// Finds the first parameter whose gradient is not finite.
+fn locate<T: Real, M: Module<T> + ?Sized>(
+    model: &M,
+    grads: &Gradients<T>,
+    census: fn(&Tensor<T>) -> crate::reduce::Census,
+) -> NonFinite {
+    struct Find<'a, T: Real> {
+        bad: &'a [(ParamId, &'a Tensor<T>)],
+        sides: &'a [(wengert_autograd::BufferId, &'a Tensor<T>)],
+        census: fn(&Tensor<T>) -> crate::reduce::Census,
+        found: Option<NonFinite>,
+    }
+    impl<T: Real> Find<'_, T> {
+        fn note(&mut self, path: &str, t: &Tensor<T>) {
+            if self.found.is_none() {
+                let c = (self.census)(t);
+                self.found = Some(NonFinite {
+                    path: path.to_string(),
+                    tensors: self.bad.len() + self.sides.len(),
+                    nans: c.nans,
+                    infinities: c.infinities,
+                });
+            }
+        }
+    }
+    impl<T: Real> Visitor<T> for Find<'_, T> {
+        fn param(&mut self, path: &str, param: &Param<T>) {
+            if let Some((_, t)) = self.bad.iter().find(|b| b.0 == param.id()) {
+                self.note(path, t);
+            }
+        }
+        fn buffer(&mut self, path: &str, buffer: &wengert_autograd::Buffer<T>) {
+            if let Some((_, t)) = self.sides.iter().find(|b| b.0 == buffer.id()) {
+                self.note(path, t);
+            }
+        }
+    }
+    let bad: Vec<_> = grads
+        .iter()
+        .filter(|(_, g)| !g.iter().all(|x| x.is_finite()))
+        .collect();
+    let sides: Vec<_> = grads
+        .side_outputs()
+        .filter(|(_, v)| !v.iter().all(|x| x.is_finite()))
+        .collect();
+    let mut find = Find {
+        bad: &bad,
+        sides: &sides,
+        census,
+        found: None,
+    };
+    model.visit(&mut Path::new(), &mut find);
+    find.found.unwrap_or_else(|| {
+        let c = bad.first().map(|b| census(b.1)).unwrap_or_default();
+        NonFinite {
+            path: "(a parameter outside the model)".to_string(),
+            tensors: bad.len() + sides.len(),
+            nans: c.nans,
+            infinities: c.infinities,
+        }
+    })
+}

@@ -1,0 +1,222 @@
+//! Passes over all gradients: sums of squares, finiteness, scaling.
+//!
+//! Sums are taken in `f64` over a tree whose shape depends on sizes only, so the bits do not depend on the threads.
+
+use crate::hub::Hub;
+use wengert_autograd::ParamId;
+use wengert_tensor::parallel;
+use wengert_tensor::simd::{Isa, Kernel, dispatch};
+use wengert_tensor::{Real, Tensor};
+
+/// Elements of one leaf of the tree.
+const LEAF: usize = 1 << 15;
+
+/// Elements in all below which everything runs on the calling thread.
+pub(crate) const PARALLEL: usize = 1 << 16;
+
+/// The storage of a tensor whose elements fill a stretch of it in whatever order.
+pub(crate) fn dense<T: Real>(t: &Tensor<T>) -> Option<std::ops::Range<usize>> {
+    match t.layout().extent() {
+        None => Some(0..0),
+        Some((low, high)) => {
+            // As many places as elements, and no place twice: a stride of 0 would need fewer places.
+            let stretched = t
+                .shape()
+                .iter()
+                .zip(t.strides())
+                .any(|(&d, &s)| d > 1 && s == 0);
+            (!stretched && high + 1 - low == t.numel() && is_permuted(t)).then_some(low..high + 1)
+        }
+    }
+}
+
+/// Whether the strides are those of a row-major layout with its axes permuted or flipped.
+fn is_permuted<T: Real>(t: &Tensor<T>) -> bool {
+    if t.is_contiguous() {
+        return true;
+    }
+    let mut axes: smallvec::SmallVec<[(usize, usize); 6]> = t
+        .shape()
+        .iter()
+        .zip(t.strides())
+        .filter(|(d, _)| **d != 1)
+        .map(|(&d, &s)| (s.unsigned_abs(), d))
+        .collect();
+    axes.sort_unstable();
+    let mut step = 1;
+    axes.iter().all(|&(s, d)| {
+        let fits = s == step;
+        step *= d;
+        fits
+    })
+}
+
+/// `leaf` over every stretch of at most [`LEAF`] elements of every tensor, merged in a fixed tree.
+fn tree<T: Real, R: Send>(
+    entries: &[(ParamId, Tensor<T>)],
+    none: &(impl Fn() -> R + Sync),
+    leaf: &(impl Fn(&[T]) -> R + Sync),
+    merge: &(impl Fn(R, R) -> R + Sync),
+) -> R {
+    let total: usize = entries.iter().map(|e| e.1.numel()).sum();
+    if total >= PARALLEL && parallel::threads() > 1 {
+        parallel::install(|| over_tensors(entries, true, none, leaf, merge))
+    } else {
+        over_tensors(entries, false, none, leaf, merge)
+    }
+}
+
+fn both<R: Send>(par: bool, a: impl FnOnce() -> R + Send, b: impl FnOnce() -> R + Send) -> (R, R) {
+    if par {
+        parallel::join(a, b)
+    } else {
+        (a(), b())
+    }
+}
+
+fn over_tensors<T: Real, R: Send>(
+    entries: &[(ParamId, Tensor<T>)],
+    par: bool,
+    none: &(impl Fn() -> R + Sync),
+    leaf: &(impl Fn(&[T]) -> R + Sync),
+    merge: &(impl Fn(R, R) -> R + Sync),
+) -> R {
+    match entries {
+        [] => none(),
+        [(_, t)] => match dense(t) {
+            Some(range) => over_slice(&t.storage().as_slice()[range], par, leaf, merge),
+            None => over_slice(&t.to_vec(), par, leaf, merge),
+        },
+        _ => {
+            let (a, b) = entries.split_at(entries.len() / 2);
+            let (a, b) = both(
+                par,
+                || over_tensors(a, par, none, leaf, merge),
+                || over_tensors(b, par, none, leaf, merge),
+            );
+            merge(a, b)
+        }
+    }
+}
+
+fn over_slice<T: Real, R: Send>(
+    data: &[T],
+    par: bool,
+    leaf: &(impl Fn(&[T]) -> R + Sync),
+    merge: &(impl Fn(R, R) -> R + Sync),
+) -> R {
+    if data.len() <= LEAF {
+        return leaf(data);
+    }
+    let (a, b) = data.split_at((data.len() / LEAF).div_ceil(2) * LEAF);
+    let (a, b) = both(
+        par,
+        || over_slice(a, par, leaf, merge),
+        || over_slice(b, par, leaf, merge),
+    );
+    merge(a, b)
+}
+
+struct SumSquares<'a, T>(&'a [T]);
+
+impl<T: Real> Kernel for SumSquares<'_, T> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<I: Isa>(self) -> f64 {
+        const W: usize = 32;
+        let mut acc = [0.0f64; W];
+        let mut chunks = self.0.chunks_exact(W);
+        for c in &mut chunks {
+            for j in 0..W {
+                let x = c[j].as_f64();
+                acc[j] += x * x;
+            }
+        }
+        for (a, x) in acc.iter_mut().zip(chunks.remainder()) {
+            let x = x.as_f64();
+            *a += x * x;
+        }
+        acc.iter().sum()
+    }
+}
+
+struct AllFinite<'a, T>(&'a [T]);
+
+impl<T: Real> Kernel for AllFinite<'_, T> {
+    type Output = bool;
+    #[inline(always)]
+    fn run<I: Isa>(self) -> bool {
+        // x · 0 is NaN exactly for NaN and infinities.
+        const W: usize = 64;
+        let mut acc = [T::ZERO; W];
+        let mut chunks = self.0.chunks_exact(W);
+        for c in &mut chunks {
+            for j in 0..W {
+                acc[j] += c[j] * T::ZERO;
+            }
+        }
+        for (a, &x) in acc.iter_mut().zip(chunks.remainder()) {
+            *a += x * T::ZERO;
+        }
+        acc.iter().all(|&a| a == T::ZERO)
+    }
+}
+
+struct Scale<'a, T>(&'a mut [T], T);
+
+impl<T: Real> Kernel for Scale<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        for x in self.0 {
+            *x *= self.1;
+        }
+    }
+}
+
+/// What a gradient consists of.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Census {
+    pub nans: usize,
+    pub infinities: usize,
+}
+
+/// Counts NaNs and infinities.
+pub(crate) fn census<T: Hub>(t: &Tensor<T>) -> Census {
+    t.iter().fold(Census::default(), |mut c, x| {
+        c.nans += usize::from(x.is_nan());
+        c.infinities += usize::from(x.is_infinite());
+        c
+    })
+}
+
+/// Whether every element of every tensor is finite.
+pub(crate) fn finite<T: Hub>(entries: &[(ParamId, Tensor<T>)]) -> bool {
+    tree(
+        entries,
+        &|| true,
+        &|s: &[T]| dispatch(AllFinite(s)),
+        &|a, b| a & b,
+    )
+}
+
+/// The sum of squares over all tensors.
+pub(crate) fn sum_squares<T: Hub>(entries: &[(ParamId, Tensor<T>)]) -> f64 {
+    tree(
+        entries,
+        &|| 0.0,
+        &|s: &[T]| dispatch(SumSquares(s)),
+        &|a, b| a + b,
+    )
+}
+
+/// Multiplies every element.
+pub(crate) fn scale<T: Hub>(t: &mut Tensor<T>, factor: f64) {
+    let factor = T::from_f64(factor);
+    let data = t.as_mut_slice();
+    if data.len() < PARALLEL {
+        dispatch(Scale(data, factor));
+    } else {
+        parallel::chunks_mut(data, LEAF, |_, c| dispatch(Scale(c, factor)));
+    }
+}

@@ -1,0 +1,503 @@
+//! What an update rule is.
+//!
+//! A [`Rule`] is a value that holds hyperparameters and knows three things: which state tensors (*slots*) and numbers
+//! (*scalars*) it keeps per parameter, how to turn hyperparameters and step count into the few coefficients of one
+//! step ([`Rule::plan`]), and how to pass once over parameter, gradient and slots ([`Rule::pass_f32`],
+//! [`Rule::pass_f64`]). It owns no state; the [`Optimizer`](crate::Optimizer) does, walks the model, cuts large tensors
+//! into chunks for the threads, and saves.
+
+use crate::error::{Error, Result};
+use smallvec::SmallVec;
+use std::any::Any;
+use std::fmt::Debug;
+use wengert_tensor::lane::Lane;
+use wengert_tensor::simd::{Isa, Kernel, dispatch};
+use wengert_tensor::{Dims, Real, Storage};
+
+/// Most slots that an elementwise rule can have.
+pub const MAX_SLOTS: usize = 4;
+
+/// The coefficients of one step, made by [`Rule::plan`] and read by the passes.
+pub type Coefs = [f64; 12];
+
+/// Sums that a pass gathers over a tensor, for the rules that need norms.
+pub type Sums = [f64; 4];
+
+/// The legal values of a hyperparameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// Lower bound.
+    pub low: f64,
+    /// Whether the lower bound itself is refused.
+    pub low_open: bool,
+    /// Upper bound.
+    pub high: f64,
+    /// Whether the upper bound itself is refused.
+    pub high_open: bool,
+}
+
+impl Range {
+    /// `x >= 0`, finite.
+    pub const NON_NEGATIVE: Range = Range::new(0.0, false, f64::INFINITY, true);
+    /// `x > 0`, finite.
+    pub const POSITIVE: Range = Range::new(0.0, true, f64::INFINITY, true);
+    /// `0 <= x < 1`, for decay rates.
+    pub const DECAY: Range = Range::new(0.0, false, 1.0, true);
+    /// `0 <= x <= 1`.
+    pub const UNIT: Range = Range::new(0.0, false, 1.0, false);
+    /// Any finite number.
+    pub const FINITE: Range = Range::new(f64::NEG_INFINITY, true, f64::INFINITY, true);
+
+    /// A range from its bounds.
+    pub const fn new(low: f64, low_open: bool, high: f64, high_open: bool) -> Range {
+        Range {
+            low,
+            low_open,
+            high,
+            high_open,
+        }
+    }
+
+    /// Whether `x` is legal; NaN never is.
+    pub fn contains(&self, x: f64) -> bool {
+        (if self.low_open {
+            x > self.low
+        } else {
+            x >= self.low
+        }) && (if self.high_open {
+            x < self.high
+        } else {
+            x <= self.high
+        })
+    }
+
+    /// `Ok`, or an error that names the owner, the hyperparameter and the range.
+    ///
+    /// # Errors
+    /// When `value` is not legal.
+    pub fn check(&self, owner: &'static str, name: &str, value: f64) -> Result<f64> {
+        if self.contains(value) {
+            return Ok(value);
+        }
+        let low = match (self.low == f64::NEG_INFINITY, self.low_open) {
+            (true, _) => "finite".to_string(),
+            (_, true) => format!("> {}", self.low),
+            _ => format!(">= {}", self.low),
+        };
+        let expected = match (self.high == f64::INFINITY, self.high_open) {
+            (true, _) if self.low == f64::NEG_INFINITY => low,
+            (true, _) => format!("{low} and finite"),
+            (_, true) => format!("{low} and < {}", self.high),
+            _ => format!("{low} and <= {}", self.high),
+        };
+        Err(Error::Hyperparameter {
+            owner,
+            name: name.to_string(),
+            expected,
+            value,
+        })
+    }
+}
+
+/// Name and legal values of a hyperparameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hyper {
+    /// The name by which groups and schedules speak of it; `lr` is the learning rate in every rule.
+    pub name: &'static str,
+    /// The legal values.
+    pub range: Range,
+}
+
+/// What a slot holds before the first step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// One value everywhere.
+    Value(f64),
+    /// The parameter's values at that moment.
+    Parameter,
+}
+
+/// A state tensor that a rule keeps for each parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    /// Name in saved states.
+    pub name: &'static str,
+    /// Its shape, if it is not that of the parameter.
+    pub shape: Option<Dims>,
+    /// What it holds at first.
+    pub init: Init,
+}
+
+impl Slot {
+    /// A slot of zeros in the parameter's shape.
+    pub const fn zeros(name: &'static str) -> Slot {
+        Slot {
+            name,
+            shape: None,
+            init: Init::Value(0.0),
+        }
+    }
+
+    /// A slot in the parameter's shape.
+    pub const fn new(name: &'static str, init: Init) -> Slot {
+        Slot {
+            name,
+            shape: None,
+            init,
+        }
+    }
+
+    /// A slot of its own shape.
+    pub fn shaped(name: &'static str, shape: &[usize], value: f64) -> Slot {
+        Slot {
+            name,
+            shape: Some(SmallVec::from_slice(shape)),
+            init: Init::Value(value),
+        }
+    }
+}
+
+/// The slots of a parameter.
+pub type Slots = SmallVec<[Slot; 4]>;
+
+/// A number kept per parameter or per optimizer: name in saved states and first value.
+pub type Scalar = (&'static str, f64);
+
+/// How much a rule must see before it can write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Each element stands alone; one pass.
+    Element,
+    /// Some passes over a tensor, with sums over it in between (layer-wise norms).
+    Tensor,
+    /// Some passes over the model, with sums over all of it in between.
+    Model,
+    /// The rule works on the whole tensor at once (matrix methods): [`Rule::whole_f32`], [`Rule::whole_f64`].
+    Whole,
+}
+
+/// What [`Rule::plan`] may look at.
+pub struct Plan<'a> {
+    /// The pass that is about to run, from 0.
+    pub pass: usize,
+    /// Number of updates of this parameter, this one included: 1 at first.
+    pub t: u64,
+    /// Shape of the parameter.
+    pub shape: &'a [usize],
+    /// Numbers kept for this parameter, in the order of [`Rule::scalars`].
+    pub scalars: &'a mut [f64],
+    /// Numbers kept for the optimizer, in the order of [`Rule::globals`].
+    pub globals: &'a [f64],
+    /// Sums of the previous pass over this parameter; zeros before the first.
+    pub sums: &'a Sums,
+}
+
+/// One pass over a chunk of a parameter.
+pub struct Pass<'a, T: Real> {
+    /// Which pass, from 0.
+    pub pass: usize,
+    /// What [`Rule::plan`] returned.
+    pub coefs: &'a Coefs,
+    /// The parameter, updated in place.
+    pub param: &'a mut [T],
+    /// The gradient.
+    pub grad: &'a [T],
+    /// The slots, updated in place; empty slices beyond those of [`Rule::slots`].
+    pub slots: [&'a mut [T]; MAX_SLOTS],
+}
+
+/// A whole parameter, for rules of [`Scope::Whole`].
+pub struct Whole<'a, T: Real> {
+    /// What [`Rule::plan`] returned.
+    pub coefs: &'a Coefs,
+    /// Number of updates of this parameter, this one included.
+    pub t: u64,
+    /// Shape of the parameter.
+    pub shape: &'a [usize],
+    /// The parameter in row-major order.
+    pub param: &'a mut [T],
+    /// The gradient in row-major order.
+    pub grad: &'a [T],
+    /// The slots.
+    pub slots: &'a mut [SlotData<T>],
+    /// Numbers kept for this parameter.
+    pub scalars: &'a mut [f64],
+}
+
+/// The values of a slot.
+pub struct SlotData<T: Real> {
+    /// Name in saved states.
+    pub name: &'static str,
+    /// Shape.
+    pub shape: Dims,
+    /// Values in row-major order.
+    pub data: Storage<T>,
+}
+
+/// An update rule; see the [module](self) page.
+///
+/// Implement it to bring a rule of your own: [`Optimizer::with_rule`](crate::Optimizer::with_rule) makes an optimizer
+/// with groups, schedules, saving and threads of it.
+pub trait Rule: Any + Send + Sync + Debug {
+    /// Name in saved states and messages.
+    fn name(&self) -> &'static str;
+    /// Names and ranges of the hyperparameters.
+    fn hypers(&self) -> &'static [Hyper];
+    /// Value of hyperparameter `i`.
+    fn get(&self, i: usize) -> f64;
+    /// Sets hyperparameter `i`, which was checked against its range.
+    fn put(&mut self, i: usize, value: f64);
+    /// Hyperparameter `i` follows a schedule: a value of 0 now does not mean that it stays 0.
+    fn scheduled(&mut self, i: usize) {
+        let _ = i;
+    }
+    /// A copy.
+    fn boxed(&self) -> Box<dyn Rule>;
+    /// The slots of a parameter of this shape.
+    fn slots(&self, shape: &[usize]) -> Slots;
+    /// Numbers kept per parameter.
+    fn scalars(&self) -> &'static [Scalar] {
+        &[]
+    }
+    /// Numbers kept once per optimizer.
+    fn globals(&self) -> &'static [Scalar] {
+        &[]
+    }
+    /// What must be seen before writing.
+    fn scope(&self) -> Scope {
+        Scope::Element
+    }
+    /// Number of passes.
+    fn passes(&self) -> usize {
+        1
+    }
+    /// The coefficients of one pass.
+    ///
+    /// For a rule of one pass that keeps no scalars it must depend on the hyperparameters and `t` alone, because it
+    /// is called once for all parameters of a group.
+    fn plan(&self, x: Plan<'_>) -> Coefs;
+    /// For [`Scope::Model`]: called between passes with the sums over the whole model.
+    fn reduce(&self, pass: usize, sums: &Sums, globals: &mut [f64]) {
+        let _ = (pass, sums, globals);
+    }
+    /// One pass over a chunk in single precision.
+    fn pass_f32(&self, x: Pass<'_, f32>) -> Sums;
+    /// One pass over a chunk in double precision.
+    fn pass_f64(&self, x: Pass<'_, f64>) -> Sums;
+    /// For [`Scope::Whole`]: the update in single precision.
+    fn whole_f32(&self, x: Whole<'_, f32>) {
+        whole_by_passes(self.passes(), x, |p| self.pass_f32(p));
+    }
+    /// For [`Scope::Whole`]: the update in double precision.
+    fn whole_f64(&self, x: Whole<'_, f64>) {
+        whole_by_passes(self.passes(), x, |p| self.pass_f64(p));
+    }
+}
+
+fn whole_by_passes<T: Real>(
+    passes: usize,
+    x: Whole<'_, T>,
+    mut f: impl FnMut(Pass<'_, T>) -> Sums,
+) {
+    for pass in 0..passes {
+        let slots = slot_slices(x.slots);
+        f(Pass {
+            pass,
+            coefs: x.coefs,
+            param: &mut *x.param,
+            grad: x.grad,
+            slots,
+        });
+    }
+}
+
+/// The first slots as slices, empty beyond the last.
+pub(crate) fn slot_slices<T: Real>(slots: &mut [SlotData<T>]) -> [&mut [T]; MAX_SLOTS] {
+    let mut it = slots.iter_mut();
+    std::array::from_fn(|_| match it.next() {
+        Some(s) => s.data.as_mut_slice(),
+        None => &mut [],
+    })
+}
+
+/// An elementwise update with `S` slots, written on one element; [`Pass::sweep`] compiles it into vector code for
+/// every instruction set.
+pub trait Update<const S: usize>: Copy {
+    /// New parameter and slots from the old ones and the gradient. Mark it `#[inline(always)]`.
+    fn step<L: Lane>(&self, p: L, g: L, s: [L; S]) -> (L, [L; S]);
+}
+
+/// As [`Update`], with `N` sums over the tensor.
+pub trait Measure<const S: usize, const N: usize>: Copy {
+    /// New parameter and slots, and the terms of the sums. Mark it `#[inline(always)]`.
+    fn step<L: Lane>(&self, p: L, g: L, s: [L; S]) -> (L, [L; S], [L; N]);
+}
+
+struct Sweep<'a, T: Real, U, const S: usize>(U, Pass<'a, T>);
+
+impl<T: Real, U: Update<S>, const S: usize> Kernel for Sweep<'_, T, U, S> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        // Separate slice arguments, so that the compiler knows that they do not overlap.
+        #[inline(always)]
+        fn body<I: Isa, T: Real, U: Update<S>, const S: usize>(
+            u: U,
+            p: &mut [T],
+            g: &[T],
+            a: &mut [T],
+            b: &mut [T],
+            c: &mut [T],
+            d: &mut [T],
+        ) {
+            let n = p.len();
+            let g = &g[..n];
+            let a = if S > 0 { &mut a[..n] } else { a };
+            let b = if S > 1 { &mut b[..n] } else { b };
+            let c = if S > 2 { &mut c[..n] } else { c };
+            let d = if S > 3 { &mut d[..n] } else { d };
+            for i in 0..n {
+                let mut s = [T::Lane::<I>::c(0.0); S];
+                if S > 0 {
+                    s[0] = T::Lane::<I>::new(a[i]);
+                }
+                if S > 1 {
+                    s[1] = T::Lane::<I>::new(b[i]);
+                }
+                if S > 2 {
+                    s[2] = T::Lane::<I>::new(c[i]);
+                }
+                if S > 3 {
+                    s[3] = T::Lane::<I>::new(d[i]);
+                }
+                let (x, s) = u.step(T::Lane::<I>::new(p[i]), T::Lane::<I>::new(g[i]), s);
+                p[i] = x.get();
+                if S > 0 {
+                    a[i] = s[0].get();
+                }
+                if S > 1 {
+                    b[i] = s[1].get();
+                }
+                if S > 2 {
+                    c[i] = s[2].get();
+                }
+                if S > 3 {
+                    d[i] = s[3].get();
+                }
+            }
+        }
+        let Sweep(u, x) = self;
+        let [a, b, c, d] = x.slots;
+        body::<I, T, U, S>(u, x.param, x.grad, a, b, c, d);
+    }
+}
+
+struct Gather<'a, T: Real, U, const S: usize, const N: usize>(U, Pass<'a, T>);
+
+/// Columns of partial sums: independent chains for the vector units.
+const COLUMNS: usize = 32;
+
+impl<T: Real, U: Measure<S, N>, const S: usize, const N: usize> Kernel for Gather<'_, T, U, S, N> {
+    type Output = Sums;
+    #[inline(always)]
+    fn run<I: Isa>(self) -> Sums {
+        let Gather(u, x) = self;
+        let n = x.param.len();
+        let (p, g) = (x.param, &x.grad[..n]);
+        let slots = x.slots;
+        for s in slots.iter().take(S) {
+            assert_eq!(s.len(), n, "a slot and its parameter differ in length");
+        }
+        let mut acc = [[T::ZERO; COLUMNS]; N];
+        let mut start = 0;
+        while start < n {
+            let m = COLUMNS.min(n - start);
+            // Through local blocks, so that loads, arithmetic and stores are straight vector code.
+            let mut bp = [T::ZERO; COLUMNS];
+            let mut bg = [T::ZERO; COLUMNS];
+            let mut bs = [[T::ZERO; COLUMNS]; S];
+            let mut terms = [[T::ZERO; COLUMNS]; N];
+            bp[..m].copy_from_slice(&p[start..start + m]);
+            bg[..m].copy_from_slice(&g[start..start + m]);
+            for k in 0..S {
+                bs[k][..m].copy_from_slice(&slots[k][start..start + m]);
+            }
+            for j in 0..COLUMNS {
+                let s = std::array::from_fn(|k| T::Lane::<I>::new(bs[k][j]));
+                let (x, s, t) = u.step(T::Lane::<I>::new(bp[j]), T::Lane::<I>::new(bg[j]), s);
+                bp[j] = x.get();
+                for k in 0..S {
+                    bs[k][j] = s[k].get();
+                }
+                for k in 0..N {
+                    terms[k][j] = t[k].get();
+                }
+            }
+            p[start..start + m].copy_from_slice(&bp[..m]);
+            for k in 0..S {
+                slots[k][start..start + m].copy_from_slice(&bs[k][..m]);
+            }
+            for k in 0..N {
+                // Only what stands in the tensor counts: a term of the padding need not be zero.
+                for j in 0..COLUMNS {
+                    let t = if j < m { terms[k][j] } else { T::ZERO };
+                    acc[k][j] += t;
+                }
+            }
+            start += m;
+        }
+        let mut sums = Sums::default();
+        for k in 0..N {
+            sums[k] = acc[k].iter().map(|x| x.as_f64()).sum();
+        }
+        sums
+    }
+}
+
+impl<T: Real> Pass<'_, T> {
+    /// Runs an elementwise update over the chunk.
+    #[inline]
+    pub fn sweep<const S: usize, U: Update<S>>(self, update: U) -> Sums {
+        dispatch(Sweep(update, self));
+        Sums::default()
+    }
+
+    /// Runs an elementwise update over the chunk and returns its sums.
+    #[inline]
+    pub fn gather<const S: usize, const N: usize, U: Measure<S, N>>(self, update: U) -> Sums {
+        dispatch(Gather(update, self))
+    }
+}
+
+/// The boilerplate of a rule: hyperparameters that are `f64` fields, copying, and the two precisions of a generic
+/// `fn pass<T: Real>(&self, Pass<T>) -> Sums`.
+macro_rules! rule_basics {
+    ($name:literal; $($field:ident: $range:expr),* $(,)?) => {
+        fn name(&self) -> &'static str {
+            $name
+        }
+        $crate::rule::rule_basics!(@hypers $($field: $range),*);
+        fn boxed(&self) -> Box<dyn $crate::rule::Rule> {
+            Box::new(self.clone())
+        }
+        fn pass_f32(&self, x: $crate::rule::Pass<'_, f32>) -> $crate::rule::Sums {
+            self.pass(x)
+        }
+        fn pass_f64(&self, x: $crate::rule::Pass<'_, f64>) -> $crate::rule::Sums {
+            self.pass(x)
+        }
+    };
+    (@hypers $($field:ident: $range:expr),*) => {
+        fn hypers(&self) -> &'static [$crate::rule::Hyper] {
+            const H: &[$crate::rule::Hyper] = &[$($crate::rule::Hyper { name: stringify!($field), range: $range }),*];
+            H
+        }
+        fn get(&self, i: usize) -> f64 {
+            [$(self.$field),*][i]
+        }
+        fn put(&mut self, i: usize, value: f64) {
+            *[$(&mut self.$field),*][i] = value;
+        }
+    };
+}
+pub(crate) use rule_basics;
