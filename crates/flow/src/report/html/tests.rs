@@ -1,0 +1,127 @@
+use super::*;
+use crate::report::svg::{Axis, LinePlot, Series};
+use crate::report::table::Column;
+
+const EVIL: &str = "</title></style><script>alert(1)</script>\"'&\x1b[31m\u{202e}";
+
+fn page() -> Page {
+    let plot = LinePlot::new(EVIL)
+        .describe(EVIL)
+        .x(Axis::linear(EVIL).ends(EVIL, EVIL))
+        .y(Axis::log(EVIL))
+        .series(Series::new(EVIL, [(0.0, 1.0), (1.0, 0.0), (2.0, f64::NAN)]).note(EVIL))
+        .series(Series::new(EVIL, []))
+        .band(0.1, 0.5, EVIL, crate::report::svg::Mood::Bad)
+        .arrow(EVIL);
+    let table = Table::new([Column::new(EVIL).hint(EVIL), Column::new("b")])
+        .caption(EVIL)
+        .row([Cell::from(EVIL), Cell::Bar(f64::NAN)])
+        .row([
+            Cell::Status(Severity::Critical, EVIL.into()),
+            Cell::Spark(vec![1.0, f64::NAN, 2.0]),
+        ]);
+    let finding = Finding::new(Severity::Critical, EVIL, EVIL)
+        .at(EVIL)
+        .evidence(EVIL)
+        .cause(EVIL)
+        .location(EVIL)
+        .remedy(EVIL);
+    Page::new(EVIL)
+        .lead(EVIL)
+        .cards([Card::of(EVIL, &finding)
+            .big(EVIL, EVIL)
+            .spark(vec![1.0, 2.0], EVIL)
+            .style(3)])
+        .section(EVIL)
+        .text(EVIL)
+        .figure_with(&plot, EVIL)
+        .figures([&plot as &dyn Figure, &plot])
+        .section(EVIL)
+        .table(&table)
+        .section(EVIL)
+        .details(EVIL, false, |p| p.text(EVIL).table(&table))
+        .glossary([(EVIL, EVIL)])
+}
+
+/// Every element is closed in order, attributes are quoted, and ids are unique.
+pub(crate) fn check_markup(html: &str) {
+    let void = ["meta", "!DOCTYPE", "br", "img"];
+    let (mut open, mut ids) = (Vec::new(), std::collections::HashSet::new());
+    let mut rest = html;
+    while let Some(i) = rest.find('<') {
+        let end = rest[i..].find('>').expect("a tag ends") + i;
+        let tag = &rest[i + 1..end];
+        rest = &rest[end + 1..];
+        assert!(!tag.contains('<'), "{tag}");
+        if tag.matches('"').count() % 2 == 1 {
+            panic!("quotes of <{tag}>");
+        }
+        if let Some(n) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(n), "closing {n}");
+            continue;
+        }
+        let n = tag.split([' ', '/', '\n']).next().unwrap();
+        if let Some(id) = tag.split(" id=\"").nth(1) {
+            let id = id.split('"').next().unwrap();
+            assert!(ids.insert(id.to_string()), "id {id} twice");
+        }
+        if !void.contains(&n) && !tag.ends_with('/') {
+            open.push(n);
+        }
+        if n == "style" {
+            rest = &rest[rest.find("</style").expect("style ends")..];
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+}
+
+#[test]
+fn names_from_outside_are_inert() {
+    let html = page().render();
+    check_markup(&html);
+    let lower = html.to_lowercase();
+    for bad in [
+        "<script",
+        "alert(1)<",
+        "\u{1b}",
+        "\u{202e}",
+        "href=\"http",
+        "src=",
+        "url(http",
+        "@import",
+        "javascript:",
+    ] {
+        assert!(!lower.contains(bad), "{bad:?}");
+    }
+    assert!(html.contains("&lt;script&gt;"));
+}
+
+#[test]
+fn marks_in_text() {
+    assert_eq!(
+        inline("a **b** `c<d` **e"),
+        "a <strong>b</strong> <code>c&lt;d</code> **e"
+    );
+    assert_eq!(inline("``"), "<code></code>");
+    assert_eq!(inline("x*y"), "x*y");
+}
+
+#[test]
+fn bars_and_headings_are_in_the_table() {
+    let t = Table::new([Column::new("layer"), Column::new("g").log_bars(0)])
+        .row([Cell::from("fc1"), Cell::Bar(1e-4)])
+        .row([Cell::from("fc2"), Cell::Bar(1.0)])
+        .row([Cell::from("fc3"), Cell::Bar(0.0)]);
+    let h = table_html(&t);
+    assert!(
+        h.contains("width:100.0%") && h.contains("width:3.0%") && h.contains("width:0.0%"),
+        "{h}"
+    );
+    assert!(h.contains("<th scope=\"row\">fc1</th>"));
+}
+
+#[test]
+fn writing_to_nowhere_names_the_place() {
+    let e = Page::new("x").write("/no/such/place/r.html").unwrap_err();
+    assert!(e.to_string().contains("/no/such/place/r.html"), "{e}");
+}

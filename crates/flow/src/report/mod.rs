@@ -1,0 +1,45 @@
+//! How profiles are shown: [`text`] for terminals, [`svg`] plots, one self-contained [`html`] page, and [`compare`], which
+//! puts several runs side by side.
+//!
+//! Names that come from outside (layer paths, run names, metrics) may hold anything. Every renderer passes them
+//! through [`escape`]: control and direction characters become visible, long names are shortened, markup is escaped.
+
+pub mod compare;
+pub mod escape;
+mod file;
+pub mod html;
+pub mod number;
+pub mod svg;
+pub mod table;
+pub mod text;
+
+pub use file::write_atomic;
+
+/// A report could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The system refused.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried: `create`, `write`, `sync`, `replace`, `open`.
+        action: &'static str,
+        /// The file, with control characters made visible.
+        path: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    fn io(action: &'static str, path: &std::path::Path, source: std::io::Error) -> Error {
+        Error::Io {
+            action,
+            path: escape::clean(&path.to_string_lossy(), 400).into_owned(),
+            source,
+        }
+    }
+}
+
+/// Result with [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
