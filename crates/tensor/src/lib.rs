@@ -13,6 +13,7 @@
 mod element;
 pub mod error;
 pub mod gemm;
+pub mod fused;
 pub mod lane;
 pub mod parallel;
 pub mod shape;

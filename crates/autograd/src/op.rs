@@ -1,0 +1,252 @@
+//! Operations: what a node of the tape does, and the open trait for operations of other crates.
+
+use crate::float::Float;
+use crate::ops::elementwise::Elem;
+use crate::param::ParamId;
+use crate::var::Var;
+use smallvec::SmallVec;
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+use wengert_tensor::fused::Reduce;
+use wengert_tensor::{Dims, Error, Result, Tensor};
+
+/// Cotangents of the inputs of an operation; `None` where there is none.
+pub type Cotangents<'t, T> = SmallVec<[Option<Var<'t, T>>; 3]>;
+
+/// An operation with its own kernel.
+///
+/// Everything about it stands in one place: the shape rule, the kernel, and the derivative rule, written in `Var`
+/// operations, so that it can be differentiated again. The value itself (`self`) holds the configuration; two
+/// operations are taken for equal when `PartialEq` says so, and a step that records equal operations reuses its plan.
+///
+/// ```
+/// use wengert_autograd::{Cotangents, Dims, Float, ForwardCtx, Op, Result, Tape, Tensor, Var, VjpCtx};
+///
+/// /// y = x³ with a kernel of its own.
+/// #[derive(Debug, PartialEq)]
+/// struct Cube;
+/// impl<T: Float> Op<T> for Cube {
+///     fn name(&self) -> &'static str {
+///         "cube"
+///     }
+///     fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+///         Ok(Dims::from_slice(inputs[0]))
+///     }
+///     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+///         let x = ctx.input(0);
+///         for (y, x) in ctx.output().iter_mut().zip(x.iter()) {
+///             *y = x * x * x;
+///         }
+///     }
+///     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+///         [Some(ctx.cotangent() * ctx.input(0).square() * 3.0)].into_iter().collect()
+///     }
+/// }
+///
+/// let tape = Tape::<f64>::inference();
+/// let x = tape.input(&Tensor::from_vec(vec![2.0], [1]));
+/// let y = x.apply(Cube);
+/// let [dx] = wengert_autograd::grad(y.sum(), [x]);
+/// assert_eq!((y.item(), dx.item()), (8.0, 12.0));
+/// ```
+pub trait Op<T: Float>: DynEq + Debug + Send + Sync {
+    /// Name, as shown in messages and reports.
+    fn name(&self) -> &'static str;
+
+    /// Shape of the output, or an error that says what was found and what was expected.
+    ///
+    /// # Errors
+    /// When the input shapes do not fit.
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims>;
+
+    /// Computes the output.
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>);
+
+    /// Records the cotangents of the inputs: for `y = f(x)` and the cotangent `gy`, the vectors `gyᵀ ∂f/∂x`.
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T>;
+
+    /// For operations that only look at their input another way: the view, without a copy.
+    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
+        let _ = input;
+        None
+    }
+
+    /// Whether [`Op::view`] is the operation.
+    fn is_view(&self) -> bool {
+        false
+    }
+
+    /// Floating-point operations of one evaluation, for reports and for the choice of threads.
+    fn flops(&self, inputs: &[&[usize]], output: &[usize]) -> u64 {
+        let _ = inputs;
+        output.iter().product::<usize>() as u64
+    }
+}
+
+/// Equality of operations behind a trait object; implemented for every type with `PartialEq`.
+pub trait DynEq: Any {
+    /// Same type and equal.
+    fn dyn_eq(&self, other: &dyn Any) -> bool;
+    /// As `Any`.
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl<O: Any + PartialEq> DynEq for O {
+    fn dyn_eq(&self, other: &dyn Any) -> bool {
+        other.downcast_ref::<O>().is_some_and(|o| o == self)
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// What a kernel gets: input tensors and the output to fill.
+pub struct ForwardCtx<'a, T: Float> {
+    pub(crate) inputs: &'a [Operand<'a, T>],
+    pub(crate) output: &'a mut [T],
+    pub(crate) shape: &'a [usize],
+    pub(crate) key: u64,
+}
+
+/// An input of a kernel.
+#[derive(Clone, Copy)]
+pub(crate) enum Operand<'a, T: Float> {
+    Float(&'a Tensor<T>),
+    Int(&'a Tensor<i64>),
+}
+
+impl<'a, T: Float> ForwardCtx<'a, T> {
+    /// Input `i`; any strides.
+    pub fn input(&self, i: usize) -> &'a Tensor<T> {
+        match self.inputs[i] {
+            Operand::Float(t) => t,
+            Operand::Int(_) => panic!("input {i} holds integers"),
+        }
+    }
+
+    /// Integer input `i` (indices, labels).
+    pub fn ints(&self, i: usize) -> &'a Tensor<i64> {
+        match self.inputs[i] {
+            Operand::Int(t) => t,
+            Operand::Float(_) => panic!("input {i} holds floating-point numbers"),
+        }
+    }
+
+    /// Number of inputs.
+    pub fn len(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// Whether there are no inputs.
+    pub fn is_empty(&self) -> bool {
+        self.inputs.is_empty()
+    }
+
+    /// The output, row-major; its old contents are arbitrary.
+    pub fn output(&mut self) -> &mut [T] {
+        self.output
+    }
+
+    /// Shape of the output.
+    pub fn shape(&self) -> &'a [usize] {
+        self.shape
+    }
+
+    /// Random key of this evaluation, the same whenever this node is computed again in the step.
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+}
+
+/// What a derivative rule gets.
+pub struct VjpCtx<'t, 'a, T: Float> {
+    pub(crate) inputs: &'a [Var<'t, T>],
+    pub(crate) output: Var<'t, T>,
+    pub(crate) cotangent: Var<'t, T>,
+    pub(crate) needs: &'a [bool],
+}
+
+impl<'t, T: Float> VjpCtx<'t, '_, T> {
+    /// Input `i` of the operation.
+    pub fn input(&self, i: usize) -> Var<'t, T> {
+        self.inputs[i]
+    }
+
+    /// All inputs.
+    pub fn inputs(&self) -> &[Var<'t, T>] {
+        self.inputs
+    }
+
+    /// The operation's output.
+    pub fn output(&self) -> Var<'t, T> {
+        self.output
+    }
+
+    /// Cotangent of the output.
+    pub fn cotangent(&self) -> Var<'t, T> {
+        self.cotangent
+    }
+
+    /// Whether the cotangent of input `i` is asked for.
+    pub fn needs(&self, i: usize) -> bool {
+        self.needs[i]
+    }
+}
+
+/// What a node does.
+#[derive(Clone)]
+pub(crate) enum NodeOp<T: Float> {
+    /// A tensor handed in from outside.
+    Input,
+    /// Integers handed in from outside.
+    IntInput,
+    /// A parameter.
+    Param(ParamId),
+    /// A number.
+    Const(T),
+    /// A row of the elementwise table.
+    Elem(Elem, [T; 2]),
+    /// A reduction over a set of axes.
+    Reduce(Reduce, u64, bool),
+    /// A random number per element; the key numbers the stream within the step.
+    Random(crate::ops::random::Random, [T; 2], u32),
+    /// Anything with a kernel of its own.
+    Op(Arc<dyn Op<T>>),
+}
+
+impl<T: Float> NodeOp<T> {
+    pub fn name(&self) -> &'static str {
+        match self {
+            NodeOp::Input => "input",
+            NodeOp::IntInput => "int_input",
+            NodeOp::Param(_) => "param",
+            NodeOp::Const(_) => "constant",
+            NodeOp::Elem(e, _) => e.name(),
+            NodeOp::Reduce(k, ..) => match k {
+                Reduce::Sum => "sum",
+                Reduce::Prod => "prod",
+                Reduce::Max => "amax",
+                Reduce::Min => "amin",
+            },
+            NodeOp::Random(r, ..) => r.name(),
+            NodeOp::Op(o) => o.name(),
+        }
+    }
+
+    pub fn is_leaf(&self) -> bool {
+        matches!(
+            self,
+            NodeOp::Input | NodeOp::IntInput | NodeOp::Param(_) | NodeOp::Const(_)
+        )
+    }
+
+    pub fn is_elementwise(&self) -> bool {
+        matches!(self, NodeOp::Elem(..) | NodeOp::Random(..))
+    }
+}
+
+/// Shape error of an operation.
+pub(crate) fn shape_error(op: &'static str, message: String) -> Error {
+    Error::Shape { op, message }
+}

@@ -1,0 +1,805 @@
+//! The table of elementwise operations.
+//!
+//! One row is everything about an operation: doc line, name, kernel (on one [`Lane`] value), derivative rule (on `Var`s,
+//! one entry per operand, `None` where the derivative is zero almost everywhere), and the interval that the property
+//! suite samples operands from. Adding an operation is adding a row.
+//!
+//! In a rule `y` is the output and `g` its cotangent. Conventions at kinks stand in `docs/conventions.md`.
+
+use crate::float::Float;
+use crate::op::{Cotangents, NodeOp};
+use crate::var::Var;
+use smallvec::smallvec;
+use wengert_tensor::fused::{BlockFn, ElemFn, block_fn};
+use wengert_tensor::lane::Lane;
+
+/// A row of the table, for tests, docs and reports.
+#[derive(Clone, Copy, Debug)]
+pub struct ElemInfo {
+    /// The operation.
+    pub op: Elem,
+    /// Name of the method on [`Var`].
+    pub name: &'static str,
+    /// Number of operands.
+    pub arity: usize,
+    /// Interval that samples of each operand are drawn from.
+    pub domain: [(f64, f64); 3],
+    /// Sample configuration.
+    pub imm: [f64; 2],
+    /// Whether each operand has a derivative rule that is not identically zero.
+    pub differentiable: [bool; 3],
+}
+
+macro_rules! table {
+    ($(
+        $(#[doc = $doc:literal])+
+        $Name:ident $method:ident $(($($p:ident = $sample:literal),+))? {
+            kernel |$($x:ident),+| $kernel:expr;
+            vjp |$y:ident, $g:ident| [$($rule:expr),+];
+            domain [$($lo:literal .. $hi:literal),+];
+        }
+    )*) => {
+        /// An elementwise operation.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+        #[repr(u16)]
+        pub enum Elem {
+            $($(#[doc = $doc])+ $Name,)*
+        }
+
+        mod kernels {
+            $(pub(super) struct $Name;)*
+        }
+
+        $(
+            impl ElemFn for kernels::$Name {
+                const ARITY: usize = [$(stringify!($x)),+].len();
+                #[inline(always)]
+                #[allow(unused_variables)]
+                fn eval<V: Lane>(a: V, b: V, c: V, imm: [V; 2]) -> V {
+                    let [$($x,)+ ..] = [a, b, c];
+                    $(let [$($p,)+ ..] = imm;)?
+                    $kernel
+                }
+            }
+        )*
+
+        /// All rows of the table.
+        pub const ELEMENTWISE: &[ElemInfo] = &[$(
+            ElemInfo {
+                op: Elem::$Name,
+                name: stringify!($method),
+                arity: [$(stringify!($x)),+].len(),
+                domain: pad([$(($lo, $hi)),+]),
+                imm: pad_imm(&[$($($sample),+)?]),
+                differentiable: pad_bool([$(!is_none(stringify!($rule))),+]),
+            },
+        )*];
+
+        impl Elem {
+            /// Name of the method on [`Var`].
+            pub fn name(self) -> &'static str {
+                ELEMENTWISE[self as usize].name
+            }
+
+            #[doc(hidden)]
+            pub fn block_fn<T: Float>(self) -> BlockFn<T> {
+                match self {
+                    $(Elem::$Name => block_fn::<kernels::$Name, T>(),)*
+                }
+            }
+
+            #[allow(unused_variables)]
+            pub(crate) fn vjp<'t, T: Float>(
+                self,
+                imm: [T; 2],
+                args: &[Var<'t, T>],
+                out: Var<'t, T>,
+                cotangent: Var<'t, T>,
+                needs: &[bool],
+            ) -> Cotangents<'t, T> {
+                match self {
+                    $(Elem::$Name => {
+                        let &[$($x),+] = args else { unreachable!("arity was checked when recording") };
+                        $(let [$($p,)+ ..] = [imm[0].as_f64(), imm[1].as_f64()];)?
+                        let ($y, $g) = (out, cotangent);
+                        let mut k = 0;
+                        smallvec![$({
+                            k += 1;
+                            if needs[k - 1] { $rule } else { None }
+                        }),+]
+                    })*
+                }
+            }
+        }
+
+        impl<'t, T: Float> Var<'t, T> {
+            $(table!(@method [$(#[doc = $doc])+] $Name $method [$($x),+] [$($($p),+)?]);)*
+        }
+    };
+    (@method [$(#[$doc:meta])+] $Name:ident $method:ident [$x:ident] [$($p:ident),*]) => {
+        $(#[$doc])+
+        #[track_caller]
+        #[allow(clippy::should_implement_trait)]
+        pub fn $method(self $(, $p: f64)*) -> Self {
+            self.record(NodeOp::Elem(Elem::$Name, imm([$($p),*])), &[self])
+        }
+    };
+    (@method [$(#[$doc:meta])+] $Name:ident $method:ident [$x:ident, $b:ident] [$($p:ident),*]) => {
+        $(#[$doc])+
+        #[track_caller]
+        #[allow(clippy::should_implement_trait)]
+        pub fn $method(self, $b: Self $(, $p: f64)*) -> Self {
+            self.record(NodeOp::Elem(Elem::$Name, imm([$($p),*])), &[self, $b])
+        }
+    };
+    (@method [$(#[$doc:meta])+] $Name:ident $method:ident [$x:ident, $b:ident, $c:ident] [$($p:ident),*]) => {
+        $(#[$doc])+
+        #[track_caller]
+        pub fn $method(self, $b: Self, $c: Self $(, $p: f64)*) -> Self {
+            self.record(NodeOp::Elem(Elem::$Name, imm([$($p),*])), &[self, $b, $c])
+        }
+    };
+}
+
+fn imm<T: Float, const N: usize>(p: [f64; N]) -> [T; 2] {
+    let mut r = [T::zero(); 2];
+    for (r, p) in r.iter_mut().zip(p) {
+        *r = T::from_f64(p);
+    }
+    r
+}
+
+const fn pad<const N: usize>(d: [(f64, f64); N]) -> [(f64, f64); 3] {
+    let mut r = [(0.0, 1.0); 3];
+    let mut i = 0;
+    while i < N {
+        r[i] = d[i];
+        i += 1;
+    }
+    r
+}
+
+const fn pad_imm(d: &[f64]) -> [f64; 2] {
+    let mut r = [0.0; 2];
+    let mut i = 0;
+    while i < d.len() {
+        r[i] = d[i];
+        i += 1;
+    }
+    r
+}
+
+const fn pad_bool<const N: usize>(d: [bool; N]) -> [bool; 3] {
+    let mut r = [false; 3];
+    let mut i = 0;
+    while i < N {
+        r[i] = d[i];
+        i += 1;
+    }
+    r
+}
+
+const fn is_none(rule: &str) -> bool {
+    matches!(rule.as_bytes(), b"None")
+}
+
+const SQRT_2: f64 = std::f64::consts::SQRT_2;
+const FRAC_2_SQRT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
+/// 1/√(2π)
+const FRAC_1_SQRT_2PI: f64 = 0.398_942_280_401_432_7;
+/// √(2/π)
+const SQRT_2_PI: f64 = 0.797_884_560_802_865_4;
+const LN_2: f64 = std::f64::consts::LN_2;
+const LN_10: f64 = std::f64::consts::LN_10;
+/// SELU's scale and alpha (Klambauer et al. 2017).
+const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
+const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
+
+table! {
+    // ---- arithmetic ----
+
+    /// a + b.
+    Add add { kernel |a, b| a + b; vjp |y, g| [Some(g), Some(g)]; domain [-2.0..2.0, -2.0..2.0]; }
+    /// a - b.
+    Sub sub { kernel |a, b| a - b; vjp |y, g| [Some(g), Some(-g)]; domain [-2.0..2.0, -2.0..2.0]; }
+    /// a · b.
+    Mul mul { kernel |a, b| a * b; vjp |y, g| [Some(g * b), Some(g * a)]; domain [-2.0..2.0, -2.0..2.0]; }
+    /// a / b.
+    Div div { kernel |a, b| a / b; vjp |y, g| [Some(g / b), Some(-g * y / b)]; domain [-2.0..2.0, 0.5..2.0]; }
+    /// Remainder of a / b with the sign of `b` (as PyTorch and Python): a - b ⌊a / b⌋.
+    Rem rem {
+        kernel |a, b| {
+            let r = a % b;
+            V::select((r != V::c(0.0)) & ((r < V::c(0.0)) != (b < V::c(0.0))), r + b, r)
+        };
+        vjp |y, g| [Some(g), Some(-g * (a / b).floor())];
+        domain [0.1..0.9, 1.0..2.0];
+    }
+    /// x + c with a constant.
+    AddScalar add_scalar(c = 0.7) { kernel |x| x + c; vjp |y, g| [Some(g)]; domain [-2.0..2.0]; }
+    /// c - x with a constant.
+    RsubScalar rsub_scalar(c = 0.7) { kernel |x| c - x; vjp |y, g| [Some(-g)]; domain [-2.0..2.0]; }
+    /// x · c with a constant.
+    MulScalar mul_scalar(c = 0.7) { kernel |x| x * c; vjp |y, g| [Some(g.mul_scalar(c))]; domain [-2.0..2.0]; }
+    /// c / x with a constant.
+    RdivScalar rdiv_scalar(c = 0.7) { kernel |x| c / x; vjp |y, g| [Some(-g * y / x)]; domain [0.5..2.0]; }
+    /// x / c with a constant.
+    DivScalar div_scalar(c = 0.7) { kernel |x| x / c; vjp |y, g| [Some(g.div_scalar(c))]; domain [-2.0..2.0]; }
+    /// -x.
+    Neg neg { kernel |x| -x; vjp |y, g| [Some(-g)]; domain [-2.0..2.0]; }
+    /// a · b + c.
+    MulAdd mul_add {
+        kernel |a, b, c| a.mul_add(b, c);
+        vjp |y, g| [Some(g * b), Some(g * a), Some(g)];
+        domain [-2.0..2.0, -2.0..2.0, -2.0..2.0];
+    }
+    /// x + value · a · b (PyTorch's `addcmul`).
+    AddCMul addcmul(value = 0.7) {
+        kernel |x, a, b| (value * a).mul_add(b, x);
+        vjp |y, g| [Some(g), Some(g * b * value), Some(g * a * value)];
+        domain [-2.0..2.0, -2.0..2.0, -2.0..2.0];
+    }
+    /// x + value · a / b (PyTorch's `addcdiv`).
+    AddCDiv addcdiv(value = 0.7) {
+        kernel |x, a, b| x + value * a / b;
+        vjp |y, g| [Some(g), Some(g * value / b), Some(-g * a * value / b.square())];
+        domain [-2.0..2.0, -2.0..2.0, 0.5..2.0];
+    }
+    /// a + w · (b - a): linear interpolation.
+    Lerp lerp {
+        kernel |a, b, w| V::select(w.abs() < V::c(0.5), w.mul_add(b - a, a), b - (b - a) * (V::c(1.0) - w));
+        vjp |y, g| [Some(g * (1 - w)), Some(g * w), Some(g * (b - a))];
+        domain [-2.0..2.0, -2.0..2.0, 0.6..0.9];
+    }
+    /// |x|; derivative 0 at 0.
+    Abs abs { kernel |x| x.abs(); vjp |y, g| [Some(g * x.sign())]; domain [0.3..2.0]; }
+    /// Sign: -1, 0 or 1; NaN stays NaN.
+    Sign sign {
+        kernel |x| V::select(x > V::c(0.0), V::c(1.0), V::select(x < V::c(0.0), V::c(-1.0), x * V::c(0.0)));
+        vjp |y, g| [None];
+        domain [0.3..2.0];
+    }
+    /// x².
+    Square square { kernel |x| x * x; vjp |y, g| [Some(g * x * 2.0)]; domain [-2.0..2.0]; }
+    /// √x; derivative ∞ at 0.
+    Sqrt sqrt { kernel |x| x.sqrt(); vjp |y, g| [Some(g / y * 0.5)]; domain [0.5..2.0]; }
+    /// 1 / √x.
+    Rsqrt rsqrt { kernel |x| V::c(1.0) / x.sqrt(); vjp |y, g| [Some(g * y / x * -0.5)]; domain [0.5..2.0]; }
+    /// ∛x.
+    Cbrt cbrt { kernel |x| x.cbrt(); vjp |y, g| [Some(g / y.square() / 3.0)]; domain [0.5..2.0]; }
+    /// 1 / x.
+    Reciprocal reciprocal { kernel |x| V::c(1.0) / x; vjp |y, g| [Some(-g * y.square())]; domain [0.5..2.0]; }
+    /// aᵇ. pow(0, 0) = 1; the derivative for the base is 0 where b = 0, for the exponent 0 where a = 0 and b ≥ 0.
+    Pow pow {
+        kernel |a, b| a.pow(b);
+        vjp |y, g| [
+            Some(g * a.pow_grad_base(b)),
+            Some(g * y.pow_grad_exponent(a, b))
+        ];
+        domain [0.5..2.0, -2.0..2.0];
+    }
+    /// b aᵇ⁻¹, and 0 where b = 0: derivative of [`Var::pow`] for its base.
+    PowGradBase pow_grad_base {
+        kernel |a, b| V::select(b == V::c(0.0), V::c(0.0), b * a.pow(b - V::c(1.0)));
+        vjp |y, g| [
+            Some(g * b * a.pow_grad_base(b - 1.0)),
+            Some(g * (a.pow(b - 1.0) + b * a.pow(b - 1.0).pow_grad_exponent(a, b - 1.0)))
+        ];
+        domain [0.5..2.0, 0.3..2.0];
+    }
+    /// y ln a, and 0 where a = 0 and b ≥ 0: derivative of [`Var::pow`] for its exponent, from its output.
+    PowGradExponent pow_grad_exponent {
+        kernel |y, a, b| V::select((a == V::c(0.0)) & (b >= V::c(0.0)), V::c(0.0), y * a.ln());
+        vjp |z, g| [
+            Some(g.pow_grad_exponent(a, b)),
+            Some(g * y / a),
+            None
+        ];
+        domain [0.5..2.0, 0.5..2.0, -2.0..2.0];
+    }
+    /// xᵖ with a constant exponent. powf(0) = 1 everywhere, with derivative 0.
+    Powf powf(p = 2.5) {
+        kernel |x| x.pow(p);
+        vjp |y, g| [if p == 0.0 { None } else { Some(g * x.powf(p - 1.0) * p) }];
+        domain [0.5..2.0];
+    }
+    /// √(a² + b²) without overflow on the way.
+    Hypot hypot { kernel |a, b| a.hypot(b); vjp |y, g| [Some(g * a / y), Some(g * b / y)]; domain [0.5..2.0, -2.0..2.0]; }
+
+    // ---- exponentials and logarithms ----
+
+    /// eˣ.
+    Exp exp { kernel |x| x.exp(); vjp |y, g| [Some(g * y)]; domain [-2.0..2.0]; }
+    /// 2ˣ.
+    Exp2 exp2 { kernel |x| x.exp2(); vjp |y, g| [Some(g * y * LN_2)]; domain [-2.0..2.0]; }
+    /// eˣ - 1, accurate near 0.
+    Expm1 expm1 { kernel |x| x.expm1(); vjp |y, g| [Some(g * (y + 1.0))]; domain [-2.0..2.0]; }
+    /// Natural logarithm.
+    Ln ln { kernel |x| x.ln(); vjp |y, g| [Some(g / x)]; domain [0.5..2.0]; }
+    /// Logarithm to base 2.
+    Log2 log2 { kernel |x| x.log2(); vjp |y, g| [Some(g / x / LN_2)]; domain [0.5..2.0]; }
+    /// Logarithm to base 10.
+    Log10 log10 { kernel |x| x.log10(); vjp |y, g| [Some(g / x / LN_10)]; domain [0.5..2.0]; }
+    /// ln(1 + x), accurate near 0.
+    Log1p log1p { kernel |x| x.log1p(); vjp |y, g| [Some(g / (x + 1.0))]; domain [-0.5..2.0]; }
+
+    // ---- trigonometric and hyperbolic ----
+
+    /// Sine.
+    Sin sin { kernel |x| x.sin(); vjp |y, g| [Some(g * x.cos())]; domain [-2.0..2.0]; }
+    /// Cosine.
+    Cos cos { kernel |x| x.cos(); vjp |y, g| [Some(-g * x.sin())]; domain [-2.0..2.0]; }
+    /// Tangent.
+    Tan tan { kernel |x| x.tan(); vjp |y, g| [Some(g * (y.square() + 1.0))]; domain [-1.0..1.0]; }
+    /// Inverse sine.
+    Asin asin { kernel |x| x.asin(); vjp |y, g| [Some(g * (1 - x.square()).rsqrt())]; domain [-0.8..0.8]; }
+    /// Inverse cosine.
+    Acos acos { kernel |x| x.acos(); vjp |y, g| [Some(-g * (1 - x.square()).rsqrt())]; domain [-0.8..0.8]; }
+    /// Inverse tangent.
+    Atan atan { kernel |x| x.atan(); vjp |y, g| [Some(g / (x.square() + 1.0))]; domain [-2.0..2.0]; }
+    /// Angle of the point (b, a), in (-π, π].
+    Atan2 atan2 {
+        kernel |a, b| a.atan2(b);
+        vjp |y, g| [Some(g * b / (a.square() + b.square())), Some(-g * a / (a.square() + b.square()))];
+        domain [0.5..2.0, -2.0..2.0];
+    }
+    /// Hyperbolic sine.
+    Sinh sinh { kernel |x| x.sinh(); vjp |y, g| [Some(g * x.cosh())]; domain [-2.0..2.0]; }
+    /// Hyperbolic cosine.
+    Cosh cosh { kernel |x| x.cosh(); vjp |y, g| [Some(g * x.sinh())]; domain [-2.0..2.0]; }
+    /// Hyperbolic tangent.
+    Tanh tanh { kernel |x| x.tanh(); vjp |y, g| [Some(g.tanh_grad(y))]; domain [-2.0..2.0]; }
+    /// g (1 - y²): the derivative of [`Var::tanh`] from its output.
+    TanhGrad tanh_grad {
+        kernel |g, y| g * (V::c(1.0) - y * y);
+        vjp |z, c| [Some(c.tanh_grad(y)), Some(c * g * y * -2.0)];
+        domain [-2.0..2.0, -0.9..0.9];
+    }
+    /// Inverse hyperbolic sine.
+    Asinh asinh { kernel |x| x.asinh(); vjp |y, g| [Some(g * (x.square() + 1.0).rsqrt())]; domain [-2.0..2.0]; }
+    /// Inverse hyperbolic cosine.
+    Acosh acosh { kernel |x| x.acosh(); vjp |y, g| [Some(g * (x.square() - 1.0).rsqrt())]; domain [1.5..3.0]; }
+    /// Inverse hyperbolic tangent.
+    Atanh atanh { kernel |x| x.atanh(); vjp |y, g| [Some(g / (1 - x.square()))]; domain [-0.8..0.8]; }
+
+    // ---- special functions ----
+
+    /// Error function.
+    Erf erf { kernel |x| x.erf(); vjp |y, g| [Some(g * (-x.square()).exp() * FRAC_2_SQRT_PI)]; domain [-2.0..2.0]; }
+    /// 1 - erf(x), accurate in the tail.
+    Erfc erfc { kernel |x| x.erfc(); vjp |y, g| [Some(g * (-x.square()).exp() * -FRAC_2_SQRT_PI)]; domain [-2.0..2.0]; }
+    /// Inverse of erf.
+    Erfinv erfinv { kernel |x| x.erfinv(); vjp |y, g| [Some(g * y.square().exp() / FRAC_2_SQRT_PI)]; domain [-0.8..0.8]; }
+    /// ln |Γ(x)|.
+    Lgamma lgamma { kernel |x| x.lgamma(); vjp |y, g| [Some(g * x.digamma())]; domain [0.5..4.0]; }
+    /// Derivative of lgamma.
+    Digamma digamma { kernel |x| x.digamma(); vjp |y, g| [Some(g * x.polygamma1())]; domain [0.5..4.0]; }
+    /// Derivative of digamma (trigamma).
+    Polygamma1 polygamma1 { kernel |x| x.polygamma(1); vjp |y, g| [Some(g * x.polygamma2())]; domain [0.5..4.0]; }
+    /// Second derivative of digamma.
+    Polygamma2 polygamma2 { kernel |x| x.polygamma(2); vjp |y, g| [Some(g * x.polygamma3())]; domain [0.5..4.0]; }
+    /// Third derivative of digamma.
+    Polygamma3 polygamma3 { kernel |x| x.polygamma(3); vjp |y, g| [Some(g * x.polygamma4())]; domain [0.5..4.0]; }
+    /// Fourth derivative of digamma; its own derivative is NaN (derivatives of lgamma end at order 6).
+    Polygamma4 polygamma4 { kernel |x| x.polygamma(4); vjp |y, g| [Some(g * f64::NAN)]; domain [0.5..4.0]; }
+
+    // ---- rounding, comparison, selection ----
+
+    /// Round towards -∞; derivative 0.
+    Floor floor { kernel |x| x.floor(); vjp |y, g| [None]; domain [0.1..0.9]; }
+    /// Round towards +∞; derivative 0.
+    Ceil ceil { kernel |x| x.ceil(); vjp |y, g| [None]; domain [0.1..0.9]; }
+    /// Round to nearest, ties to even; derivative 0.
+    Round round { kernel |x| x.round(); vjp |y, g| [None]; domain [0.6..0.9]; }
+    /// Round towards zero; derivative 0.
+    Trunc trunc { kernel |x| x.trunc(); vjp |y, g| [None]; domain [0.1..0.9]; }
+    /// x - trunc(x).
+    Frac frac { kernel |x| x - x.trunc(); vjp |y, g| [Some(g)]; domain [0.1..0.9]; }
+    /// Larger of two; NaN if either is; a tie shares the gradient equally.
+    Maximum maximum {
+        kernel |a, b| a.max(b);
+        vjp |y, g| [Some(g * a.prefer(b)), Some(g * b.prefer(a))];
+        domain [-2.0..0.0, 0.1..2.0];
+    }
+    /// Smaller of two; NaN if either is; a tie shares the gradient equally.
+    Minimum minimum {
+        kernel |a, b| a.min(b);
+        vjp |y, g| [Some(g * b.prefer(a)), Some(g * a.prefer(b))];
+        domain [-2.0..0.0, 0.1..2.0];
+    }
+    /// 1 where a > b, ½ where equal, 0 elsewhere; NaN if either is. The weight of `a` in [`Var::maximum`].
+    Prefer prefer {
+        kernel |a, b| V::select(a > b, V::c(1.0), V::select(a < b, V::c(0.0), V::select(a == b, V::c(0.5), a + b)));
+        vjp |y, g| [None, None];
+        domain [-2.0..0.0, 0.1..2.0];
+    }
+    /// x limited to lo ≤ y ≤ hi; NaN stays NaN; derivative 1 at the limits, 0 outside.
+    Clamp clamp(lo = -0.5, hi = 0.6) {
+        kernel |x| V::select(x < lo, lo, V::select(x > hi, hi, x));
+        vjp |y, g| [Some(g.clamp_grad(x, lo, hi))];
+        domain [-0.4..0.5];
+    }
+    /// g where lo ≤ x ≤ hi, else 0.
+    ClampGrad clamp_grad(lo = -0.5, hi = 0.6) {
+        kernel |g, x| V::select((x < lo) | (x > hi), V::c(0.0), g);
+        vjp |z, c| [Some(c.clamp_grad(x, lo, hi)), None];
+        domain [-2.0..2.0, -0.4..0.5];
+    }
+    /// 1 where a > b, else 0.
+    Gt gt { kernel |a, b| V::select(a > b, V::c(1.0), V::c(0.0)); vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
+    /// 1 where a ≥ b, else 0.
+    Ge ge { kernel |a, b| V::select(a >= b, V::c(1.0), V::c(0.0)); vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
+    /// 1 where a < b, else 0.
+    Lt lt { kernel |a, b| V::select(a < b, V::c(1.0), V::c(0.0)); vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
+    /// 1 where a ≤ b, else 0.
+    Le le { kernel |a, b| V::select(a <= b, V::c(1.0), V::c(0.0)); vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
+    /// 1 where a = b, else 0.
+    Eq eq { kernel |a, b| V::select(a == b, V::c(1.0), V::c(0.0)); vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
+    /// 1 where a ≠ b, else 0.
+    Ne ne { kernel |a, b| V::select(a != b, V::c(1.0), V::c(0.0)); vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
+    /// 1 where both are not 0.
+    LogicalAnd logical_and {
+        kernel |a, b| V::select((a != V::c(0.0)) & (b != V::c(0.0)), V::c(1.0), V::c(0.0));
+        vjp |y, g| [None, None];
+        domain [0.5..2.0, 0.5..2.0];
+    }
+    /// 1 where at least one is not 0.
+    LogicalOr logical_or {
+        kernel |a, b| V::select((a != V::c(0.0)) | (b != V::c(0.0)), V::c(1.0), V::c(0.0));
+        vjp |y, g| [None, None];
+        domain [0.5..2.0, 0.5..2.0];
+    }
+    /// 1 where exactly one is not 0.
+    LogicalXor logical_xor {
+        kernel |a, b| V::select((a != V::c(0.0)) != (b != V::c(0.0)), V::c(1.0), V::c(0.0));
+        vjp |y, g| [None, None];
+        domain [0.5..2.0, 0.5..2.0];
+    }
+    /// 1 where x is 0, else 0.
+    LogicalNot logical_not {
+        kernel |x| V::select(x == V::c(0.0), V::c(1.0), V::c(0.0));
+        vjp |y, g| [None];
+        domain [0.5..2.0];
+    }
+    /// 1 where x is NaN, else 0.
+    IsNan isnan { kernel |x| V::select(x.is_nan(), V::c(1.0), V::c(0.0)); vjp |y, g| [None]; domain [-2.0..2.0]; }
+    /// 1 where x is finite, else 0.
+    IsFinite isfinite {
+        kernel |x| V::select((x - x) == V::c(0.0), V::c(1.0), V::c(0.0));
+        vjp |y, g| [None];
+        domain [-2.0..2.0];
+    }
+    /// NaN replaced by `nan`, ±∞ by ±`inf`; derivative 1 where x is finite, else 0.
+    NanToNum nan_to_num(nan = 0.0, inf = 1e30) {
+        kernel |x| V::select(x.is_nan(), nan, V::select((x - x) == V::c(0.0), x, inf.copysign(x)));
+        vjp |y, g| [Some(x.isfinite().where_(g, g * 0.0))];
+        domain [-2.0..2.0];
+    }
+    /// `a` where the condition (self) is not 0, else `b`. The branch not taken gets a zero gradient, never NaN.
+    Where where_ {
+        kernel |cond, a, b| V::select(cond != V::c(0.0), a, b);
+        vjp |y, g| [None, Some(g.mask(cond)), Some(g.mask_not(cond))];
+        domain [0.5..2.0, -2.0..2.0, -2.0..2.0];
+    }
+    /// x where the mask is not 0, else 0 (also where x is NaN or infinite).
+    Mask mask {
+        kernel |x, m| V::select(m != V::c(0.0), x, V::c(0.0));
+        vjp |y, g| [Some(g.mask(m)), None];
+        domain [-2.0..2.0, 0.5..2.0];
+    }
+    /// x where the mask is 0, else 0 (also where x is NaN or infinite).
+    MaskNot mask_not {
+        kernel |x, m| V::select(m != V::c(0.0), V::c(0.0), x);
+        vjp |y, g| [Some(g.mask_not(m)), None];
+        domain [-2.0..2.0, 0.5..2.0];
+    }
+    /// `value` where the mask is not 0, else x.
+    MaskedFill masked_fill(value = 0.7) {
+        kernel |x, m| V::select(m != V::c(0.0), value, x);
+        vjp |y, g| [Some(g.mask_not(m)), None];
+        domain [-2.0..2.0, 0.5..2.0];
+    }
+    /// Magnitude of a, sign of b.
+    Copysign copysign {
+        kernel |a, b| a.copysign(b);
+        vjp |y, g| [Some(g.copysign_grad(a, b)), None];
+        domain [0.5..2.0, 0.5..2.0];
+    }
+    /// g times the sign that relates a to copysign(a, b); 0 where a is 0.
+    CopysignGrad copysign_grad {
+        kernel |g, a, b| V::select(a == V::c(0.0), V::c(0.0), g * V::c(1.0).copysign(a) * V::c(1.0).copysign(b));
+        vjp |y, c| [Some(c.copysign_grad(a, b)), None, None];
+        domain [-2.0..2.0, 0.5..2.0, 0.5..2.0];
+    }
+
+    // ---- activations ----
+
+    /// max(x, 0); derivative 0 at 0; NaN stays NaN.
+    Relu relu { kernel |x| V::select(x <= V::c(0.0), V::c(0.0), x); vjp |y, g| [Some(g.relu_grad(y))]; domain [0.1..2.0]; }
+    /// g where y > 0 (or NaN), else 0.
+    ReluGrad relu_grad {
+        kernel |g, y| V::select(y <= V::c(0.0), V::c(0.0), g);
+        vjp |z, c| [Some(c.relu_grad(y)), None];
+        domain [-2.0..2.0, 0.1..2.0];
+    }
+    /// min(max(x, 0), 6); derivative 0 at both kinks.
+    Relu6 relu6 {
+        kernel |x| V::select(x <= V::c(0.0), V::c(0.0), V::select(x >= V::c(6.0), V::c(6.0), x));
+        vjp |y, g| [Some(g.hardtanh_grad(x, 0.0, 6.0))];
+        domain [0.1..2.0];
+    }
+    /// x limited to [lo, hi]; derivative 0 at and outside the limits (PyTorch's hardtanh).
+    Hardtanh hardtanh(lo = -1.0, hi = 1.0) {
+        kernel |x| V::select(x < lo, lo, V::select(x > hi, hi, x));
+        vjp |y, g| [Some(g.hardtanh_grad(x, lo, hi))];
+        domain [-0.9..0.9];
+    }
+    /// g where lo < x < hi, else 0.
+    HardtanhGrad hardtanh_grad(lo = -1.0, hi = 1.0) {
+        kernel |g, x| V::select((x <= lo) | (x >= hi), V::c(0.0), g);
+        vjp |z, c| [Some(c.hardtanh_grad(x, lo, hi)), None];
+        domain [-2.0..2.0, -0.9..0.9];
+    }
+    /// x for x > 0, else slope · x; the derivative at 0 is the slope.
+    LeakyRelu leaky_relu(slope = 0.01) {
+        kernel |x| V::select(x > V::c(0.0), x, x * slope);
+        vjp |y, g| [Some(g.leaky_relu_grad(x, slope))];
+        domain [-2.0..-0.1];
+    }
+    /// g for x > 0, else slope · g.
+    LeakyReluGrad leaky_relu_grad(slope = 0.01) {
+        kernel |g, x| V::select(x > V::c(0.0), g, g * slope);
+        vjp |z, c| [Some(c.leaky_relu_grad(x, slope)), None];
+        domain [-2.0..2.0, -2.0..-0.1];
+    }
+    /// x for x > 0, else a · x with a learned slope `a` that broadcasts (He et al. 2015).
+    Prelu prelu {
+        kernel |x, a| V::select(x > V::c(0.0), x, x * a);
+        vjp |y, g| [Some(g.prelu_grad(x, a)), Some(g * x.min_zero())];
+        domain [-2.0..-0.1, 0.1..0.5];
+    }
+    /// g for x > 0, else a · g.
+    PreluGrad prelu_grad {
+        kernel |g, x, a| V::select(x > V::c(0.0), g, g * a);
+        vjp |z, c| [Some(c.prelu_grad(x, a)), None, Some((c * g).mask(x.le(x * 0.0)))];
+        domain [-2.0..2.0, -2.0..-0.1, 0.1..0.5];
+    }
+    /// min(x, 0); derivative 1 at 0.
+    MinZero min_zero {
+        kernel |x| V::select(x > V::c(0.0), V::c(0.0), x);
+        vjp |y, g| [Some(g.mask(x.le(x * 0.0)))];
+        domain [-2.0..-0.1];
+    }
+    /// x for x > 0, else α (eˣ - 1) (Clevert et al. 2016).
+    Elu elu(alpha = 1.0) {
+        kernel |x| V::select(x > V::c(0.0), x, alpha * x.expm1());
+        vjp |y, g| [Some(g.elu_grad(x, alpha, 1.0))];
+        domain [-2.0..-0.1];
+    }
+    /// g for x > 0, else g · α · b · e^(b x).
+    EluGrad elu_grad(alpha = 1.0, b = 1.0) {
+        kernel |g, x| V::select(x > V::c(0.0), g, g * alpha * b * (b * x).exp());
+        vjp |z, c| [
+            Some(c.elu_grad(x, alpha, b)),
+            Some((c * g * (x * b).exp() * (alpha * b * b)).mask(x.le(x * 0.0)))
+        ];
+        domain [-2.0..2.0, -2.0..-0.1];
+    }
+    /// Scaled ELU: λ x for x > 0, else λ α (eˣ - 1), λ ≈ 1.0507, α ≈ 1.6733 (Klambauer et al. 2017).
+    Selu selu {
+        kernel |x| V::c(SELU_SCALE) * V::select(x > V::c(0.0), x, V::c(SELU_ALPHA) * x.expm1());
+        vjp |y, g| [Some(g.elu_grad(x, SELU_ALPHA, 1.0) * SELU_SCALE)];
+        domain [-2.0..-0.1];
+    }
+    /// x for x > 0, else α (e^(x/α) - 1) (Barron 2017).
+    Celu celu(alpha = 1.3) {
+        kernel |x| V::select(x > V::c(0.0), x, alpha * (x / alpha).expm1());
+        vjp |y, g| [Some(g.elu_grad(x, alpha, 1.0 / alpha))];
+        domain [-2.0..-0.1];
+    }
+    /// Exact GELU: x Φ(x) with Φ the normal distribution function (Hendrycks, Gimpel 2016).
+    Gelu gelu {
+        kernel |x| {
+            let tail = (-x * V::c(1.0 / SQRT_2)).erfc();
+            V::select(tail == V::c(0.0), V::c(0.0), x * V::c(0.5) * tail)
+        };
+        vjp |y, g| [Some(g.gelu_grad(x))];
+        domain [-2.0..2.0];
+    }
+    /// g (Φ(x) + x φ(x)): the derivative of [`Var::gelu`].
+    GeluGrad gelu_grad {
+        kernel |g, x| {
+            let cdf = V::c(0.5) * (-x * V::c(1.0 / SQRT_2)).erfc();
+            let pdf = (x * x * V::c(-0.5)).exp() * V::c(FRAC_1_SQRT_2PI);
+            // x φ(x) is 0 at ±∞, where the product would be NaN.
+            g * (cdf + V::select(pdf == V::c(0.0), V::c(0.0), x * pdf))
+        };
+        vjp |z, c| [
+            Some(c.gelu_grad(x)),
+            Some(c * g * (2 - x.square()) * (x.square() * -0.5).exp() * FRAC_1_SQRT_2PI)
+        ];
+        domain [-2.0..2.0, -2.0..2.0];
+    }
+    /// GELU's tanh approximation: x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))).
+    GeluTanh gelu_tanh {
+        kernel |x| {
+            let u = V::c(SQRT_2_PI) * (x * x * x).mul_add(V::c(0.044715), x);
+            V::c(0.5) * x * (V::c(1.0) + u.tanh())
+        };
+        vjp |y, g| [{
+            let t = ((x.powi(3) * 0.044715 + x) * SQRT_2_PI).tanh();
+            let du = (x.square() * (3.0 * 0.044715) + 1.0) * SQRT_2_PI;
+            Some(g * ((t + 1.0) * 0.5 + x * (1 - t.square()) * du * 0.5))
+        }];
+        domain [-2.0..2.0];
+    }
+    /// Logistic function 1 / (1 + e⁻ˣ).
+    Sigmoid sigmoid { kernel |x| x.sigmoid(); vjp |y, g| [Some(g.sigmoid_grad(y))]; domain [-2.0..2.0]; }
+    /// g y (1 - y): the derivative of [`Var::sigmoid`] from its output.
+    SigmoidGrad sigmoid_grad {
+        kernel |g, y| g * (V::c(1.0) - y) * y;
+        vjp |z, c| [Some(c.sigmoid_grad(y)), Some(c * g * (1 - y * 2.0))];
+        domain [-2.0..2.0, 0.1..0.9];
+    }
+    /// ln σ(x), stable.
+    LogSigmoid logsigmoid {
+        kernel |x| x.min(V::c(0.0)) - (-x.abs()).exp().log1p();
+        vjp |y, g| [Some(g * (-x).sigmoid())];
+        domain [-2.0..2.0];
+    }
+    /// ln(1 + e^(βx)) / β, stable (no threshold is needed).
+    Softplus softplus_beta(beta = 1.3) {
+        kernel |x| {
+            let u = x * beta;
+            (u.max(V::c(0.0)) + (-u.abs()).exp().log1p()) / beta
+        };
+        vjp |y, g| [Some(g * (x * beta).sigmoid())];
+        domain [-2.0..2.0];
+    }
+    /// x σ(x), also called swish (Elfwing et al. 2018).
+    Silu silu { kernel |x| V::select(x < V::c(-1e30), V::c(0.0), x * x.sigmoid()); vjp |y, g| [Some(g.silu_grad(x))]; domain [-2.0..2.0]; }
+    /// g σ(x) (1 + x (1 - σ(x))): the derivative of [`Var::silu`].
+    SiluGrad silu_grad {
+        kernel |g, x| {
+            let s = x.sigmoid();
+            let t = V::c(1.0) - s;
+            g * s * (V::c(1.0) + V::select((s == V::c(0.0)) | (t == V::c(0.0)), V::c(0.0), x * t))
+        };
+        vjp |z, c| [
+            Some(c.silu_grad(x)),
+            Some({
+                let s = x.sigmoid();
+                c * g * s * (1 - s) * (x * (1 - s * 2.0) + 2.0)
+            })
+        ];
+        domain [-2.0..2.0, -2.0..2.0];
+    }
+    /// x tanh(softplus(x)) (Misra 2019).
+    Mish mish {
+        kernel |x| {
+            let t = (x.max(V::c(0.0)) + (-x.abs()).exp().log1p()).tanh();
+            V::select(t == V::c(0.0), V::c(0.0), x * t)
+        };
+        vjp |y, g| [{
+            let t = x.softplus().tanh();
+            Some(g * (t + x * x.sigmoid() * (1 - t.square())))
+        }];
+        domain [-2.0..2.0];
+    }
+    /// x / (1 + |x|).
+    Softsign softsign {
+        kernel |x| V::select(x.abs() > V::c(1e30), V::c(1.0).copysign(x), x / (V::c(1.0) + x.abs()));
+        vjp |y, g| [Some(g / (x.abs() + 1.0).square())];
+        domain [0.2..2.0];
+    }
+    /// min(max(x/6 + ½, 0), 1); derivative 0 at the kinks.
+    Hardsigmoid hardsigmoid {
+        kernel |x| V::select(x <= V::c(-3.0), V::c(0.0), V::select(x >= V::c(3.0), V::c(1.0), x / V::c(6.0) + V::c(0.5)));
+        vjp |y, g| [Some(g.hardtanh_grad(x, -3.0, 3.0) / 6.0)];
+        domain [-2.0..2.0];
+    }
+    /// x · min(max(x + 3, 0), 6) / 6 (Howard et al. 2019); derivative 0 at -3 and 1 at 3.
+    Hardswish hardswish {
+        kernel |x| V::select(x <= V::c(-3.0), V::c(0.0), V::select(x >= V::c(3.0), x, x * (x + V::c(3.0)) / V::c(6.0)));
+        vjp |y, g| [Some(g.hardswish_grad(x))];
+        domain [-2.0..2.0];
+    }
+    /// g times the derivative of [`Var::hardswish`].
+    HardswishGrad hardswish_grad {
+        kernel |g, x| V::select(
+            x <= V::c(-3.0), V::c(0.0), V::select(x >= V::c(3.0), g, g * (x / V::c(3.0) + V::c(0.5))));
+        vjp |z, c| [Some(c.hardswish_grad(x)), Some((c * g).hardtanh_grad(x, -3.0, 3.0) / 3.0)];
+        domain [-2.0..2.0, -2.0..2.0];
+    }
+    /// x - tanh(x).
+    Tanhshrink tanhshrink { kernel |x| x - x.tanh(); vjp |y, g| [Some(g * x.tanh().square())]; domain [-2.0..2.0]; }
+    /// x ∓ λ outside [-λ, λ], else 0.
+    Softshrink softshrink(lambda = 0.5) {
+        kernel |x| V::select(x > lambda, x - lambda, V::select(x < -lambda, x + lambda, x * V::c(0.0)));
+        vjp |y, g| [Some(g.outside(x, lambda))];
+        domain [0.6..2.0];
+    }
+    /// x outside [-λ, λ], else 0.
+    Hardshrink hardshrink(lambda = 0.5) {
+        kernel |x| V::select((x >= -lambda) & (x <= lambda), V::c(0.0), x);
+        vjp |y, g| [Some(g.outside(x, lambda))];
+        domain [0.6..2.0];
+    }
+    /// g where |x| > λ, else 0.
+    Outside outside(lambda = 0.5) {
+        kernel |g, x| V::select((x >= -lambda) & (x <= lambda), V::c(0.0), g);
+        vjp |z, c| [Some(c.outside(x, lambda)), None];
+        domain [-2.0..2.0, 0.6..2.0];
+    }
+    /// x where x > threshold, else `value`; derivative 0 at the threshold.
+    Threshold threshold(threshold = 0.1, value = 0.3) {
+        kernel |x| V::select(x <= threshold, value, x);
+        vjp |y, g| [Some(g.hardtanh_grad(x, threshold, f64::INFINITY))];
+        domain [0.2..2.0];
+    }
+    /// (x + √(x² + b)) / 2 (Barron 2021).
+    Squareplus squareplus(b = 4.0) {
+        kernel |x| {
+            let r = (x * x + b).sqrt();
+            // The difference cancels for negative x: use b / (2 (r - x)) there.
+            V::select(x < V::c(0.0), b / (V::c(2.0) * (r - x)), V::c(0.5) * (x + r))
+        };
+        vjp |y, g| [Some(g * (x * (x.square() + b).rsqrt() + 1.0) * 0.5)];
+        domain [-2.0..2.0];
+    }
+    /// ln cosh x, stable.
+    LogCosh log_cosh {
+        kernel |x| {
+            let a = x.abs();
+            a + (V::c(-2.0) * a).exp().log1p() - V::c(LN_2)
+        };
+        vjp |y, g| [Some(g * x.tanh())];
+        domain [0.2..2.0];
+    }
+    /// Huber: x²/2 for |x| ≤ δ, else δ (|x| - δ/2).
+    Huber huber(delta = 0.9) {
+        kernel |x| {
+            let a = x.abs();
+            V::select(a <= delta, V::c(0.5) * x * x, delta * (a - V::c(0.5) * delta))
+        };
+        vjp |y, g| [Some(g * x.clamp(-delta, delta))];
+        domain [-0.8..0.8];
+    }
+    /// Binary cross-entropy of logits x and targets t in [0, 1]: max(x, 0) - x t + ln(1 + e^(-|x|)).
+    BceWithLogits bce_with_logits_ {
+        kernel |x, t| x.max(V::c(0.0)) - x * t + (-x.abs()).exp().log1p();
+        vjp |y, g| [Some(g * (x.sigmoid() - t)), Some(-g * x)];
+        domain [-2.0..2.0, 0.1..0.9];
+    }
+    /// a ln b, and 0 where a = 0 (also for b = 0).
+    Xlogy xlogy {
+        kernel |a, b| V::select((a == V::c(0.0)) & (b == b), V::c(0.0), a * b.ln());
+        vjp |y, g| [Some(g * b.ln()), Some(g * a / b)];
+        domain [0.2..2.0, 0.5..2.0];
+    }
+}
+
+impl<'t, T: Float> Var<'t, T> {
+    /// ln(1 + eˣ), stable: [`Var::softplus_beta`] with β = 1.
+    #[track_caller]
+    pub fn softplus(self) -> Self {
+        self.softplus_beta(1.0)
+    }
+
+    /// Integer power; exact products for 1, 2 and 3.
+    #[track_caller]
+    pub fn powi(self, n: i32) -> Self {
+        match n {
+            1 => self,
+            2 => self.square(),
+            3 => self.square() * self,
+            _ => self.powf(f64::from(n)),
+        }
+    }
+
+    /// e^(β x) style gate: x · σ(β x) with a constant β.
+    #[track_caller]
+    pub fn swish(self, beta: f64) -> Self {
+        self * (self * beta).sigmoid()
+    }
+}

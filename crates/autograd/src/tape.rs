@@ -1,0 +1,692 @@
+//! The tape: recording.
+
+use crate::float::Float;
+use crate::observe::Observer;
+use crate::op::{NodeOp, Op};
+use crate::ops::random::mix;
+use crate::param::{Buffer, BufferId, Param, ParamId};
+use crate::plan::{Event, EventRecord};
+use crate::pool::{MemoryStats, Pool};
+use crate::var::Var;
+use smallvec::SmallVec;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::panic::Location;
+use std::sync::Arc;
+use wengert_tensor::error::OrPanic;
+use wengert_tensor::fused::Reduce;
+use wengert_tensor::shape::broadcast;
+use wengert_tensor::{Dims, IntoDims, Result, Tensor};
+
+/// A node of the tape.
+pub(crate) struct Node<T: Float> {
+    pub op: NodeOp<T>,
+    pub args: SmallVec<[u32; 3]>,
+    pub shape: Dims,
+    /// Whether a trainable parameter has a part in it.
+    pub tracked: bool,
+    /// Whether cotangents end here (no-grad regions).
+    pub stop: bool,
+    pub loc: &'static Location<'static>,
+    pub scope: u32,
+    /// For a node of an adjoint program: the forward node it belongs to.
+    pub origin: u32,
+}
+
+pub(crate) const NO_ORIGIN: u32 = u32::MAX;
+
+/// Everything a tape holds. Nodes from `len` on are left from the previous step and are taken over again as long as the
+/// recording repeats them.
+pub struct Graph<T: Float> {
+    pub(crate) nodes: Vec<Node<T>>,
+    pub(crate) len: usize,
+    pub(crate) values: Vec<Option<Tensor<T>>>,
+    pub(crate) ints: Vec<Option<Tensor<i64>>>,
+    pub(crate) params: HashMap<ParamId, u32, BuildHasherDefault<IdHasher>>,
+    /// Parameter nodes in the order of their first use.
+    pub(crate) param_nodes: Vec<u32>,
+    pub(crate) replaying: bool,
+    pub(crate) events: Vec<EventRecord<T>>,
+    pub(crate) event: usize,
+    pub(crate) kept: Vec<u32>,
+    pub(crate) sides: Vec<(BufferId, u32)>,
+    pub(crate) seed: u64,
+    pub(crate) step: u64,
+    pub(crate) streams: u32,
+    pub(crate) pool: Arc<Pool<T>>,
+    pub(crate) origin: Option<(&'static Location<'static>, u32)>,
+    pub(crate) no_grad: u32,
+    pub(crate) spent: bool,
+    pub(crate) training: bool,
+    pub(crate) fuse: bool,
+    pub(crate) anomaly: bool,
+    pub(crate) observer: Option<Box<dyn Observer<T> + Send>>,
+    pub(crate) scopes: Vec<(u32, String)>,
+    pub(crate) scope: u32,
+    pub(crate) hooks: crate::hooks::Hooks<T>,
+    pub(crate) counters: Counters,
+}
+
+/// Work done by a tape since it was made.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// Kernels and fused groups run.
+    pub kernels: u64,
+    /// Of these, fused groups.
+    pub fused: u64,
+    /// Programs planned (a step that repeats the last one plans nothing).
+    pub plans: u64,
+}
+
+/// Identities are small counters: one multiplication spreads them.
+#[derive(Default)]
+pub(crate) struct IdHasher(u64);
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &b in bytes {
+            self.write_u64(u64::from(b));
+        }
+    }
+    fn write_u64(&mut self, x: u64) {
+        self.0 = (self.0 ^ x).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+/// An append-only list of operations (Wengert 1964): recording checks shapes and computes nothing; values are computed
+/// when they are asked for, or by [`Var::backward`] together with the gradients.
+///
+/// ```
+/// use wengert_autograd::{Tape, Tensor};
+/// let tape = Tape::<f32>::inference();
+/// let x = tape.input(&Tensor::from_vec(vec![1.0, 2.0, 3.0], [3]));
+/// assert_eq!((x * 2.0 + 1.0).sum().item(), 15.0);
+/// ```
+///
+/// `reset` borrows the tape mutably, so no handle survives it:
+/// ```compile_fail
+/// # use wengert_autograd::{Tape, Tensor};
+/// let mut tape = Tape::<f32>::training(0);
+/// let x = tape.input(&Tensor::scalar(1.0));
+/// tape.reset();
+/// x.item(); // error: `tape` is still borrowed by `x`
+/// ```
+/// and a handle cannot outlive its tape:
+/// ```compile_fail
+/// # use wengert_autograd::{Tape, Tensor, Var};
+/// let x: Var<f32> = {
+///     let tape = Tape::training(0);
+///     tape.input(&Tensor::scalar(1.0)) // error: `tape` does not live long enough
+/// };
+/// x.item();
+/// ```
+pub struct Tape<T: Float = f32> {
+    pub(crate) graph: RefCell<Graph<T>>,
+}
+
+impl<T: Float> Tape<T> {
+    fn new(training: bool, seed: u64) -> Self {
+        Tape {
+            graph: RefCell::new(Graph {
+                nodes: Vec::new(),
+                len: 0,
+                values: Vec::new(),
+                ints: Vec::new(),
+                params: HashMap::default(),
+                param_nodes: Vec::new(),
+                replaying: false,
+                events: Vec::new(),
+                event: 0,
+                kept: Vec::new(),
+                sides: Vec::new(),
+                seed,
+                step: 0,
+                streams: 0,
+                pool: Arc::new(Pool::new()),
+                origin: None,
+                no_grad: 0,
+                spent: false,
+                training,
+                fuse: true,
+                anomaly: false,
+                observer: None,
+                scopes: vec![(0, String::new())],
+                scope: 0,
+                hooks: Default::default(),
+                counters: Counters::default(),
+            }),
+        }
+    }
+
+    /// A tape for training: dropout and batch statistics are on, values asked for are kept for the backward pass. All
+    /// randomness of the forward pass comes from `seed` and the number of resets.
+    pub fn training(seed: u64) -> Self {
+        Self::new(true, seed)
+    }
+
+    /// A tape for evaluation: dropout is off, batch norm uses its running statistics, memory slides with the
+    /// computation.
+    pub fn inference() -> Self {
+        Self::new(false, 0)
+    }
+
+    /// Whether this is a training tape.
+    pub fn is_training(&self) -> bool {
+        self.graph.borrow().training
+    }
+
+    /// Forgets the recording and its values; memory, plans and the next step's randomness stay.
+    pub fn reset(&mut self) {
+        self.graph.get_mut().reset();
+    }
+
+    /// Steps so far: the number of resets. Together with the seed it determines all randomness.
+    pub fn step_index(&self) -> u64 {
+        self.graph.borrow().step
+    }
+
+    /// Sets the step counter, to resume a run bit for bit.
+    pub fn set_step_index(&mut self, step: u64) {
+        self.graph.get_mut().step = step;
+    }
+
+    /// Number of recorded nodes.
+    pub fn len(&self) -> usize {
+        self.graph.borrow().len
+    }
+
+    /// Whether nothing is recorded.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Memory in use, its peak, and what is held for reuse.
+    pub fn memory(&self) -> MemoryStats {
+        self.graph.borrow().pool.stats()
+    }
+
+    /// Starts a new peak measurement.
+    pub fn reset_peak(&self) {
+        self.graph.borrow().pool.reset_peak();
+    }
+
+    /// Gives the memory held for reuse back to the system.
+    pub fn trim(&self) {
+        self.graph.borrow().pool.clear();
+    }
+
+    /// Work done since the tape was made.
+    pub fn counters(&self) -> Counters {
+        self.graph.borrow().counters
+    }
+
+    /// Whether elementwise chains run fused (default) or one operation at a time (for tests and for tracing).
+    pub fn set_fusion(&mut self, on: bool) {
+        let g = self.graph.get_mut();
+        g.fuse = on;
+        g.forget();
+    }
+
+    /// Fills recycled memory with NaN before use, to show kernels that do not write all of their output.
+    pub fn set_poison(&self, on: bool) {
+        self.graph.borrow().pool.set_poison(on);
+    }
+
+    /// Anomaly mode: the first operation, forward or backward, whose output holds a NaN or an infinity while its
+    /// inputs do not, panics with its name, scope, source line and shapes. Off (the default) it costs nothing.
+    pub fn detect_anomaly(&mut self, on: bool) {
+        let g = self.graph.get_mut();
+        g.anomaly = on;
+        g.forget();
+    }
+
+    // ---- leaves ----
+
+    /// A tensor from outside. It is not trained, but [`grad`](crate::grad) can differentiate with respect to it.
+    #[track_caller]
+    pub fn input(&self, value: &Tensor<T>) -> Var<'_, T> {
+        self.graph.borrow().refuse_if_spent("input");
+        let id = self.leaf(NodeOp::Input, value.shape(), false, Location::caller());
+        self.graph.borrow_mut().values[id as usize] = Some(value.clone());
+        Var::new(self, id)
+    }
+
+    /// Integers from outside (labels, indices), for operations that take them.
+    #[track_caller]
+    pub(crate) fn int_input(&self, value: &Tensor<i64>) -> Var<'_, T> {
+        let id = self.leaf(NodeOp::IntInput, value.shape(), false, Location::caller());
+        self.graph.borrow_mut().ints[id as usize] = Some(value.clone());
+        Var::new(self, id)
+    }
+
+    /// A parameter; the same node for every use in a step.
+    #[track_caller]
+    pub fn param(&self, param: &Param<T>) -> Var<'_, T> {
+        let mut g = self.graph.borrow_mut();
+        if let Some(&id) = g.params.get(&param.id())
+            && (id as usize) < g.len
+        {
+            return Var::new(self, id);
+        }
+        g.refuse_if_spent("param");
+        drop(g);
+        let id = self.leaf(
+            NodeOp::Param(param.id()),
+            param.shape(),
+            param.is_trainable(),
+            Location::caller(),
+        );
+        g = self.graph.borrow_mut();
+        if g.params.insert(param.id(), id) != Some(id) {
+            g.param_nodes.push(id);
+        }
+        g.values[id as usize] = Some(param.value().clone());
+        Var::new(self, id)
+    }
+
+    /// The values of a buffer, as a constant.
+    #[track_caller]
+    pub fn buffer(&self, buffer: &Buffer<T>) -> Var<'_, T> {
+        self.input(buffer.value())
+    }
+
+    /// A number, as a tensor of rank 0.
+    #[track_caller]
+    pub fn scalar(&self, value: f64) -> Var<'_, T> {
+        let value = T::from_f64(value);
+        let id = self.leaf(NodeOp::Const(value), &[], false, Location::caller());
+        let mut g = self.graph.borrow_mut();
+        if g.values[id as usize].is_none() {
+            g.values[id as usize] = Some(Tensor::scalar(value));
+        }
+        Var::new(self, id)
+    }
+
+    /// A tensor of one value everywhere; stored as one number.
+    #[track_caller]
+    pub fn full(&self, shape: impl IntoDims, value: f64) -> Var<'_, T> {
+        self.scalar(value).broadcast_to(shape.into_dims())
+    }
+
+    /// Zeros, stored as one number.
+    #[track_caller]
+    pub fn zeros(&self, shape: impl IntoDims) -> Var<'_, T> {
+        self.full(shape, 0.0)
+    }
+
+    /// Ones, stored as one number.
+    #[track_caller]
+    pub fn ones(&self, shape: impl IntoDims) -> Var<'_, T> {
+        self.full(shape, 1.0)
+    }
+
+    // ---- regions ----
+
+    /// Runs `f` under a name that messages, observers and reports show: `encoder.block1`.
+    pub fn scope<R>(&self, name: &str, f: impl FnOnce() -> R) -> R {
+        let before = {
+            let mut g = self.graph.borrow_mut();
+            let parent = g.scope;
+            let found = g.scopes.iter().enumerate().skip(1).find_map(|(i, (p, n))| {
+                let tail = n.strip_suffix(name)?;
+                (*p == parent && (tail.is_empty() || tail.ends_with('.'))).then_some(i as u32)
+            });
+            g.scope = match found {
+                Some(i) => i,
+                None => {
+                    let path = match &g.scopes[parent as usize].1 {
+                        p if p.is_empty() => name.to_string(),
+                        p => format!("{p}.{name}"),
+                    };
+                    g.scopes.push((parent, path));
+                    g.scopes.len() as u32 - 1
+                }
+            };
+            parent
+        };
+        let r = f();
+        self.graph.borrow_mut().scope = before;
+        r
+    }
+
+    /// Runs `f`; no gradient flows through what it records.
+    pub fn no_grad<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.graph.borrow_mut().no_grad += 1;
+        let r = f();
+        self.graph.borrow_mut().no_grad -= 1;
+        r
+    }
+
+    /// Declares `value` the new contents of a buffer: it leaves the backward pass with the gradients and is applied by
+    /// the optimizer's step. Nothing happens on an inference tape or for a frozen buffer.
+    #[track_caller]
+    pub fn side_output(&self, buffer: &Buffer<T>, value: Var<'_, T>) {
+        assert!(
+            value.shape().as_slice() == buffer.value().shape(),
+            "side_output: expected shape {:?}, found {:?}",
+            buffer.value().shape(),
+            value.shape().as_slice()
+        );
+        let mut g = self.graph.borrow_mut();
+        if g.training && !buffer.is_frozen() {
+            g.sides.push((buffer.id(), value.id));
+        }
+    }
+
+    // ---- recording ----
+
+    #[track_caller]
+    fn leaf(&self, op: NodeOp<T>, shape: &[usize], tracked: bool, loc: &'static Location<'static>) -> u32 {
+        let mut g = self.graph.borrow_mut();
+        let at = g.len;
+        if g.replaying {
+            if let Some(n) = g.nodes.get(at)
+                && n.tracked == tracked
+                && n.shape.as_slice() == shape
+                && same_leaf(&n.op, &op)
+            {
+                g.len += 1;
+                return at as u32;
+            }
+            g.diverge();
+        }
+        g.push(Node {
+            op,
+            args: SmallVec::new(),
+            shape: Dims::from_slice(shape),
+            tracked,
+            stop: false,
+            loc,
+            scope: 0,
+            origin: NO_ORIGIN,
+        })
+    }
+
+    /// Records a node without inputs whose stream number the tape chooses.
+    #[track_caller]
+    pub(crate) fn record_shaped(&self, op: impl FnOnce(u32) -> NodeOp<T>, shape: Dims) -> Var<'_, T> {
+        let loc = Location::caller();
+        let mut g = self.graph.borrow_mut();
+        let stream = g.streams;
+        g.streams += 1;
+        let op = op(stream);
+        let at = g.len;
+        if g.replaying {
+            if let Some(n) = g.nodes.get(at)
+                && n.shape == shape
+                && same_node(&n.op, &op)
+            {
+                g.len += 1;
+                return Var::new(self, at as u32);
+            }
+            g.diverge();
+        }
+        let scope = g.scope;
+        let id = g.push(Node {
+            op,
+            args: SmallVec::new(),
+            shape,
+            tracked: false,
+            stop: false,
+            loc,
+            scope,
+            origin: NO_ORIGIN,
+        });
+        Var::new(self, id)
+    }
+
+    /// Records an elementwise operation or a reduction.
+    #[track_caller]
+    pub(crate) fn record(&self, op: NodeOp<T>, args: &[Var<'_, T>]) -> Var<'_, T> {
+        let loc = Location::caller();
+        let mut g = self.graph.borrow_mut();
+        let ids = self.ids(args, &op);
+        let at = g.len;
+        if g.replaying {
+            if let Some(n) = g.nodes.get(at)
+                && n.args == ids
+                && same_node(&n.op, &op)
+                && g.same_place(n, loc)
+            {
+                g.len += 1;
+                return Var::new(self, at as u32);
+            }
+            g.diverge();
+        }
+        let shape = g.infer(&op, &ids).or_panic();
+        let id = g.add(op, ids, shape, loc);
+        Var::new(self, id)
+    }
+
+    /// Records an operation with a kernel of its own.
+    ///
+    /// # Panics
+    /// When the operation refuses the shapes, or an input belongs to another tape.
+    #[track_caller]
+    pub fn apply<O: Op<T>>(&self, op: O, args: &[Var<'_, T>]) -> Var<'_, T> {
+        let loc = Location::caller();
+        let mut g = self.graph.borrow_mut();
+        let mut ids = SmallVec::new();
+        for a in args {
+            self.check_tape(a, op.name());
+            ids.push(a.id);
+        }
+        let at = g.len;
+        if g.replaying {
+            if let Some(n) = g.nodes.get(at)
+                && n.args == ids
+                && let NodeOp::Op(o) = &n.op
+                && o.dyn_eq(&op)
+                && g.same_place(n, loc)
+            {
+                g.len += 1;
+                return Var::new(self, at as u32);
+            }
+            g.diverge();
+        }
+        let shape = {
+            let shapes: SmallVec<[&[usize]; 4]> = ids.iter().map(|&i| g.nodes[i as usize].shape.as_slice()).collect();
+            op.shape(&shapes).or_panic()
+        };
+        let id = g.add(NodeOp::Op(Arc::new(op)), ids, shape, loc);
+        Var::new(self, id)
+    }
+
+    #[track_caller]
+    fn ids(&self, args: &[Var<'_, T>], op: &NodeOp<T>) -> SmallVec<[u32; 3]> {
+        args.iter()
+            .map(|a| {
+                self.check_tape(a, op.name());
+                a.id
+            })
+            .collect()
+    }
+
+    #[track_caller]
+    #[inline]
+    pub(crate) fn check_tape(&self, v: &Var<'_, T>, op: &str) {
+        assert!(
+            std::ptr::eq(v.tape(), self),
+            "{op}: its operands belong to two tapes; record both on one tape, or bring the value over with \
+             `tape.input(&x.value())`"
+        );
+    }
+}
+
+fn same_leaf<T: Float>(a: &NodeOp<T>, b: &NodeOp<T>) -> bool {
+    match (a, b) {
+        (NodeOp::Input, NodeOp::Input) | (NodeOp::IntInput, NodeOp::IntInput) => true,
+        (NodeOp::Param(a), NodeOp::Param(b)) => a == b,
+        (NodeOp::Const(a), NodeOp::Const(b)) => same_bits(*a, *b),
+        _ => false,
+    }
+}
+
+#[inline]
+fn same_bits<T: Float>(a: T, b: T) -> bool {
+    a == b && a.is_sign_negative() == b.is_sign_negative() || (a.is_nan() && b.is_nan())
+}
+
+#[inline]
+fn same_node<T: Float>(a: &NodeOp<T>, b: &NodeOp<T>) -> bool {
+    match (a, b) {
+        (NodeOp::Elem(a, p), NodeOp::Elem(b, q)) => a == b && same_bits(p[0], q[0]) && same_bits(p[1], q[1]),
+        (NodeOp::Reduce(a, s, k), NodeOp::Reduce(b, t, l)) => a == b && s == t && k == l,
+        (NodeOp::Random(a, p, s), NodeOp::Random(b, q, t)) => {
+            a == b && s == t && same_bits(p[0], q[0]) && same_bits(p[1], q[1])
+        }
+        _ => false,
+    }
+}
+
+impl<T: Float> Graph<T> {
+    fn reset(&mut self) {
+        for i in 0..self.len {
+            if let Some(t) = self.values[i].take() {
+                match &self.nodes[i].op {
+                    // Tensors of the caller are dropped, not pooled; constants stay for the next step.
+                    NodeOp::Const(_) => self.values[i] = Some(t),
+                    op if op.is_leaf() => drop(t),
+                    _ => self.pool.give(t),
+                }
+            }
+            self.ints[i] = None;
+        }
+        self.len = 0;
+        self.event = 0;
+        self.kept.clear();
+        self.sides.clear();
+        self.streams = 0;
+        self.step += 1;
+        self.spent = false;
+        self.no_grad = 0;
+        self.scope = 0;
+        self.origin = None;
+        self.replaying = true;
+        self.hooks.clear();
+    }
+
+    /// The recording departs from the previous step: what was left of it goes.
+    #[cold]
+    pub(crate) fn diverge(&mut self) {
+        let len = self.len;
+        self.nodes.truncate(len);
+        self.values.truncate(len);
+        self.ints.truncate(len);
+        self.params.retain(|_, id| (*id as usize) < len);
+        self.param_nodes.retain(|id| (*id as usize) < len);
+        self.events.truncate(self.event);
+        self.replaying = false;
+    }
+
+    /// Forgets the previous step, so that the next is planned anew.
+    pub(crate) fn forget(&mut self) {
+        if self.len == 0 {
+            self.diverge();
+        }
+        self.events.clear();
+        self.event = 0;
+        self.replaying = false;
+    }
+
+    #[track_caller]
+    pub(crate) fn refuse_if_spent(&self, what: &str) {
+        assert!(
+            !self.spent,
+            "{what}: this tape is spent: `backward()` has released its values; call `tape.reset()` and record again, \
+             or use `grad`, which spends nothing"
+        );
+    }
+
+    #[inline]
+    fn same_place(&self, n: &Node<T>, loc: &'static Location<'static>) -> bool {
+        n.stop == (self.no_grad > 0)
+            && match self.origin {
+                Some((l, o)) => n.origin == o && std::ptr::eq(n.loc, l),
+                None => n.origin == NO_ORIGIN && (std::ptr::eq(n.loc, loc) || n.loc == loc),
+            }
+    }
+
+    fn push(&mut self, node: Node<T>) -> u32 {
+        let id = self.len;
+        assert!(id < NO_ORIGIN as usize, "a tape holds at most 2^32 - 1 nodes");
+        self.nodes.push(node);
+        self.values.push(None);
+        self.ints.push(None);
+        self.len += 1;
+        id as u32
+    }
+
+    fn add(&mut self, op: NodeOp<T>, args: SmallVec<[u32; 3]>, shape: Dims, loc: &'static Location<'static>) -> u32 {
+        let stop = self.no_grad > 0;
+        let tracked = !stop && args.iter().any(|&a| self.nodes[a as usize].tracked);
+        let (loc, origin) = self.origin.unwrap_or((loc, NO_ORIGIN));
+        let scope = match origin {
+            NO_ORIGIN => self.scope,
+            o => self.nodes[o as usize].scope,
+        };
+        self.push(Node {
+            op,
+            args,
+            shape,
+            tracked,
+            stop,
+            loc,
+            scope,
+            origin,
+        })
+    }
+
+    fn infer(&self, op: &NodeOp<T>, args: &[u32]) -> Result<Dims> {
+        let shape = |i: usize| self.nodes[args[i] as usize].shape.as_slice();
+        match op {
+            NodeOp::Elem(e, _) => {
+                let mut s = Dims::from_slice(shape(0));
+                for i in 1..args.len() {
+                    if shape(i) != s.as_slice() {
+                        s = broadcast(e.name(), &s, shape(i))?;
+                    }
+                }
+                Ok(s)
+            }
+            NodeOp::Reduce(kind, set, keep) => {
+                let mut out = Dims::new();
+                let mut over = 1;
+                for (i, &d) in shape(0).iter().enumerate() {
+                    if set >> i & 1 == 0 {
+                        out.push(d);
+                    } else {
+                        over *= d;
+                        if *keep {
+                            out.push(1);
+                        }
+                    }
+                }
+                if over == 0 && matches!(kind, Reduce::Max | Reduce::Min) && out.iter().all(|&d| d != 0) {
+                    return Err(crate::op::shape_error(
+                        op.name(),
+                        format!("no largest or smallest of zero elements: shape {:?}", shape(0)),
+                    ));
+                }
+                Ok(out)
+            }
+            _ => unreachable!("only elementwise operations and reductions are inferred here"),
+        }
+    }
+
+    /// Key of a random stream of this step.
+    pub(crate) fn key(&self, stream: u32) -> u64 {
+        mix(mix(self.seed ^ 0x6A09_E667_F3BC_C908).wrapping_add(mix(self.step)) ^ (u64::from(stream) << 32))
+    }
+
+    /// Whether the next event is that of the previous step, with the same marks.
+    pub(crate) fn repeats(&self, event: &Event) -> bool {
+        self.replaying
+            && self.events.get(self.event).is_some_and(|e| {
+                e.event == *event && e.before == self.len && e.kept == self.kept && e.sides == self.sides
+            })
+    }
+}

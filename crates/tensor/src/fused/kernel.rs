@@ -1,0 +1,128 @@
+//! The loops that instructions run.
+
+use crate::Real;
+use crate::lane::Lane;
+use crate::simd::{Avx2, Avx512, Baseline, Isa, Level, level};
+
+/// `dst[i] = f(args[0][i], args[1][i], args[2][i])`, all slices of one length.
+pub type BlockFn<T> = fn(dst: &mut [T], args: [&[T]; 3], imm: [T; 2]);
+/// `dst[i] = f(start + i, key)`.
+pub type IndexFn<T> = fn(dst: &mut [T], start: usize, key: u64, imm: [T; 2]);
+
+/// An elementwise function as a type; see [`block_fn`].
+pub trait ElemFn {
+    /// Number of operands used: 1, 2 or 3.
+    const ARITY: usize;
+    /// The function of one element; `#[inline(always)]`.
+    fn eval<V: Lane>(a: V, b: V, c: V, imm: [V; 2]) -> V;
+}
+
+/// A function of an element's index as a type; see [`index_fn`].
+pub trait IndexedFn {
+    /// The function of one index; `#[inline(always)]`.
+    fn eval<V: Lane>(index: u64, key: u64, imm: [V; 2]) -> V;
+}
+
+#[inline(always)]
+fn body<F: ElemFn, T: Real, I: Isa>(dst: &mut [T], args: [&[T]; 3], imm: [T; 2]) {
+    type L<T, I> = <T as Real>::Lane<I>;
+    let imm = [L::<T, I>::new(imm[0]), L::<T, I>::new(imm[1])];
+    let n = dst.len();
+    let a = &args[0][..n];
+    match F::ARITY {
+        1 => {
+            for i in 0..n {
+                let x = L::<T, I>::new(a[i]);
+                dst[i] = F::eval(x, x, x, imm).get();
+            }
+        }
+        2 => {
+            let b = &args[1][..n];
+            for i in 0..n {
+                let x = L::<T, I>::new(a[i]);
+                dst[i] = F::eval(x, L::<T, I>::new(b[i]), x, imm).get();
+            }
+        }
+        _ => {
+            let (b, c) = (&args[1][..n], &args[2][..n]);
+            for i in 0..n {
+                let x = F::eval(
+                    L::<T, I>::new(a[i]),
+                    L::<T, I>::new(b[i]),
+                    L::<T, I>::new(c[i]),
+                    imm,
+                );
+                dst[i] = x.get();
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn index_body<F: IndexedFn, T: Real, I: Isa>(dst: &mut [T], start: usize, key: u64, imm: [T; 2]) {
+    let imm = [T::Lane::<I>::new(imm[0]), T::Lane::<I>::new(imm[1])];
+    for (i, d) in dst.iter_mut().enumerate() {
+        *d = F::eval((start + i) as u64, key, imm).get();
+    }
+}
+
+fn baseline<F: ElemFn, T: Real>(dst: &mut [T], args: [&[T]; 3], imm: [T; 2]) {
+    body::<F, T, Baseline>(dst, args, imm);
+}
+
+fn index_baseline<F: IndexedFn, T: Real>(dst: &mut [T], start: usize, key: u64, imm: [T; 2]) {
+    index_body::<F, T, Baseline>(dst, start, key, imm);
+}
+
+macro_rules! entry {
+    ($isa:ident, $elem:ident, $index:ident, $features:literal) => {
+        #[cfg(target_arch = "x86_64")]
+        fn $elem<F: ElemFn, T: Real>(dst: &mut [T], args: [&[T]; 3], imm: [T; 2]) {
+            #[target_feature(enable = $features)]
+            fn inner<F: ElemFn, T: Real>(dst: &mut [T], args: [&[T]; 3], imm: [T; 2]) {
+                body::<F, T, $isa>(dst, args, imm);
+            }
+            // SAFETY: `block_fn` hands this function out only on machines that have the features.
+            unsafe { inner::<F, T>(dst, args, imm) }
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        fn $index<F: IndexedFn, T: Real>(dst: &mut [T], start: usize, key: u64, imm: [T; 2]) {
+            #[target_feature(enable = $features)]
+            fn inner<F: IndexedFn, T: Real>(dst: &mut [T], start: usize, key: u64, imm: [T; 2]) {
+                index_body::<F, T, $isa>(dst, start, key, imm);
+            }
+            // SAFETY: `index_fn` hands this function out only on machines that have the features.
+            unsafe { inner::<F, T>(dst, start, key, imm) }
+        }
+    };
+}
+entry!(
+    Avx512,
+    avx512,
+    index_avx512,
+    "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2"
+);
+entry!(Avx2, avx2, index_avx2, "avx2,fma,bmi2");
+
+/// The loop of an elementwise function, compiled for the instruction set of this machine.
+pub fn block_fn<F: ElemFn, T: Real>() -> BlockFn<T> {
+    #[cfg(target_arch = "x86_64")]
+    match level() {
+        Level::Avx512 => return avx512::<F, T>,
+        Level::Avx2 => return avx2::<F, T>,
+        Level::Baseline => {}
+    }
+    baseline::<F, T>
+}
+
+/// The loop of an index function, compiled for the instruction set of this machine.
+pub fn index_fn<F: IndexedFn, T: Real>() -> IndexFn<T> {
+    #[cfg(target_arch = "x86_64")]
+    match level() {
+        Level::Avx512 => return index_avx512::<F, T>,
+        Level::Avx2 => return index_avx2::<F, T>,
+        Level::Baseline => {}
+    }
+    index_baseline::<F, T>
+}

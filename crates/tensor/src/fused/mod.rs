@@ -1,0 +1,238 @@
+//! Fused elementwise programs: a chain of elementwise operations over one iteration shape, run block by block.
+//!
+//! A block of at most [`BLOCK`] elements passes through all instructions while it is in the first-level cache; each
+//! instruction is one vectorised loop. Inputs may be broadcast, permuted or strided views. Results are stored, or
+//! reduced over any set of axes in the same pass. Chunk borders depend on sizes only, and partial sums are combined in
+//! index order, so the bits do not depend on the number of threads.
+
+mod input;
+mod kernel;
+mod reduce;
+mod run;
+
+pub use kernel::{BlockFn, ElemFn, IndexFn, IndexedFn, block_fn, index_fn};
+pub use reduce::Reduce;
+
+use crate::error::{Error, Result};
+use crate::shape::{Dims, IntoDims, checked_numel};
+use crate::{Real, Tensor};
+use reduce::ReducePlan;
+use smallvec::SmallVec;
+use std::sync::Mutex;
+
+/// Largest number of elements that pass through a program at a time.
+pub const BLOCK: usize = 1024;
+
+/// Bytes of registers that a program may keep in use; more registers make the blocks shorter.
+const REGISTER_BYTES: usize = 32 << 10;
+
+/// Elements of a unit of work for one thread.
+const CHUNK: usize = 1 << 15;
+
+/// A value inside a program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Slot {
+    /// Input tensor by number.
+    Input(u32),
+    /// Block register.
+    Reg(u32),
+    /// Stored output by number; also readable after it was written.
+    Out(u32),
+}
+
+/// What an instruction runs.
+#[derive(Clone, Copy)]
+pub enum Fun<T: Real> {
+    /// A function of up to three values.
+    Elem(BlockFn<T>),
+    /// A function of the element's index and the key with this number.
+    Index(IndexFn<T>, u32),
+}
+
+/// One elementwise instruction.
+#[derive(Clone)]
+pub struct Instr<T: Real> {
+    /// The loop.
+    pub fun: Fun<T>,
+    /// Immediate operands.
+    pub imm: [T; 2],
+    /// Where the result goes: a register or an output.
+    pub dst: Slot,
+    /// Operands, as many as the function takes.
+    pub args: SmallVec<[Slot; 3]>,
+}
+
+/// A checked program over one iteration shape.
+pub struct Program<T: Real> {
+    shape: Dims,
+    numel: usize,
+    n_inputs: usize,
+    n_regs: usize,
+    n_outs: usize,
+    instrs: Vec<CInstr<T>>,
+    reduces: Vec<(usize, ReducePlan)>,
+    block: usize,
+    chunk: usize,
+    partials: Mutex<Vec<f64>>,
+}
+
+/// Instruction with resolved slot numbers: inputs, then registers, then outputs.
+struct CInstr<T: Real> {
+    fun: Fun<T>,
+    imm: [T; 2],
+    dst: u32,
+    args: [u32; 3],
+}
+
+impl<T: Real> Program<T> {
+    /// Checks and compiles a program.
+    ///
+    /// `reduces` lists the values to reduce, with the set of axes (bit `i` for axis `i` of `shape`) and the kind.
+    ///
+    /// # Errors
+    /// When a slot is out of range, read before it is written, or written while it is read.
+    pub fn new(
+        shape: impl IntoDims,
+        n_inputs: usize,
+        n_regs: usize,
+        n_outs: usize,
+        instrs: Vec<Instr<T>>,
+        reduces: &[(Slot, u64, Reduce)],
+    ) -> Result<Self> {
+        let shape = shape.into_dims();
+        let numel = checked_numel("fused", &shape)?;
+        let bad = |what: &str| Error::Value {
+            op: "fused",
+            message: what.to_string(),
+        };
+        let index = |s: Slot| -> Result<usize> {
+            let (i, n, base) = match s {
+                Slot::Input(i) => (i as usize, n_inputs, 0),
+                Slot::Reg(i) => (i as usize, n_regs, n_inputs),
+                Slot::Out(i) => (i as usize, n_outs, n_inputs + n_regs),
+            };
+            if i < n {
+                Ok(base + i)
+            } else {
+                Err(bad("slot out of range"))
+            }
+        };
+        let mut written = vec![false; n_inputs + n_regs + n_outs];
+        written[..n_inputs].fill(true);
+        let mut code = Vec::with_capacity(instrs.len());
+        for ins in instrs {
+            let dst = index(ins.dst)?;
+            let mut args = [dst as u32; 3];
+            if ins.args.len() > 3 {
+                return Err(bad("an instruction has more than three operands"));
+            }
+            for (k, &a) in ins.args.iter().enumerate() {
+                let a = index(a)?;
+                if !written[a] {
+                    return Err(bad("slot is read before it is written"));
+                }
+                if a == dst {
+                    return Err(bad("slot is written while it is read"));
+                }
+                args[k] = a as u32;
+            }
+            // Operands that a function does not take repeat its first one, so that no slice aliases the destination.
+            for k in ins.args.len()..3 {
+                args[k] = if ins.args.is_empty() {
+                    u32::MAX
+                } else {
+                    args[0]
+                };
+            }
+            if dst < n_inputs {
+                return Err(bad("an input is written"));
+            }
+            written[dst] = true;
+            code.push(CInstr {
+                fun: ins.fun,
+                imm: ins.imm,
+                dst: dst as u32,
+                args,
+            });
+        }
+        if let Some(k) = written[n_inputs + n_regs..].iter().position(|w| !w) {
+            return Err(bad(&format!("output {k} is never written")));
+        }
+        let mut plans = Vec::new();
+        let mut chunk = CHUNK;
+        for &(s, axes, kind) in reduces {
+            let s = index(s)?;
+            if !written[s] {
+                return Err(bad("slot is reduced before it is written"));
+            }
+            let plan = ReducePlan::new(&shape, axes, kind);
+            chunk = chunk.max(plan.least_chunk());
+            plans.push((s, plan));
+        }
+        let fit = REGISTER_BYTES / (n_regs.max(1) * size_of::<T>());
+        let block = (fit / 64 * 64).clamp(64, BLOCK).min(numel.max(1));
+        let chunk = chunk.div_ceil(block) * block;
+        Ok(Program {
+            shape,
+            numel,
+            n_inputs,
+            n_regs,
+            n_outs,
+            instrs: code,
+            reduces: plans,
+            block,
+            chunk,
+            partials: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// The iteration shape.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Number of instructions.
+    pub fn len(&self) -> usize {
+        self.instrs.len()
+    }
+
+    /// Whether there are no instructions.
+    pub fn is_empty(&self) -> bool {
+        self.instrs.is_empty()
+    }
+
+    /// Bytes that a run reads and writes, for reports.
+    pub fn bytes(&self) -> usize {
+        (self.n_inputs + self.n_outs) * self.numel * size_of::<T>()
+    }
+
+    /// Runs the program.
+    ///
+    /// `inputs` broadcast to the iteration shape. `outs` are contiguous and of the iteration shape's size; `reduced`
+    /// are contiguous and of the sizes that the reductions leave. `keys` seed the index functions.
+    ///
+    /// # Panics
+    /// When the number or the sizes of the tensors do not fit the program.
+    pub fn run(
+        &self,
+        inputs: &[&Tensor<T>],
+        outs: &mut [&mut [T]],
+        reduced: &mut [&mut [T]],
+        keys: &[u64],
+    ) {
+        assert_eq!(inputs.len(), self.n_inputs, "fused: number of inputs");
+        assert_eq!(outs.len(), self.n_outs, "fused: number of outputs");
+        assert_eq!(
+            reduced.len(),
+            self.reduces.len(),
+            "fused: number of reductions"
+        );
+        for o in outs.iter() {
+            assert_eq!(o.len(), self.numel, "fused: size of an output");
+        }
+        for (r, (_, plan)) in reduced.iter().zip(&self.reduces) {
+            assert_eq!(r.len(), plan.out_numel, "fused: size of a reduction");
+        }
+        run::run(self, inputs, outs, reduced, keys);
+    }
+}

@@ -1,0 +1,346 @@
+//! The block loop.
+
+use super::input::{Access, gather};
+use super::reduce::{combine_total, reduce_run};
+use super::{CInstr, Fun, Program};
+use crate::{Real, Storage, Tensor, parallel};
+use smallvec::SmallVec;
+use std::cell::Cell;
+
+thread_local! {
+    /// Register memory of this thread, reused by every run.
+    static SCRATCH: Cell<Option<Storage<f64>>> = const { Cell::new(None) };
+}
+
+/// Lends `bytes` of 64-byte aligned scratch memory.
+fn with_scratch<R>(bytes: usize, f: impl FnOnce(*mut u8) -> R) -> R {
+    let need = bytes.div_ceil(8);
+    let mut s = SCRATCH.take().filter(|s| s.len() >= need);
+    if s.is_none() {
+        let want = need.next_power_of_two().max(1 << 12);
+        s = Some(match Storage::zeroed("fused", want) {
+            Ok(s) => s,
+            Err(e) => panic!("{e}"),
+        });
+    }
+    let mut s = s.expect("made above");
+    let r = f(s.as_mut_slice().as_mut_ptr().cast());
+    SCRATCH.set(Some(s));
+    r
+}
+
+/// A pointer that tasks share; each task touches only its own elements.
+#[derive(Clone, Copy)]
+struct Shared<T>(*mut T);
+// SAFETY: tasks write disjoint ranges (their own chunk) and the memory outlives the parallel call.
+unsafe impl<T> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Shared<T> {}
+
+struct Plan<'a, T: Real> {
+    p: &'a Program<T>,
+    inputs: SmallVec<[(&'a [T], Access); 8]>,
+    outs: SmallVec<[Shared<T>; 4]>,
+    keys: &'a [u64],
+    /// Byte size of the scratch memory and where each input's part begins, in elements.
+    scratch: usize,
+    input_at: SmallVec<[usize; 8]>,
+    table_at: usize,
+}
+
+pub(super) fn run<T: Real>(
+    p: &Program<T>,
+    inputs: &[&Tensor<T>],
+    outs: &mut [&mut [T]],
+    reduced: &mut [&mut [T]],
+    keys: &[u64],
+) {
+    if p.numel == 0 {
+        for (r, (_, plan)) in reduced.iter_mut().zip(&p.reduces) {
+            r.fill(T::from_f64(plan.kind.identity()));
+        }
+        return;
+    }
+    let mut at = p.n_regs * p.block;
+    let mut input_at = SmallVec::new();
+    let accesses: SmallVec<[(&[T], Access); 8]> = (inputs.iter())
+        .map(|t| {
+            let access = Access::of(t, &p.shape, p.numel);
+            input_at.push(at);
+            at += match access {
+                Access::Contiguous { .. } => 0,
+                Access::Scalar { .. } | Access::Strided { .. } => p.block,
+                Access::Period { period, .. } if period <= p.block => p.block + period,
+                Access::Period { .. } => p.block,
+            };
+            at = at.div_ceil(16) * 16;
+            (t.storage().as_slice(), access)
+        })
+        .collect();
+    let table_at = (at * size_of::<T>()).div_ceil(64) * 64;
+    let slots = p.n_inputs + p.n_regs + p.n_outs;
+    let plan = Plan {
+        p,
+        inputs: accesses,
+        outs: outs.iter_mut().map(|o| Shared(o.as_mut_ptr())).collect(),
+        keys,
+        scratch: table_at + slots * size_of::<*mut T>(),
+        input_at,
+        table_at,
+    };
+    let chunks = p.numel.div_ceil(p.chunk);
+    let widths: SmallVec<[usize; 4]> = p
+        .reduces
+        .iter()
+        .map(|(_, r)| r.width(p.chunk.min(p.numel)))
+        .collect();
+    let stride: usize = widths.iter().sum();
+    if p.reduces.is_empty() {
+        parallel::tasks(chunks, |c| plan.chunk(c, &mut []));
+        return;
+    }
+    let mut partials = p.partials.lock().unwrap_or_else(|e| e.into_inner());
+    partials.resize(stride * chunks, 0.0);
+    if chunks == 1 {
+        plan.chunk(0, &mut partials);
+    } else {
+        parallel::chunks_mut(&mut partials, stride, |c, part| plan.chunk(c, part));
+    }
+    // Combine the chunks in index order; totals keep the rounding errors of the additions aside.
+    let mut base = 0;
+    for ((_, r), (out, &w)) in p.reduces.iter().zip(reduced.iter_mut().zip(&widths)) {
+        if chunks == 1 {
+            let (low, high) = r.range(0, p.numel);
+            for (o, &v) in out[low..high]
+                .iter_mut()
+                .zip(&partials[base..base + high - low])
+            {
+                *o = T::from_f64(v);
+            }
+        } else if r.all {
+            let (mut sum, mut err) = (r.kind.identity(), 0.0);
+            for c in 0..chunks {
+                let v = partials[c * stride + base];
+                let t = combine_total(r.kind, sum, v);
+                if r.kind == super::Reduce::Sum {
+                    let b = t - sum;
+                    let e = (sum - (t - b)) + (v - b);
+                    err += if e.is_finite() { e } else { 0.0 };
+                }
+                sum = t;
+            }
+            out[0] = T::from_f64(sum + err);
+        } else {
+            combine_rows(p, r, out, &partials, base, stride, w, chunks);
+        }
+        base += w;
+    }
+}
+
+/// Combines partial outputs that overlap between chunks, in chunk order, in f64.
+fn combine_rows<T: Real>(
+    p: &Program<T>,
+    r: &super::ReducePlan,
+    out: &mut [T],
+    partials: &[f64],
+    base: usize,
+    stride: usize,
+    width: usize,
+    chunks: usize,
+) {
+    let range = |c: usize| r.range(c * p.chunk, ((c + 1) * p.chunk).min(p.numel));
+    if r.range(0, 1) == r.range(p.numel - 1, p.numel) && width == r.out_numel {
+        for (j, o) in out.iter_mut().enumerate() {
+            let mut v = partials[base + j];
+            for c in 1..chunks {
+                v = combine_total(r.kind, v, partials[c * stride + base + j]);
+            }
+            *o = T::from_f64(v);
+        }
+        return;
+    }
+    // Kept axis outermost: only the last rows of a chunk can be shared with the chunks after it.
+    let mut carry: SmallVec<[f64; 8]> = SmallVec::new();
+    let mut carry_low = 0;
+    for c in 0..chunks {
+        let (low, high) = range(c);
+        let part = &partials[c * stride + base..c * stride + base + high - low];
+        let next_low = if c + 1 < chunks { range(c + 1).0 } else { high };
+        let mut next: SmallVec<[f64; 8]> = SmallVec::new();
+        for (k, &v) in part.iter().enumerate() {
+            let j = low + k;
+            let v = match j.checked_sub(carry_low).and_then(|i| carry.get(i)) {
+                Some(&before) => combine_total(r.kind, before, v),
+                None => v,
+            };
+            if j >= next_low {
+                next.push(v);
+            } else {
+                out[j] = T::from_f64(v);
+            }
+        }
+        carry = next;
+        carry_low = next_low;
+    }
+}
+
+impl<T: Real> Plan<'_, T> {
+    fn chunk(&self, c: usize, partials: &mut [f64]) {
+        let p = self.p;
+        let start = c * p.chunk;
+        let end = (start + p.chunk).min(p.numel);
+        let mut rest = &mut partials[..];
+        let mut accs: SmallVec<[(usize, &mut [f64]); 4]> = SmallVec::new();
+        let mut all: SmallVec<[(f64, f64); 4]> = SmallVec::new();
+        for (_, r) in &p.reduces {
+            let (acc, tail) = std::mem::take(&mut rest).split_at_mut(r.width(p.chunk.min(p.numel)));
+            rest = tail;
+            acc.fill(r.kind.identity());
+            accs.push((r.range(start, end).0, acc));
+            all.push((r.kind.identity(), 0.0));
+        }
+        with_scratch(self.scratch, |memory| {
+            let regs = memory.cast::<T>();
+            // SAFETY: the scratch memory holds `scratch` bytes; the table of slot pointers lies behind the registers,
+            // aligned to 64 bytes.
+            let table = unsafe {
+                let n = p.n_inputs + p.n_regs + p.n_outs;
+                let table = memory.add(self.table_at).cast::<*mut T>();
+                for i in 0..n {
+                    table.add(i).write(regs);
+                }
+                std::slice::from_raw_parts_mut(table, n)
+            };
+            for r in 0..p.n_regs {
+                // SAFETY: registers lie at the beginning of the scratch memory.
+                table[p.n_inputs + r] = unsafe { regs.add(r * p.block) };
+            }
+            self.prepare(regs, table, start);
+            let mut at = start;
+            while at < end {
+                let len = p.block.min(end - at);
+                self.load(regs, table, at, len);
+                for ins in &p.instrs {
+                    // SAFETY: every slot pointer is valid for `len` elements of this block, and `Program::new` has
+                    // checked that the destination is not among the operands and is no input.
+                    unsafe { step(ins, table, len, at, self.keys) };
+                }
+                for (k, (slot, r)) in p.reduces.iter().enumerate() {
+                    // SAFETY: as above; the slice is read only.
+                    let x = unsafe { std::slice::from_raw_parts(table[*slot].cast_const(), len) };
+                    if r.all {
+                        let v = reduce_run(x, r.kind).as_f64();
+                        let (sum, err) = all[k];
+                        let t = combine_total(r.kind, sum, v);
+                        let mut e = 0.0;
+                        if r.kind == super::Reduce::Sum {
+                            let b = t - sum;
+                            e = (sum - (t - b)) + (v - b);
+                        }
+                        all[k] = (t, err + if e.is_finite() { e } else { 0.0 });
+                    } else {
+                        r.add_block(x, at, accs[k].0, accs[k].1);
+                    }
+                }
+                at += len;
+            }
+        });
+        for (k, (_, r)) in p.reduces.iter().enumerate() {
+            if r.all {
+                accs[k].1[0] = all[k].0 + all[k].1;
+            }
+        }
+    }
+
+    /// Fills what stays the same for all blocks of a chunk.
+    fn prepare(&self, regs: *mut T, table: &mut [*mut T], start: usize) {
+        let p = self.p;
+        for (i, (data, access)) in self.inputs.iter().enumerate() {
+            // SAFETY: every input's part of the scratch memory was sized by `run`.
+            let own = unsafe { regs.add(self.input_at[i]) };
+            match *access {
+                Access::Scalar { offset } => {
+                    // SAFETY: a scalar's part holds one block.
+                    unsafe { std::slice::from_raw_parts_mut(own, p.block) }.fill(data[offset]);
+                    table[i] = own;
+                }
+                Access::Period { offset, period } if period <= p.block => {
+                    // SAFETY: the part holds a block and a period.
+                    let tile = unsafe { std::slice::from_raw_parts_mut(own, p.block + period) };
+                    let row = &data[offset..offset + period];
+                    for part in tile.chunks_mut(period) {
+                        part.copy_from_slice(&row[..part.len()]);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let _ = start;
+    }
+
+    /// Brings the operands of one block into place.
+    fn load(&self, regs: *mut T, table: &mut [*mut T], at: usize, len: usize) {
+        let p = self.p;
+        for (i, (data, access)) in self.inputs.iter().enumerate() {
+            // SAFETY: as in `prepare`.
+            let own = unsafe { regs.add(self.input_at[i]) };
+            match access {
+                Access::Contiguous { offset } => {
+                    table[i] = data[offset + at..offset + at + len].as_ptr().cast_mut();
+                }
+                Access::Scalar { .. } => {}
+                Access::Period { period, .. } if *period <= p.block => {
+                    // SAFETY: the tile repeats the row, so a block can start anywhere in the first period.
+                    table[i] = unsafe { own.add(at % period) };
+                }
+                Access::Period { offset, period } => {
+                    let first = at % period;
+                    if first + len <= *period {
+                        table[i] = data[offset + first..offset + first + len]
+                            .as_ptr()
+                            .cast_mut();
+                    } else {
+                        // SAFETY: the part holds one block.
+                        let dst = unsafe { std::slice::from_raw_parts_mut(own, len) };
+                        let head = period - first;
+                        dst[..head].copy_from_slice(&data[offset + first..offset + period]);
+                        dst[head..].copy_from_slice(&data[*offset..offset + len - head]);
+                        table[i] = own;
+                    }
+                }
+                Access::Strided { offset, axes } => {
+                    // SAFETY: the part holds one block.
+                    let dst = unsafe { std::slice::from_raw_parts_mut(own, len) };
+                    gather(data, *offset, axes, at, dst);
+                    table[i] = own;
+                }
+            }
+        }
+        for (k, o) in self.outs.iter().enumerate() {
+            // SAFETY: outputs have `numel` elements and `at < numel`.
+            table[p.n_inputs + p.n_regs + k] = unsafe { o.0.add(at) };
+        }
+    }
+}
+
+/// Runs one instruction on one block.
+///
+/// # Safety
+/// Every pointer of `table` that the instruction names is valid for `len` elements, the destination for writing, and
+/// the destination overlaps no operand.
+#[inline]
+unsafe fn step<T: Real>(ins: &CInstr<T>, table: &[*mut T], len: usize, at: usize, keys: &[u64]) {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let dst = std::slice::from_raw_parts_mut(table[ins.dst as usize], len);
+        match ins.fun {
+            Fun::Elem(f) => {
+                let arg = |k: usize| {
+                    std::slice::from_raw_parts(table[ins.args[k] as usize].cast_const(), len)
+                };
+                f(dst, [arg(0), arg(1), arg(2)], ins.imm);
+            }
+            Fun::Index(f, key) => f(dst, at, keys[key as usize], ins.imm),
+        }
+    }
+}
