@@ -1,13 +1,44 @@
 //! Tape-based reverse-mode automatic differentiation: `Var`, ops and their rules, the fused executor, gradient checks.
+//!
+//! The tape is the program, values are a cache. Recording checks shapes and appends to a list; evaluation happens when a
+//! value is asked for; derivatives are appended to the same list, so they can be differentiated again.
+//!
+//! | file | what stands there |
+//! |---|---|
+//! | `tape.rs`, `var.rs`, `op.rs` | recording: the tape, the handle, the trait of operations |
+//! | `ops/` | the operations, one file per family, kernel and derivative rule side by side |
+//! | `diff.rs` | the adjoint program: `grad`, `backward` |
+//! | `plan.rs`, `exec.rs`, `pool.rs` | what is needed, what runs fused, where values die; running it; memory |
+//! | `observe.rs`, `hooks.rs` | looking at values and gradients in passing |
+//! | `param.rs`, `module.rs`, `gradients.rs` | what a model owns, how it is visited, what a backward pass returns |
+//! | `gradcheck.rs` | derivatives against finite differences |
 #![forbid(unsafe_code)]
 
+mod diff;
+mod exec;
+mod float;
+mod gradcheck;
 mod gradients;
+mod hooks;
 mod module;
+mod observe;
+mod op;
+pub mod ops;
 mod param;
-mod visit;
+mod plan;
+mod pool;
+mod tape;
+mod var;
 
+pub use diff::{grad, grad_many, vjp_many};
+pub use float::Float;
+pub use gradcheck::{GradCheck, GradCheckOptions, gradcheck, gradcheck_with};
 pub use gradients::Gradients;
 pub use module::{Module, Path, Visitor, VisitorMut};
+pub use observe::{NodeInfo, Observer, Seen};
+pub use op::{Cotangents, DynEq, ForwardCtx, Op, VjpCtx};
 pub use param::{Buffer, BufferId, Param, ParamId};
-pub use visit::{BufferInfo, ModuleExt, ModuleInfo, ParamInfo, path_matches};
-pub use wengert_tensor::{Error, IntoDims, Real, Result, Tensor};
+pub use pool::MemoryStats;
+pub use tape::{Counters, Tape};
+pub use var::Var;
+pub use wengert_tensor::{Dims, Error, IntoDims, Real, Result, Tensor};

@@ -66,7 +66,8 @@ pub trait Op<T: Float>: DynEq + Debug + Send + Sync {
     /// Records the cotangents of the inputs: for `y = f(x)` and the cotangent `gy`, the vectors `gyᵀ ∂f/∂x`.
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T>;
 
-    /// For operations that only look at their input another way: the view, without a copy.
+    /// For operations that only look at their input another way: the view, without a copy, or `None` where the strides
+    /// do not allow it; then [`Op::forward`] copies.
     fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
         let _ = input;
         None
@@ -225,7 +226,6 @@ impl<T: Float> NodeOp<T> {
             NodeOp::Elem(e, _) => e.name(),
             NodeOp::Reduce(k, ..) => match k {
                 Reduce::Sum => "sum",
-                Reduce::Prod => "prod",
                 Reduce::Max => "amax",
                 Reduce::Min => "amin",
             },

@@ -13,8 +13,6 @@ use smallvec::SmallVec;
 pub enum Reduce {
     /// Sum; zero over nothing.
     Sum,
-    /// Product; one over nothing.
-    Prod,
     /// Largest; NaN if any is NaN.
     Max,
     /// Smallest; NaN if any is NaN.
@@ -26,7 +24,6 @@ impl Reduce {
     pub fn identity(self) -> f64 {
         match self {
             Reduce::Sum => 0.0,
-            Reduce::Prod => 1.0,
             Reduce::Max => f64::NEG_INFINITY,
             Reduce::Min => f64::INFINITY,
         }
@@ -36,7 +33,6 @@ impl Reduce {
     fn combine<T: Real>(self, a: T, b: T) -> T {
         match self {
             Reduce::Sum => a + b,
-            Reduce::Prod => a * b,
             Reduce::Max => {
                 if a > b || a.is_nan() {
                     a
@@ -183,7 +179,6 @@ pub(super) fn reduce_run<T: Real>(x: &[T], kind: Reduce) -> T {
         fn run<I: Isa>(self) -> T {
             match self.1 {
                 Reduce::Sum => tree(self.0, T::zero(), |a, b| a + b),
-                Reduce::Prod => tree(self.0, T::one(), |a, b| a * b),
                 Reduce::Max => tree(self.0, T::neg_infinity(), |a, b| Reduce::Max.combine(a, b)),
                 Reduce::Min => tree(self.0, T::infinity(), |a, b| Reduce::Min.combine(a, b)),
             }

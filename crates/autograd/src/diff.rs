@@ -1,0 +1,291 @@
+//! Differentiation: the adjoint program is appended to the same tape.
+
+use crate::float::Float;
+use crate::gradients::Gradients;
+use crate::op::{Cotangents, NodeOp, VjpCtx};
+use crate::ops::reduce;
+use crate::plan::Event;
+use crate::tape::Tape;
+use crate::var::Var;
+use smallvec::{SmallVec, smallvec};
+use std::sync::Arc;
+
+/// Appends the cotangents of everything that `roots` depend on and that `depends` marks. Returns the adjoint of every
+/// node up to the last root.
+fn differentiate<'t, T: Float>(
+    tape: &'t Tape<T>,
+    roots: &[(Var<'t, T>, Var<'t, T>)],
+    depends: &[bool],
+) -> Vec<Option<u32>> {
+    let last = roots.iter().map(|r| r.0.id).max().unwrap_or(0) as usize;
+    let mut adjoint: Vec<Option<u32>> = vec![None; last + 1];
+    for (root, seed) in roots {
+        let slot = &mut adjoint[root.id as usize];
+        *slot = Some(match *slot {
+            Some(a) => (Var::new(tape, a) + *seed).id,
+            None => seed.id,
+        });
+    }
+    let has_hooks = !tape.graph.borrow().hooks.is_empty();
+    let before = tape.graph.borrow().origin;
+    for i in (0..=last).rev() {
+        let Some(mut cotangent) = adjoint[i] else { continue };
+        if !depends[i] {
+            continue;
+        }
+        if has_hooks {
+            let hooks = tape.graph.borrow().hooks.of(i as u32);
+            for hook in hooks {
+                cotangent = hook(Var::new(tape, cotangent)).id;
+            }
+            adjoint[i] = Some(cotangent);
+        }
+        let (op, args, shapes, needs) = {
+            let mut g = tape.graph.borrow_mut();
+            let n = &g.nodes[i];
+            if n.op.is_leaf() || n.stop {
+                continue;
+            }
+            let args: SmallVec<[Var<'t, T>; 3]> = n.args.iter().map(|&a| Var::new(tape, a)).collect();
+            let needs: SmallVec<[bool; 3]> = n.args.iter().map(|&a| depends[a as usize]).collect();
+            if !needs.contains(&true) {
+                continue;
+            }
+            let shapes: SmallVec<[_; 3]> = n.args.iter().map(|&a| g.nodes[a as usize].shape.clone()).collect();
+            let op = n.op.clone();
+            let loc = n.loc;
+            g.origin = Some((loc, i as u32));
+            (op, args, shapes, needs)
+        };
+        let (out, ct) = (Var::new(tape, i as u32), Var::new(tape, cotangent));
+        let mut cts = vjp(&op, &args, out, ct, &needs);
+        assert!(
+            cts.len() == args.len(),
+            "{}: the rule returned {} cotangents for {} inputs",
+            op.name(),
+            cts.len(),
+            args.len()
+        );
+        for (k, ct) in cts.drain(..).enumerate() {
+            let Some(mut ct) = ct else { continue };
+            if !needs[k] {
+                continue;
+            }
+            let shape = &shapes[k];
+            if ct.shape() != *shape {
+                if op.is_elementwise() {
+                    ct = reduce::sum_to(ct, shape);
+                } else {
+                    panic!(
+                        "{}: the rule returned a cotangent of shape {:?} for an input of shape {:?}",
+                        op.name(),
+                        ct.shape().as_slice(),
+                        shape.as_slice()
+                    );
+                }
+            }
+            let slot = &mut adjoint[args[k].id as usize];
+            *slot = Some(match *slot {
+                Some(a) => (Var::new(tape, a) + ct).id,
+                None => ct.id,
+            });
+        }
+        tape.graph.borrow_mut().origin = before;
+    }
+    tape.graph.borrow_mut().origin = before;
+    adjoint
+}
+
+fn vjp<'t, T: Float>(
+    op: &NodeOp<T>,
+    args: &[Var<'t, T>],
+    out: Var<'t, T>,
+    ct: Var<'t, T>,
+    needs: &[bool],
+) -> Cotangents<'t, T> {
+    match op {
+        NodeOp::Elem(e, imm) => e.vjp(*imm, args, out, ct, needs),
+        NodeOp::Reduce(kind, set, keep) => smallvec![reduce::vjp(*kind, *set, *keep, args[0], out, ct)],
+        NodeOp::Op(o) => {
+            let o = Arc::clone(o);
+            o.vjp(&VjpCtx {
+                inputs: args,
+                output: out,
+                cotangent: ct,
+                needs,
+            })
+        }
+        _ => Cotangents::new(),
+    }
+}
+
+/// Which nodes depend on `wrt`, up to and including `last`.
+fn dependents<T: Float>(tape: &Tape<T>, wrt: &[u32], last: u32) -> Vec<bool> {
+    let g = tape.graph.borrow();
+    let mut depends = vec![false; g.len.max(last as usize + 1)];
+    for &w in wrt {
+        depends[w as usize] = true;
+    }
+    for i in 0..=last as usize {
+        let n = &g.nodes[i];
+        if !n.stop && !depends[i] {
+            depends[i] = n.args.iter().any(|&a| depends[a as usize]);
+        }
+    }
+    depends
+}
+
+/// Vector-Jacobian product: for `outputs` with `cotangents`, the cotangent of each of `wrt`, as `Var`s that can be
+/// differentiated again. Zeros where an output does not depend on an input.
+///
+/// # Panics
+/// When a cotangent has another shape than its output.
+#[track_caller]
+pub fn vjp_many<'t, T: Float>(
+    outputs: &[Var<'t, T>],
+    cotangents: &[Var<'t, T>],
+    wrt: &[Var<'t, T>],
+) -> Vec<Var<'t, T>> {
+    assert!(
+        outputs.len() == cotangents.len() && !outputs.is_empty(),
+        "vjp: expected as many cotangents as outputs and at least one, found {} and {}",
+        cotangents.len(),
+        outputs.len()
+    );
+    let tape = outputs[0].tape();
+    for v in outputs.iter().chain(cotangents).chain(wrt) {
+        tape.check_tape(v, "grad");
+    }
+    for (y, c) in outputs.iter().zip(cotangents) {
+        assert!(
+            y.shape() == c.shape(),
+            "vjp: expected a cotangent of shape {:?}, found {:?}",
+            y.shape().as_slice(),
+            c.shape().as_slice()
+        );
+    }
+    let event = Event::Grad {
+        roots: outputs.iter().chain(cotangents).map(|v| v.id).collect(),
+        wrt: wrt.iter().map(|v| v.id).collect(),
+    };
+    {
+        let mut g = tape.graph.borrow_mut();
+        g.refuse_if_spent("grad");
+        if g.hooks.is_empty() && g.repeats(&event) {
+            let at = g.event;
+            g.event += 1;
+            g.len = g.events[at].after;
+            return g.events[at].results.iter().map(|&id| Var::new(tape, id)).collect();
+        }
+        if g.replaying {
+            g.diverge();
+        }
+    }
+    let before = tape.len();
+    let ids: SmallVec<[u32; 4]> = wrt.iter().map(|v| v.id).collect();
+    let last = outputs.iter().map(|v| v.id).max().unwrap_or(0);
+    let depends = dependents(tape, &ids, last);
+    let roots: Vec<_> = outputs.iter().copied().zip(cotangents.iter().copied()).collect();
+    let adjoint = differentiate(tape, &roots, &depends);
+    let results: Vec<Var<'t, T>> = (wrt.iter())
+        .map(|w| match adjoint.get(w.id as usize).copied().flatten() {
+            Some(a) => Var::new(tape, a),
+            None => tape.zeros(w.shape()),
+        })
+        .collect();
+    let mut g = tape.graph.borrow_mut();
+    let ids = results.iter().map(|v| v.id).collect();
+    g.record_event(event, before, ids);
+    results
+}
+
+/// Gradient of a scalar with respect to each of `wrt`, as `Var`s on the same tape, to be differentiated again at will.
+/// Spends nothing. Zeros where the loss does not depend on an input.
+///
+/// ```
+/// use wengert_autograd::{Tape, Tensor, grad};
+/// let tape = Tape::<f64>::inference();
+/// let x = tape.input(&Tensor::scalar(2.0));
+/// let [g] = grad(x.powi(3), [x]); // 3 x²
+/// let [h] = grad(g, [x]); // 6 x
+/// let [t] = grad(h, [x]);
+/// assert_eq!((g.item(), h.item(), t.item()), (12.0, 12.0, 6.0));
+/// ```
+///
+/// # Panics
+/// When `loss` has more than one element (use [`vjp`](crate::vjp) with a cotangent).
+#[track_caller]
+pub fn grad<'t, T: Float, const N: usize>(loss: Var<'t, T>, wrt: [Var<'t, T>; N]) -> [Var<'t, T>; N] {
+    let g = grad_many(loss, &wrt);
+    std::array::from_fn(|i| g[i])
+}
+
+/// As [`grad`], for any number of inputs.
+#[track_caller]
+pub fn grad_many<'t, T: Float>(loss: Var<'t, T>, wrt: &[Var<'t, T>]) -> Vec<Var<'t, T>> {
+    require_scalar(&loss, "grad");
+    let seed = loss.tape().ones(loss.shape());
+    vjp_many(&[loss], &[seed], wrt)
+}
+
+#[track_caller]
+fn require_scalar<T: Float>(loss: &Var<'_, T>, op: &str) {
+    assert!(
+        loss.numel() == 1,
+        "{op}: expected a loss of one element, found shape {:?}; reduce it with `.sum()` or `.mean()`, or pass a \
+         cotangent with `vjp`",
+        loss.shape().as_slice()
+    );
+}
+
+impl<T: Float> Var<'_, T> {
+    /// Evaluates the loss and the gradients of all trainable parameters as one program, and spends the tape: values are
+    /// released at their last use, and the parameters are let go, so that the optimizer updates them in place.
+    ///
+    /// A parameter without a part in the loss has no entry in the result.
+    ///
+    /// # Panics
+    /// When the loss has more than one element, no parameter has a part in it, or the tape is spent.
+    #[track_caller]
+    pub fn backward(self) -> Gradients<T> {
+        require_scalar(&self, "backward");
+        let tape = self.tape();
+        let event = Event::Backward(self.id);
+        let repeats = {
+            let g = tape.graph.borrow();
+            g.refuse_if_spent("backward");
+            assert!(
+                g.no_grad == 0,
+                "backward: called inside a no_grad region, where no gradient flows"
+            );
+            assert!(
+                g.nodes[self.id as usize].tracked,
+                "backward: no trainable parameter has a part in this loss (recorded at {}:{}); parameters enter with \
+                 `tape.param`, and `grad` differentiates with respect to any value",
+                g.nodes[self.id as usize].loc.file(),
+                g.nodes[self.id as usize].loc.line()
+            );
+            g.hooks.is_empty() && g.repeats(&event)
+        };
+        if !repeats {
+            let before = {
+                let mut g = tape.graph.borrow_mut();
+                if g.replaying {
+                    g.diverge();
+                }
+                g.len
+            };
+            let depends: Vec<bool> = {
+                let g = tape.graph.borrow();
+                g.nodes[..g.len].iter().map(|n| n.tracked).collect()
+            };
+            let seed = tape.ones(self.shape());
+            let adjoint = differentiate(tape, &[(self, seed)], &depends);
+            let mut g = tape.graph.borrow_mut();
+            let results = adjoint.iter().map(|a| a.unwrap_or(u32::MAX)).collect();
+            g.record_event(event.clone(), before, results);
+            g.event -= 1;
+        }
+        tape.graph.borrow_mut().run_backward(&event)
+    }
+}

@@ -1,0 +1,336 @@
+//! The executor: runs a plan, hands tensors to the observer, releases values at their last use.
+
+use crate::float::Float;
+use crate::gradients::Gradients;
+use crate::observe::Seen;
+use crate::op::{ForwardCtx, NodeOp, Operand};
+use crate::plan::{Event, EventRecord, FusedStep, Plan, StepKind};
+use crate::pool;
+use crate::tape::Graph;
+use smallvec::SmallVec;
+use std::sync::Arc;
+use wengert_tensor::{Real, Tensor, parallel};
+
+/// Elementary operations below which a program runs on the calling thread alone.
+const PARALLEL_COST: u64 = 1 << 18;
+
+impl<T: Float> Graph<T> {
+    /// Appends an event that does not repeat the previous step.
+    pub(crate) fn record_event(&mut self, event: Event, before: usize, results: Vec<u32>) {
+        self.events.truncate(self.event);
+        self.events.push(EventRecord {
+            event,
+            before,
+            after: self.len,
+            kept: self.kept.clone(),
+            sides: self.sides.clone(),
+            results,
+            plans: [None, None],
+        });
+        self.event += 1;
+    }
+
+    /// Evaluates an event, with the plan of the previous step if it repeats it.
+    pub(crate) fn run_event(&mut self, event: &Event) {
+        if !self.repeats(event) {
+            self.record_event(event.clone(), self.len, Vec::new());
+            self.event -= 1;
+        }
+        let at = self.event;
+        self.len = self.events[at].after;
+        let which = usize::from(self.observer.is_some());
+        if self.events[at].plans[which].is_none() {
+            T::plan(self, event);
+        }
+        let mut plan = self.events[at].plans[which].take().expect("planned above");
+        T::execute(self, &mut plan);
+        self.events[at].plans[which] = Some(plan);
+        self.event += 1;
+    }
+
+    /// Evaluates loss and gradients, collects them, and spends the tape.
+    pub(crate) fn run_backward(&mut self, event: &Event) -> Gradients<T> {
+        self.run_event(event);
+        let Event::Backward(loss) = event else {
+            unreachable!("only backward events come here")
+        };
+        let loss = self.values[*loss as usize].as_ref().expect("the loss is a target").item();
+        let (mut entries, mut sides) = self.pool.take_lists();
+        let record = &self.events[self.event - 1];
+        for &p in &self.param_nodes {
+            let (NodeOp::Param(id), Some(&a)) = (&self.nodes[p as usize].op, record.results.get(p as usize)) else {
+                continue;
+            };
+            if a == u32::MAX || p as usize >= record.before {
+                continue;
+            }
+            // Two parameters may share one adjoint, and an adjoint may be a view: gradients are owned.
+            let g = self.values[a as usize].as_ref().expect("gradients are targets");
+            entries.push((*id, g.clone()));
+        }
+        for (id, v) in &self.sides {
+            let v = self.values[*v as usize].as_ref().expect("side outputs are targets");
+            sides.push((*id, v.clone()));
+        }
+        self.spend();
+        for t in entries.iter_mut().map(|e| &mut e.1).chain(sides.iter_mut().map(|e| &mut e.1)) {
+            if !t.is_unique() {
+                let mut s = self.pool.take(t.numel());
+                let out = Arc::get_mut(&mut s).expect("buffers of the pool are unique");
+                t.copy_into(&mut out.as_mut_slice()[..t.numel()]);
+                *t = pool::tensor(s, &t.layout().shape.clone());
+            }
+        }
+        Gradients::pooled(loss, entries, sides, Arc::clone(&self.pool))
+    }
+
+    /// Lets go of every value except kept ones and constants.
+    fn spend(&mut self) {
+        self.spent = true;
+        for i in 0..self.len {
+            let leaf = match &self.nodes[i].op {
+                NodeOp::Const(_) | NodeOp::Input => continue,
+                op => op.is_leaf(),
+            };
+            if self.values[i].is_some() && (leaf || !self.kept.contains(&(i as u32))) {
+                let t = self.values[i].take().expect("checked above");
+                if leaf {
+                    drop(t);
+                } else {
+                    self.pool.give(t);
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn execute<T: Float>(g: &mut Graph<T>, plan: &mut Plan<T>) {
+    let mut observer = g.observer.take();
+    let hooks = std::mem::take(&mut g.hooks);
+    let mut run = Run {
+        values: &mut g.values,
+        ints: &g.ints,
+        nodes: &g.nodes,
+        pool: &g.pool,
+        seed: (g.seed, g.step),
+        anomaly: g.anomaly,
+        kernels: 0,
+        fused: 0,
+        scopes: &g.scopes,
+        observer: observer.as_mut(),
+    };
+    if plan.cost > PARALLEL_COST {
+        parallel::install(|| run.all(plan));
+    } else {
+        run.all(plan);
+    }
+    let (kernels, fused) = (run.kernels, run.fused);
+    g.counters.kernels += kernels;
+    g.counters.fused += fused;
+    g.observer = observer;
+    g.hooks = hooks;
+}
+
+struct Run<'a, T: Float> {
+    values: &'a mut Vec<Option<Tensor<T>>>,
+    ints: &'a [Option<Tensor<i64>>],
+    nodes: &'a [crate::tape::Node<T>],
+    pool: &'a Arc<pool::Pool<T>>,
+    seed: (u64, u64),
+    anomaly: bool,
+    kernels: u64,
+    fused: u64,
+    scopes: &'a [(u32, String)],
+    observer: Option<&'a mut Box<dyn crate::observe::Observer<T> + Send>>,
+}
+
+impl<T: Float> Run<'_, T> {
+    fn all(&mut self, plan: &Plan<T>) {
+        for &v in &plan.prologue {
+            self.view(v);
+        }
+        self.observe(&plan.observe_first);
+        for step in &plan.steps {
+            match &step.kind {
+                StepKind::Fused(f) => self.run_fused(f),
+                StepKind::Op(id) => self.run_op(*id),
+            }
+            self.kernels += 1;
+            for &v in &step.views {
+                self.view(v);
+            }
+            self.observe(&step.observe);
+            for &r in &step.release {
+                if let Some(t) = self.values[r as usize].take() {
+                    self.pool.give(t);
+                }
+            }
+        }
+    }
+
+    fn value(&self, id: u32) -> &Tensor<T> {
+        match &self.values[id as usize] {
+            Some(t) => t,
+            None => unreachable!("the plan computes %{id} before it is read"),
+        }
+    }
+
+    fn run_fused(&mut self, f: &FusedStep<T>) {
+        self.fused += 1;
+        let mut buffers: SmallVec<[(u32, Arc<wengert_tensor::Storage<T>>); 6]> = SmallVec::new();
+        for &o in f.outs.iter().chain(&f.reduced) {
+            let n: usize = self.nodes[o as usize].shape.iter().product();
+            buffers.push((o, self.pool.take(n)));
+        }
+        {
+            let inputs: SmallVec<[&Tensor<T>; 8]> = f.inputs.iter().map(|&i| self.value(i)).collect();
+            let keys: SmallVec<[u64; 2]> = f.streams.iter().map(|&s| key(self.seed, s)).collect();
+            let mut slices: SmallVec<[&mut [T]; 6]> = (buffers.iter_mut())
+                .map(|(o, b)| {
+                    let n: usize = self.nodes[*o as usize].shape.iter().product();
+                    &mut Arc::get_mut(b).expect("buffers of the pool are unique").as_mut_slice()[..n]
+                })
+                .collect();
+            let (outs, reduced) = slices.split_at_mut(f.outs.len());
+            f.program.run(&inputs, outs, reduced, &keys);
+        }
+        for (o, b) in buffers {
+            self.values[o as usize] = Some(pool::tensor(b, &self.nodes[o as usize].shape));
+            if self.anomaly {
+                self.check(o);
+            }
+        }
+    }
+
+    fn run_op(&mut self, id: u32) {
+        let n = &self.nodes[id as usize];
+        let NodeOp::Op(op) = &n.op else {
+            unreachable!("only operations with kernels come here")
+        };
+        let numel: usize = n.shape.iter().product();
+        let mut buffer = self.pool.take(numel);
+        {
+            let inputs: SmallVec<[Operand<'_, T>; 4]> = (n.args.iter())
+                .map(|&a| match &self.ints[a as usize] {
+                    Some(t) => Operand::Int(t),
+                    None => Operand::Float(self.value(a)),
+                })
+                .collect();
+            let output = Arc::get_mut(&mut buffer).expect("buffers of the pool are unique");
+            op.forward(&mut ForwardCtx {
+                inputs: &inputs,
+                output: &mut output.as_mut_slice()[..numel],
+                shape: &n.shape,
+                key: key(self.seed, id | 1 << 31),
+            });
+        }
+        self.values[id as usize] = Some(pool::tensor(buffer, &n.shape));
+        if self.anomaly {
+            self.check(id);
+        }
+    }
+
+    fn view(&mut self, id: u32) {
+        let n = &self.nodes[id as usize];
+        let NodeOp::Op(op) = &n.op else {
+            unreachable!("only operations are views")
+        };
+        match op.view(self.value(n.args[0])) {
+            Some(t) => {
+                debug_assert_eq!(t.shape(), n.shape.as_slice(), "{}: shape of a view", op.name());
+                self.values[id as usize] = Some(t);
+            }
+            // A reshape that the strides do not allow is a copy.
+            None => self.run_op(id),
+        }
+    }
+
+    fn observe(&mut self, list: &[(u32, u32, Seen)]) {
+        if list.is_empty() {
+            return;
+        }
+        let Some(observer) = self.observer.as_deref_mut() else {
+            return;
+        };
+        for &(at, of, what) in list {
+            if let Some(t) = &self.values[at as usize] {
+                observer.see(&info(self.nodes, self.scopes, of), what, t);
+            }
+        }
+    }
+
+    /// Anomaly mode: a non-finite output of finite inputs is reported.
+    fn check(&self, id: u32) {
+        let n = &self.nodes[id as usize];
+        let Some(t) = self.values[id as usize].as_ref() else { return };
+        let bad = |t: &Tensor<T>| t.iter().filter(|x| !x.is_finite()).count();
+        let count = bad(t);
+        if count == 0 {
+            return;
+        }
+        if (n.args.iter()).any(|&a| self.values[a as usize].as_ref().is_some_and(|t| bad(t) > 0)) {
+            return;
+        }
+        let describe = |t: &Tensor<T>| {
+            let finite = || t.iter().filter(|x| x.is_finite()).map(Real::as_f64);
+            format!(
+                "shape {:?}, minimum {:e}, maximum {:e}, {} of {} not finite",
+                t.shape(),
+                finite().fold(f64::INFINITY, f64::min),
+                finite().fold(f64::NEG_INFINITY, f64::max),
+                bad(t),
+                t.numel()
+            )
+        };
+        let scope = match self.scopes[n.scope as usize].1.as_str() {
+            "" => String::new(),
+            s => format!(" in {s}"),
+        };
+        let mut text = match n.origin {
+            crate::tape::NO_ORIGIN => format!("anomaly: {} made non-finite values", n.op.name()),
+            o => format!(
+                "anomaly: the backward pass of {} made non-finite values (in {})",
+                self.nodes[o as usize].op.name(),
+                n.op.name()
+            ),
+        };
+        text += &format!(
+            "{scope}, recorded at {}:{}\n  output: {}",
+            n.loc.file(),
+            n.loc.line(),
+            describe(t)
+        );
+        for (k, &a) in n.args.iter().enumerate() {
+            if let Some(t) = self.values[a as usize].as_ref() {
+                text += &format!("\n  input {k}: {}", describe(t));
+            }
+        }
+        panic!("{text}");
+    }
+}
+
+fn info<'a, T: Float>(
+    nodes: &'a [crate::tape::Node<T>],
+    scopes: &'a [(u32, String)],
+    id: u32,
+) -> crate::observe::NodeInfo<'a> {
+    let n = &nodes[id as usize];
+    crate::observe::NodeInfo {
+        id,
+        op: n.op.name(),
+        shape: &n.shape,
+        args: &n.args,
+        location: n.loc,
+        scope: &scopes[n.scope as usize].1,
+        param: match n.op {
+            NodeOp::Param(p) => Some(p),
+            _ => None,
+        },
+        origin: (n.origin != crate::tape::NO_ORIGIN).then_some(n.origin),
+    }
+}
+
+fn key((seed, step): (u64, u64), stream: u32) -> u64 {
+    use crate::ops::random::mix;
+    mix(mix(seed ^ 0x6A09_E667_F3BC_C908).wrapping_add(mix(step)) ^ (u64::from(stream) << 32))
+}

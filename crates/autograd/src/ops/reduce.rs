@@ -1,0 +1,225 @@
+//! Reductions over any set of axes. Sums, maxima and minima end a fused chain in the same pass.
+
+use crate::float::Float;
+use crate::op::NodeOp;
+use crate::var::Var;
+use wengert_tensor::Dims;
+use wengert_tensor::error::OrPanic;
+use wengert_tensor::fused::Reduce;
+use wengert_tensor::shape::{IntoAxes, axis_set};
+
+/// Cotangent of a reduction's input.
+pub(crate) fn vjp<'t, T: Float>(
+    kind: Reduce,
+    set: u64,
+    keep: bool,
+    x: Var<'t, T>,
+    y: Var<'t, T>,
+    g: Var<'t, T>,
+) -> Option<Var<'t, T>> {
+    let shape = x.shape();
+    let kept: Dims = (shape.iter().enumerate())
+        .map(|(i, &d)| if set >> i & 1 == 1 { 1 } else { d })
+        .collect();
+    let widen = |v: Var<'t, T>| if keep { v } else { v.reshape(kept.clone()) };
+    Some(match kind {
+        Reduce::Sum => widen(g).broadcast_to(shape),
+        // A tie shares the gradient equally.
+        Reduce::Max | Reduce::Min => {
+            let mask = x.eq(widen(y));
+            let count = mask.reduce(Reduce::Sum, set, true);
+            mask * (widen(g) / count)
+        }
+    })
+}
+
+/// Sums a cotangent over the axes along which an operand of shape `shape` was broadcast.
+pub(crate) fn sum_to<'t, T: Float>(g: Var<'t, T>, shape: &Dims) -> Var<'t, T> {
+    let from = g.shape();
+    if from == *shape {
+        return g;
+    }
+    let lead = from.len() - shape.len();
+    let mut set = 0;
+    for i in 0..from.len() {
+        if i < lead || (shape[i - lead] == 1 && from[i] != 1) {
+            set |= 1 << i;
+        }
+    }
+    let r = g.reduce(Reduce::Sum, set, true);
+    if lead == 0 { r } else { r.reshape(shape.clone()) }
+}
+
+impl<'t, T: Float> Var<'t, T> {
+    #[track_caller]
+    pub(crate) fn reduce(self, kind: Reduce, set: u64, keep: bool) -> Self {
+        self.record(NodeOp::Reduce(kind, set, keep), &[self])
+    }
+
+    #[track_caller]
+    fn all_axes(self) -> u64 {
+        let rank = self.rank();
+        assert!(rank < 64, "reductions take at most 63 axes");
+        (1u64 << rank) - 1
+    }
+
+    #[track_caller]
+    pub(crate) fn set(self, op: &'static str, axes: impl IntoAxes) -> u64 {
+        axis_set(op, &axes.into_axes(), self.rank()).or_panic()
+    }
+
+    #[track_caller]
+    fn count(self, set: u64) -> usize {
+        (self.shape().iter().enumerate())
+            .filter(|(i, _)| set >> i & 1 == 1)
+            .map(|(_, &d)| d)
+            .product()
+    }
+
+    /// Sum of all elements; 0 over nothing.
+    #[track_caller]
+    pub fn sum(self) -> Self {
+        self.reduce(Reduce::Sum, self.all_axes(), false)
+    }
+
+    /// Sum over some axes; with `keepdim` they stay with size 1.
+    ///
+    /// # Panics
+    /// When an axis is out of range or named twice.
+    #[track_caller]
+    pub fn sum_dim(self, axes: impl IntoAxes, keepdim: bool) -> Self {
+        self.reduce(Reduce::Sum, self.set("sum", axes), keepdim)
+    }
+
+    /// Mean of all elements; NaN over nothing.
+    #[track_caller]
+    pub fn mean(self) -> Self {
+        self.sum() * (1.0 / self.numel() as f64)
+    }
+
+    /// Mean over some axes; NaN over nothing.
+    #[track_caller]
+    pub fn mean_dim(self, axes: impl IntoAxes, keepdim: bool) -> Self {
+        let set = self.set("mean", axes);
+        self.reduce(Reduce::Sum, set, keepdim) * (1.0 / self.count(set) as f64)
+    }
+
+    /// Variance of all elements around their mean, divided by n - `correction` (1: unbiased, as PyTorch's default;
+    /// 0: maximum likelihood). Two passes, so a large mean costs no accuracy. NaN for n ≤ correction = n.
+    #[track_caller]
+    pub fn var(self, correction: f64) -> Self {
+        let set = self.all_axes();
+        self.var_set(set, correction, false)
+    }
+
+    /// Variance over some axes.
+    #[track_caller]
+    pub fn var_dim(self, axes: impl IntoAxes, correction: f64, keepdim: bool) -> Self {
+        self.var_set(self.set("var", axes), correction, keepdim)
+    }
+
+    #[track_caller]
+    fn var_set(self, set: u64, correction: f64, keepdim: bool) -> Self {
+        let n = self.count(set) as f64;
+        let mean = self.reduce(Reduce::Sum, set, true) * (1.0 / n);
+        (self - mean).square().reduce(Reduce::Sum, set, keepdim) / (n - correction).max(0.0)
+    }
+
+    /// Standard deviation of all elements: the root of [`Var::var`]. Its derivative at a constant input is NaN or
+    /// infinite, as the root's at 0.
+    #[track_caller]
+    pub fn std(self, correction: f64) -> Self {
+        self.var(correction).sqrt()
+    }
+
+    /// Standard deviation over some axes.
+    #[track_caller]
+    pub fn std_dim(self, axes: impl IntoAxes, correction: f64, keepdim: bool) -> Self {
+        self.var_dim(axes, correction, keepdim).sqrt()
+    }
+
+    /// Largest of all elements; ties share the gradient equally; NaN if any is.
+    ///
+    /// # Panics
+    /// Over nothing.
+    #[track_caller]
+    pub fn amax(self) -> Self {
+        self.reduce(Reduce::Max, self.all_axes(), false)
+    }
+
+    /// Largest along some axes; ties share the gradient equally.
+    #[track_caller]
+    pub fn amax_dim(self, axes: impl IntoAxes, keepdim: bool) -> Self {
+        self.reduce(Reduce::Max, self.set("amax", axes), keepdim)
+    }
+
+    /// Smallest of all elements; ties share the gradient equally; NaN if any is.
+    ///
+    /// # Panics
+    /// Over nothing.
+    #[track_caller]
+    pub fn amin(self) -> Self {
+        self.reduce(Reduce::Min, self.all_axes(), false)
+    }
+
+    /// Smallest along some axes; ties share the gradient equally.
+    #[track_caller]
+    pub fn amin_dim(self, axes: impl IntoAxes, keepdim: bool) -> Self {
+        self.reduce(Reduce::Min, self.set("amin", axes), keepdim)
+    }
+
+    /// Product of all elements; 1 over nothing.
+    #[track_caller]
+    pub fn prod(self) -> Self {
+        let n = self.numel();
+        self.reshape([n]).prod_dim(0, false)
+    }
+
+    /// Product along an axis, as a balanced tree of multiplications: the derivatives are exact at zeros, to any order.
+    #[track_caller]
+    pub fn prod_dim(self, axis: isize, keepdim: bool) -> Self {
+        let axis = wengert_tensor::shape::axis("prod", axis, self.rank()).or_panic() as isize;
+        let mut x = self;
+        if x.size(axis) == 0 {
+            let mut shape = x.shape();
+            shape[axis as usize] = 1;
+            x = self.tape().ones(shape);
+        }
+        while x.size(axis) > 1 {
+            let n = x.size(axis);
+            let half = n / 2;
+            let pairs = x.narrow(axis, 0, half) * x.narrow(axis, half, 2 * half);
+            x = if n % 2 == 1 {
+                Var::cat(&[pairs, x.narrow(axis, n - 1, n)], axis)
+            } else {
+                pairs
+            };
+        }
+        if keepdim { x } else { x.squeeze(axis) }
+    }
+
+    /// ln Σ e^x over some axes, stable. Zero elements give -∞.
+    #[track_caller]
+    pub fn logsumexp_dim(self, axes: impl IntoAxes, keepdim: bool) -> Self {
+        let set = self.set("logsumexp", axes);
+        if self.count(set) == 0 {
+            return self.reduce(Reduce::Sum, set, keepdim) + f64::NEG_INFINITY;
+        }
+        // Shifting by a constant does not change the value, so no gradient flows through the shift; an infinite
+        // maximum would turn the difference into NaN and is not subtracted.
+        let shift = {
+            let m = self.detach().reduce(Reduce::Max, set, true);
+            m.mask(m.isfinite())
+        };
+        let sum = (self - shift).exp().reduce(Reduce::Sum, set, keepdim);
+        let shift = if keepdim { shift } else { shift.reshape(sum.shape()) };
+        sum.ln() + shift
+    }
+
+    /// ln Σ e^x over all elements, stable.
+    #[track_caller]
+    pub fn logsumexp(self) -> Self {
+        let axes: Vec<isize> = (0..self.rank() as isize).collect();
+        self.logsumexp_dim(&axes, false)
+    }
+}

@@ -1,0 +1,547 @@
+//! Operations that move or view elements.
+
+use crate::float::Float;
+use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
+use crate::ops::compiled_here;
+use crate::ops::reduce::sum_to;
+use crate::var::Var;
+use smallvec::{SmallVec, smallvec};
+use wengert_tensor::error::OrPanic;
+use wengert_tensor::shape::{self, IntoAxes, checked_numel};
+use wengert_tensor::{Dims, IntoDims, Real, Result, Tensor};
+
+compiled_here! {
+    /// Kernels of this file.
+    ShapeKernels {
+        fn copy_tensor(src: &Tensor<Self>, dst: &mut [Self]) = copy_tensor;
+        fn write_slice(src: &Tensor<Self>, dst: &mut [Self], shape: &[usize], axis: usize, start: usize, step: isize)
+            = write_slice;
+    }
+}
+
+fn copy_tensor<T: Real>(src: &Tensor<T>, dst: &mut [T]) {
+    src.copy_into(dst);
+}
+
+/// Writes `src` to the positions `start + k · step` of `axis` in a row-major array of shape `shape`.
+fn write_slice<T: Real>(src: &Tensor<T>, dst: &mut [T], shape: &[usize], axis: usize, start: usize, step: isize) {
+    let inner: usize = shape[axis + 1..].iter().product();
+    let (n, len) = (shape[axis], src.shape()[axis]);
+    if src.numel() == 0 {
+        return;
+    }
+    let row = len * inner;
+    let put = |o: usize, k: usize, values: &[T], dst: &mut [T]| {
+        let at = (start as isize + k as isize * step) as usize;
+        dst[(o * n + at) * inner..][..inner].copy_from_slice(values);
+    };
+    if let Some(s) = src.as_slice() {
+        for (o, part) in s.chunks_exact(row).enumerate() {
+            if step == 1 {
+                dst[(o * n + start) * inner..][..row].copy_from_slice(part);
+            } else {
+                for (k, values) in part.chunks_exact(inner).enumerate() {
+                    put(o, k, values, dst);
+                }
+            }
+        }
+        return;
+    }
+    let mut it = src.iter();
+    let outer: usize = shape[..axis].iter().product();
+    for o in 0..outer {
+        for k in 0..len {
+            let at = (start as isize + k as isize * step) as usize;
+            for x in &mut dst[(o * n + at) * inner..][..inner] {
+                *x = it.next().expect("the source has as many elements");
+            }
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Reshape(Dims);
+impl<T: Float> Op<T> for Reshape {
+    fn name(&self) -> &'static str {
+        "reshape"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        let (from, to) = (
+            checked_numel("reshape", inputs[0])?,
+            checked_numel("reshape", &self.0)?,
+        );
+        if from != to {
+            return Err(shape_error(
+                "reshape",
+                format!(
+                    "shape {:?} of {from} elements does not go into {:?} of {to}",
+                    inputs[0],
+                    self.0.as_slice()
+                ),
+            ));
+        }
+        Ok(self.0.clone())
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        T::copy_tensor(ctx.input(0), ctx.output());
+    }
+    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
+        let layout = input.layout().reshape(&self.0)?;
+        input.with_layout(layout).ok()
+    }
+    fn is_view(&self) -> bool {
+        true
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        smallvec![Some(ctx.cotangent().reshape(ctx.input(0).shape()))]
+    }
+}
+
+/// Axes in another order.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Permute(pub SmallVec<[isize; 6]>);
+impl<T: Float> Op<T> for Permute {
+    fn name(&self) -> &'static str {
+        "permute"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        let l = wengert_tensor::Layout::contiguous(Dims::from_slice(inputs[0]));
+        Ok(l.permute("permute", &self.0)?.shape)
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        T::copy_tensor(&ctx.input(0).permute(self.0.clone()), ctx.output());
+    }
+    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
+        Some(input.permute(self.0.clone()))
+    }
+    fn is_view(&self) -> bool {
+        true
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        let mut inverse: SmallVec<[isize; 6]> = smallvec![0; self.0.len()];
+        for (i, &a) in self.0.iter().enumerate() {
+            inverse[a as usize] = i as isize;
+        }
+        smallvec![Some(ctx.cotangent().permute(inverse))]
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct BroadcastTo(Dims);
+impl<T: Float> Op<T> for BroadcastTo {
+    fn name(&self) -> &'static str {
+        "broadcast_to"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        let l = wengert_tensor::Layout::contiguous(Dims::from_slice(inputs[0]));
+        Ok(l.broadcast_to("broadcast_to", &self.0)?.shape)
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        T::copy_tensor(&ctx.input(0).broadcast_to(&self.0), ctx.output());
+    }
+    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
+        input.try_broadcast_to(&self.0).ok()
+    }
+    fn is_view(&self) -> bool {
+        true
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        smallvec![Some(sum_to(ctx.cotangent(), &ctx.input(0).shape()))]
+    }
+}
+
+/// Elements `start`, `start + step`, … (`len` of them) of an axis.
+#[derive(Debug, PartialEq, Clone, Copy)]
+struct Slice {
+    axis: usize,
+    start: usize,
+    len: usize,
+    step: isize,
+}
+impl<T: Float> Op<T> for Slice {
+    fn name(&self) -> &'static str {
+        "slice"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        let mut s = Dims::from_slice(inputs[0]);
+        s[self.axis] = self.len;
+        Ok(s)
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        let x = ctx.input(0);
+        let view = x
+            .with_layout(x.layout().slice(self.axis, self.start, self.len, self.step))
+            .or_panic();
+        T::copy_tensor(&view, ctx.output());
+    }
+    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
+        let l = input.layout().slice(self.axis, self.start, self.len, self.step);
+        input.with_layout(l).ok()
+    }
+    fn is_view(&self) -> bool {
+        true
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        let shape = ctx.input(0).shape();
+        smallvec![Some(ctx.cotangent().apply(Embed { slice: *self, shape }))]
+    }
+}
+
+/// The adjoint of [`Slice`]: zeros with the input at the slice's places.
+#[derive(Debug, PartialEq)]
+struct Embed {
+    slice: Slice,
+    shape: Dims,
+}
+impl<T: Float> Op<T> for Embed {
+    fn name(&self) -> &'static str {
+        "slice_embed"
+    }
+    fn shape(&self, _: &[&[usize]]) -> Result<Dims> {
+        Ok(self.shape.clone())
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        let x = ctx.input(0);
+        ctx.output().fill(T::zero());
+        let s = self.slice;
+        T::write_slice(x, ctx.output(), &self.shape, s.axis, s.start, s.step);
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        smallvec![Some(ctx.cotangent().apply(self.slice))]
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Cat(usize);
+impl<T: Float> Op<T> for Cat {
+    fn name(&self) -> &'static str {
+        "cat"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        let mut out = Dims::from_slice(inputs[0]);
+        for s in &inputs[1..] {
+            let fits = s.len() == out.len() && (0..s.len()).all(|i| i == self.0 || s[i] == out[i]);
+            if !fits {
+                return Err(shape_error(
+                    "cat",
+                    format!(
+                        "shapes {:?} and {s:?} differ outside axis {}: all other sizes must be equal",
+                        inputs[0], self.0
+                    ),
+                ));
+            }
+            out[self.0] += s[self.0];
+        }
+        checked_numel("cat", &out)?;
+        Ok(out)
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        let mut at = 0;
+        let shape = ctx.shape();
+        for i in 0..ctx.len() {
+            let x = ctx.input(i);
+            T::write_slice(x, ctx.output(), shape, self.0, at, 1);
+            at += x.shape()[self.0];
+        }
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        let mut at = 0;
+        let axis = self.0 as isize;
+        (0..ctx.inputs().len())
+            .map(|i| {
+                let n = ctx.input(i).size(axis);
+                at += n;
+                ctx.needs(i).then(|| ctx.cotangent().narrow(axis, at - n, at))
+            })
+            .collect()
+    }
+}
+
+/// Ends the flow of gradients.
+#[derive(Debug, PartialEq)]
+struct Detach;
+impl<T: Float> Op<T> for Detach {
+    fn name(&self) -> &'static str {
+        "detach"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        Ok(Dims::from_slice(inputs[0]))
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        T::copy_tensor(ctx.input(0), ctx.output());
+    }
+    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
+        Some(input.clone())
+    }
+    fn is_view(&self) -> bool {
+        true
+    }
+    fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        smallvec![None]
+    }
+}
+
+/// A copy in row-major order.
+#[derive(Debug, PartialEq)]
+struct Contiguous;
+impl<T: Float> Op<T> for Contiguous {
+    fn name(&self) -> &'static str {
+        "contiguous"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        Ok(Dims::from_slice(inputs[0]))
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        T::copy_tensor(ctx.input(0), ctx.output());
+    }
+    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
+        input.is_contiguous().then(|| input.clone())
+    }
+    fn is_view(&self) -> bool {
+        true
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        smallvec![Some(ctx.cotangent())]
+    }
+}
+
+impl<'t, T: Float> Var<'t, T> {
+    /// The same elements under another shape. A view where the strides allow, else a copy.
+    ///
+    /// # Panics
+    /// When the number of elements differs.
+    #[track_caller]
+    pub fn reshape(self, shape: impl IntoDims) -> Self {
+        let shape = shape.into_dims();
+        if self.shape() == shape {
+            return self;
+        }
+        self.apply(Reshape(shape))
+    }
+
+    /// All axes from `start` to `end` (inclusive) merged into one.
+    #[track_caller]
+    pub fn flatten(self, start: isize, end: isize) -> Self {
+        let s = self.shape();
+        if s.is_empty() {
+            return self.reshape([1]);
+        }
+        let a = shape::axis("flatten", start, s.len()).or_panic();
+        let b = shape::axis("flatten", end, s.len()).or_panic();
+        assert!(
+            a <= b,
+            "flatten: start axis {start} comes after end axis {end} (shape {:?})",
+            s.as_slice()
+        );
+        let mut out = Dims::from_slice(&s[..a]);
+        out.push(s[a..=b].iter().product());
+        out.extend_from_slice(&s[b + 1..]);
+        self.reshape(out)
+    }
+
+    /// The axes in another order; a view.
+    ///
+    /// # Panics
+    /// When `order` does not name each axis once.
+    #[track_caller]
+    pub fn permute(self, order: impl IntoAxes) -> Self {
+        let rank = self.rank();
+        let order = order.into_axes();
+        let mut o: SmallVec<[isize; 6]> = SmallVec::new();
+        for a in &order {
+            o.push(shape::axis("permute", *a, rank).or_panic() as isize);
+        }
+        if o.len() == rank && o.iter().enumerate().all(|(i, &a)| a == i as isize) {
+            return self;
+        }
+        // Two permutations in a row are one, or none.
+        if let Some((before, source)) = self.permutation()
+            && before.len() == o.len()
+        {
+            let both: SmallVec<[isize; 6]> = o.iter().map(|&a| before[a as usize]).collect();
+            return source.permute(both);
+        }
+        self.apply(Permute(o))
+    }
+
+    /// If this is a permuted view: the order and what it is a view of.
+    pub(crate) fn permutation(self) -> Option<(SmallVec<[isize; 6]>, Self)> {
+        let g = self.tape().graph.borrow();
+        let n = &g.nodes[self.id as usize];
+        let crate::op::NodeOp::Op(op) = &n.op else { return None };
+        let p = op.as_any().downcast_ref::<Permute>()?;
+        (!n.stop).then(|| (p.0.clone(), Var::new(self.tape(), n.args[0])))
+    }
+
+    /// Two axes exchanged; a view.
+    #[track_caller]
+    pub fn transpose(self, a: isize, b: isize) -> Self {
+        let rank = self.rank();
+        let (a, b) = (
+            shape::axis("transpose", a, rank).or_panic(),
+            shape::axis("transpose", b, rank).or_panic(),
+        );
+        let mut order: SmallVec<[isize; 6]> = (0..rank as isize).collect();
+        order.swap(a, b);
+        self.permute(order)
+    }
+
+    /// The last two axes exchanged; a view.
+    ///
+    /// # Panics
+    /// Below rank 2.
+    #[track_caller]
+    pub fn t(self) -> Self {
+        assert!(
+            self.rank() >= 2,
+            "t: expected at least 2 axes, found shape {:?}",
+            self.shape().as_slice()
+        );
+        self.transpose(-1, -2)
+    }
+
+    /// Stretched to `shape` by the rules of broadcasting; a view.
+    ///
+    /// # Panics
+    /// When the shape does not broadcast.
+    #[track_caller]
+    pub fn broadcast_to(self, shape: impl IntoDims) -> Self {
+        let shape = shape.into_dims();
+        if self.shape() == shape {
+            return self;
+        }
+        self.apply(BroadcastTo(shape))
+    }
+
+    /// A new axis of size 1 at `axis`.
+    #[track_caller]
+    pub fn unsqueeze(self, axis: isize) -> Self {
+        let mut s = self.shape();
+        let a = shape::axis("unsqueeze", axis, s.len() + 1).or_panic();
+        s.insert(a, 1);
+        self.reshape(s)
+    }
+
+    /// Without an axis of size 1.
+    ///
+    /// # Panics
+    /// When its size is not 1.
+    #[track_caller]
+    pub fn squeeze(self, axis: isize) -> Self {
+        let mut s = self.shape();
+        let a = shape::axis("squeeze", axis, s.len()).or_panic();
+        assert!(
+            s[a] == 1,
+            "squeeze: axis {axis} of shape {:?} has size {}, expected 1",
+            s.as_slice(),
+            s[a]
+        );
+        s.remove(a);
+        self.reshape(s)
+    }
+
+    /// Elements `start..end` of an axis; a view.
+    ///
+    /// # Panics
+    /// When the range does not lie in the axis.
+    #[track_caller]
+    pub fn narrow(self, axis: isize, start: usize, end: usize) -> Self {
+        self.slice(axis, start, end, 1)
+    }
+
+    /// Elements `start`, `start + step`, … below `end` of an axis; a view.
+    ///
+    /// # Panics
+    /// When the range does not lie in the axis or the step is 0.
+    #[track_caller]
+    pub fn slice(self, axis: isize, start: usize, end: usize, step: usize) -> Self {
+        let s = self.shape();
+        let a = shape::axis("slice", axis, s.len()).or_panic();
+        assert!(step > 0, "slice: expected a step of at least 1, found 0");
+        assert!(
+            start <= end && end <= s[a],
+            "slice: range {start}..{end} does not lie in axis {axis} of shape {:?}",
+            s.as_slice()
+        );
+        if start == 0 && end == s[a] && step == 1 {
+            return self;
+        }
+        self.apply(Slice {
+            axis: a,
+            start,
+            len: (end - start).div_ceil(step),
+            step: step as isize,
+        })
+    }
+
+    /// The elements at index `i` of an axis; the axis goes.
+    #[track_caller]
+    pub fn select(self, axis: isize, i: usize) -> Self {
+        let s = self.shape();
+        let a = shape::axis("select", axis, s.len()).or_panic();
+        assert!(
+            i < s[a],
+            "select: index {i} is out of range for axis {axis} of shape {:?}",
+            s.as_slice()
+        );
+        self.narrow(axis, i, i + 1).squeeze(a as isize)
+    }
+
+    /// The order of the elements along some axes reversed; a view.
+    #[track_caller]
+    pub fn flip(self, axes: impl IntoAxes) -> Self {
+        let set = self.set("flip", axes);
+        let s = self.shape();
+        let mut x = self;
+        for (i, &d) in s.iter().enumerate() {
+            if set >> i & 1 == 1 && d > 0 {
+                x = x.apply(Slice {
+                    axis: i,
+                    start: d - 1,
+                    len: d,
+                    step: -1,
+                });
+            }
+        }
+        x
+    }
+
+    /// Tensors joined along an axis.
+    ///
+    /// # Panics
+    /// When there is none, or sizes differ outside the axis.
+    #[track_caller]
+    pub fn cat(parts: &[Self], axis: isize) -> Self {
+        assert!(!parts.is_empty(), "cat: expected at least one tensor");
+        let a = shape::axis("cat", axis, parts[0].rank()).or_panic();
+        if parts.len() == 1 {
+            return parts[0];
+        }
+        parts[0].tape().apply(Cat(a), parts)
+    }
+
+    /// Tensors of one shape joined along a new axis.
+    ///
+    /// # Panics
+    /// When there is none, or shapes differ.
+    #[track_caller]
+    pub fn stack(parts: &[Self], axis: isize) -> Self {
+        let parts: SmallVec<[Self; 8]> = parts.iter().map(|p| p.unsqueeze(axis)).collect();
+        assert!(!parts.is_empty(), "stack: expected at least one tensor");
+        let rank = parts[0].rank();
+        let a = shape::axis("stack", axis, rank).or_panic();
+        Self::cat(&parts, a as isize)
+    }
+
+    /// The same value; no gradient flows through it.
+    #[track_caller]
+    pub fn detach(self) -> Self {
+        self.tape().no_grad(|| self.apply(Detach))
+    }
+
+    /// The same value in row-major memory order; a copy only where needed.
+    #[track_caller]
+    pub fn contiguous(self) -> Self {
+        self.apply(Contiguous)
+    }
+}

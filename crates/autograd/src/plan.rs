@@ -1,0 +1,572 @@
+//! Planning: which nodes are needed, which run fused, where values die.
+//!
+//! Steps stand in a list; an elementwise node joins an earlier fused step when all its operands are computed before or
+//! within that step. A step only ever gains nodes whose operands stand no later, so the list is always a valid order.
+
+use crate::float::Float;
+use crate::observe::Seen;
+use crate::op::NodeOp;
+use crate::param::BufferId;
+use crate::tape::{Graph, NO_ORIGIN};
+use smallvec::SmallVec;
+use wengert_tensor::Dims;
+use wengert_tensor::error::OrPanic;
+use wengert_tensor::fused::{BLOCK, Fun, Instr, Program, Slot};
+
+/// What was asked of the tape.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// The value of a node.
+    Value(u32),
+    /// Loss and gradients of all parameters.
+    Backward(u32),
+    /// Differentiation that only records.
+    Grad {
+        /// Outputs and their cotangents.
+        roots: SmallVec<[u32; 4]>,
+        /// Inputs.
+        wrt: SmallVec<[u32; 4]>,
+    },
+}
+
+/// An event of a step, with what it led to, for the next step that repeats it.
+pub(crate) struct EventRecord<T: Float> {
+    pub event: Event,
+    /// Nodes on the tape before and after.
+    pub before: usize,
+    pub after: usize,
+    pub kept: Vec<u32>,
+    pub sides: Vec<(BufferId, u32)>,
+    /// Grad: the results. Backward: the adjoint of every forward node (`u32::MAX` for none).
+    pub results: Vec<u32>,
+    /// Plans without and with an observer.
+    pub plans: [Option<Plan<T>>; 2],
+}
+
+/// A program ready to run.
+pub struct Plan<T: Float> {
+    pub(crate) prologue: Vec<u32>,
+    pub(crate) observe_first: Vec<(u32, u32, Seen)>,
+    pub(crate) steps: Vec<Step<T>>,
+    /// Rough number of elementary operations, to decide on threads.
+    pub(crate) cost: u64,
+}
+
+pub(crate) struct Step<T: Float> {
+    pub kind: StepKind<T>,
+    /// Views of this step's results, made right after it.
+    pub views: Vec<u32>,
+    /// Tensors for the observer: where they are, whom they belong to, what they are.
+    pub observe: Vec<(u32, u32, Seen)>,
+    /// Values whose last use this step is.
+    pub release: Vec<u32>,
+}
+
+pub(crate) enum StepKind<T: Float> {
+    Fused(Box<FusedStep<T>>),
+    Op(u32),
+}
+
+pub(crate) struct FusedStep<T: Float> {
+    pub program: Program<T>,
+    pub inputs: Vec<u32>,
+    pub outs: Vec<u32>,
+    pub reduced: Vec<u32>,
+    pub streams: Vec<u32>,
+}
+
+/// Elementwise nodes that a fused step may hold.
+const MOST_MEMBERS: usize = 2048;
+/// How many steps back a node looks for a group that reads the same operands.
+const LOOK_BACK: usize = 6;
+
+const AVAILABLE: i32 = -1;
+const UNPLACED: i32 = i32::MIN;
+const LAZY: i32 = -2;
+
+struct Group {
+    domain: Dims,
+    numel: usize,
+    members: Vec<u32>,
+    reduces: Vec<u32>,
+    external: Vec<u32>,
+}
+
+struct Draft {
+    /// `None` for an operation of its own, whose node stands in `op`.
+    group: Option<Group>,
+    op: u32,
+    views: Vec<u32>,
+}
+
+struct Planner<'a, T: Float> {
+    g: &'a Graph<T>,
+    step_of: Vec<i32>,
+    member: Vec<bool>,
+    drafts: Vec<Draft>,
+    prologue: Vec<u32>,
+}
+
+/// Plans the event at the cursor and stores the plan with it.
+pub(crate) fn make<T: Float>(g: &mut Graph<T>, event: &Event) {
+    let mut observer = g.observer.take();
+    let observed = observer.is_some();
+    let mut wanted: Vec<(u32, u32, Seen)> = Vec::new();
+    let record = &g.events[g.event];
+    let mut targets: Vec<u32> = Vec::new();
+    match event {
+        Event::Value(id) => targets.push(*id),
+        Event::Backward(loss) => {
+            targets.push(*loss);
+            targets.extend(
+                (g.param_nodes.iter()).filter_map(|&p| record.results.get(p as usize).filter(|&&a| a != u32::MAX)),
+            );
+        }
+        Event::Grad { .. } => return,
+    }
+    targets.extend(&g.kept);
+    targets.extend(g.sides.iter().map(|s| s.1));
+    if let Some(o) = &mut observer {
+        let last = record.before;
+        for id in 0..last as u32 {
+            if g.nodes[id as usize].origin == NO_ORIGIN
+                && !g.nodes[id as usize].op.is_leaf()
+                && o.wants(&g.info(id))
+            {
+                wanted.push((id, id, Seen::Value));
+                if let Some(&a) = record.results.get(id as usize).filter(|&&a| a != u32::MAX) {
+                    wanted.push((a, id, Seen::Adjoint));
+                }
+            }
+        }
+    }
+    g.observer = observer;
+    let spend = matches!(event, Event::Backward(_));
+    let release = spend || !g.training;
+    let plan = Planner::new(g).plan(&targets, &wanted, release, spend);
+    g.counters.plans += 1;
+    let at = g.event;
+    g.events[at].plans[usize::from(observed)] = Some(plan);
+}
+
+impl<'a, T: Float> Planner<'a, T> {
+    fn new(g: &'a Graph<T>) -> Self {
+        Planner {
+            g,
+            step_of: vec![UNPLACED; g.len],
+            member: vec![false; g.len],
+            drafts: Vec::new(),
+            prologue: Vec::new(),
+        }
+    }
+
+    fn plan(mut self, targets: &[u32], wanted: &[(u32, u32, Seen)], release: bool, spend: bool) -> Plan<T> {
+        let g = self.g;
+        let mut needed = vec![false; g.len];
+        for &t in targets {
+            needed[t as usize] = true;
+        }
+        let available = |i: usize| g.values[i].is_some() || g.ints[i].is_some();
+        for i in (0..g.len).rev() {
+            if needed[i] && !available(i) {
+                for &a in &g.nodes[i].args {
+                    needed[a as usize] = true;
+                }
+            }
+        }
+        for i in 0..g.len {
+            if !needed[i] {
+                continue;
+            }
+            if available(i) {
+                self.step_of[i] = AVAILABLE;
+                continue;
+            }
+            assert!(
+                !g.nodes[i].op.is_leaf(),
+                "a leaf of the tape has no value: the tape is spent"
+            );
+            self.place(i);
+        }
+        // Whatever is still lazy and wanted as a value gets a step of its own.
+        let mut stored = vec![false; g.len];
+        for &t in targets.iter().chain(wanted.iter().map(|w| &w.0)) {
+            if self.step_of[t as usize] == LAZY {
+                self.materialize(t as usize);
+            }
+            stored[t as usize] = true;
+        }
+        self.mark_stored(&mut stored);
+        self.compile(&stored, targets, wanted, release, spend)
+    }
+
+    fn place(&mut self, i: usize) {
+        let g = self.g;
+        let n = &g.nodes[i];
+        match &n.op {
+            NodeOp::Random(..) => self.step_of[i] = LAZY,
+            NodeOp::Elem(..) => self.place_elementwise(i),
+            NodeOp::Reduce(..) => self.place_reduce(i),
+            NodeOp::Op(op) => {
+                for &a in &n.args {
+                    self.materialize(a as usize);
+                }
+                if op.is_view() {
+                    let s = self.step_of[n.args[0] as usize];
+                    self.step_of[i] = s;
+                    if s == AVAILABLE {
+                        self.prologue.push(i as u32);
+                    } else {
+                        self.drafts[s as usize].views.push(i as u32);
+                    }
+                } else {
+                    self.step_of[i] = self.drafts.len() as i32;
+                    self.drafts.push(Draft {
+                        group: None,
+                        op: i as u32,
+                        views: Vec::new(),
+                    });
+                }
+            }
+            _ => unreachable!("leaves are available"),
+        }
+    }
+
+    /// Gives a random node that is read as a tensor a step of its own.
+    fn materialize(&mut self, i: usize) {
+        if self.step_of[i] != LAZY {
+            return;
+        }
+        let shape = self.g.nodes[i].shape.clone();
+        self.step_of[i] = self.drafts.len() as i32;
+        self.member[i] = true;
+        self.push_group(shape, vec![i as u32]);
+    }
+
+    fn push_group(&mut self, domain: Dims, members: Vec<u32>) {
+        let numel = domain.iter().product();
+        self.drafts.push(Draft {
+            group: Some(Group {
+                domain,
+                numel,
+                members,
+                reduces: Vec::new(),
+                external: Vec::new(),
+            }),
+            op: 0,
+            views: Vec::new(),
+        });
+    }
+
+    fn place_elementwise(&mut self, i: usize) {
+        let g = self.g;
+        let n = &g.nodes[i];
+        for &a in &n.args {
+            if self.step_of[a as usize] == LAZY && (g.nodes[a as usize].shape != n.shape || !g.fuse) {
+                self.materialize(a as usize);
+            }
+        }
+        let mut earliest = 0;
+        let mut home = None;
+        for &a in &n.args {
+            let s = self.step_of[a as usize];
+            if s < 0 {
+                continue;
+            }
+            let same = self.member[a as usize]
+                && g.fuse
+                && (self.drafts[s as usize].group.as_ref())
+                    .is_some_and(|gr| gr.domain == n.shape && gr.members.len() < MOST_MEMBERS);
+            if same {
+                earliest = earliest.max(s);
+                home = Some(s);
+            } else {
+                earliest = earliest.max(s + 1);
+            }
+        }
+        let chosen = match home {
+            Some(s) if s == earliest => Some(s),
+            _ if g.fuse => self.find_group(i, earliest),
+            _ => None,
+        };
+        let s = match chosen {
+            Some(s) => s as usize,
+            None => {
+                self.push_group(n.shape.clone(), Vec::new());
+                self.drafts.len() - 1
+            }
+        };
+        self.step_of[i] = s as i32;
+        self.member[i] = true;
+        let step_of = &self.step_of;
+        let group = self.drafts[s].group.as_mut().expect("a fused step was chosen");
+        group.members.push(i as u32);
+        for &a in &n.args {
+            let at = step_of[a as usize];
+            if at != LAZY && at != s as i32 && group.external.len() < 64 && !group.external.contains(&a) {
+                group.external.push(a);
+            }
+        }
+    }
+
+    /// A fused step from `earliest` on, of the node's shape, that reads one of its operands or is tiny.
+    fn find_group(&self, i: usize, earliest: i32) -> Option<i32> {
+        let n = &self.g.nodes[i];
+        let last = self.drafts.len();
+        let first = (earliest.max(0) as usize).max(last.saturating_sub(LOOK_BACK));
+        (first..last).rev().find_map(|s| {
+            let group = self.drafts[s].group.as_ref()?;
+            let fits = group.members.len() < MOST_MEMBERS
+                && group.domain == n.shape
+                && (group.numel <= BLOCK || n.args.iter().any(|a| group.external.contains(a)));
+            fits.then_some(s as i32)
+        })
+    }
+
+    fn place_reduce(&mut self, i: usize) {
+        let g = self.g;
+        let a = g.nodes[i].args[0] as usize;
+        let domain = &g.nodes[a].shape;
+        if self.step_of[a] == LAZY {
+            self.materialize(a);
+        }
+        let s = self.step_of[a];
+        let room = |d: &Draft| d.group.as_ref().is_some_and(|gr| gr.domain == *domain && gr.reduces.len() < 8);
+        let chosen = if g.fuse && s >= 0 && self.member[a] && room(&self.drafts[s as usize]) {
+            Some(s as usize)
+        } else if g.fuse {
+            let first = ((s + 1).max(0) as usize).max(self.drafts.len().saturating_sub(LOOK_BACK));
+            (first..self.drafts.len()).rev().find(|&d| {
+                room(&self.drafts[d])
+                    && (self.drafts[d].group.as_ref()).is_some_and(|gr| gr.external.contains(&(a as u32)))
+            })
+        } else {
+            None
+        };
+        let s = chosen.unwrap_or_else(|| {
+            self.push_group(domain.clone(), Vec::new());
+            self.drafts.len() - 1
+        });
+        self.step_of[i] = s as i32;
+        let own = self.step_of[a] == s as i32 && self.member[a];
+        let group = self.drafts[s].group.as_mut().expect("a fused step was chosen");
+        group.reduces.push(i as u32);
+        if !own && !group.external.contains(&(a as u32)) {
+            group.external.push(a as u32);
+        }
+    }
+
+    /// Marks values that are read outside the fused step that makes them.
+    fn mark_stored(&self, stored: &mut [bool]) {
+        let g = self.g;
+        for (s, d) in self.drafts.iter().enumerate() {
+            let inside = |a: u32| self.member[a as usize] && self.step_of[a as usize] == s as i32;
+            match &d.group {
+                Some(gr) => {
+                    for &i in gr.members.iter().chain(&gr.reduces) {
+                        for &a in &g.nodes[i as usize].args {
+                            if !inside(a) && self.step_of[a as usize] != LAZY {
+                                stored[a as usize] = true;
+                            }
+                        }
+                    }
+                }
+                None => g.nodes[d.op as usize].args.iter().for_each(|&a| stored[a as usize] = true),
+            }
+            for &v in &d.views {
+                g.nodes[v as usize].args.iter().for_each(|&a| stored[a as usize] = true);
+            }
+        }
+    }
+
+    fn compile(
+        self,
+        stored: &[bool],
+        targets: &[u32],
+        wanted: &[(u32, u32, Seen)],
+        release: bool,
+        spend: bool,
+    ) -> Plan<T> {
+        let g = self.g;
+        let mut last_use = vec![AVAILABLE; g.len];
+        let mut cost = 0u64;
+        let mut slots: Vec<Option<Slot>> = vec![None; g.len];
+        let mut steps: Vec<Step<T>> = Vec::with_capacity(self.drafts.len());
+        for (s, d) in self.drafts.iter().enumerate() {
+            let kind = match &d.group {
+                Some(group) => {
+                    let fused = self.compile_group(s, group, stored, &mut slots);
+                    for &i in &fused.inputs {
+                        last_use[i as usize] = s as i32;
+                    }
+                    for &i in fused.outs.iter().chain(&fused.reduced) {
+                        last_use[i as usize] = last_use[i as usize].max(s as i32);
+                    }
+                    cost += (group.numel * (1 + group.members.len() + group.reduces.len())) as u64;
+                    StepKind::Fused(Box::new(fused))
+                }
+                None => {
+                    let n = &g.nodes[d.op as usize];
+                    for &a in &n.args {
+                        last_use[a as usize] = s as i32;
+                    }
+                    last_use[d.op as usize] = s as i32;
+                    if let NodeOp::Op(op) = &n.op {
+                        let shapes: SmallVec<[&[usize]; 4]> =
+                            n.args.iter().map(|&a| g.nodes[a as usize].shape.as_slice()).collect();
+                        cost += op.flops(&shapes, &n.shape);
+                    }
+                    StepKind::Op(d.op)
+                }
+            };
+            for &v in &d.views {
+                last_use[v as usize] = s as i32;
+                for &a in &g.nodes[v as usize].args {
+                    last_use[a as usize] = last_use[a as usize].max(s as i32);
+                }
+            }
+            steps.push(Step {
+                kind,
+                views: d.views.clone(),
+                observe: Vec::new(),
+                release: Vec::new(),
+            });
+        }
+        let mut observe_first = Vec::new();
+        for &(at, of, what) in wanted {
+            match self.step_of[at as usize] {
+                UNPLACED | LAZY => {}
+                AVAILABLE => observe_first.push((at, of, what)),
+                s => steps[s as usize].observe.push((at, of, what)),
+            }
+        }
+        if release {
+            let mut hold = vec![false; g.len];
+            for &t in targets {
+                hold[t as usize] = true;
+            }
+            for i in 0..g.len {
+                let computed = self.step_of[i] >= 0 || (self.step_of[i] == AVAILABLE && g.values[i].is_none());
+                let mine = computed || (spend && g.values[i].is_some());
+                if mine && last_use[i] >= 0 && !hold[i] && !g.nodes[i].op.is_leaf() {
+                    steps[last_use[i] as usize].release.push(i as u32);
+                }
+            }
+        }
+        Plan {
+            prologue: self.prologue,
+            observe_first,
+            steps,
+            cost,
+        }
+    }
+
+    fn compile_group(&self, s: usize, group: &Group, stored: &[bool], slots: &mut [Option<Slot>]) -> FusedStep<T> {
+        let g = self.g;
+        let mut inputs: Vec<u32> = Vec::new();
+        let mut outs: Vec<u32> = Vec::new();
+        let mut streams: Vec<u32> = Vec::new();
+        let mut touched: Vec<u32> = Vec::new();
+        // Random operands become instructions of this group, before their first use.
+        let mut order: Vec<u32> = Vec::with_capacity(group.members.len());
+        let mut seen_random: Vec<u32> = Vec::new();
+        for &m in &group.members {
+            for &a in &g.nodes[m as usize].args {
+                if self.step_of[a as usize] == LAZY && !seen_random.contains(&a) {
+                    seen_random.push(a);
+                    order.push(a);
+                }
+            }
+            order.push(m);
+        }
+        // Last use of every value made here, as an index into `order`; reductions read at the end.
+        let mut last: std::collections::HashMap<u32, usize> = std::collections::HashMap::new();
+        for (k, &m) in order.iter().enumerate() {
+            last.insert(m, k);
+            for &a in &g.nodes[m as usize].args {
+                last.insert(a, k);
+            }
+        }
+        for &r in &group.reduces {
+            last.insert(g.nodes[r as usize].args[0], usize::MAX);
+        }
+        let local = |a: u32| (self.member[a as usize] && self.step_of[a as usize] == s as i32) || self.step_of[a as usize] == LAZY;
+        let mut free: Vec<u32> = Vec::new();
+        let mut n_regs = 0u32;
+        let mut instrs: Vec<Instr<T>> = Vec::with_capacity(order.len());
+        let operand = |a: u32, inputs: &mut Vec<u32>, slots: &mut [Option<Slot>], touched: &mut Vec<u32>| {
+            if slots[a as usize].is_none() {
+                slots[a as usize] = Some(Slot::Input(inputs.len() as u32));
+                inputs.push(a);
+                touched.push(a);
+            }
+            slots[a as usize].expect("set above")
+        };
+        for (k, &m) in order.iter().enumerate() {
+            let n = &g.nodes[m as usize];
+            let args: SmallVec<[Slot; 3]> =
+                n.args.iter().map(|&a| operand(a, &mut inputs, slots, &mut touched)).collect();
+            let own_store = stored[m as usize] && self.step_of[m as usize] == s as i32;
+            let dst = if own_store {
+                outs.push(m);
+                Slot::Out(outs.len() as u32 - 1)
+            } else {
+                Slot::Reg(free.pop().unwrap_or_else(|| {
+                    n_regs += 1;
+                    n_regs - 1
+                }))
+            };
+            slots[m as usize] = Some(dst);
+            touched.push(m);
+            let (fun, imm) = match &n.op {
+                NodeOp::Elem(e, imm) => (Fun::Elem(T::block_fn(*e)), *imm),
+                NodeOp::Random(r, imm, stream) => {
+                    streams.push(*stream);
+                    (Fun::Index(T::random_fn(*r), streams.len() as u32 - 1), *imm)
+                }
+                _ => unreachable!("only elementwise nodes are members"),
+            };
+            instrs.push(Instr { fun, imm, dst, args });
+            // Registers read for the last time here are free for the instructions after this one.
+            let mut done: SmallVec<[u32; 4]> = n.args.iter().copied().filter(|&a| local(a)).collect();
+            done.push(m);
+            done.sort_unstable();
+            done.dedup();
+            for a in done {
+                if last.get(&a) == Some(&k)
+                    && let Some(Slot::Reg(r)) = slots[a as usize]
+                {
+                    free.push(r);
+                }
+            }
+        }
+        let reduces: Vec<_> = (group.reduces.iter())
+            .map(|&r| {
+                let n = &g.nodes[r as usize];
+                let NodeOp::Reduce(kind, set, _) = n.op else {
+                    unreachable!("only reductions stand here")
+                };
+                (operand(n.args[0], &mut inputs, slots, &mut touched), set, kind)
+            })
+            .collect();
+        let program = Program::new(
+            group.domain.clone(),
+            inputs.len(),
+            n_regs as usize,
+            outs.len(),
+            instrs,
+            &reduces,
+        )
+        .or_panic();
+        for t in touched {
+            slots[t as usize] = None;
+        }
+        FusedStep {
+            program,
+            inputs,
+            outs,
+            reduced: group.reduces.clone(),
+            streams,
+        }
+    }
+}
