@@ -29,7 +29,9 @@ fn differentiate<'t, T: Float>(
     let has_hooks = !tape.graph.borrow().hooks.is_empty();
     let before = tape.graph.borrow().origin;
     for i in (0..=last).rev() {
-        let Some(mut cotangent) = adjoint[i] else { continue };
+        let Some(mut cotangent) = adjoint[i] else {
+            continue;
+        };
         if !depends[i] {
             continue;
         }
@@ -46,12 +48,17 @@ fn differentiate<'t, T: Float>(
             if n.op.is_leaf() || n.stop {
                 continue;
             }
-            let args: SmallVec<[Var<'t, T>; 3]> = n.args.iter().map(|&a| Var::new(tape, a)).collect();
+            let args: SmallVec<[Var<'t, T>; 3]> =
+                n.args.iter().map(|&a| Var::new(tape, a)).collect();
             let needs: SmallVec<[bool; 3]> = n.args.iter().map(|&a| depends[a as usize]).collect();
             if !needs.contains(&true) {
                 continue;
             }
-            let shapes: SmallVec<[_; 3]> = n.args.iter().map(|&a| g.nodes[a as usize].shape.clone()).collect();
+            let shapes: SmallVec<[_; 3]> = n
+                .args
+                .iter()
+                .map(|&a| g.nodes[a as usize].shape.clone())
+                .collect();
             let op = n.op.clone();
             let loc = n.loc;
             g.origin = Some((loc, i as u32));
@@ -105,7 +112,9 @@ fn vjp<'t, T: Float>(
 ) -> Cotangents<'t, T> {
     match op {
         NodeOp::Elem(e, imm) => e.vjp(*imm, args, out, ct, needs),
-        NodeOp::Reduce(kind, set, keep) => smallvec![reduce::vjp(*kind, *set, *keep, args[0], out, ct)],
+        NodeOp::Reduce(kind, set, keep) => {
+            smallvec![reduce::vjp(*kind, *set, *keep, args[0], out, ct)]
+        }
         NodeOp::Op(o) => {
             let o = Arc::clone(o);
             o.vjp(&VjpCtx {
@@ -175,7 +184,11 @@ pub fn vjp_many<'t, T: Float>(
             let at = g.event;
             g.event += 1;
             g.len = g.events[at].after;
-            return g.events[at].results.iter().map(|&id| Var::new(tape, id)).collect();
+            return g.events[at]
+                .results
+                .iter()
+                .map(|&id| Var::new(tape, id))
+                .collect();
         }
         if g.replaying {
             g.diverge();
@@ -185,7 +198,11 @@ pub fn vjp_many<'t, T: Float>(
     let ids: SmallVec<[u32; 4]> = wrt.iter().map(|v| v.id).collect();
     let last = outputs.iter().map(|v| v.id).max().unwrap_or(0);
     let depends = dependents(tape, &ids, last);
-    let roots: Vec<_> = outputs.iter().copied().zip(cotangents.iter().copied()).collect();
+    let roots: Vec<_> = outputs
+        .iter()
+        .copied()
+        .zip(cotangents.iter().copied())
+        .collect();
     let adjoint = differentiate(tape, &roots, &depends);
     let results: Vec<Var<'t, T>> = (wrt.iter())
         .map(|w| match adjoint.get(w.id as usize).copied().flatten() {
@@ -215,7 +232,10 @@ pub fn vjp_many<'t, T: Float>(
 /// # Panics
 /// When `loss` has more than one element (use [`vjp`](crate::vjp) with a cotangent).
 #[track_caller]
-pub fn grad<'t, T: Float, const N: usize>(loss: Var<'t, T>, wrt: [Var<'t, T>; N]) -> [Var<'t, T>; N] {
+pub fn grad<'t, T: Float, const N: usize>(
+    loss: Var<'t, T>,
+    wrt: [Var<'t, T>; N],
+) -> [Var<'t, T>; N] {
     let g = grad_many(loss, &wrt);
     std::array::from_fn(|i| g[i])
 }

@@ -54,26 +54,39 @@ impl<T: Float> Graph<T> {
         let Event::Backward(loss) = event else {
             unreachable!("only backward events come here")
         };
-        let loss = self.values[*loss as usize].as_ref().expect("the loss is a target").item();
+        let loss = self.values[*loss as usize]
+            .as_ref()
+            .expect("the loss is a target")
+            .item();
         let (mut entries, mut sides) = self.pool.take_lists();
         let record = &self.events[self.event - 1];
         for &p in &self.param_nodes {
-            let (NodeOp::Param(id), Some(&a)) = (&self.nodes[p as usize].op, record.results.get(p as usize)) else {
+            let (NodeOp::Param(id), Some(&a)) =
+                (&self.nodes[p as usize].op, record.results.get(p as usize))
+            else {
                 continue;
             };
             if a == u32::MAX || p as usize >= record.before {
                 continue;
             }
             // Two parameters may share one adjoint, and an adjoint may be a view: gradients are owned.
-            let g = self.values[a as usize].as_ref().expect("gradients are targets");
+            let g = self.values[a as usize]
+                .as_ref()
+                .expect("gradients are targets");
             entries.push((*id, g.clone()));
         }
         for (id, v) in &self.sides {
-            let v = self.values[*v as usize].as_ref().expect("side outputs are targets");
+            let v = self.values[*v as usize]
+                .as_ref()
+                .expect("side outputs are targets");
             sides.push((*id, v.clone()));
         }
         self.spend();
-        for t in entries.iter_mut().map(|e| &mut e.1).chain(sides.iter_mut().map(|e| &mut e.1)) {
+        for t in entries
+            .iter_mut()
+            .map(|e| &mut e.1)
+            .chain(sides.iter_mut().map(|e| &mut e.1))
+        {
             if !t.is_unique() {
                 let mut s = self.pool.take(t.numel());
                 let out = Arc::get_mut(&mut s).expect("buffers of the pool are unique");
@@ -183,12 +196,15 @@ impl<T: Float> Run<'_, T> {
             buffers.push((o, self.pool.take(n)));
         }
         {
-            let inputs: SmallVec<[&Tensor<T>; 8]> = f.inputs.iter().map(|&i| self.value(i)).collect();
+            let inputs: SmallVec<[&Tensor<T>; 8]> =
+                f.inputs.iter().map(|&i| self.value(i)).collect();
             let keys: SmallVec<[u64; 2]> = f.streams.iter().map(|&s| key(self.seed, s)).collect();
             let mut slices: SmallVec<[&mut [T]; 6]> = (buffers.iter_mut())
                 .map(|(o, b)| {
                     let n: usize = self.nodes[*o as usize].shape.iter().product();
-                    &mut Arc::get_mut(b).expect("buffers of the pool are unique").as_mut_slice()[..n]
+                    &mut Arc::get_mut(b)
+                        .expect("buffers of the pool are unique")
+                        .as_mut_slice()[..n]
                 })
                 .collect();
             let (outs, reduced) = slices.split_at_mut(f.outs.len());
@@ -237,7 +253,12 @@ impl<T: Float> Run<'_, T> {
         };
         match op.view(self.value(n.args[0])) {
             Some(t) => {
-                debug_assert_eq!(t.shape(), n.shape.as_slice(), "{}: shape of a view", op.name());
+                debug_assert_eq!(
+                    t.shape(),
+                    n.shape.as_slice(),
+                    "{}: shape of a view",
+                    op.name()
+                );
                 self.values[id as usize] = Some(t);
             }
             // A reshape that the strides do not allow is a copy.
@@ -262,7 +283,9 @@ impl<T: Float> Run<'_, T> {
     /// Anomaly mode: a non-finite output of finite inputs is reported.
     fn check(&self, id: u32) {
         let n = &self.nodes[id as usize];
-        let Some(t) = self.values[id as usize].as_ref() else { return };
+        let Some(t) = self.values[id as usize].as_ref() else {
+            return;
+        };
         let bad = |t: &Tensor<T>| t.iter().filter(|x| !x.is_finite()).count();
         let count = bad(t);
         if count == 0 {

@@ -10,7 +10,7 @@ use wengert_tensor::Real;
 ///
 /// The hidden methods make the engine's heavy parts concrete for both types, so that they are compiled once, in this
 /// crate, with its optimization settings, and not again in every crate that uses them.
-pub trait Float: Real + wengert_tensor::gemm::GemmElem + ops::Kernels {
+pub trait Float: Real + ops::Kernels {
     #[doc(hidden)]
     fn block_fn(e: ops::elementwise::Elem) -> wengert_tensor::fused::BlockFn<Self>;
     #[doc(hidden)]

@@ -91,7 +91,9 @@ pub fn gradcheck<const N: usize>(
 fn weights(seed: u64, n: usize) -> Vec<f64> {
     (0..n as u64)
         .map(|i| {
-            let z = crate::ops::random::mix(seed.wrapping_add((i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+            let z = crate::ops::random::mix(
+                seed.wrapping_add((i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+            );
             let u = (z >> 11) as f64 / 9_007_199_254_740_992.0;
             (0.5 + 0.5 * u) * if z & 1 == 0 { 1.0 } else { -1.0 }
         })
@@ -115,7 +117,14 @@ pub fn gradcheck_with(
         let y = scalarize(f(&vars), options.seed);
         grad_many(y, &vars).iter().map(Var::value).collect()
     };
-    let mut check = compare(&first, &gradient, inputs, options, options.tolerance, "gradient");
+    let mut check = compare(
+        &first,
+        &gradient,
+        inputs,
+        options,
+        options.tolerance,
+        "gradient",
+    );
     if options.order >= 2 && check.is_ok() {
         let contract = |g: &[Tensor<f64>]| -> f64 {
             g.iter()
@@ -138,9 +147,19 @@ pub fn gradcheck_with(
                     tape.input(&Tensor::from_vec(w, g.shape()))
                 })
                 .collect();
-            vjp_many(&grads, &cotangents, &vars).iter().map(Var::value).collect()
+            vjp_many(&grads, &cotangents, &vars)
+                .iter()
+                .map(Var::value)
+                .collect()
         };
-        let c = compare(&second, &hvp, inputs, options, options.tolerance2, "second derivative");
+        let c = compare(
+            &second,
+            &hvp,
+            inputs,
+            options,
+            options.tolerance2,
+            "second derivative",
+        );
         let compared = check.compared + c.compared;
         // Report whichever is closer to its own limit.
         if c.worst / c.tolerance > check.worst / check.tolerance || c.worst.is_nan() {
@@ -179,7 +198,8 @@ fn finite(
     };
     let mut best = f64::NAN;
     for h in [1e-3, 3e-4, 1e-4, 1e-2] {
-        let d = (45.0 * (at(h) - at(-h)) - 9.0 * (at(2.0 * h) - at(-2.0 * h)) + at(3.0 * h) - at(-3.0 * h))
+        let d = (45.0 * (at(h) - at(-h)) - 9.0 * (at(2.0 * h) - at(-2.0 * h)) + at(3.0 * h)
+            - at(-3.0 * h))
             / (60.0 * h);
         if best.is_nan() || (d - expected).abs() < (best - expected).abs() {
             best = d;
@@ -235,7 +255,9 @@ fn compare(
                 let a: f64 = d.iter().map(|&(i, d)| g[i] * d).sum();
                 let n = finite(f, inputs, k, &d, a);
                 see((a - n).abs() / scale.max(a.abs()), &|| {
-                    format!("{what} of input {k}, random direction {r}: analytic {a:e}, numeric {n:e}")
+                    format!(
+                        "{what} of input {k}, random direction {r}: analytic {a:e}, numeric {n:e}"
+                    )
                 });
             }
         }

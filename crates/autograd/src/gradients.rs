@@ -1,6 +1,8 @@
 //! What a backward pass returns.
 
 use crate::param::{BufferId, Param, ParamId};
+use crate::pool::Pool;
+use std::sync::Arc;
 use wengert_tensor::{Real, Tensor};
 
 /// Gradients by parameter, the value of the loss, and the side outputs of the forward pass.
@@ -10,6 +12,19 @@ pub struct Gradients<T: Real = f32> {
     loss: T,
     entries: Vec<(ParamId, Tensor<T>)>,
     side: Vec<(BufferId, Tensor<T>)>,
+    /// Where the memory goes back to.
+    pool: Option<Arc<Pool<T>>>,
+}
+
+impl<T: Real> Drop for Gradients<T> {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            pool.give_lists(
+                std::mem::take(&mut self.entries),
+                std::mem::take(&mut self.side),
+            );
+        }
+    }
 }
 
 #[inline]
@@ -37,6 +52,22 @@ impl<T: Real> Gradients<T> {
             loss,
             entries,
             side,
+            pool: None,
+        }
+    }
+
+    /// Gradients whose memory goes back to a tape's pool when they are dropped.
+    pub(crate) fn pooled(
+        loss: T,
+        entries: Vec<(ParamId, Tensor<T>)>,
+        side: Vec<(BufferId, Tensor<T>)>,
+        pool: Arc<Pool<T>>,
+    ) -> Self {
+        Gradients {
+            loss,
+            entries,
+            side,
+            pool: Some(pool),
         }
     }
 
@@ -96,8 +127,12 @@ impl<T: Real> Gradients<T> {
     }
 
     /// The parts again: loss, gradients, side outputs.
-    pub fn into_parts(self) -> (T, Vec<(ParamId, Tensor<T>)>, Vec<(BufferId, Tensor<T>)>) {
-        (self.loss, self.entries, self.side)
+    pub fn into_parts(mut self) -> (T, Vec<(ParamId, Tensor<T>)>, Vec<(BufferId, Tensor<T>)>) {
+        (
+            self.loss,
+            std::mem::take(&mut self.entries),
+            std::mem::take(&mut self.side),
+        )
     }
 
     /// All gradients in tape order, as a slice.

@@ -24,7 +24,11 @@ impl<T: Float> Hooks<T> {
     }
 
     pub fn of(&self, id: u32) -> Vec<std::rc::Rc<Hook<T>>> {
-        self.0.iter().filter(|h| h.0 == id).map(|h| h.1.clone()).collect()
+        self.0
+            .iter()
+            .filter(|h| h.0 == id)
+            .map(|h| h.1.clone())
+            .collect()
     }
 }
 

@@ -29,6 +29,7 @@ mod plan;
 mod pool;
 mod tape;
 mod var;
+mod visit;
 
 pub use diff::{grad, grad_many, vjp_many};
 pub use float::Float;
@@ -41,4 +42,5 @@ pub use param::{Buffer, BufferId, Param, ParamId};
 pub use pool::MemoryStats;
 pub use tape::{Counters, Tape};
 pub use var::Var;
+pub use visit::{BufferInfo, ModuleExt, ModuleInfo, ParamInfo, path_matches};
 pub use wengert_tensor::{Dims, Error, IntoDims, Real, Result, Tensor};

@@ -93,7 +93,10 @@ impl<T: Float> crate::Tape<T> {
         let mut text = String::new();
         self.for_each_node(|n| {
             let args: Vec<String> = n.args.iter().map(|a| format!("%{a}")).collect();
-            let adjoint = n.origin.map(|o| format!(" (adjoint of %{o})")).unwrap_or_default();
+            let adjoint = n
+                .origin
+                .map(|o| format!(" (adjoint of %{o})"))
+                .unwrap_or_default();
             let scope = if n.scope.is_empty() {
                 String::new()
             } else {

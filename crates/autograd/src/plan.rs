@@ -119,7 +119,8 @@ pub(crate) fn make<T: Float>(g: &mut Graph<T>, event: &Event) {
         Event::Backward(loss) => {
             targets.push(*loss);
             targets.extend(
-                (g.param_nodes.iter()).filter_map(|&p| record.results.get(p as usize).filter(|&&a| a != u32::MAX)),
+                (g.param_nodes.iter())
+                    .filter_map(|&p| record.results.get(p as usize).filter(|&&a| a != u32::MAX)),
             );
         }
         Event::Grad { .. } => return,
@@ -160,7 +161,13 @@ impl<'a, T: Float> Planner<'a, T> {
         }
     }
 
-    fn plan(mut self, targets: &[u32], wanted: &[(u32, u32, Seen)], release: bool, spend: bool) -> Plan<T> {
+    fn plan(
+        mut self,
+        targets: &[u32],
+        wanted: &[(u32, u32, Seen)],
+        release: bool,
+        spend: bool,
+    ) -> Plan<T> {
         let g = self.g;
         let mut needed = vec![false; g.len];
         for &t in targets {
@@ -262,7 +269,8 @@ impl<'a, T: Float> Planner<'a, T> {
         let g = self.g;
         let n = &g.nodes[i];
         for &a in &n.args {
-            if self.step_of[a as usize] == LAZY && (g.nodes[a as usize].shape != n.shape || !g.fuse) {
+            if self.step_of[a as usize] == LAZY && (g.nodes[a as usize].shape != n.shape || !g.fuse)
+            {
                 self.materialize(a as usize);
             }
         }
@@ -299,11 +307,18 @@ impl<'a, T: Float> Planner<'a, T> {
         self.step_of[i] = s as i32;
         self.member[i] = true;
         let step_of = &self.step_of;
-        let group = self.drafts[s].group.as_mut().expect("a fused step was chosen");
+        let group = self.drafts[s]
+            .group
+            .as_mut()
+            .expect("a fused step was chosen");
         group.members.push(i as u32);
         for &a in &n.args {
             let at = step_of[a as usize];
-            if at != LAZY && at != s as i32 && group.external.len() < 64 && !group.external.contains(&a) {
+            if at != LAZY
+                && at != s as i32
+                && group.external.len() < 64
+                && !group.external.contains(&a)
+            {
                 group.external.push(a);
             }
         }
@@ -331,14 +346,19 @@ impl<'a, T: Float> Planner<'a, T> {
             self.materialize(a);
         }
         let s = self.step_of[a];
-        let room = |d: &Draft| d.group.as_ref().is_some_and(|gr| gr.domain == *domain && gr.reduces.len() < 8);
+        let room = |d: &Draft| {
+            d.group
+                .as_ref()
+                .is_some_and(|gr| gr.domain == *domain && gr.reduces.len() < 8)
+        };
         let chosen = if g.fuse && s >= 0 && self.member[a] && room(&self.drafts[s as usize]) {
             Some(s as usize)
         } else if g.fuse {
             let first = ((s + 1).max(0) as usize).max(self.drafts.len().saturating_sub(LOOK_BACK));
             (first..self.drafts.len()).rev().find(|&d| {
                 room(&self.drafts[d])
-                    && (self.drafts[d].group.as_ref()).is_some_and(|gr| gr.external.contains(&(a as u32)))
+                    && (self.drafts[d].group.as_ref())
+                        .is_some_and(|gr| gr.external.contains(&(a as u32)))
             })
         } else {
             None
@@ -349,7 +369,10 @@ impl<'a, T: Float> Planner<'a, T> {
         });
         self.step_of[i] = s as i32;
         let own = self.step_of[a] == s as i32 && self.member[a];
-        let group = self.drafts[s].group.as_mut().expect("a fused step was chosen");
+        let group = self.drafts[s]
+            .group
+            .as_mut()
+            .expect("a fused step was chosen");
         group.reduces.push(i as u32);
         if !own && !group.external.contains(&(a as u32)) {
             group.external.push(a as u32);
@@ -371,10 +394,16 @@ impl<'a, T: Float> Planner<'a, T> {
                         }
                     }
                 }
-                None => g.nodes[d.op as usize].args.iter().for_each(|&a| stored[a as usize] = true),
+                None => g.nodes[d.op as usize]
+                    .args
+                    .iter()
+                    .for_each(|&a| stored[a as usize] = true),
             }
             for &v in &d.views {
-                g.nodes[v as usize].args.iter().for_each(|&a| stored[a as usize] = true);
+                g.nodes[v as usize]
+                    .args
+                    .iter()
+                    .for_each(|&a| stored[a as usize] = true);
             }
         }
     }
@@ -412,8 +441,11 @@ impl<'a, T: Float> Planner<'a, T> {
                     }
                     last_use[d.op as usize] = s as i32;
                     if let NodeOp::Op(op) = &n.op {
-                        let shapes: SmallVec<[&[usize]; 4]> =
-                            n.args.iter().map(|&a| g.nodes[a as usize].shape.as_slice()).collect();
+                        let shapes: SmallVec<[&[usize]; 4]> = n
+                            .args
+                            .iter()
+                            .map(|&a| g.nodes[a as usize].shape.as_slice())
+                            .collect();
                         cost += op.flops(&shapes, &n.shape);
                     }
                     StepKind::Op(d.op)
@@ -446,7 +478,8 @@ impl<'a, T: Float> Planner<'a, T> {
                 hold[t as usize] = true;
             }
             for i in 0..g.len {
-                let computed = self.step_of[i] >= 0 || (self.step_of[i] == AVAILABLE && g.values[i].is_none());
+                let computed =
+                    self.step_of[i] >= 0 || (self.step_of[i] == AVAILABLE && g.values[i].is_none());
                 let mine = computed || (spend && g.values[i].is_some());
                 if mine && last_use[i] >= 0 && !hold[i] && !g.nodes[i].op.is_leaf() {
                     steps[last_use[i] as usize].release.push(i as u32);
@@ -461,7 +494,13 @@ impl<'a, T: Float> Planner<'a, T> {
         }
     }
 
-    fn compile_group(&self, s: usize, group: &Group, stored: &[bool], slots: &mut [Option<Slot>]) -> FusedStep<T> {
+    fn compile_group(
+        &self,
+        s: usize,
+        group: &Group,
+        stored: &[bool],
+        slots: &mut [Option<Slot>],
+    ) -> FusedStep<T> {
         let g = self.g;
         let mut inputs: Vec<u32> = Vec::new();
         let mut outs: Vec<u32> = Vec::new();
@@ -490,22 +529,29 @@ impl<'a, T: Float> Planner<'a, T> {
         for &r in &group.reduces {
             last.insert(g.nodes[r as usize].args[0], usize::MAX);
         }
-        let local = |a: u32| (self.member[a as usize] && self.step_of[a as usize] == s as i32) || self.step_of[a as usize] == LAZY;
+        let local = |a: u32| {
+            (self.member[a as usize] && self.step_of[a as usize] == s as i32)
+                || self.step_of[a as usize] == LAZY
+        };
         let mut free: Vec<u32> = Vec::new();
         let mut n_regs = 0u32;
         let mut instrs: Vec<Instr<T>> = Vec::with_capacity(order.len());
-        let operand = |a: u32, inputs: &mut Vec<u32>, slots: &mut [Option<Slot>], touched: &mut Vec<u32>| {
-            if slots[a as usize].is_none() {
-                slots[a as usize] = Some(Slot::Input(inputs.len() as u32));
-                inputs.push(a);
-                touched.push(a);
-            }
-            slots[a as usize].expect("set above")
-        };
+        let operand =
+            |a: u32, inputs: &mut Vec<u32>, slots: &mut [Option<Slot>], touched: &mut Vec<u32>| {
+                if slots[a as usize].is_none() {
+                    slots[a as usize] = Some(Slot::Input(inputs.len() as u32));
+                    inputs.push(a);
+                    touched.push(a);
+                }
+                slots[a as usize].expect("set above")
+            };
         for (k, &m) in order.iter().enumerate() {
             let n = &g.nodes[m as usize];
-            let args: SmallVec<[Slot; 3]> =
-                n.args.iter().map(|&a| operand(a, &mut inputs, slots, &mut touched)).collect();
+            let args: SmallVec<[Slot; 3]> = n
+                .args
+                .iter()
+                .map(|&a| operand(a, &mut inputs, slots, &mut touched))
+                .collect();
             let own_store = stored[m as usize] && self.step_of[m as usize] == s as i32;
             let dst = if own_store {
                 outs.push(m);
@@ -526,9 +572,15 @@ impl<'a, T: Float> Planner<'a, T> {
                 }
                 _ => unreachable!("only elementwise nodes are members"),
             };
-            instrs.push(Instr { fun, imm, dst, args });
+            instrs.push(Instr {
+                fun,
+                imm,
+                dst,
+                args,
+            });
             // Registers read for the last time here are free for the instructions after this one.
-            let mut done: SmallVec<[u32; 4]> = n.args.iter().copied().filter(|&a| local(a)).collect();
+            let mut done: SmallVec<[u32; 4]> =
+                n.args.iter().copied().filter(|&a| local(a)).collect();
             done.push(m);
             done.sort_unstable();
             done.dedup();
@@ -546,7 +598,11 @@ impl<'a, T: Float> Planner<'a, T> {
                 let NodeOp::Reduce(kind, set, _) = n.op else {
                     unreachable!("only reductions stand here")
                 };
-                (operand(n.args[0], &mut inputs, slots, &mut touched), set, kind)
+                (
+                    operand(n.args[0], &mut inputs, slots, &mut touched),
+                    set,
+                    kind,
+                )
             })
             .collect();
         let program = Program::new(

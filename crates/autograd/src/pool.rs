@@ -123,10 +123,17 @@ impl<T: Real> Pool<T> {
 
     pub fn take_lists(&self) -> (Vec<(ParamId, Tensor<T>)>, Vec<(BufferId, Tensor<T>)>) {
         let mut p = self.lock();
-        (p.entries.pop().unwrap_or_default(), p.sides.pop().unwrap_or_default())
+        (
+            p.entries.pop().unwrap_or_default(),
+            p.sides.pop().unwrap_or_default(),
+        )
     }
 
-    pub fn give_lists(&self, mut entries: Vec<(ParamId, Tensor<T>)>, mut sides: Vec<(BufferId, Tensor<T>)>) {
+    pub fn give_lists(
+        &self,
+        mut entries: Vec<(ParamId, Tensor<T>)>,
+        mut sides: Vec<(BufferId, Tensor<T>)>,
+    ) {
         for (_, t) in entries.drain(..) {
             self.give(t);
         }

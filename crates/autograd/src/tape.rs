@@ -3,7 +3,6 @@
 use crate::float::Float;
 use crate::observe::Observer;
 use crate::op::{NodeOp, Op};
-use crate::ops::random::mix;
 use crate::param::{Buffer, BufferId, Param, ParamId};
 use crate::plan::{Event, EventRecord};
 use crate::pool::{MemoryStats, Pool};
@@ -379,7 +378,13 @@ impl<T: Float> Tape<T> {
     // ---- recording ----
 
     #[track_caller]
-    fn leaf(&self, op: NodeOp<T>, shape: &[usize], tracked: bool, loc: &'static Location<'static>) -> u32 {
+    fn leaf(
+        &self,
+        op: NodeOp<T>,
+        shape: &[usize],
+        tracked: bool,
+        loc: &'static Location<'static>,
+    ) -> u32 {
         let mut g = self.graph.borrow_mut();
         let at = g.len;
         if g.replaying {
@@ -407,7 +412,11 @@ impl<T: Float> Tape<T> {
 
     /// Records a node without inputs whose stream number the tape chooses.
     #[track_caller]
-    pub(crate) fn record_shaped(&self, op: impl FnOnce(u32) -> NodeOp<T>, shape: Dims) -> Var<'_, T> {
+    pub(crate) fn record_shaped(
+        &self,
+        op: impl FnOnce(u32) -> NodeOp<T>,
+        shape: Dims,
+    ) -> Var<'_, T> {
         let loc = Location::caller();
         let mut g = self.graph.borrow_mut();
         let stream = g.streams;
@@ -488,7 +497,10 @@ impl<T: Float> Tape<T> {
             g.diverge();
         }
         let shape = {
-            let shapes: SmallVec<[&[usize]; 4]> = ids.iter().map(|&i| g.nodes[i as usize].shape.as_slice()).collect();
+            let shapes: SmallVec<[&[usize]; 4]> = ids
+                .iter()
+                .map(|&i| g.nodes[i as usize].shape.as_slice())
+                .collect();
             op.shape(&shapes).or_panic()
         };
         let id = g.add(NodeOp::Op(Arc::new(op)), ids, shape, loc);
@@ -533,7 +545,9 @@ fn same_bits<T: Float>(a: T, b: T) -> bool {
 #[inline]
 fn same_node<T: Float>(a: &NodeOp<T>, b: &NodeOp<T>) -> bool {
     match (a, b) {
-        (NodeOp::Elem(a, p), NodeOp::Elem(b, q)) => a == b && same_bits(p[0], q[0]) && same_bits(p[1], q[1]),
+        (NodeOp::Elem(a, p), NodeOp::Elem(b, q)) => {
+            a == b && same_bits(p[0], q[0]) && same_bits(p[1], q[1])
+        }
         (NodeOp::Reduce(a, s, k), NodeOp::Reduce(b, t, l)) => a == b && s == t && k == l,
         (NodeOp::Random(a, p, s), NodeOp::Random(b, q, t)) => {
             a == b && s == t && same_bits(p[0], q[0]) && same_bits(p[1], q[1])
@@ -612,7 +626,10 @@ impl<T: Float> Graph<T> {
 
     fn push(&mut self, node: Node<T>) -> u32 {
         let id = self.len;
-        assert!(id < NO_ORIGIN as usize, "a tape holds at most 2^32 - 1 nodes");
+        assert!(
+            id < NO_ORIGIN as usize,
+            "a tape holds at most 2^32 - 1 nodes"
+        );
         self.nodes.push(node);
         self.values.push(None);
         self.ints.push(None);
@@ -620,7 +637,13 @@ impl<T: Float> Graph<T> {
         id as u32
     }
 
-    fn add(&mut self, op: NodeOp<T>, args: SmallVec<[u32; 3]>, shape: Dims, loc: &'static Location<'static>) -> u32 {
+    fn add(
+        &mut self,
+        op: NodeOp<T>,
+        args: SmallVec<[u32; 3]>,
+        shape: Dims,
+        loc: &'static Location<'static>,
+    ) -> u32 {
         let stop = self.no_grad > 0;
         let tracked = !stop && args.iter().any(|&a| self.nodes[a as usize].tracked);
         let (loc, origin) = self.origin.unwrap_or((loc, NO_ORIGIN));
@@ -665,10 +688,16 @@ impl<T: Float> Graph<T> {
                         }
                     }
                 }
-                if over == 0 && matches!(kind, Reduce::Max | Reduce::Min) && out.iter().all(|&d| d != 0) {
+                if over == 0
+                    && matches!(kind, Reduce::Max | Reduce::Min)
+                    && out.iter().all(|&d| d != 0)
+                {
                     return Err(crate::op::shape_error(
                         op.name(),
-                        format!("no largest or smallest of zero elements: shape {:?}", shape(0)),
+                        format!(
+                            "no largest or smallest of zero elements: shape {:?}",
+                            shape(0)
+                        ),
                     ));
                 }
                 Ok(out)
@@ -677,16 +706,14 @@ impl<T: Float> Graph<T> {
         }
     }
 
-    /// Key of a random stream of this step.
-    pub(crate) fn key(&self, stream: u32) -> u64 {
-        mix(mix(self.seed ^ 0x6A09_E667_F3BC_C908).wrapping_add(mix(self.step)) ^ (u64::from(stream) << 32))
-    }
-
     /// Whether the next event is that of the previous step, with the same marks.
     pub(crate) fn repeats(&self, event: &Event) -> bool {
         self.replaying
             && self.events.get(self.event).is_some_and(|e| {
-                e.event == *event && e.before == self.len && e.kept == self.kept && e.sides == self.sides
+                e.event == *event
+                    && e.before == self.len
+                    && e.kept == self.kept
+                    && e.sides == self.sides
             })
     }
 }

@@ -62,7 +62,9 @@ impl<'t, T: Float> Var<'t, T> {
 
     /// Sizes of the axes.
     pub fn shape(&self) -> Dims {
-        self.tape.graph.borrow().nodes[self.id as usize].shape.clone()
+        self.tape.graph.borrow().nodes[self.id as usize]
+            .shape
+            .clone()
     }
 
     /// Number of axes.
@@ -72,7 +74,10 @@ impl<'t, T: Float> Var<'t, T> {
 
     /// Number of elements.
     pub fn numel(&self) -> usize {
-        self.tape.graph.borrow().nodes[self.id as usize].shape.iter().product()
+        self.tape.graph.borrow().nodes[self.id as usize]
+            .shape
+            .iter()
+            .product()
     }
 
     /// Size of one axis; negative axes count from the end.
@@ -131,7 +136,10 @@ impl<'t, T: Float> Var<'t, T> {
         );
         self.evaluate();
         let g = self.tape.graph.borrow();
-        g.values[self.id as usize].as_ref().expect("evaluated above").item()
+        g.values[self.id as usize]
+            .as_ref()
+            .expect("evaluated above")
+            .item()
     }
 
     #[track_caller]
@@ -187,7 +195,7 @@ macro_rules! operator {
             type Output = Var<'t, T>;
             #[track_caller]
             fn $method(self, c: i32) -> Self {
-                self.$method(f64::from(c))
+                $trait::<f64>::$method(self, f64::from(c))
             }
         }
         impl<'t, T: Float> $trait<Var<'t, T>> for i32 {

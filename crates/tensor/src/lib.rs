@@ -12,8 +12,8 @@
 
 mod element;
 pub mod error;
-pub mod gemm;
 pub mod fused;
+pub mod gemm;
 pub mod lane;
 pub mod parallel;
 pub mod shape;

@@ -81,6 +81,17 @@ macro_rules! table {
                 ELEMENTWISE[self as usize].name
             }
 
+            /// Records the operation with its configuration, for code that walks the table.
+            ///
+            /// # Panics
+            /// When the number of operands is not the operation's.
+            #[track_caller]
+            pub fn apply<'t, T: Float>(self, config: [f64; 2], args: &[Var<'t, T>]) -> Var<'t, T> {
+                let arity = ELEMENTWISE[self as usize].arity;
+                assert!(args.len() == arity, "{}: expected {arity} operands, found {}", self.name(), args.len());
+                args[0].record(NodeOp::Elem(self, imm(config)), args)
+            }
+
             #[doc(hidden)]
             pub fn block_fn<T: Float>(self) -> BlockFn<T> {
                 match self {

@@ -36,7 +36,13 @@ fn gather<T: Real>(x: &Tensor<T>, index: &Tensor<i64>, out: &mut [T], axis: usiz
     }
 }
 
-fn scatter_add<T: Real>(g: &Tensor<T>, index: &Tensor<i64>, out: &mut [T], shape: &[usize], axis: usize) {
+fn scatter_add<T: Real>(
+    g: &Tensor<T>,
+    index: &Tensor<i64>,
+    out: &mut [T],
+    shape: &[usize],
+    axis: usize,
+) {
     out.fill(T::zero());
     let strides = shape::contiguous_strides(shape);
     let mut at = Dims::from_elem(0, shape.len());
@@ -86,7 +92,13 @@ fn index_select<T: Real>(x: &Tensor<T>, index: &Tensor<i64>, out: &mut [T], axis
     }
 }
 
-fn index_add<T: Real>(g: &Tensor<T>, index: &Tensor<i64>, out: &mut [T], shape: &[usize], axis: usize) {
+fn index_add<T: Real>(
+    g: &Tensor<T>,
+    index: &Tensor<i64>,
+    out: &mut [T],
+    shape: &[usize],
+    axis: usize,
+) {
     out.fill(T::zero());
     let inner: usize = shape[axis + 1..].iter().product();
     let (d, n) = (shape[axis], index.numel());
@@ -115,10 +127,20 @@ fn index_at(index: &Tensor<i64>, k: usize) -> i64 {
 }
 
 /// Checks that all indices lie below `size`.
-pub(crate) fn check_indices(op: &'static str, what: &'static str, index: &Tensor<i64>, size: usize) -> Result<()> {
+pub(crate) fn check_indices(
+    op: &'static str,
+    what: &'static str,
+    index: &Tensor<i64>,
+    size: usize,
+) -> Result<()> {
     match index.iter().find(|&i| i < 0 || i as u64 >= size as u64) {
         None => Ok(()),
-        Some(index) => Err(Error::Index { op, what, index, size }),
+        Some(index) => Err(Error::Index {
+            op,
+            what,
+            index,
+            size,
+        }),
     }
 }
 
@@ -154,7 +176,10 @@ impl<T: Float> Op<T> for Gather {
             axis: self.axis,
             shape: ctx.input(0).shape(),
         };
-        let g = ctx.cotangent().tape().apply(op, &[ctx.cotangent(), ctx.input(1)]);
+        let g = ctx
+            .cotangent()
+            .tape()
+            .apply(op, &[ctx.cotangent(), ctx.input(1)]);
         smallvec![Some(g), None]
     }
 }
@@ -173,7 +198,10 @@ impl<T: Float> Op<T> for ScatterAdd {
         if inputs[0] != inputs[1] {
             return Err(shape_error(
                 "scatter_add",
-                format!("source {:?} and index {:?} must have one shape", inputs[0], inputs[1]),
+                format!(
+                    "source {:?} and index {:?} must have one shape",
+                    inputs[0], inputs[1]
+                ),
             ));
         }
         Ok(self.shape.clone())
@@ -184,7 +212,10 @@ impl<T: Float> Op<T> for ScatterAdd {
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let op = Gather { axis: self.axis };
-        let g = ctx.cotangent().tape().apply(op, &[ctx.cotangent(), ctx.input(1)]);
+        let g = ctx
+            .cotangent()
+            .tape()
+            .apply(op, &[ctx.cotangent(), ctx.input(1)]);
         smallvec![Some(g), None]
     }
 }
@@ -212,7 +243,10 @@ impl<T: Float> Op<T> for IndexSelect {
             axis: self.axis,
             shape: ctx.input(0).shape(),
         };
-        let g = ctx.cotangent().tape().apply(op, &[ctx.cotangent(), ctx.input(1)]);
+        let g = ctx
+            .cotangent()
+            .tape()
+            .apply(op, &[ctx.cotangent(), ctx.input(1)]);
         smallvec![Some(g), None]
     }
 }
@@ -257,7 +291,10 @@ impl<T: Float> Op<T> for IndexAdd {
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let op = IndexSelect { axis: self.axis };
-        let g = ctx.cotangent().tape().apply(op, &[ctx.cotangent(), ctx.input(1)]);
+        let g = ctx
+            .cotangent()
+            .tape()
+            .apply(op, &[ctx.cotangent(), ctx.input(1)]);
         smallvec![Some(g), None]
     }
 }
@@ -299,7 +336,9 @@ impl<'t, T: Float> Var<'t, T> {
             shape.as_slice()
         );
         let i = self.tape().int_input(index);
-        self + self.tape().apply(ScatterAdd { axis: a, shape }, &[source, i])
+        self + self
+            .tape()
+            .apply(ScatterAdd { axis: a, shape }, &[source, i])
     }
 
     /// The slices of an axis at the given indices, in their order.
@@ -350,6 +389,7 @@ impl<'t, T: Float> Var<'t, T> {
         );
         let mut shape = Dims::from_slice(index.shape());
         shape.push(self.size(1));
-        self.index_select(0, &index.reshape([index.numel()])).reshape(shape)
+        self.index_select(0, &index.reshape([index.numel()]))
+            .reshape(shape)
     }
 }

@@ -6,7 +6,7 @@ use crate::ops::compiled_here;
 use crate::ops::reduce::sum_to;
 use crate::var::Var;
 use smallvec::SmallVec;
-use wengert_tensor::gemm::{Epilogue, GemmElem, MatMut, MatRef, gemm, gemm_batched};
+use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm, gemm_batched};
 use wengert_tensor::shape::broadcast;
 use wengert_tensor::{Dims, Real, Result, Tensor};
 
@@ -27,7 +27,7 @@ fn mat<T: Real>(t: &Tensor<T>) -> MatRef<'_, T> {
     }
 }
 
-fn matmul<T: Real + GemmElem>(a: &Tensor<T>, b: &Tensor<T>, out: &mut [T], shape: &[usize]) {
+fn matmul<T: Real>(a: &Tensor<T>, b: &Tensor<T>, out: &mut [T], shape: &[usize]) {
     let r = shape.len();
     let (m, n) = (shape[r - 2], shape[r - 1]);
     let k = a.shape()[a.rank() - 1];
@@ -36,7 +36,17 @@ fn matmul<T: Real + GemmElem>(a: &Tensor<T>, b: &Tensor<T>, out: &mut [T], shape
     }
     if r == 2 {
         let c = MatMut::row_major(out, n);
-        gemm(m, n, k, T::one(), mat(a), mat(b), T::zero(), c, Epilogue::None);
+        gemm(
+            m,
+            n,
+            k,
+            T::one(),
+            mat(a),
+            mat(b),
+            T::zero(),
+            c,
+            Epilogue::None,
+        );
         return;
     }
     // Batch axes broadcast; all but the last of them are walked, the last is one batched call.
@@ -56,7 +66,8 @@ fn matmul<T: Real + GemmElem>(a: &Tensor<T>, b: &Tensor<T>, out: &mut [T], shape
     let mut index: Dims = SmallVec::from_elem(0, outer.len());
     let (ma, mb) = (mat(a), mat(b));
     for part in out.chunks_exact_mut(inner * m * n) {
-        let shift = |s: &[isize]| -> isize { index.iter().zip(s).map(|(&i, &s)| i as isize * s).sum() };
+        let shift =
+            |s: &[isize]| -> isize { index.iter().zip(s).map(|(&i, &s)| i as isize * s).sum() };
         let a = MatRef {
             offset: (ma.offset as isize + shift(&sa)) as usize,
             ..ma
@@ -132,8 +143,14 @@ impl<T: Float> Op<T> for MatMul {
             let p = if flip { y.t().mm(x.t()).t() } else { x.mm(y) };
             Some(p)
         };
-        let da = ctx.needs(0).then(|| product(g, b.t(), transposed(a))).flatten();
-        let db = ctx.needs(1).then(|| product(a.t(), g, transposed(b))).flatten();
+        let da = ctx
+            .needs(0)
+            .then(|| product(g, b.t(), transposed(a)))
+            .flatten();
+        let db = ctx
+            .needs(1)
+            .then(|| product(a.t(), g, transposed(b)))
+            .flatten();
         [
             da.map(|d| sum_to(d, &a.shape())),
             db.map(|d| sum_to(d, &b.shape())),

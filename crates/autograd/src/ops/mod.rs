@@ -12,7 +12,7 @@ pub mod softmax;
 macro_rules! compiled_here {
     ($(#[$doc:meta])* $trait:ident { $(fn $name:ident($($a:ident: $t:ty),* $(,)?) $(-> $r:ty)? = $imp:path;)* }) => {
         $(#[$doc])*
-        pub trait $trait: Sized {
+        pub trait $trait: wengert_tensor::Real {
             $(#[doc(hidden)] fn $name($($a: $t),*) $(-> $r)?;)*
         }
         impl $trait for f32 {
@@ -26,6 +26,9 @@ macro_rules! compiled_here {
 pub(crate) use compiled_here;
 
 /// All kernels of this crate, for one element type.
-pub trait Kernels: softmax::SoftmaxKernels + index::IndexKernels + matmul::MatmulKernels + shape::ShapeKernels {}
+pub trait Kernels:
+    softmax::SoftmaxKernels + index::IndexKernels + matmul::MatmulKernels + shape::ShapeKernels
+{
+}
 impl Kernels for f32 {}
 impl Kernels for f64 {}

@@ -107,7 +107,10 @@ impl<T: Float> Tape<T> {
     /// Normal random numbers, new at every step, of the tape's seed.
     #[track_caller]
     pub fn normal(&self, shape: impl IntoDims, mean: f64, std: f64) -> Var<'_, T> {
-        assert!(std >= 0.0, "normal: expected a standard deviation >= 0, found {std}");
+        assert!(
+            std >= 0.0,
+            "normal: expected a standard deviation >= 0, found {std}"
+        );
         self.random(Random::Normal, mean, std, shape.into_dims())
     }
 

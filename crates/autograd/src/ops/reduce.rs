@@ -47,7 +47,11 @@ pub(crate) fn sum_to<'t, T: Float>(g: Var<'t, T>, shape: &Dims) -> Var<'t, T> {
         }
     }
     let r = g.reduce(Reduce::Sum, set, true);
-    if lead == 0 { r } else { r.reshape(shape.clone()) }
+    if lead == 0 {
+        r
+    } else {
+        r.reshape(shape.clone())
+    }
 }
 
 impl<'t, T: Float> Var<'t, T> {
@@ -212,7 +216,11 @@ impl<'t, T: Float> Var<'t, T> {
             m.mask(m.isfinite())
         };
         let sum = (self - shift).exp().reduce(Reduce::Sum, set, keepdim);
-        let shift = if keepdim { shift } else { shift.reshape(sum.shape()) };
+        let shift = if keepdim {
+            shift
+        } else {
+            shift.reshape(sum.shape())
+        };
         sum.ln() + shift
     }
 

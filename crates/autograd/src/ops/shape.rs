@@ -24,7 +24,14 @@ fn copy_tensor<T: Real>(src: &Tensor<T>, dst: &mut [T]) {
 }
 
 /// Writes `src` to the positions `start + k · step` of `axis` in a row-major array of shape `shape`.
-fn write_slice<T: Real>(src: &Tensor<T>, dst: &mut [T], shape: &[usize], axis: usize, start: usize, step: isize) {
+fn write_slice<T: Real>(
+    src: &Tensor<T>,
+    dst: &mut [T],
+    shape: &[usize],
+    axis: usize,
+    start: usize,
+    step: isize,
+) {
     let inner: usize = shape[axis + 1..].iter().product();
     let (n, len) = (shape[axis], src.shape()[axis]);
     if src.numel() == 0 {
@@ -175,7 +182,9 @@ impl<T: Float> Op<T> for Slice {
         T::copy_tensor(&view, ctx.output());
     }
     fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
-        let l = input.layout().slice(self.axis, self.start, self.len, self.step);
+        let l = input
+            .layout()
+            .slice(self.axis, self.start, self.len, self.step);
         input.with_layout(l).ok()
     }
     fn is_view(&self) -> bool {
@@ -183,7 +192,10 @@ impl<T: Float> Op<T> for Slice {
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let shape = ctx.input(0).shape();
-        smallvec![Some(ctx.cotangent().apply(Embed { slice: *self, shape }))]
+        smallvec![Some(ctx.cotangent().apply(Embed {
+            slice: *self,
+            shape
+        }))]
     }
 }
 
@@ -251,7 +263,8 @@ impl<T: Float> Op<T> for Cat {
             .map(|i| {
                 let n = ctx.input(i).size(axis);
                 at += n;
-                ctx.needs(i).then(|| ctx.cotangent().narrow(axis, at - n, at))
+                ctx.needs(i)
+                    .then(|| ctx.cotangent().narrow(axis, at - n, at))
             })
             .collect()
     }
@@ -368,7 +381,9 @@ impl<'t, T: Float> Var<'t, T> {
     pub(crate) fn permutation(self) -> Option<(SmallVec<[isize; 6]>, Self)> {
         let g = self.tape().graph.borrow();
         let n = &g.nodes[self.id as usize];
-        let crate::op::NodeOp::Op(op) = &n.op else { return None };
+        let crate::op::NodeOp::Op(op) = &n.op else {
+            return None;
+        };
         let p = op.as_any().downcast_ref::<Permute>()?;
         (!n.stop).then(|| (p.0.clone(), Var::new(self.tape(), n.args[0])))
     }

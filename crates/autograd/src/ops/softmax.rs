@@ -160,7 +160,11 @@ impl<T: Real> Kernel for Columns<'_, T> {
                 }
             }
             for s in &mut s[..b] {
-                *s = if self.log { s.ln() } else { T::Lane::<I>::c(1.0) / *s };
+                *s = if self.log {
+                    s.ln()
+                } else {
+                    T::Lane::<I>::c(1.0) / *s
+                };
             }
             for r in 0..n {
                 let row = &mut x[r * inner + at..][..b];
@@ -293,7 +297,9 @@ impl<T: Float> Op<T> for CrossEntropy {
         <T as SoftmaxKernels>::cross_entropy(x, labels, ctx.output(), self.ignore);
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        let op = CrossEntropyGrad { ignore: self.ignore };
+        let op = CrossEntropyGrad {
+            ignore: self.ignore,
+        };
         let g = ctx
             .cotangent()
             .tape()
@@ -325,7 +331,9 @@ impl<T: Float> Op<T> for CrossEntropyGrad {
         let (x, labels, g, c) = (ctx.input(0), ctx.input(1), ctx.input(2), ctx.cotangent());
         // With d = softmax(x) - one_hot: the output is d g.
         let d = x.tape().apply(
-            CrossEntropyGrad { ignore: self.ignore },
+            CrossEntropyGrad {
+                ignore: self.ignore,
+            },
             &[x, labels, x.tape().ones(g.shape())],
         );
         let dg = (c * d).sum_dim([1], false);
@@ -359,7 +367,11 @@ impl<T: Float> Op<T> for LabelMask {
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let labels = ctx.ints(0);
         for (o, y) in ctx.output().iter_mut().zip(labels.iter()) {
-            *o = if y == self.ignore { T::zero() } else { T::one() };
+            *o = if y == self.ignore {
+                T::zero()
+            } else {
+                T::one()
+            };
         }
     }
     fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
@@ -426,9 +438,12 @@ impl<'t, T: Float> Var<'t, T> {
         match ignore {
             None => check_indices("cross_entropy", "label", labels, classes).or_panic(),
             Some(i) => {
-                let bad = labels.iter().find(|&y| y != i && (y < 0 || y as u64 >= classes as u64));
+                let bad = labels
+                    .iter()
+                    .find(|&y| y != i && (y < 0 || y as u64 >= classes as u64));
                 if let Some(index) = bad {
-                    check_indices("cross_entropy", "label", &Tensor::scalar(index), classes).or_panic();
+                    check_indices("cross_entropy", "label", &Tensor::scalar(index), classes)
+                        .or_panic();
                 }
             }
         }
