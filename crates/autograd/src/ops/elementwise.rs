@@ -476,13 +476,13 @@ table! {
     IsNan isnan { kernel |x| V::select(x.is_nan(), V::c(1.0), V::c(0.0)); vjp |y, g| [None]; domain [-2.0..2.0]; }
     /// 1 where x is finite, else 0.
     IsFinite isfinite {
-        kernel |x| V::select((x - x) == V::c(0.0), V::c(1.0), V::c(0.0));
+        kernel |x| V::select((x * V::c(0.0)) == V::c(0.0), V::c(1.0), V::c(0.0));
         vjp |y, g| [None];
         domain [-2.0..2.0];
     }
     /// NaN replaced by `nan`, ±∞ by ±`inf`; derivative 1 where x is finite, else 0.
     NanToNum nan_to_num(nan = 0.0, inf = 1e30) {
-        kernel |x| V::select(x.is_nan(), nan, V::select((x - x) == V::c(0.0), x, inf.copysign(x)));
+        kernel |x| V::select(x.is_nan(), nan, V::select((x * V::c(0.0)) == V::c(0.0), x, inf.copysign(x)));
         vjp |y, g| [Some(x.isfinite().where_(g, g * 0.0))];
         domain [-2.0..2.0];
     }
@@ -784,7 +784,7 @@ table! {
     }
     /// a ln b, and 0 where a = 0 (also for b = 0).
     Xlogy xlogy {
-        kernel |a, b| V::select((a == V::c(0.0)) & (b == b), V::c(0.0), a * b.ln());
+        kernel |a, b| V::select((a == V::c(0.0)) & !b.is_nan(), V::c(0.0), a * b.ln());
         vjp |y, g| [Some(g * b.ln()), Some(g * a / b)];
         domain [0.2..2.0, 0.5..2.0];
     }

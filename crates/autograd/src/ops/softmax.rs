@@ -70,28 +70,9 @@ fn row_max<V: Lane>(x: &[V::Elem]) -> V {
     m
 }
 
-/// Replaces x by e^(x - m) (or leaves it, where `keep`) and returns the sum of the exponentials.
+/// Adds the accumulators in a fixed tree.
 #[inline(always)]
-fn row_exp_sum<V: Lane>(x: &mut [V::Elem], m: V, keep: bool) -> V {
-    let mut acc = [V::c(0.0); W];
-    let mut chunks = x.chunks_exact_mut(W);
-    for c in &mut chunks {
-        for k in 0..W {
-            let e = (V::new(c[k]) - m).exp();
-            if !keep {
-                c[k] = e.get();
-            }
-            acc[k] = acc[k] + e;
-        }
-    }
-    let mut s = V::c(0.0);
-    for t in chunks.into_remainder() {
-        let e = (V::new(*t) - m).exp();
-        if !keep {
-            *t = e.get();
-        }
-        s = s + e;
-    }
+fn tree_sum<V: Lane>(mut acc: [V; W]) -> V {
     let mut w = W / 2;
     while w > 0 {
         for k in 0..w {
@@ -99,7 +80,46 @@ fn row_exp_sum<V: Lane>(x: &mut [V::Elem], m: V, keep: bool) -> V {
         }
         w /= 2;
     }
-    s + acc[0]
+    acc[0]
+}
+
+/// Σ e^(x - m).
+#[inline(always)]
+fn row_sum_exp<V: Lane>(x: &[V::Elem], m: V) -> V {
+    let mut acc = [V::c(0.0); W];
+    let chunks = x.chunks_exact(W);
+    let tail = chunks.remainder();
+    for c in chunks {
+        for k in 0..W {
+            acc[k] = acc[k] + (V::new(c[k]) - m).exp();
+        }
+    }
+    let mut s = V::c(0.0);
+    for &t in tail {
+        s = s + (V::new(t) - m).exp();
+    }
+    s + tree_sum(acc)
+}
+
+/// Replaces x by e^(x - m) and returns the sum.
+#[inline(always)]
+fn row_exp<V: Lane>(x: &mut [V::Elem], m: V) -> V {
+    let mut acc = [V::c(0.0); W];
+    let mut chunks = x.chunks_exact_mut(W);
+    for c in &mut chunks {
+        for k in 0..W {
+            let e = (V::new(c[k]) - m).exp();
+            c[k] = e.get();
+            acc[k] = acc[k] + e;
+        }
+    }
+    let mut s = V::c(0.0);
+    for t in chunks.into_remainder() {
+        let e = (V::new(*t) - m).exp();
+        *t = e.get();
+        s = s + e;
+    }
+    s + tree_sum(acc)
 }
 
 struct Row<'a, T: Real> {
@@ -112,12 +132,12 @@ impl<T: Real> Kernel for Row<'_, T> {
     fn run<I: Isa>(self) {
         let m = row_max::<T::Lane<I>>(self.x);
         if self.log {
-            let s = row_exp_sum(self.x, m, true).ln();
+            let s = row_sum_exp(self.x, m).ln();
             for x in self.x.iter_mut() {
                 *x = (T::Lane::<I>::new(*x) - m - s).get();
             }
         } else {
-            let s = T::Lane::<I>::c(1.0) / row_exp_sum(self.x, m, false);
+            let s = T::Lane::<I>::c(1.0) / row_exp(self.x, m);
             for x in self.x.iter_mut() {
                 *x = (T::Lane::<I>::new(*x) * s).get();
             }
@@ -178,13 +198,13 @@ impl<T: Real> Kernel for Columns<'_, T> {
     }
 }
 
-struct LogSumExp<'a, T: Real>(&'a mut [T]);
+struct LogSumExp<'a, T: Real>(&'a [T]);
 impl<T: Real> Kernel for LogSumExp<'_, T> {
     type Output = T;
     #[inline(always)]
     fn run<I: Isa>(self) -> T {
         let m = row_max::<T::Lane<I>>(self.0);
-        (row_exp_sum(self.0, m, true).ln() + m).get()
+        (row_sum_exp(self.0, m).ln() + m).get()
     }
 }
 
@@ -199,8 +219,6 @@ fn cross_entropy<T: Real>(x: &Tensor<T>, labels: &Tensor<i64>, out: &mut [T], ig
     let data = x.as_slice().expect("made contiguous above");
     parallel::chunks_mut(out, grain(c).div_ceil(c.max(1)), |chunk, part| {
         let first = chunk * grain(c).div_ceil(c.max(1));
-        // The kernel only reads, but shares its code with softmax, which writes: a small copy keeps it in cache.
-        let mut row = vec![T::zero(); 0];
         for (k, o) in part.iter_mut().enumerate() {
             let y = label(labels, first + k);
             if Some(y) == ignore {
@@ -208,9 +226,7 @@ fn cross_entropy<T: Real>(x: &Tensor<T>, labels: &Tensor<i64>, out: &mut [T], ig
                 continue;
             }
             let r = &data[(first + k) * c..][..c];
-            row.clear();
-            row.extend_from_slice(r);
-            *o = dispatch(LogSumExp(&mut row)) - r[y as usize];
+            *o = dispatch(LogSumExp(r)) - r[y as usize];
         }
     });
 }
