@@ -36,6 +36,11 @@ impl<T: Float> Graph<T> {
             self.record_event(event.clone(), self.len, Vec::new());
             self.event -= 1;
         }
+        self.run_recorded(event);
+    }
+
+    /// Evaluates the event at the cursor.
+    fn run_recorded(&mut self, event: &Event) {
         let at = self.event;
         self.len = self.events[at].after;
         let which = usize::from(self.observer.is_some());
@@ -50,7 +55,7 @@ impl<T: Float> Graph<T> {
 
     /// Evaluates loss and gradients, collects them, and spends the tape.
     pub(crate) fn run_backward(&mut self, event: &Event) -> Gradients<T> {
-        self.run_event(event);
+        self.run_recorded(event);
         let Event::Backward(loss) = event else {
             unreachable!("only backward events come here")
         };

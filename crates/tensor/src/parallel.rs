@@ -61,3 +61,14 @@ pub fn join<A: Send, B: Send>(
         rayon::join(a, b)
     }
 }
+
+/// Sets the number of threads of the global pool; before its first use, once.
+///
+/// # Errors
+/// When the global pool exists already.
+pub fn set_global_threads(n: usize) -> Result<(), String> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(n)
+        .build_global()
+        .map_err(|e| e.to_string())
+}

@@ -1,10 +1,40 @@
 //! Reverse-mode automatic differentiation, neural networks and a gradient doctor in pure Rust.
+//!
+//! | module | crate | what stands there |
+//! |---|---|---|
+//! | [`tensor`] | `wengert-tensor` | arrays, kernels, memory, threads |
+//! | [`autograd`] | `wengert-autograd` | the tape, operations and their rules, gradient checks |
+//! | [`nn`] | `wengert-nn` | layers, initializers, losses, state |
+//! | [`optim`] | `wengert-optim` | optimizers, schedules, clipping |
+//! | [`data`] | `wengert-data` | data sets, loaders, augmentation |
+//! | [`train`] | `wengert-train` | training loops, metrics, checkpoints |
+//! | [`flow`] | `wengert-flow` | the gradient doctor |
 #![forbid(unsafe_code)]
 
-pub use wengert_autograd::{Buffer, Module, ModuleExt, Param, Real as Float, Tensor};
+pub use wengert_autograd as autograd;
+pub use wengert_data as data;
+pub use wengert_flow as flow;
+pub use wengert_nn as nn;
+pub use wengert_optim as optim;
+pub use wengert_tensor as tensor;
+pub use wengert_train as train;
+
+pub use wengert_autograd::{
+    Buffer, Float, Gradients, Module, ModuleExt, Param, Tape, Tensor, Var, grad, gradcheck,
+};
 pub use wengert_derive::Module;
 
-/// What `#[derive(Module)]` names. Not part of the interface.
+/// Everything a program that trains a network needs.
+pub mod prelude {
+    pub use crate::autograd::{
+        Buffer, Float, Gradients, Module, ModuleExt, Param, Tape, Tensor, Var, grad, gradcheck,
+    };
+    pub use crate::optim::{Adam, AdamW, ClipExt, Schedule, Sgd};
+    pub use rand::SeedableRng;
+    pub use rand_xoshiro::Xoshiro256PlusPlus;
+    pub use wengert_derive::Module;
+}
+
 #[doc(hidden)]
 pub mod __private {
     pub use wengert_autograd::{Module, Path, Visitor, VisitorMut};

@@ -1,0 +1,28 @@
+//! The workloads of the benchmark programs: the same weights, data and steps everywhere, so that losses can be compared
+//! between frameworks.
+#![forbid(unsafe_code)]
+
+pub mod fill;
+pub mod mlp;
+pub mod scalar;
+
+/// One training step at a time.
+pub trait Workload {
+    /// Runs one step and returns the loss before the update.
+    fn step(&mut self) -> f64;
+}
+
+/// A workload by name.
+pub fn workload(name: &str) -> Option<Box<dyn Workload>> {
+    Some(match name {
+        "w1" => Box::new(mlp::w1()),
+        "w2" => Box::new(mlp::w2()),
+        "w4" => Box::new(mlp::w4()),
+        "w10" => Box::new(scalar::Chain::multiplications()),
+        "w10b" => Box::new(scalar::Chain::additions()),
+        _ => return None,
+    })
+}
+
+/// All workload names.
+pub const NAMES: &[&str] = &["w1", "w2", "w4", "w10", "w10b"];

@@ -1,3 +1,0 @@
-//! Benchmark programs of the wengert workspace.
-#![forbid(unsafe_code)]
-fn main() {}
