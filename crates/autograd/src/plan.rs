@@ -105,6 +105,8 @@ struct Planner<'a, T: Float> {
     member: Vec<bool>,
     drafts: Vec<Draft>,
     prologue: Vec<u32>,
+    /// Anomaly mode looks at every value, so it runs one operation at a time.
+    fuse: bool,
 }
 
 /// Plans the event at the cursor and stores the plan with it.
@@ -158,6 +160,7 @@ impl<'a, T: Float> Planner<'a, T> {
             member: vec![false; g.len],
             drafts: Vec::new(),
             prologue: Vec::new(),
+            fuse: g.fuse && !g.anomaly,
         }
     }
 
@@ -269,7 +272,8 @@ impl<'a, T: Float> Planner<'a, T> {
         let g = self.g;
         let n = &g.nodes[i];
         for &a in &n.args {
-            if self.step_of[a as usize] == LAZY && (g.nodes[a as usize].shape != n.shape || !g.fuse)
+            if self.step_of[a as usize] == LAZY
+                && (g.nodes[a as usize].shape != n.shape || !self.fuse)
             {
                 self.materialize(a as usize);
             }
@@ -282,7 +286,7 @@ impl<'a, T: Float> Planner<'a, T> {
                 continue;
             }
             let same = self.member[a as usize]
-                && g.fuse
+                && self.fuse
                 && (self.drafts[s as usize].group.as_ref())
                     .is_some_and(|gr| gr.domain == n.shape && gr.members.len() < MOST_MEMBERS);
             if same {
@@ -294,7 +298,7 @@ impl<'a, T: Float> Planner<'a, T> {
         }
         let chosen = match home {
             Some(s) if s == earliest => Some(s),
-            _ if g.fuse => self.find_group(i, earliest),
+            _ if self.fuse => self.find_group(i, earliest),
             _ => None,
         };
         let s = match chosen {
@@ -351,9 +355,9 @@ impl<'a, T: Float> Planner<'a, T> {
                 .as_ref()
                 .is_some_and(|gr| gr.domain == *domain && gr.reduces.len() < 8)
         };
-        let chosen = if g.fuse && s >= 0 && self.member[a] && room(&self.drafts[s as usize]) {
+        let chosen = if self.fuse && s >= 0 && self.member[a] && room(&self.drafts[s as usize]) {
             Some(s as usize)
-        } else if g.fuse {
+        } else if self.fuse {
             let first = ((s + 1).max(0) as usize).max(self.drafts.len().saturating_sub(LOOK_BACK));
             (first..self.drafts.len()).rev().find(|&d| {
                 room(&self.drafts[d])
