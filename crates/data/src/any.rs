@@ -115,6 +115,24 @@ impl AnyTensor {
     }
 }
 
+macro_rules! from_tensor {
+    ($($t:ty, $variant:ident;)*) => {$(
+        impl From<Tensor<$t>> for AnyTensor {
+            fn from(t: Tensor<$t>) -> Self {
+                AnyTensor::$variant(t)
+            }
+        }
+    )*};
+}
+from_tensor! {
+    f32, F32;
+    f64, F64;
+    i32, I32;
+    i64, I64;
+    u8, U8;
+    bool, Bool;
+}
+
 fn convert<T: Element, U: Element>(from: &Tensor<T>, f: impl Fn(T) -> U) -> Result<Tensor<U>> {
     let mut out = Tensor::<U>::try_zeros(from.shape())?;
     for (to, x) in out.as_mut_slice().iter_mut().zip(from.iter()) {

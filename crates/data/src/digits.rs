@@ -1,5 +1,6 @@
 //! The handwritten digits of the UCI repository, embedded.
 
+use crate::augment::{Normalize, Per};
 use crate::dataset::Labeled;
 use crate::error::Result;
 use wengert_tensor::Tensor;
@@ -66,38 +67,18 @@ impl Digits {
         }
     }
 
-    /// Each pixel with mean 0 and standard deviation 1 over the training images (those that never change become 0).
+    /// Each pixel with mean 0 and standard deviation 1 over the training images (those that never change there are only centred).
     pub fn standardized(&self) -> Self {
-        let (n, data) = (self.train.len(), self.train.inputs.to_vec());
-        let mut mean = vec![0f64; PIXELS];
-        let mut square = vec![0f64; PIXELS];
-        for row in data.chunks_exact(PIXELS) {
-            for p in 0..PIXELS {
-                mean[p] += f64::from(row[p]) / n as f64;
-            }
-        }
-        for row in data.chunks_exact(PIXELS) {
-            for p in 0..PIXELS {
-                square[p] += (f64::from(row[p]) - mean[p]).powi(2) / n as f64;
-            }
-        }
-        let apply = |part: &Labeled| {
-            let mut out = part.clone();
-            for row in out.inputs.as_mut_slice().chunks_exact_mut(PIXELS) {
-                for p in 0..PIXELS {
-                    let std = square[p].sqrt();
-                    row[p] = if std > 0.0 {
-                        ((f64::from(row[p]) - mean[p]) / std) as f32
-                    } else {
-                        0.0
-                    };
-                }
-            }
-            out
+        let norm = Normalize::fit(&self.train.inputs, Per::Feature).expect("the images are finite");
+        let part = |part: &Labeled| Labeled {
+            inputs: norm
+                .normalized(&part.inputs)
+                .expect("both parts have the same pixels"),
+            ..part.clone()
         };
         Digits {
-            train: apply(&self.train),
-            test: apply(&self.test),
+            train: part(&self.train),
+            test: part(&self.test),
         }
     }
 
