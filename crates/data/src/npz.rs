@@ -203,17 +203,18 @@ type Fault = (usize, String);
 fn entries(bytes: &[u8]) -> Result<Vec<Member>, Fault> {
     let bad = |at: usize, message: &str| (at, message.to_string());
     // The end record stands at the end, before a comment of at most 65,535 bytes whose length it knows.
-    let end = (bytes.len().saturating_sub(22 + 0xffff)..=bytes.len().saturating_sub(22))
-        .rev()
-        .find(|&p| {
-            is(bytes, p, END) && u16_at(bytes, p + 20) == Some((bytes.len() - p - 22) as u64)
-        })
-        .ok_or_else(|| {
-            bad(
-                bytes.len(),
-                "no end of a ZIP directory here; not an archive, or cut off",
-            )
-        })?;
+    let last = bytes.len().checked_sub(22);
+    let end = last.and_then(|last| {
+        (last.saturating_sub(0xffff)..=last)
+            .rev()
+            .find(|&p| is(bytes, p, END) && u16_at(bytes, p + 20) == Some((last - p) as u64))
+    });
+    let end = end.ok_or_else(|| {
+        bad(
+            bytes.len(),
+            "no end of a ZIP directory here; not an archive, or cut off",
+        )
+    })?;
     let cut = || bad(end, "the end record is cut off");
     let word = |at| u16_at(bytes, at).ok_or_else(cut);
     let (mut count, mut size, mut start) = (

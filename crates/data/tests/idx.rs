@@ -1,4 +1,5 @@
 //! IDX files and MNIST directories: right values, and every kind of damage.
+#![cfg(feature = "gzip")]
 
 mod common;
 use common::{TempDir, gzip, idx};
