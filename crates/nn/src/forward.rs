@@ -1,0 +1,146 @@
+//! What a layer does: [`Forward`], and the object-safe [`Layer`].
+
+use wengert_autograd::{Float, Module, Tape, Tensor, Var};
+
+/// A function of one tensor, usually with parameters: one code path for training, evaluation and export.
+///
+/// Layers that take more than one input or return more than one output have inherent methods instead, or beside.
+///
+/// ```
+/// use rand::SeedableRng;
+/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use wengert_autograd::{Module, Tensor, Var};
+/// use wengert_derive::Module;
+/// use wengert_nn::{Activation, Forward, Linear};
+///
+/// #[derive(Module)]
+/// #[module(crate = wengert_autograd)]
+/// struct Mlp {
+///     hidden: Linear,
+///     out: Linear,
+/// }
+///
+/// impl Forward for Mlp {
+///     fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+///         self.out.forward(self.hidden.forward(x).relu())
+///     }
+/// }
+///
+/// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+/// let model = Mlp {
+///     hidden: Linear::builder(4, 8).followed_by(Activation::Relu).build(&mut rng),
+///     out: Linear::new(8, 3, &mut rng),
+/// };
+/// assert_eq!(model.predict(&Tensor::zeros([2, 4])).shape(), [2, 3]);
+/// ```
+pub trait Forward<T: Float = f32> {
+    /// Records the layer's operations on the tape of `x` and returns its output.
+    fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T>;
+
+    /// The output for `x` on an inference tape: dropout off, running statistics in use, nothing kept.
+    fn predict(&self, x: &Tensor<T>) -> Tensor<T> {
+        let tape = Tape::inference();
+        self.forward(tape.input(x)).value()
+    }
+}
+
+impl<T: Float, F: Forward<T> + ?Sized> Forward<T> for Box<F> {
+    #[track_caller]
+    fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
+        (**self).forward(x)
+    }
+}
+
+impl<T: Float, F: Forward<T> + ?Sized> Forward<T> for &F {
+    #[track_caller]
+    fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
+        (**self).forward(x)
+    }
+}
+
+/// The identity where there is no layer.
+impl<T: Float, F: Forward<T>> Forward<T> for Option<F> {
+    #[track_caller]
+    fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
+        match self {
+            Some(f) => f.forward(x),
+            None => x,
+        }
+    }
+}
+
+/// One after the other.
+impl<T: Float, F: Forward<T>> Forward<T> for Vec<F> {
+    #[track_caller]
+    fn forward<'t>(&self, mut x: Var<'t, T>) -> Var<'t, T> {
+        for f in self {
+            x = f.forward(x);
+        }
+        x
+    }
+}
+
+/// One after the other.
+impl<T: Float, F: Forward<T>, const N: usize> Forward<T> for [F; N] {
+    #[track_caller]
+    fn forward<'t>(&self, mut x: Var<'t, T>) -> Var<'t, T> {
+        for f in self {
+            x = f.forward(x);
+        }
+        x
+    }
+}
+
+/// Nothing: the identity.
+impl<T: Float> Forward<T> for () {
+    fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
+        x
+    }
+}
+
+macro_rules! tuple {
+    ($($f:ident $i:tt),+) => {
+        /// One after the other.
+        impl<T: Float, $($f: Forward<T>),+> Forward<T> for ($($f,)+) {
+            #[track_caller]
+            fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
+                $(let x = self.$i.forward(x);)+
+                x
+            }
+        }
+    };
+}
+tuple!(A 0);
+tuple!(A 0, B 1);
+tuple!(A 0, B 1, C 2);
+tuple!(A 0, B 1, C 2, D 3);
+tuple!(A 0, B 1, C 2, D 3, E 4);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+
+/// A [`Module`] with a [`Forward`] that can stand in a box: what [`Sequential`](crate::Sequential) holds.
+///
+/// Implemented for every cloneable type that has both; a clone of a boxed layer is an independent layer with equal
+/// values.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot stand in a `Sequential`",
+    note = "a layer implements `Forward`, derives `Module` and `Clone`, and borrows nothing"
+)]
+pub trait Layer<T: Float = f32>: Module<T> + Forward<T> {
+    /// An independent copy.
+    fn clone_box(&self) -> Box<dyn Layer<T>>;
+}
+
+impl<T: Float, L: Module<T> + Forward<T> + Clone + 'static> Layer<T> for L {
+    fn clone_box(&self) -> Box<dyn Layer<T>> {
+        Box::new(self.clone())
+    }
+}
+
+impl<T: Float> Clone for Box<dyn Layer<T>> {
+    fn clone(&self) -> Self {
+        // On the layer inside: on the box itself `clone_box` would call this function again.
+        (**self).clone_box()
+    }
+}

@@ -1,0 +1,305 @@
+//! Layers one after the other.
+
+use super::{Activation, Dropout, Flatten, Linear, Prelu};
+use crate::forward::{Forward, Layer};
+use crate::init::Nonlinearity;
+use rand::Rng;
+use wengert_autograd::{Float, Module, Path, Result, Var, Visitor, VisitorMut};
+use wengert_tensor::error::OrPanic;
+
+/// Layers one after the other.
+///
+/// Parameters are named by position (`0.weight`, `2.weight`; activations count), as PyTorch does, or by the
+/// names given with [`SequentialBuilder::named`].
+///
+/// ```
+/// use rand::SeedableRng;
+/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use wengert_autograd::{ModuleExt, Tensor};
+/// use wengert_nn::{Forward, Sequential};
+///
+/// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+/// let model: Sequential = Sequential::builder()
+///     .flatten()
+///     .linear(64, 32)
+///     .relu()
+///     .dropout(0.2)
+///     .linear(32, 10)
+///     .named("head")
+///     .build(&mut rng);
+/// assert_eq!(model.predict(&Tensor::zeros([5, 8, 8])).shape(), [5, 10]);
+/// assert_eq!(model.named_params()[2].path, "head.weight");
+/// ```
+#[derive(Clone)]
+pub struct Sequential<T: Float = f32> {
+    layers: Vec<(String, Box<dyn Layer<T>>)>,
+}
+
+impl<T: Float> Sequential<T> {
+    /// No layers: the identity.
+    pub fn new() -> Self {
+        Sequential { layers: Vec::new() }
+    }
+
+    /// A builder that chooses each layer's initial weights from the activation that follows it.
+    pub fn builder() -> SequentialBuilder<T> {
+        SequentialBuilder { parts: Vec::new() }
+    }
+
+    /// Appends a layer under its position as name.
+    pub fn push(&mut self, layer: impl Layer<T> + 'static) {
+        let name = self.layers.len().to_string();
+        self.layers.push((name, Box::new(layer)));
+    }
+
+    /// Number of layers.
+    pub fn len(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    /// The layers with their names, in order.
+    pub fn layers(&self) -> impl Iterator<Item = (&str, &dyn Layer<T>)> {
+        self.layers.iter().map(|(name, l)| (name.as_str(), &**l))
+    }
+}
+
+impl<T: Float> Default for Sequential<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Float> Forward<T> for Sequential<T> {
+    fn forward<'t>(&self, mut x: Var<'t, T>) -> Var<'t, T> {
+        for (_, layer) in &self.layers {
+            x = layer.forward(x);
+        }
+        x
+    }
+}
+
+impl<T: Float> Module<T> for Sequential<T> {
+    fn visit(&self, path: &mut Path, visitor: &mut dyn Visitor<T>) {
+        visitor.enter(path.as_str(), "Sequential");
+        for (name, layer) in &self.layers {
+            path.scoped(name, |p| layer.visit(p, visitor));
+        }
+        visitor.leave(path.as_str());
+    }
+    fn visit_mut(&mut self, path: &mut Path, visitor: &mut dyn VisitorMut<T>) {
+        for (name, layer) in &mut self.layers {
+            path.scoped(name, |p| layer.visit_mut(p, visitor));
+        }
+    }
+    fn kind(&self) -> &'static str {
+        "Sequential"
+    }
+}
+
+/// A layer that is not built yet: it waits to be told which activation follows.
+///
+/// Builders of layers with weights implement it ([`LinearBuilder`](super::LinearBuilder)); a builder of your own may, too.
+pub trait Blueprint<T: Float = f32>: 'static {
+    /// Draws the weights; settings of the builder come before `next`.
+    ///
+    /// # Errors
+    /// When a setting is out of its range.
+    fn build_before(
+        self: Box<Self>,
+        next: Nonlinearity,
+        rng: &mut dyn Rng,
+    ) -> Result<Box<dyn Layer<T>>>;
+}
+
+enum Part<T: Float> {
+    /// Weights still to be drawn.
+    Weighted(Box<dyn Blueprint<T>>),
+    /// An activation: what the weights before it are chosen for.
+    Activation(Box<dyn Layer<T>>, Nonlinearity),
+    /// Anything that is looked through on the way from weights to their activation.
+    Layer(Box<dyn Layer<T>>),
+}
+
+/// Builder of a [`Sequential`].
+pub struct SequentialBuilder<T: Float = f32> {
+    parts: Vec<(Option<String>, Part<T>)>,
+}
+
+impl<T: Float> SequentialBuilder<T> {
+    fn part(mut self, part: Part<T>) -> Self {
+        self.parts.push((None, part));
+        self
+    }
+
+    /// A layer whose weights are drawn when the activation after it is known.
+    #[must_use]
+    pub fn then(self, layer: impl Blueprint<T>) -> Self {
+        self.part(Part::Weighted(Box::new(layer)))
+    }
+
+    /// A finished layer.
+    #[must_use]
+    pub fn layer(self, layer: impl Layer<T> + 'static) -> Self {
+        self.part(Part::Layer(Box::new(layer)))
+    }
+
+    /// A name for the last layer, instead of its position.
+    ///
+    /// # Panics
+    /// When there is no layer yet, the name is empty, holds a dot, or is taken.
+    #[track_caller]
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        assert!(
+            !name.is_empty() && !name.contains('.'),
+            "sequential: a name is one level of a path, not empty and without dots, found {name:?}"
+        );
+        let taken = (self.parts.iter().enumerate())
+            .any(|(i, (n, _))| n.as_deref().map_or(i.to_string() == name, |n| n == name));
+        assert!(!taken, "sequential: the name {name:?} is taken");
+        let last = self.parts.last_mut();
+        last.expect("sequential: `named` comes after a layer").0 = Some(name.to_owned());
+        self
+    }
+
+    /// [`Linear`] with bias.
+    #[must_use]
+    pub fn linear(self, inputs: usize, outputs: usize) -> Self {
+        self.then(Linear::builder(inputs, outputs))
+    }
+
+    /// An activation.
+    #[must_use]
+    pub fn activation(self, a: Activation) -> Self {
+        self.part(Part::Activation(Box::new(a), a.nonlinearity()))
+    }
+
+    /// [`Activation::Relu`].
+    #[must_use]
+    pub fn relu(self) -> Self {
+        self.activation(Activation::Relu)
+    }
+
+    /// [`Activation::LeakyRelu`].
+    #[must_use]
+    pub fn leaky_relu(self, slope: f64) -> Self {
+        self.activation(Activation::LeakyRelu(slope))
+    }
+
+    /// [`Prelu`] with one slope, 0.25 at the start.
+    #[must_use]
+    pub fn prelu(self) -> Self {
+        let next = Nonlinearity::LeakyRelu { slope: 0.25 };
+        self.part(Part::Activation(Box::new(Prelu::new()), next))
+    }
+
+    /// [`Activation::Elu`] with α = 1.
+    #[must_use]
+    pub fn elu(self) -> Self {
+        self.activation(Activation::Elu(1.0))
+    }
+
+    /// [`Activation::Selu`].
+    #[must_use]
+    pub fn selu(self) -> Self {
+        self.activation(Activation::Selu)
+    }
+
+    /// [`Activation::Gelu`].
+    #[must_use]
+    pub fn gelu(self) -> Self {
+        self.activation(Activation::Gelu)
+    }
+
+    /// [`Activation::Silu`].
+    #[must_use]
+    pub fn silu(self) -> Self {
+        self.activation(Activation::Silu)
+    }
+
+    /// [`Activation::Mish`].
+    #[must_use]
+    pub fn mish(self) -> Self {
+        self.activation(Activation::Mish)
+    }
+
+    /// [`Activation::Tanh`].
+    #[must_use]
+    pub fn tanh(self) -> Self {
+        self.activation(Activation::Tanh)
+    }
+
+    /// [`Activation::Sigmoid`].
+    #[must_use]
+    pub fn sigmoid(self) -> Self {
+        self.activation(Activation::Sigmoid)
+    }
+
+    /// [`Activation::Softmax`] over the last axis.
+    #[must_use]
+    pub fn softmax(self) -> Self {
+        self.activation(Activation::Softmax(-1))
+    }
+
+    /// [`Dropout`].
+    ///
+    /// # Panics
+    /// When `p` is not in [0, 1].
+    #[track_caller]
+    #[must_use]
+    pub fn dropout(self, p: f64) -> Self {
+        self.layer(Dropout::new(p))
+    }
+
+    /// [`Flatten`]: all axes but the first become one.
+    #[must_use]
+    pub fn flatten(self) -> Self {
+        self.layer(Flatten::new())
+    }
+
+    /// Draws all weights, in order.
+    ///
+    /// # Errors
+    /// When a setting of a layer is out of its range.
+    pub fn try_build(self, rng: &mut impl Rng) -> Result<Sequential<T>> {
+        // From each position: the next activation before other weights.
+        let mut next = Vec::with_capacity(self.parts.len());
+        let mut seen = Nonlinearity::Linear;
+        for (_, part) in self.parts.iter().rev() {
+            next.push(seen);
+            match part {
+                Part::Weighted(_) => seen = Nonlinearity::Linear,
+                Part::Activation(_, n) => seen = *n,
+                Part::Layer(_) => {}
+            }
+        }
+        let mut layers = Vec::with_capacity(self.parts.len());
+        for (i, ((name, part), next)) in self
+            .parts
+            .into_iter()
+            .zip(next.into_iter().rev())
+            .enumerate()
+        {
+            let layer = match part {
+                Part::Weighted(b) => b.build_before(next, rng)?,
+                Part::Activation(l, _) | Part::Layer(l) => l,
+            };
+            layers.push((name.unwrap_or_else(|| i.to_string()), layer));
+        }
+        Ok(Sequential { layers })
+    }
+
+    /// Draws all weights, in order.
+    ///
+    /// # Panics
+    /// When a setting of a layer is out of its range.
+    #[track_caller]
+    pub fn build(self, rng: &mut impl Rng) -> Sequential<T> {
+        self.try_build(rng).or_panic()
+    }
+}
