@@ -29,6 +29,9 @@ pub mod prelude {
     pub use crate::autograd::{
         Buffer, Float, Gradients, Module, ModuleExt, Param, Tape, Tensor, Var, grad, gradcheck,
     };
+    pub use crate::nn::{
+        Activation, Dropout, Flatten, Forward, Layer, Linear, Nonlinearity, Sequential,
+    };
     pub use crate::optim::{Adam, AdamW, ClipExt, Schedule, Sgd};
     pub use rand::SeedableRng;
     pub use rand_xoshiro::Xoshiro256PlusPlus;
