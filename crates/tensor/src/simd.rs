@@ -86,28 +86,34 @@ pub fn level() -> Level {
 
 #[cold]
 fn detect() -> Level {
-    let mut best = Level::Baseline;
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            best = Level::Avx2;
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512vl")
-            {
-                best = Level::Avx512;
-            }
-        }
-    }
     let asked = match std::env::var("WENGERT_ISA").as_deref() {
         Ok("baseline") => Level::Baseline,
         Ok("avx2") => Level::Avx2,
         _ => Level::Avx512,
     };
-    let chosen = best.min(asked);
+    let chosen = best_level().min(asked);
     LEVEL.store(chosen as u8, Ordering::Relaxed);
     chosen
+}
+
+/// The best instruction set of this machine, whatever `WENGERT_ISA` says.
+#[doc(hidden)]
+pub fn best_level() -> Level {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("bmi2")
+    {
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+        {
+            return Level::Avx512;
+        }
+        return Level::Avx2;
+    }
+    Level::Baseline
 }
 
 /// A computation that is compiled once per instruction set; see the [module](self) page.
@@ -141,5 +147,21 @@ pub fn dispatch<K: Kernel>(k: K) -> K::Output {
         Level::Avx2 => return unsafe { run_avx2(k) },
         Level::Baseline => {}
     }
+    k.run::<Baseline>()
+}
+
+/// Runs `k` with the instruction set of `level`, or with the best one of this machine if that is lower; for tests
+/// that compare the paths.
+#[doc(hidden)]
+pub fn dispatch_at<K: Kernel>(level: Level, k: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    match level.min(best_level()) {
+        // SAFETY: `best_level` says that this machine has the features.
+        Level::Avx512 => return unsafe { run_avx512(k) },
+        // SAFETY: as above, for AVX2 and FMA.
+        Level::Avx2 => return unsafe { run_avx2(k) },
+        Level::Baseline => {}
+    }
+    let _ = level;
     k.run::<Baseline>()
 }

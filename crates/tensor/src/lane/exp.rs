@@ -1,0 +1,114 @@
+//! The exponential family.
+//!
+//! x = k·ln 2 + r with |r| <= ln 2 / 2 (Cody and Waite 1980: ln 2 in two parts, so that r keeps its bits), a polynomial
+//! for eʳ, and a scaling by 2^k.
+
+use super::ops::{Ops, fast_two_sum};
+use std::f64::consts::LOG2_E;
+
+/// `(k, r, c)` with x = k·ln 2 + r + c.
+#[inline(always)]
+fn reduce<T: Ops>(x: T) -> (T, T, T) {
+    let magic = T::c(T::MAGIC);
+    let k = x.mul_add(T::c(LOG2_E), magic) - magic;
+    let head = k.mul_add(-T::c(T::LN2.0), x);
+    let low = k * T::c(T::LN2.1);
+    let r = head - low;
+    (k, r, (head - r) - low)
+}
+
+/// `(k, y, e)` with e^(x + low) = 2^k (y + e), y in [0.7, 1.5], for |low| far below |x|.
+#[inline(always)]
+pub(super) fn exp_pair<T: Ops>(x: T, low: T) -> (T, T, T) {
+    let (k, r, c) = reduce(x);
+    let (y, e) = fast_two_sum(T::c(1.0), r);
+    let (y, e) = fast_two_sum(y, (r * r).mul_add(r.poly(T::EXP), e));
+    (k, y, (c + low).mul_add(y, e))
+}
+
+/// Into the range where eˣ is neither 0 nor ∞, and the first value beyond; NaN stays.
+#[inline(always)]
+fn clamp<T: Ops>(x: T, low: f64, high: f64) -> T {
+    let x = T::select(x < T::c(low), T::c(low), x);
+    T::select(x > T::c(high), T::c(high), x)
+}
+
+/// `(y, s)` with eˣ = y·s², y in [1/2, 2] and s a power of two: a wider interval for the polynomial buys a scaling in
+/// which nothing overflows or underflows before the last product.
+#[inline(always)]
+fn exp_wide<T: Ops>(x: T) -> (T, T) {
+    let magic = T::c(T::MAGIC + T::BIAS);
+    let shifted = x.mul_add(T::c(0.5 * LOG2_E), magic);
+    let k = shifted - magic;
+    let r = k.mul_add(-T::c(2.0 * T::LN2.0), x);
+    let r = k.mul_add(-T::c(2.0 * T::LN2.1), r);
+    let y = r
+        .poly(T::EXP_WIDE)
+        .mul_add(r, T::c(1.0))
+        .mul_add(r, T::c(1.0));
+    (y, shifted.integer_to_exponent())
+}
+
+#[inline(always)]
+pub(super) fn exp<T: Ops>(x: T) -> T {
+    let (y, s) = exp_wide(clamp(x, T::EXP_RANGE.0, T::EXP_RANGE.1));
+    y * s * s
+}
+
+#[inline(always)]
+pub(super) fn exp2<T: Ops>(x: T) -> T {
+    let x = clamp(x, T::EXP_RANGE.0 * LOG2_E, T::EXP_RANGE.1 * LOG2_E);
+    let k = x.round_small();
+    let r = x - k;
+    r.poly(T::EXP2)
+        .mul_add(r, T::c(1.0))
+        .scale(k, x > T::c(0.0))
+}
+
+#[inline(always)]
+pub(super) fn expm1<T: Ops>(x: T) -> T {
+    let (k, r, c) = reduce(clamp(x, -60.0, T::EXP_RANGE.1));
+    // e^x - 1 = 2^k (1 - 2^-k + (e^r - 1)); beyond k = 64 the 2^-k is lost in any case.
+    let t = T::select(k > T::c(64.0), T::c(0.0), T::pow2(-k));
+    let one = T::c(1.0) - t;
+    let lost = (T::c(1.0) - one) - t;
+    let (s, e) = fast_two_sum(one, r);
+    let y = s + (e + (lost + (r * r).mul_add(r.poly(T::EXP), c)));
+    y.scale(k, k > T::c(0.0)).copysign(x)
+}
+
+#[inline(always)]
+pub(super) fn tanh<T: Ops>(x: T) -> T {
+    let a = x.abs();
+    let a = T::select(a > T::c(20.0), T::c(20.0), a);
+    // h = (e^2a - 1) / 2 = sinh(a) e^a. Here 0 <= r < ln 2 / 2 (not centred on 0), so that the terms of h have one sign.
+    let magic = T::c(T::MAGIC + T::BIAS);
+    let shifted = (a - T::c(0.172)).mul_add(T::c(2.0 * LOG2_E), magic);
+    let k = shifted - magic;
+    let r = k.mul_add(T::c(-0.5 * T::LN2.0), a);
+    let r = k.mul_add(T::c(-0.5 * T::LN2.1), r);
+    let p = (r * r).mul_add(r.poly(T::EXP_HALF), r);
+    let s = shifted.integer_to_exponent();
+    let h = s.mul_add(p, s.mul_add(T::c(0.5), T::c(-0.5)));
+    // tanh = h / (1 + h), as h - h² / (1 + h) where it is small, as 1 - 1 / (1 + h) where it is near 1.
+    let one = T::c(1.0);
+    let near = h < one;
+    let (u, v) = (T::select(near, h, one), T::select(near, h * h, one));
+    (u - v / (one + h)).copysign(x)
+}
+
+#[inline(always)]
+pub(super) fn sigmoid<T: Ops>(x: T) -> T {
+    let x = clamp(-x, T::EXP_RANGE.0, -T::EXP_RANGE.0);
+    let magic = T::c(T::MAGIC + 2.0 * T::BIAS);
+    let shifted = x.mul_add(T::c(LOG2_E), magic);
+    let k = shifted - magic;
+    let r = k.mul_add(-T::c(T::LN2.0), x);
+    let r = k.mul_add(-T::c(T::LN2.1), r);
+    let p = (r * r).mul_add(r.poly(T::EXP), r);
+    // With e^-x = (1 + p) 2^k and k = h + l: σ = 2^-h / (2^-h + 2^l (1 + p)), and nothing overflows. The sum of the
+    // powers of two is exact, or its rounding error is kept.
+    let (n, s) = shifted.halve_exponent();
+    let a = s + n;
+    n / (a + s.mul_add(p, n - (a - s)))
+}

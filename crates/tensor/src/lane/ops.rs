@@ -1,0 +1,271 @@
+//! What the elementary functions are built from: bit-level steps, error-free sums and products, polynomials.
+//!
+//! Everything compiles to vector code on every instruction set: integers appear only as additions and constant shifts
+//! of the bits of a float, and rounding is done by adding a large constant.
+
+use super::{F32Lane, F64Lane, Lane, coefficients};
+use crate::simd::Isa;
+
+/// Steps below the [`Lane`] interface, and the constants that depend on the format.
+pub(super) trait Ops: Lane {
+    /// Whether `mul_add` rounds once.
+    const FMA: bool;
+    /// 1.5 · 2^(stored bits of the significand): added and subtracted, it rounds to an integer.
+    const MAGIC: f64;
+    /// Biased exponent of 1.
+    const BIAS: f64;
+    /// Smallest normal number.
+    const TINY: f64;
+    /// `MANTISSA + 3` and 2 to minus that power.
+    const UNDER: (f64, f64);
+    /// ln 2 in two parts; the first has so few bits that its product with any exponent is exact.
+    const LN2: (f64, f64);
+    /// 1 / ln 2 in two parts.
+    const LOG2_E: (f64, f64);
+    /// 1 / ln 10 in two parts.
+    const LOG10_E: (f64, f64);
+    /// log₁₀ 2 in two parts, the first as short as that of [`Self::LN2`].
+    const LOG10_2: (f64, f64);
+    /// Where eˣ becomes 0 and ∞ (a little beyond).
+    const EXP_RANGE: (f64, f64);
+    /// Where erf has become 1 and erfc 0.
+    const ERF_ONE: f64;
+    const ERFC_ZERO: f64;
+    /// [`coefficients`](super::coefficients) of this type.
+    const EXP: &'static [Self::Elem];
+    const EXP_WIDE: &'static [Self::Elem];
+    const EXP_HALF: &'static [Self::Elem];
+    const EXP2: &'static [Self::Elem];
+    const LN: &'static [Self::Elem];
+    const ERF: &'static [Self::Elem];
+    const ERFC_ROOT: &'static [Self::Elem];
+    const ERFC: &'static [Self::Elem];
+    const ERFC_CENTER: f64;
+
+    /// Shifts the bits into the exponent: makes 2^k out of `MAGIC + BIAS + k`.
+    fn integer_to_exponent(self) -> Self;
+    /// `(2^-h, 2^(k - h))` out of `MAGIC + 2 BIAS + k`, with h = k / 2 rounded down.
+    fn halve_exponent(self) -> (Self, Self);
+    /// The bits with the lower half of the significand zeroed.
+    fn head(self) -> Self;
+    /// `(m, k)` with self = m · 2^k and m in [√½, √2), for normal positive numbers.
+    fn split_normal(self) -> (Self, Self);
+    /// The polynomial with the coefficients `c`, lowest power first.
+    #[inline(always)]
+    fn poly(self, c: &'static [Self::Elem]) -> Self {
+        // Horner's last step keeps the rounding errors of the rest small.
+        self.poly_rest(c).mul_add(self, Self::new(c[0]))
+    }
+    /// `(p - c[0]) / x` for the polynomial p.
+    fn poly_rest(self, c: &'static [Self::Elem]) -> Self;
+    /// As [`Self::poly`], with the error of the last rounding.
+    #[inline(always)]
+    fn poly_pair(self, c: &'static [Self::Elem]) -> (Self, Self) {
+        fast_two_sum(Self::new(c[0]), self * self.poly_rest(c))
+    }
+    /// The polynomial with the coefficients `c[first]`, `c[first + STRIDE]`, …, by Horner's rule.
+    fn strided<const STRIDE: usize>(self, c: &'static [Self::Elem], first: usize) -> Self;
+
+    /// Rounding by one instruction, where there is one.
+    fn round_instruction(self) -> Self;
+    fn trunc_instruction(self) -> Self;
+    fn floor_instruction(self) -> Self;
+    fn ceil_instruction(self) -> Self;
+
+    /// Nearest integer, ties to even, for |x| < `MAGIC` / 4.
+    #[inline(always)]
+    fn round_small(self) -> Self {
+        let magic = Self::c(Self::MAGIC);
+        (self + magic) - magic
+    }
+    /// 2^k for an integral `k` in the range of normal exponents; garbage, possibly NaN, outside.
+    #[inline(always)]
+    fn pow2(k: Self) -> Self {
+        (k + Self::c(Self::MAGIC + Self::BIAS)).integer_to_exponent()
+    }
+    /// `self · 2^k` with one rounding, for 1/4 < self < 4 and an integral k from two below the smallest subnormal's to
+    /// one above the largest finite number's. `up` says that k >= -BIAS / 2, `!up` that k <= BIAS / 2.
+    #[inline(always)]
+    fn scale(self, k: Self, up: bool) -> Self {
+        let magic = Self::MAGIC + Self::BIAS;
+        let bias = Self::select(up, Self::c(magic - 1.0), Self::c(magic + Self::UNDER.0));
+        let rest = Self::select(up, Self::c(2.0), Self::c(Self::UNDER.1));
+        self * (k + bias).integer_to_exponent() * rest
+    }
+}
+
+/// `(s, e)` with s = a + b rounded and s + e = a + b exactly (Knuth's 2Sum).
+#[inline(always)]
+pub(super) fn two_sum<T: Ops>(a: T, b: T) -> (T, T) {
+    let s = a + b;
+    let t = s - a;
+    (s, (a - (s - t)) + (b - t))
+}
+
+/// As [`two_sum`], for |a| >= |b| or a = 0 (Dekker's Fast2Sum).
+#[inline(always)]
+pub(super) fn fast_two_sum<T: Ops>(a: T, b: T) -> (T, T) {
+    let s = a + b;
+    (s, b - (s - a))
+}
+
+/// `(p, e)` with p = a · b rounded and p + e = a · b exactly, barring overflow and underflow.
+#[inline(always)]
+pub(super) fn two_prod<T: Ops>(a: T, b: T) -> (T, T) {
+    let p = a * b;
+    if T::FMA {
+        (p, a.mul_add(b, -p))
+    } else {
+        let (ah, bh) = (a.head(), b.head());
+        let (al, bl) = (a - ah, b - bh);
+        (p, ((ah * bh - p) + ah * bl + al * bh) + al * bl)
+    }
+}
+
+/// a · b + c with an error of little more than one rounding of the result, where |c| is far below |a · b|.
+#[inline(always)]
+pub(super) fn product_plus<T: Ops>(a: T, b: T, c: T) -> T {
+    if T::FMA {
+        a.mul_add(b, c)
+    } else {
+        let (p, e) = two_prod(a, b);
+        p + (e + c)
+    }
+}
+
+macro_rules! ops {
+    ($lane:ident, $t:ident, $bits:ident, $mantissa:literal, $bias:literal, $under:literal, $range:expr, $erf_one:expr, $erfc_zero:expr,
+     ln2 $ln2:expr, log2_e $log2_e:expr, log10_e $log10_e:expr, log10_2 $log10_2:expr) => {
+        impl<I: Isa> Ops for $lane<I> {
+            const FMA: bool = I::FMA;
+            const MAGIC: f64 = 1.5 * (1u64 << $mantissa) as f64;
+            const BIAS: f64 = $bias as f64;
+            const TINY: f64 = $t::MIN_POSITIVE as f64;
+            const UNDER: (f64, f64) = ($under as f64, 1.0 / (1u64 << $under) as f64);
+            const LN2: (f64, f64) = $ln2;
+            const ERF_ONE: f64 = $erf_one;
+            const ERFC_ZERO: f64 = $erfc_zero;
+            const LOG2_E: (f64, f64) = $log2_e;
+            const LOG10_E: (f64, f64) = $log10_e;
+            const LOG10_2: (f64, f64) = $log10_2;
+            const EXP_RANGE: (f64, f64) = $range;
+            const EXP: &'static [$t] = &coefficients::$t::EXP;
+            const EXP_WIDE: &'static [$t] = &coefficients::$t::EXP_WIDE;
+            const EXP_HALF: &'static [$t] = &coefficients::$t::EXP_HALF;
+            const EXP2: &'static [$t] = &coefficients::$t::EXP2;
+            const LN: &'static [$t] = &coefficients::$t::LN;
+            const ERF: &'static [$t] = &coefficients::$t::ERF;
+            const ERFC_ROOT: &'static [$t] = &coefficients::$t::ERFC_ROOT;
+            const ERFC: &'static [$t] = &coefficients::$t::ERFC;
+            const ERFC_CENTER: f64 = coefficients::$t::ERFC_CENTER as f64;
+
+            #[inline(always)]
+            fn round_instruction(self) -> Self {
+                Self::new(self.get().round_ties_even())
+            }
+            #[inline(always)]
+            fn trunc_instruction(self) -> Self {
+                Self::new(self.get().trunc())
+            }
+            #[inline(always)]
+            fn floor_instruction(self) -> Self {
+                Self::new(self.get().floor())
+            }
+            #[inline(always)]
+            fn ceil_instruction(self) -> Self {
+                Self::new(self.get().ceil())
+            }
+            #[inline(always)]
+            fn integer_to_exponent(self) -> Self {
+                Self::new($t::from_bits(self.get().to_bits() << $mantissa))
+            }
+            #[inline(always)]
+            fn halve_exponent(self) -> (Self, Self) {
+                const TWICE_BIAS: $bits = 2 * $bias;
+                let bits = self.get().to_bits();
+                let half = bits >> 1;
+                let minus = TWICE_BIAS.wrapping_sub(half);
+                (
+                    Self::new($t::from_bits(minus << $mantissa)),
+                    Self::new($t::from_bits(bits.wrapping_sub(half) << $mantissa)),
+                )
+            }
+            #[inline(always)]
+            fn head(self) -> Self {
+                Self::new($t::from_bits(
+                    self.get().to_bits() >> ($mantissa / 2 + 1) << ($mantissa / 2 + 1),
+                ))
+            }
+            #[inline(always)]
+            fn split_normal(self) -> (Self, Self) {
+                const ROOT: $t = std::f64::consts::FRAC_1_SQRT_2 as $t;
+                const WHOLE: $t = (1u64 << $mantissa) as $t;
+                let bits = self
+                    .get()
+                    .to_bits()
+                    .wrapping_add((1.0 as $t).to_bits() - ROOT.to_bits());
+                let m = $t::from_bits((bits & ((1 << $mantissa) - 1)).wrapping_add(ROOT.to_bits()));
+                let k =
+                    $t::from_bits((bits >> $mantissa) | WHOLE.to_bits()) - (WHOLE + $bias as $t);
+                (Self::new(m), Self::new(k))
+            }
+            #[inline(always)]
+            fn poly_rest(self, c: &'static [$t]) -> Self {
+                // As 1, 2 or 4 interleaved polynomials, for the latency.
+                let x = self;
+                let x2 = x * x;
+                match c.len() {
+                    0..=6 => x.strided::<1>(c, 1),
+                    7..=12 => x2.strided::<2>(c, 2).mul_add(x, x2.strided::<2>(c, 1)),
+                    _ => {
+                        let x4 = x2 * x2;
+                        let low = x4.strided::<4>(c, 2).mul_add(x, x4.strided::<4>(c, 1));
+                        let high = x4.strided::<4>(c, 4).mul_add(x, x4.strided::<4>(c, 3));
+                        high.mul_add(x2, low)
+                    }
+                }
+            }
+            #[inline(always)]
+            fn strided<const STRIDE: usize>(self, c: &'static [$t], first: usize) -> Self {
+                let mut i = first + (c.len() - 1 - first) / STRIDE * STRIDE;
+                let mut y = Self::new(c[i]);
+                while i > first {
+                    i -= STRIDE;
+                    y = y.mul_add(self, Self::new(c[i]));
+                }
+                y
+            }
+        }
+    };
+}
+
+ops!(
+    F32Lane,
+    f32,
+    u32,
+    23,
+    127,
+    26,
+    (-104.0, 89.0),
+    4.0,
+    10.19,
+    ln2(0.693_145_751_953_125, 1.428_606_820_309_417_3e-6),
+    log2_e(1.442_695_021_629_333_5, 1.925_962_991_126_617_5e-8),
+    log10_e(0.434_294_492_006_301_9, -1.010_305_005_223_168_3e-8),
+    log10_2(0.301_033_020_019_531_25, -3.024_355_550_054_786_2e-6)
+);
+ops!(
+    F64Lane,
+    f64,
+    u64,
+    52,
+    1023,
+    55,
+    (-746.0, 710.0),
+    6.0,
+    27.3,
+    ln2(0.693_147_180_560_117_7, -1.723_944_452_561_483_5e-13),
+    log2_e(std::f64::consts::LOG2_E, 2.035_527_374_093_103_3e-17),
+    log10_e(std::f64::consts::LOG10_E, 1.098_319_650_216_765e-17),
+    log10_2(0.301_029_995_664_066_5, -8.532_344_317_057_107e-14)
+);

@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""Fits the polynomial coefficients of `src/lane` and writes `src/lane/coefficients.rs`.
+
+    pip install python-flint && python3 fit_lane.py
+
+Each polynomial is a weighted least-squares fit on Chebyshev nodes, in 400-bit arithmetic, which is within a small
+factor of the minimax one for these functions. Coefficients are rounded to the element type one after the other, from
+the constant up, and the remaining ones are fitted again after each rounding. The largest weighted error is measured on
+a dense grid and written beside the coefficients, as a power of two; the fit fails if it is above the stated bound.
+"""
+import math
+import pathlib
+import struct
+import sys
+
+from flint import arb, arb_mat, ctx
+
+ctx.prec = 400
+
+
+def to_f32(x):
+    return struct.unpack("f", struct.pack("f", float(x)))[0]
+
+
+def nearest(x, bits):
+    """The float nearest to the arb `x` (double rounding through f64 is harmless for a coefficient)."""
+    v = float(x.mid())
+    return to_f32(v) if bits == 32 else v
+
+
+def chebyshev(a, b, n):
+    a, b = arb(a), arb(b)
+    return [(a + b) / 2 + (b - a) / 2 * (arb(2 * i + 1) / (2 * n)).cos_pi() for i in range(n)]
+
+
+def fit(f, weight, a, b, degree, bits):
+    """Coefficients c with sum c_i t^i ~ f(t) for t in [a, b], minimizing weight(t) * error."""
+    n = 6 * degree + 40
+    ts = chebyshev(a, b, n)
+    ws = [weight(t) for t in ts]
+    ys = [f(t) for t in ts]
+    powers = [[w * t**i for i in range(degree + 1)] for t, w in zip(ts, ws)]
+    rhs = [w * y for w, y in zip(ws, ys)]
+    done = []
+    while len(done) <= degree:
+        k = len(done)
+        m = arb_mat([row[k:] for row in powers])
+        r = arb_mat([[v] for v in rhs])
+        mt = m.transpose()
+        sol = (mt * m).solve(mt * r)
+        c = nearest(sol[0, 0], bits)
+        done.append(c)
+        rhs = [v - row[k] * arb(c) for v, row in zip(rhs, powers)]
+    worst = 0.0
+    for t in chebyshev(a, b, 997):
+        y = arb(0)
+        for c in reversed(done):
+            y = y * t + arb(c)
+        worst = max(worst, abs(float(((y - f(t)) * weight(t)).mid())))
+    return done, worst
+
+
+ONE = arb(1)
+LN2 = arb(2).log()
+
+
+def near_zero(direct, series, radius="0.01"):
+    """`direct(t)`, or the Taylor `series` where the direct form cancels."""
+    radius = float(radius)
+
+    def f(t):
+        if abs(float(t.mid())) < radius:
+            y = arb(0)
+            for c in reversed(series):
+                y = y * t + c
+            return y
+        return direct(t)
+
+    return f
+
+
+def fact(n):
+    return arb(math.factorial(n))
+
+
+N = 60
+expm1r2 = near_zero(lambda r: (r.exp() - 1 - r) / r**2, [1 / fact(i + 2) for i in range(N)])
+ln1pf3 = near_zero(lambda f: ((1 + f).log() - f + f * f / 2) / f**3, [arb((-1) ** i) / (i + 3) for i in range(N)])
+
+H = float(LN2.mid()) / 2 * 1.0001
+S = 0.70710678
+
+# name, doc, function, weight, interval, {bits: (degree, log2 of the bound)}
+FITS = []
+
+
+def add(name, doc, f, weight, a, b, f32, f64):
+    FITS.append((name, doc, f, weight, a, b, {32: f32, 64: f64}))
+
+
+add("EXP", "(eʳ - 1 - r) / r², |r| <= ln 2 / 2", expm1r2, lambda r: r, -H, H, (4, -26), (10, -56))
+add("EXP_WIDE", "(eʳ - 1 - r) / r², |r| <= ln 2", expm1r2, lambda r: r * r, -2 * H, 2 * H, (5, -26), (11, -56))
+add("EXP_HALF", "((e²ʳ - 1) / 2 - r) / r², -0.004 <= r <= 0.3505", lambda r: 2 * expm1r2(2 * r), lambda r: r, -0.004, 0.3505, (5, -26), (10, -56))
+add("EXP2", "(2ʳ - 1) / r, |r| <= 1/2",
+    near_zero(lambda r: ((r * LN2).exp() - 1) / r, [LN2 ** (i + 1) / fact(i + 1) for i in range(N)]),
+    lambda r: r, -0.5001, 0.5001, (5, -26.5), (11, -56))
+add("LN", "(ln(1 + f) - f + f²/2) / f³, 1 + f in [√½, √2]", ln1pf3, lambda f: f * f, S - 1, 1 / S - 1,
+    (7, -26.5), (19, -56))
+
+
+def erf_tail(z):
+    """erf(√z) / √z - 1"""
+    if abs(float(z.mid())) < 1e-60:
+        return 2 / arb.pi().sqrt() - 1
+    return z.sqrt().erf() / z.sqrt() - 1
+
+
+def erfc_scaled(q):
+    """e^(a²) erfc(a) / q, q = 1 / (a + 1.125)"""
+    a = 1 / q - 1.125
+    return (a * a).exp() * a.erfc() / q
+
+
+def center(f, near, bits):
+    """The float c close to `near` where f(c) is closest to a float, so that an expansion around c loses nothing."""
+    step = 2.0 ** (math.floor(math.log2(near)) - (23 if bits == 32 else 52))
+    best = min((near + i * step for i in range(400)), key=lambda c: abs(float((f(arb(c)) - nearest(f(arb(c)), bits)).mid())))
+    return best
+
+
+def around(f, near):
+    """f(c + t), c = center(f, near), for each type."""
+    centers = {bits: center(f, near, bits) for bits in (32, 64)}
+    return centers, {bits: lambda t, c=arb(c): f(c + t) for bits, c in centers.items()}
+
+
+ERFC_CENTER, ERFC_AROUND = around(erfc_scaled, 0.3125)
+
+
+add("ERF", "erf(√z)/√z - 1, 0 <= z <= 1.125²", erf_tail, lambda z: ONE, 0, 1.125**2, (6, -26), (12, -55.5))
+add("ERFC_ROOT", "erfc(a)^(1/8), 1.125 <= a to where erfc is lost against 1; error that of erfc",
+    lambda a: a.erfc() ** (ONE / 8), lambda a: 8 * a.erfc() ** (arb(7) / 8), 1.125, {32: 4, 64: 6}, (7, -26), (17, -56))
+add("ERFC", "e^(a²) erfc(a) / q, q = CENTER + t = 1/(a + 1.125), a >= 0.8125", ERFC_AROUND, lambda t: ONE,
+    {32: 1 / 11.4 - 0.3125, 64: 1 / 28.5 - 0.3125}, 0.5163 - 0.3125, (9, -27), (23, -56))
+CONSTANTS = {"ERFC_CENTER": ERFC_CENTER}
+
+
+def rust(v, bits):
+    s = repr(v) if bits == 64 else str(shortest32(v))
+    return s
+
+
+def shortest32(v):
+    for digits in range(1, 12):
+        s = f"{v:.{digits}g}"
+        if to_f32(float(s)) == v:
+            break
+    s = repr(float(s))
+    return s
+
+
+def main():
+    only = sys.argv[1:]
+    out = {32: [], 64: []}
+    for name, doc, f, weight, a, b, types in FITS:
+        if only and name not in only:
+            continue
+        for bits, (degree, bound) in types.items():
+            low, high = (v[bits] if isinstance(v, dict) else v for v in (a, b))
+            g = f[bits] if isinstance(f, dict) else f
+            c, worst = fit(g, weight, low, high, degree, bits)
+            e = math.log2(worst)
+            print(f"{name:14} f{bits} degree {degree:2} error 2^{e:.1f}", file=sys.stderr)
+            if e > bound:
+                sys.exit(f"{name}: error 2^{e:.1f} above 2^{bound}")
+            out[bits].append((name, f"{doc}; error 2^{e:.1f}.", [rust(v, bits) for v in c]))
+    if only:
+        return
+    lines = ["//! Polynomial coefficients, lowest power first. Written by `tools/fit_lane.py`: do not edit.", "",
+             "#![allow(clippy::excessive_precision, clippy::unreadable_literal, clippy::approx_constant)]", ""]
+    for bits in (32, 64):
+        lines += [f"/// For `f{bits}`.", f"pub(super) mod f{bits} {{"]
+        for name, doc, c in out[bits]:
+            lines += [f"    /// {doc}", f"    pub(in super::super) const {name}: [f{bits}; {len(c)}] = ["]
+            lines += [f"        {v}," for v in c]
+            lines += ["    ];"]
+        for name, c in CONSTANTS.items():
+            lines += ["    /// Where the expansion is made.", f"    pub(in super::super) const {name}: f{bits} = {rust(c[bits], bits)};"]
+        lines += ["}"]
+    path = pathlib.Path(__file__).parent.parent / "src/lane/coefficients.rs"
+    path.write_text("\n".join(lines) + "\n")
+
+
+main()
