@@ -4,6 +4,7 @@
 pub mod error;
 mod groups;
 mod hub;
+mod linalg;
 mod optimizer;
 mod reduce;
 pub mod rule;
@@ -15,6 +16,10 @@ mod walker;
 pub use error::{Error, NonFinite, Result};
 pub use groups::{Group, ParamInfo};
 pub use optimizer::{NonFinitePolicy, Optimizer, StepReport};
-pub use rules::{Adam, AdamW, Sgd};
+pub use rules::{
+    AdaBelief, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Adan, Asgd, Lamb, Lars, Lion,
+    Muon, MuonScale, NAdam, NovoGrad, Prodigy, RAdam, RmsProp, Rprop, ScheduleFreeAdamW,
+    ScheduleFreeSgd, Sgd, SignSgd, Soap, Sophia, Yogi,
+};
 pub use schedule::Schedule;
 pub use transform::{ClipExt, ClipRecord};

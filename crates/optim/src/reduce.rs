@@ -9,7 +9,7 @@ use wengert_tensor::simd::{Isa, Kernel, dispatch};
 use wengert_tensor::{Real, Tensor};
 
 /// Elements of one leaf of the tree.
-const LEAF: usize = 1 << 15;
+const LEAF: usize = 1 << 17;
 
 /// Elements in all below which everything runs on the calling thread.
 pub(crate) const PARALLEL: usize = 1 << 16;
@@ -117,48 +117,86 @@ fn over_slice<T: Real, R: Send>(
     merge(a, b)
 }
 
-struct SumSquares<'a, T>(&'a [T]);
-
-impl<T: Real> Kernel for SumSquares<'_, T> {
-    type Output = f64;
-    #[inline(always)]
-    fn run<I: Isa>(self) -> f64 {
-        const W: usize = 32;
-        let mut acc = [0.0f64; W];
-        let mut chunks = self.0.chunks_exact(W);
-        for c in &mut chunks {
-            for j in 0..W {
-                let x = c[j].as_f64();
-                acc[j] += x * x;
-            }
-        }
-        for (a, x) in acc.iter_mut().zip(chunks.remainder()) {
-            let x = x.as_f64();
-            *a += x * x;
-        }
-        acc.iter().sum()
-    }
+/// What is gathered of each element; mark the functions `#[inline(always)]`.
+trait Term<T> {
+    type Acc: Copy;
+    const ZERO: Self::Acc;
+    fn add(acc: Self::Acc, x: T) -> Self::Acc;
+    fn merge(a: Self::Acc, b: Self::Acc) -> Self::Acc;
 }
 
-struct AllFinite<'a, T>(&'a [T]);
+struct Gather<'a, T, F>(&'a [T], std::marker::PhantomData<F>);
 
-impl<T: Real> Kernel for AllFinite<'_, T> {
-    type Output = bool;
+impl<T: Real, F: Term<T>> Kernel for Gather<'_, T, F> {
+    type Output = F::Acc;
     #[inline(always)]
-    fn run<I: Isa>(self) -> bool {
-        // x · 0 is NaN exactly for NaN and infinities.
-        const W: usize = 64;
-        let mut acc = [T::ZERO; W];
-        let mut chunks = self.0.chunks_exact(W);
+    fn run<I: Isa>(self) -> F::Acc {
+        const W: usize = 32;
+        // Several stretches are read side by side: one stream of reads does not fill the memory bus.
+        const STREAMS: usize = 8;
+        let data = self.0;
+        let each = data.len() / STREAMS / W * W;
+        let (streams, rest) = data.split_at(each * STREAMS);
+        let mut acc = [F::ZERO; W];
+        if each > 0 {
+            let mut start = 0;
+            while start < each {
+                for k in 0..STREAMS {
+                    let c = &streams[k * each + start..k * each + start + W];
+                    for j in 0..W {
+                        acc[j] = F::add(acc[j], c[j]);
+                    }
+                }
+                start += W;
+            }
+        }
+        let mut chunks = rest.chunks_exact(W);
         for c in &mut chunks {
             for j in 0..W {
-                acc[j] += c[j] * T::ZERO;
+                acc[j] = F::add(acc[j], c[j]);
             }
         }
         for (a, &x) in acc.iter_mut().zip(chunks.remainder()) {
-            *a += x * T::ZERO;
+            *a = F::add(*a, x);
         }
-        acc.iter().all(|&a| a == T::ZERO)
+        acc.into_iter().fold(F::ZERO, |a, b| F::merge(a, b))
+    }
+}
+
+#[inline]
+fn gather<T: Real, F: Term<T>>(data: &[T]) -> F::Acc {
+    dispatch(Gather::<T, F>(data, std::marker::PhantomData))
+}
+
+struct Squares;
+
+impl<T: Real> Term<T> for Squares {
+    type Acc = f64;
+    const ZERO: f64 = 0.0;
+    #[inline(always)]
+    fn add(acc: f64, x: T) -> f64 {
+        let x = x.as_f64();
+        acc + x * x
+    }
+    #[inline(always)]
+    fn merge(a: f64, b: f64) -> f64 {
+        a + b
+    }
+}
+
+/// x · 0 is NaN exactly for NaN and infinities, and a sum that met NaN stays NaN.
+struct Finite;
+
+impl<T: Real> Term<T> for Finite {
+    type Acc = T;
+    const ZERO: T = T::ZERO;
+    #[inline(always)]
+    fn add(acc: T, x: T) -> T {
+        acc + x * T::ZERO
+    }
+    #[inline(always)]
+    fn merge(a: T, b: T) -> T {
+        a + b
     }
 }
 
@@ -195,7 +233,7 @@ pub(crate) fn finite<T: Hub>(entries: &[(ParamId, Tensor<T>)]) -> bool {
     tree(
         entries,
         &|| true,
-        &|s: &[T]| dispatch(AllFinite(s)),
+        &|s: &[T]| gather::<T, Finite>(s) == T::ZERO,
         &|a, b| a & b,
     )
 }
@@ -205,7 +243,7 @@ pub(crate) fn sum_squares<T: Hub>(entries: &[(ParamId, Tensor<T>)]) -> f64 {
     tree(
         entries,
         &|| 0.0,
-        &|s: &[T]| dispatch(SumSquares(s)),
+        &|s: &[T]| gather::<T, Squares>(s),
         &|a, b| a + b,
     )
 }

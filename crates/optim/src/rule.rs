@@ -222,6 +222,8 @@ pub struct Whole<'a, T: Real> {
     pub slots: &'a mut [SlotData<T>],
     /// Numbers kept for this parameter.
     pub scalars: &'a mut [f64],
+    /// Working memory, kept from call to call; holds anything.
+    pub scratch: &'a mut Vec<T>,
 }
 
 /// The values of a slot.
@@ -234,11 +236,8 @@ pub struct SlotData<T: Real> {
     pub data: Storage<T>,
 }
 
-/// An update rule; see the [module](self) page.
-///
-/// Implement it to bring a rule of your own: [`Optimizer::with_rule`](crate::Optimizer::with_rule) makes an optimizer
-/// with groups, schedules, saving and threads of it.
-pub trait Rule: Any + Send + Sync + Debug {
+/// Name and hyperparameters of a rule.
+pub trait Hyperparameters: Any + Send + Sync + Debug {
     /// Name in saved states and messages.
     fn name(&self) -> &'static str;
     /// Names and ranges of the hyperparameters.
@@ -247,9 +246,84 @@ pub trait Rule: Any + Send + Sync + Debug {
     fn get(&self, i: usize) -> f64;
     /// Sets hyperparameter `i`, which was checked against its range.
     fn put(&mut self, i: usize, value: f64);
-    /// Hyperparameter `i` follows a schedule: a value of 0 now does not mean that it stays 0.
-    fn scheduled(&mut self, i: usize) {
+}
+
+/// An update rule; see the [module](self) page.
+///
+/// Implement it to bring a rule of your own: [`Optimizer::with_rule`](crate::Optimizer::with_rule) makes an optimizer
+/// with groups, schedules, saving and threads of it.
+///
+/// ```
+/// use wengert_optim::rule::*;
+/// use wengert_tensor::{Real, lane::Lane};
+///
+/// /// p ← p - lr · sign(g) · √|g|
+/// #[derive(Debug, Clone)]
+/// struct RootDescent {
+///     lr: f64,
+/// }
+///
+/// #[derive(Clone, Copy)]
+/// struct Step(f64);
+///
+/// impl Update<0> for Step {
+///     #[inline(always)]
+///     fn step<L: Lane>(&self, p: L, g: L, s: [L; 0]) -> (L, [L; 0]) {
+///         (p - L::c(self.0) * g.abs().sqrt().copysign(g), s)
+///     }
+/// }
+///
+/// impl Hyperparameters for RootDescent {
+///     fn name(&self) -> &'static str {
+///         "root_descent"
+///     }
+///     fn hypers(&self) -> &'static [Hyper] {
+///         &[Hyper { name: "lr", range: Range::NON_NEGATIVE }]
+///     }
+///     fn get(&self, _: usize) -> f64 {
+///         self.lr
+///     }
+///     fn put(&mut self, _: usize, value: f64) {
+///         self.lr = value;
+///     }
+/// }
+///
+/// impl Rule for RootDescent {
+///     fn boxed(&self) -> Box<dyn Rule> {
+///         Box::new(self.clone())
+///     }
+///     fn slots(&self, _shape: &[usize]) -> Slots {
+///         Slots::new()
+///     }
+///     fn plan(&self, _: Plan<'_>) -> Coefs {
+///         let mut c = Coefs::default();
+///         c[0] = self.lr;
+///         c
+///     }
+///     fn pass_f32(&self, x: Pass<'_, f32>) -> Sums {
+///         let step = Step(x.coefs[0]);
+///         x.sweep(step)
+///     }
+///     fn pass_f64(&self, x: Pass<'_, f64>) -> Sums {
+///         let step = Step(x.coefs[0]);
+///         x.sweep(step)
+///     }
+/// }
+///
+/// let optimizer = wengert_optim::Optimizer::<_, f32>::with_rule(RootDescent { lr: 0.1 });
+/// assert_eq!(optimizer.lr(), 0.1);
+/// ```
+pub trait Rule: Hyperparameters {
+    /// Hyperparameter `i` was given something other than the constant 0, so what it stands for is in use.
+    fn enabled(&mut self, i: usize) {
         let _ = i;
+    }
+    /// Whether the hyperparameters go together; asked after every change of configuration.
+    ///
+    /// # Errors
+    /// When they do not.
+    fn check(&self) -> Result<()> {
+        Ok(())
     }
     /// A copy.
     fn boxed(&self) -> Box<dyn Rule>;
@@ -263,8 +337,9 @@ pub trait Rule: Any + Send + Sync + Debug {
     fn globals(&self) -> &'static [Scalar] {
         &[]
     }
-    /// What must be seen before writing.
-    fn scope(&self) -> Scope {
+    /// What must be seen before a parameter of this shape can be written. [`Scope::Model`] must hold for all shapes.
+    fn scope(&self, shape: &[usize]) -> Scope {
+        let _ = shape;
         Scope::Element
     }
     /// Number of passes.
@@ -274,7 +349,7 @@ pub trait Rule: Any + Send + Sync + Debug {
     /// The coefficients of one pass.
     ///
     /// For a rule of one pass that keeps no scalars it must depend on the hyperparameters and `t` alone, because it
-    /// is called once for all parameters of a group.
+    /// is called once for all parameters of a group (but not for those of [`Scope::Whole`]).
     fn plan(&self, x: Plan<'_>) -> Coefs;
     /// For [`Scope::Model`]: called between passes with the sums over the whole model.
     fn reduce(&self, pass: usize, sums: &Sums, globals: &mut [f64]) {
@@ -286,29 +361,19 @@ pub trait Rule: Any + Send + Sync + Debug {
     fn pass_f64(&self, x: Pass<'_, f64>) -> Sums;
     /// For [`Scope::Whole`]: the update in single precision.
     fn whole_f32(&self, x: Whole<'_, f32>) {
-        whole_by_passes(self.passes(), x, |p| self.pass_f32(p));
+        let _ = x;
+        no_whole(self.name());
     }
     /// For [`Scope::Whole`]: the update in double precision.
     fn whole_f64(&self, x: Whole<'_, f64>) {
-        whole_by_passes(self.passes(), x, |p| self.pass_f64(p));
+        let _ = x;
+        no_whole(self.name());
     }
 }
 
-fn whole_by_passes<T: Real>(
-    passes: usize,
-    x: Whole<'_, T>,
-    mut f: impl FnMut(Pass<'_, T>) -> Sums,
-) {
-    for pass in 0..passes {
-        let slots = slot_slices(x.slots);
-        f(Pass {
-            pass,
-            coefs: x.coefs,
-            param: &mut *x.param,
-            grad: x.grad,
-            slots,
-        });
-    }
+#[cold]
+fn no_whole(name: &str) {
+    panic!("the rule `{name}` has a parameter of Scope::Whole but no `whole_f32` and `whole_f64`");
 }
 
 /// The first slots as slices, empty beyond the last.
@@ -469,14 +534,123 @@ impl<T: Real> Pass<'_, T> {
     }
 }
 
-/// The boilerplate of a rule: hyperparameters that are `f64` fields, copying, and the two precisions of a generic
-/// `fn pass<T: Real>(&self, Pass<T>) -> Sums`.
-macro_rules! rule_basics {
-    ($name:literal; $($field:ident: $range:expr),* $(,)?) => {
-        fn name(&self) -> &'static str {
-            $name
+/// The optimizer's name, its rule's struct with hyperparameters (`f64`) and variants, constructors and builder methods.
+macro_rules! optimizer {
+    (
+        $(#[$doc:meta])*
+        $alias:ident: $rule:ident = $name:literal;
+        hypers { $($(#[$hdoc:meta])* $hyper:ident = $default:expr, $range:expr;)* }
+        $(variants { $($(#[$fdoc:meta])* $flag:ident;)* })?
+        $(private { $($private:ident: $ty:ty = $start:expr;)* })?
+    ) => {
+        $(#[$doc])*
+        pub type $alias<T = f32> = $crate::optimizer::Optimizer<$rule, T>;
+
+        #[doc = concat!("The rule of [`", stringify!($alias), "`].")]
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $rule {
+            lr: f64,
+            $($hyper: f64,)*
+            $($($flag: bool,)*)?
+            $($($private: $ty,)*)?
         }
-        $crate::rule::rule_basics!(@hypers $($field: $range),*);
+
+        impl<T: wengert_tensor::Real> $crate::optimizer::Optimizer<$rule, T> {
+            /// The rule with its default hyperparameters.
+            ///
+            /// # Panics
+            /// When `lr` is negative or not finite.
+            #[track_caller]
+            pub fn new(lr: impl $crate::schedule::Schedule) -> Self {
+                $crate::error::or_panic(Self::try_new(lr))
+            }
+
+            /// As `new`.
+            ///
+            /// # Errors
+            /// When `lr` is negative or not finite.
+            pub fn try_new(lr: impl $crate::schedule::Schedule) -> $crate::error::Result<Self> {
+                let rule = $rule {
+                    lr: 0.0,
+                    $($hyper: $default,)*
+                    $($($flag: false,)*)?
+                    $($($private: $start,)*)?
+                };
+                $crate::optimizer::Optimizer::with_rule(rule).try_with("lr", lr)
+            }
+
+            $(
+                $(#[$hdoc])*
+                ///
+                #[doc = concat!("Default `", stringify!($default), "`.")]
+                ///
+                /// # Panics
+                /// When it is outside its range or not finite.
+                #[track_caller]
+                pub fn $hyper(self, value: impl $crate::schedule::Schedule) -> Self {
+                    self.with(stringify!($hyper), value)
+                }
+            )*
+
+            $($(
+                $(#[$fdoc])*
+                ///
+                /// # Panics
+                /// Once the optimizer has stepped.
+                #[track_caller]
+                pub fn $flag(mut self) -> Self {
+                    self.edit(|r| r.$flag = true);
+                    self
+                }
+            )*)?
+        }
+
+        impl $crate::rule::Hyperparameters for $rule {
+            fn name(&self) -> &'static str {
+                $name
+            }
+            fn hypers(&self) -> &'static [$crate::rule::Hyper] {
+                const H: &[$crate::rule::Hyper] = &[
+                    $crate::rule::Hyper { name: "lr", range: $crate::rule::Range::NON_NEGATIVE },
+                    $($crate::rule::Hyper { name: stringify!($hyper), range: $range },)*
+                ];
+                H
+            }
+            fn get(&self, i: usize) -> f64 {
+                [self.lr, $(self.$hyper),*][i]
+            }
+            fn put(&mut self, i: usize, value: f64) {
+                *[&mut self.lr, $(&mut self.$hyper),*][i] = value;
+            }
+        }
+    };
+}
+pub(crate) use optimizer;
+
+/// `betas`, for rules with `beta1` and `beta2`.
+macro_rules! betas {
+    ($($rule:ident)*) => {$(
+        impl<T: wengert_tensor::Real> $crate::optimizer::Optimizer<$rule, T> {
+            /// Both decay rates at once, each in `[0, 1)`.
+            ///
+            /// # Panics
+            /// When one is outside.
+            #[track_caller]
+            pub fn betas(
+                self,
+                beta1: impl $crate::schedule::Schedule,
+                beta2: impl $crate::schedule::Schedule,
+            ) -> Self {
+                self.with("beta1", beta1).with("beta2", beta2)
+            }
+        }
+    )*};
+}
+pub(crate) use betas;
+
+/// The two precisions of a generic `fn pass<T: Real>(&self, Pass<T>) -> Sums`, and copying.
+macro_rules! precisions {
+    () => {
         fn boxed(&self) -> Box<dyn $crate::rule::Rule> {
             Box::new(self.clone())
         }
@@ -487,17 +661,39 @@ macro_rules! rule_basics {
             self.pass(x)
         }
     };
-    (@hypers $($field:ident: $range:expr),*) => {
-        fn hypers(&self) -> &'static [$crate::rule::Hyper] {
-            const H: &[$crate::rule::Hyper] = &[$($crate::rule::Hyper { name: stringify!($field), range: $range }),*];
-            H
+}
+pub(crate) use precisions;
+
+/// As [`precisions`], with a generic `fn whole<T: Real>(&self, Whole<T>)`.
+macro_rules! whole_precisions {
+    () => {
+        $crate::rule::precisions!();
+        fn whole_f32(&self, x: $crate::rule::Whole<'_, f32>) {
+            self.whole(x);
         }
-        fn get(&self, i: usize) -> f64 {
-            [$(self.$field),*][i]
-        }
-        fn put(&mut self, i: usize, value: f64) {
-            *[$(&mut self.$field),*][i] = value;
+        fn whole_f64(&self, x: $crate::rule::Whole<'_, f64>) {
+            self.whole(x);
         }
     };
 }
-pub(crate) use rule_basics;
+pub(crate) use whole_precisions;
+
+/// Coefficients from the first few.
+pub(crate) fn coefs<const N: usize>(c: [f64; N]) -> Coefs {
+    let mut out = Coefs::default();
+    out[..N].copy_from_slice(&c);
+    out
+}
+
+/// Slots of zeros in the parameter's shape.
+pub(crate) fn zeros(names: &[&'static str]) -> Slots {
+    names.iter().map(|n| Slot::zeros(n)).collect()
+}
+
+/// sign(x), with sign(0) = 0 and sign(NaN) = NaN.
+#[inline(always)]
+pub(crate) fn sign<L: Lane>(x: L) -> L {
+    let zero = L::c(0.0);
+    let unit = L::c(1.0).copysign(x);
+    L::select((x > zero) | (x < zero), unit, x)
+}

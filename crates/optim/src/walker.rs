@@ -110,6 +110,7 @@ pub(crate) struct Core<T: Real> {
     lent: Vec<Lent<T>>,
     tasks: Vec<Task<'static, T>>,
     partial: Vec<(usize, Sums)>,
+    scratch: Vec<T>,
     empty: Tensor<T>,
     path: Path,
     side_at: usize,
@@ -226,7 +227,7 @@ fn update_param<T: Hub>(w: &mut Walk<'_, T>, at: usize, param: &mut Param<T>) {
         prepare(entry, &*cell.rule, param.value());
     }
     entry.t += 1;
-    let scope = cell.rule.scope();
+    let scope = cell.rule.scope(&entry.shape);
     let numel = grad.numel();
     if scope == Scope::Model || (scope != Scope::Whole && numel > SMALL) {
         let value = std::mem::replace(param.value_mut(), core.empty.clone());
@@ -258,6 +259,7 @@ fn update_param<T: Hub>(w: &mut Walk<'_, T>, at: usize, param: &mut Param<T>) {
             grad,
             slots,
             scalars,
+            scratch: &mut core.scratch,
         };
         T::whole(&*cell.rule, whole);
         return;
@@ -340,10 +342,7 @@ fn plan(
         globals,
         sums,
     });
-    if cell.rule.scope() == Scope::Element
-        && cell.rule.passes() == 1
-        && cell.rule.scalars().is_empty()
-    {
+    if cell.rule.passes() == 1 && cell.rule.scalars().is_empty() {
         cell.cache = Some((t, coefs));
     }
     coefs
@@ -416,7 +415,7 @@ fn run_passes<T: Hub>(core: &mut Core<T>, grads: &Gradients<T>) {
                 whole[k] += sums[k];
             }
         }
-        if base.scope() == Scope::Model {
+        if base.scope(&[]) == Scope::Model {
             cells[0].rule.reduce(pass, &whole, globals);
         }
     }
@@ -517,6 +516,7 @@ impl<T: Real> Core<T> {
             lent: Vec::new(),
             tasks: Vec::new(),
             partial: Vec::new(),
+            scratch: Vec::new(),
             empty: Tensor::zeros([0]),
             path: Path::new(),
             side_at: 0,
@@ -545,10 +545,13 @@ impl<T: Real> Core<T> {
         let first = setting.at(self.step);
         let h = &self.base.hypers()[i];
         h.range.check(self.base.name(), h.name, first)?;
-        self.base.put(i, first);
-        if matches!(setting, Setting::Scheduled(_)) {
-            self.base.scheduled(i);
+        let mut base = self.base.boxed();
+        base.put(i, first);
+        if !matches!(setting, Setting::Constant(0.0)) {
+            base.enabled(i);
         }
+        base.check()?;
+        self.base = base;
         self.settings[i] = setting;
         self.rebuild_cells();
         Ok(())
@@ -590,8 +593,8 @@ impl<T: Real> Core<T> {
             match change {
                 Change::Set(s) => {
                     settings[i].0 = Setting::of(Arc::clone(s));
-                    if s.constant().is_none() {
-                        rule.scheduled(i);
+                    if s.constant() != Some(0.0) {
+                        rule.enabled(i);
                     }
                 }
                 Change::Scale(f) => settings[i].1 *= f,
@@ -737,6 +740,90 @@ impl<T: Real> Core<T> {
         )
     }
 
+    /// A copy of the model in which `f` has written every parameter with state, from its hyperparameters, slots and
+    /// values.
+    pub(crate) fn averaged<M: Module<T> + Clone>(
+        &self,
+        model: &M,
+        f: &dyn Fn(&[(&'static str, f64)], &[SlotData<T>], &[T], &mut [T]),
+    ) -> M {
+        struct Write<'a, T: Real> {
+            core: &'a Core<T>,
+            f: &'a dyn Fn(&[(&'static str, f64)], &[SlotData<T>], &[T], &mut [T]),
+        }
+        impl<T: Real> VisitorMut<T> for Write<'_, T> {
+            fn param(&mut self, path: &str, param: &mut Param<T>) {
+                let entry = self.core.entries.iter().find(|e| e.path == path);
+                if let Some(e) = entry.filter(|e| e.ready && e.shape.as_slice() == param.shape()) {
+                    let hypers = self.core.hypers_of(path).unwrap_or_default();
+                    let values = param.value().to_vec();
+                    let out = param.value_mut().as_mut_slice();
+                    (self.f)(&hypers, &e.slots, &values, out);
+                }
+            }
+        }
+        let mut copy = model.clone();
+        copy.visit_mut(&mut Path::new(), &mut Write { core: self, f });
+        copy
+    }
+
+    /// `slot ← f(slot, estimate)` for every trainable parameter that has an estimate.
+    pub(crate) fn fold_into_slot<M: Module<T> + ?Sized>(
+        &mut self,
+        model: &M,
+        estimate: &Gradients<T>,
+        slot: usize,
+        f: &dyn Fn(f64, f64) -> f64,
+    ) -> Result<()> {
+        struct Fold<'a, T: Real> {
+            core: &'a mut Core<T>,
+            estimate: &'a Gradients<T>,
+            slot: usize,
+            f: &'a dyn Fn(f64, f64) -> f64,
+            error: Option<Error>,
+        }
+        impl<T: Real> Visitor<T> for Fold<'_, T> {
+            fn param(&mut self, path: &str, param: &Param<T>) {
+                let Some(x) = self.estimate.get(param) else {
+                    return;
+                };
+                let entry = self.core.entries.iter_mut().find(|e| e.id == param.id());
+                let Some(e) = entry.filter(|e| e.trainable) else {
+                    return;
+                };
+                let rule = &*self.core.cells[e.cell].rule;
+                if x.shape() != param.shape() {
+                    self.error = Some(Error::GradientShape {
+                        rule: rule.name(),
+                        path: path.to_string(),
+                        expected: param.shape().to_vec(),
+                        found: x.shape().to_vec(),
+                    });
+                    return;
+                }
+                if !e.ready {
+                    prepare(e, rule, param.value());
+                }
+                let data = e.slots[self.slot].data.as_mut_slice();
+                for (s, x) in data.iter_mut().zip(x.iter()) {
+                    *s = T::from_f64((self.f)(s.as_f64(), x.as_f64()));
+                }
+            }
+        }
+        if self.stale || !self.matches(model) {
+            self.replan(model)?;
+        }
+        let mut fold = Fold {
+            core: self,
+            estimate,
+            slot,
+            f,
+            error: None,
+        };
+        model.visit(&mut Path::new(), &mut fold);
+        fold.error.map_or(Ok(()), Err)
+    }
+
     /// One update of every trainable parameter that has a gradient.
     pub(crate) fn update<M: Module<T> + ?Sized>(
         &mut self,
@@ -744,7 +831,7 @@ impl<T: Real> Core<T> {
         grads: &Gradients<T>,
     ) -> Result<()> {
         // Rules that sum over the model must not notice in the middle that the model has changed.
-        if self.stale || (self.base.scope() == Scope::Model && !self.matches(model)) {
+        if self.stale || (self.base.scope(&[]) == Scope::Model && !self.matches(model)) {
             self.replan(model)?;
         }
         self.refresh()?;

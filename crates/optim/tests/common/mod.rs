@@ -23,6 +23,7 @@ impl Lcg {
 }
 
 /// A model of named parameters.
+#[derive(Clone)]
 pub struct Params<T: Real = f64>(pub Vec<(String, Param<T>)>);
 
 impl<T: Real> Module<T> for Params<T> {
@@ -53,9 +54,14 @@ pub const STEPS: usize = 20;
 
 /// The model of the reference script.
 pub fn start<T: Real>() -> Params<T> {
+    start_with(&SHAPES)
+}
+
+/// A model of other shapes.
+pub fn start_with<T: Real>(shapes: &[&[usize]]) -> Params<T> {
     let mut r = Lcg(1);
     Params(
-        SHAPES
+        shapes
             .iter()
             .zip(NAMES)
             .map(|(s, n)| (n.to_string(), Param::new(r.tensor(s, 1.0))))
@@ -64,21 +70,30 @@ pub fn start<T: Real>() -> Params<T> {
 }
 
 /// The gradients of the reference script, for step 1 and on.
-pub struct Grads(Lcg, usize);
+pub struct Grads {
+    lcg: Lcg,
+    t: usize,
+    full: bool,
+}
 
 impl Grads {
-    pub fn new() -> Self {
-        Grads(Lcg(2), 0)
+    /// With `full`, every parameter has a gradient at every step.
+    pub fn new(full: bool) -> Self {
+        Grads {
+            lcg: Lcg(2),
+            t: 0,
+            full,
+        }
     }
 
     pub fn next<T: Real>(&mut self, model: &Params<T>) -> Gradients<T> {
-        let t = self.1;
-        self.1 += 1;
+        let t = self.t;
+        self.t += 1;
         let scale = if t != 6 { 1.0 } else { 30.0 };
         let mut entries = Vec::new();
         for (k, (_, p)) in model.0.iter().enumerate() {
-            let g = self.0.tensor(p.shape(), scale);
-            if !(k == 1 && (t == 2 || t == 9)) {
+            let g = self.lcg.tensor(p.shape(), scale);
+            if self.full || !(k == 1 && (t == 2 || t == 9)) {
                 entries.push((p.id(), g));
             }
         }

@@ -1,0 +1,355 @@
+//! The little linear algebra that matrix optimizers need: symmetric eigenvectors and orthonormal bases.
+
+use wengert_tensor::Real;
+use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm};
+
+/// `C = α A B + β C`, row-major, `A` of `m × k`, `B` of `k × n`.
+pub(crate) fn mul<T: Real>(
+    (m, n, k): (usize, usize, usize),
+    alpha: f64,
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    beta: f64,
+    c: &mut [T],
+) {
+    gemm(
+        m,
+        n,
+        k,
+        T::from_f64(alpha),
+        a,
+        b,
+        T::from_f64(beta),
+        MatMut::row_major(c, n),
+        Epilogue::None,
+    );
+}
+
+fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x.as_f64() * y.as_f64()).sum()
+}
+
+fn axpy<T: Real>(alpha: f64, x: &[T], y: &mut [T]) {
+    let alpha = T::from_f64(alpha);
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += alpha * *x;
+    }
+}
+
+/// Eigenvectors of the symmetric `n × n` matrix `a`, as the columns of the result, by falling eigenvalue.
+///
+/// Householder reduction to tridiagonal form and implicit QL steps (Golub and Van Loan 2013, sections 8.3.1 and
+/// 8.3.3), in double precision.
+pub(crate) fn eigenvectors<T: Real>(a: &[T], n: usize) -> Vec<T> {
+    let mut z: Vec<f64> = a.iter().map(|x| x.as_f64()).collect();
+    let (mut d, mut e) = tridiagonal(&mut z, n);
+    // Row i of q is eigenvector i: rotations then work on contiguous rows.
+    let mut q = z;
+    implicit_ql(&mut d, &mut e, &mut q, n);
+    let mut order: Vec<usize> = (0..n).collect();
+    order.sort_by(|&i, &j| d[j].total_cmp(&d[i]));
+    let mut out = vec![T::ZERO; n * n];
+    for (col, &i) in order.iter().enumerate() {
+        for row in 0..n {
+            out[row * n + col] = T::from_f64(q[i * n + row]);
+        }
+    }
+    out
+}
+
+/// Reduces the symmetric matrix `a` to tridiagonal form `Qᵀ A Q`; returns diagonal and subdiagonal (`e[i]` couples `i`
+/// and `i + 1`) and leaves `Qᵀ` in `a`.
+fn tridiagonal(a: &mut [f64], n: usize) -> (Vec<f64>, Vec<f64>) {
+    let mut reflectors: Vec<(usize, Vec<f64>)> = Vec::new();
+    for k in 0..n.saturating_sub(2) {
+        // The reflector that maps column k below the diagonal onto its first axis.
+        let mut v: Vec<f64> = (k + 1..n).map(|i| a[i * n + k]).collect();
+        let norm = dot(&v, &v).sqrt();
+        if norm == 0.0 {
+            continue;
+        }
+        v[0] += if v[0] < 0.0 { -norm } else { norm };
+        let scale = dot(&v, &v).sqrt();
+        v.iter_mut().for_each(|x| *x /= scale);
+        // A ← H A H with H = I - 2 v vᵀ: A - 2 v wᵀ - 2 w vᵀ, w = A v - (vᵀ A v) v. Column k is its own case.
+        let m = n - k - 1;
+        let mut w: Vec<f64> = (0..m)
+            .map(|i| dot(&a[(k + 1 + i) * n + k + 1..(k + 2 + i) * n], &v))
+            .collect();
+        let inner = dot(&w, &v);
+        axpy(-inner, &v, &mut w);
+        for i in 0..m {
+            let row = &mut a[(k + 1 + i) * n + k + 1..(k + 2 + i) * n];
+            axpy(-2.0 * v[i], &w, row);
+            axpy(-2.0 * w[i], &v, row);
+        }
+        let below: Vec<f64> = (k + 1..n).map(|i| a[i * n + k]).collect();
+        let twice = 2.0 * dot(&below, &v);
+        for i in 0..m {
+            let x = below[i] - twice * v[i];
+            a[(k + 1 + i) * n + k] = x;
+            a[k * n + k + 1 + i] = x;
+        }
+        reflectors.push((k, v));
+    }
+    let d = (0..n).map(|i| a[i * n + i]).collect();
+    let e = (0..n)
+        .map(|i| if i + 1 < n { a[i * n + i + 1] } else { 0.0 })
+        .collect();
+    // Qᵀ = … H₁ H₀.
+    a.fill(0.0);
+    for i in 0..n {
+        a[i * n + i] = 1.0;
+    }
+    // Q = H₀ H₁ …, built from the last: rows k+1.. of Q change under the reflector from the left.
+    for (k, v) in reflectors.iter().rev() {
+        let m = v.len();
+        let mut w = vec![0.0; n];
+        for i in 0..m {
+            axpy(v[i], &a[(k + 1 + i) * n..(k + 2 + i) * n], &mut w);
+        }
+        for i in 0..m {
+            axpy(-2.0 * v[i], &w, &mut a[(k + 1 + i) * n..(k + 2 + i) * n]);
+        }
+    }
+    for i in 0..n {
+        for j in 0..i {
+            a.swap(i * n + j, j * n + i);
+        }
+    }
+    (d, e)
+}
+
+/// Diagonalizes the tridiagonal matrix `(d, e)` by implicit QL steps; the rotations are applied to the rows of `q`.
+fn implicit_ql(d: &mut [f64], e: &mut [f64], q: &mut [f64], n: usize) {
+    for l in 0..n {
+        // 60 steps are far beyond what converges; a matrix with NaN leaves with whatever it has.
+        for _ in 0..60 {
+            let m = (l..n.saturating_sub(1))
+                .find(|&m| e[m].abs() <= f64::EPSILON * (d[m].abs() + d[m + 1].abs()))
+                .unwrap_or(n - 1);
+            if m == l {
+                break;
+            }
+            let g = (d[l + 1] - d[l]) / (2.0 * e[l]);
+            let r = g.hypot(1.0);
+            let mut g = d[m] - d[l] + e[l] / (g + r.copysign(g));
+            let (mut s, mut c, mut p) = (1.0, 1.0, 0.0);
+            let mut split = false;
+            for i in (l..m).rev() {
+                let f = s * e[i];
+                let b = c * e[i];
+                let r = f.hypot(g);
+                e[i + 1] = r;
+                if r == 0.0 {
+                    d[i + 1] -= p;
+                    e[m] = 0.0;
+                    split = true;
+                    break;
+                }
+                s = f / r;
+                c = g / r;
+                let h = d[i + 1] - p;
+                let t = (d[i] - h) * s + 2.0 * c * b;
+                p = s * t;
+                d[i + 1] = h + p;
+                g = c * t - b;
+                let (upper, lower) = q.split_at_mut((i + 1) * n);
+                for (x, y) in upper[i * n..].iter_mut().zip(&mut lower[..n]) {
+                    let (a, b) = (*x, *y);
+                    *y = s * a + c * b;
+                    *x = c * a - s * b;
+                }
+            }
+            if !split {
+                d[l] -= p;
+                e[l] = g;
+                e[m] = 0.0;
+            }
+        }
+    }
+}
+
+/// Columns orthogonalized at once against all before them.
+const BLOCK: usize = 32;
+
+/// An orthonormal basis from the columns of the `n × n` matrix `a`, in their order (the `Q` of a QR decomposition with
+/// positive diagonal): blocked Gram-Schmidt, each projection twice. A column that depends on those before it is
+/// replaced by a unit vector that does not.
+pub(crate) fn orthonormal<T: Real>(a: &[T], n: usize) -> Vec<T> {
+    // Row i of q is column i of the result.
+    let mut q = vec![T::ZERO; n * n];
+    for i in 0..n {
+        for j in 0..n {
+            q[j * n + i] = a[i * n + j];
+        }
+    }
+    let mut products = vec![T::ZERO; n * BLOCK];
+    for start in (0..n).step_by(BLOCK) {
+        let width = BLOCK.min(n - start);
+        let (done, rest) = q.split_at_mut(start * n);
+        let block = &mut rest[..width * n];
+        let norms: Vec<f64> = block.chunks(n).map(|r| dot(r, r).sqrt()).collect();
+        if start > 0 {
+            for _ in 0..2 {
+                // block ← block - (block · doneᵀ) done
+                let p = &mut products[..width * start];
+                let d = MatRef::row_major(done, n);
+                mul(
+                    (width, start, n),
+                    1.0,
+                    MatRef::row_major(block, n),
+                    d.t(),
+                    0.0,
+                    p,
+                );
+                let d = MatRef::row_major(done, n);
+                mul(
+                    (width, n, start),
+                    -1.0,
+                    MatRef::row_major(p, start),
+                    d,
+                    1.0,
+                    block,
+                );
+            }
+        }
+        for i in 0..width {
+            normalize(&mut q, n, start, start + i, norms[i]);
+        }
+    }
+    let mut out = vec![T::ZERO; n * n];
+    for i in 0..n {
+        for j in 0..n {
+            out[i * n + j] = q[j * n + i];
+        }
+    }
+    out
+}
+
+/// Makes row `at` orthonormal to the rows `from..at`; it is orthogonal to those before `from`.
+fn normalize<T: Real>(q: &mut [T], n: usize, from: usize, at: usize, norm: f64) {
+    let (before, rest) = q.split_at_mut(at * n);
+    let row = &mut rest[..n];
+    let project = |row: &mut [T], from: usize| {
+        for _ in 0..2 {
+            for j in from..at {
+                let b = &before[j * n..(j + 1) * n];
+                let p = dot(b, row);
+                axpy(-p, b, row);
+            }
+        }
+        dot(row, row).sqrt()
+    };
+    let mut left = project(row, from);
+    let small = 1e2 * T::epsilon().as_f64() * norm;
+    if left.is_nan() || left <= small {
+        for axis in 0..n {
+            row.fill(T::ZERO);
+            row[(at + axis) % n] = T::ONE;
+            left = project(row, 0);
+            if left > 0.5 / (n as f64).sqrt() {
+                break;
+            }
+        }
+    }
+    let scale = T::from_f64(1.0 / left);
+    row.iter_mut().for_each(|x| *x *= scale);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn random(n: usize, seed: u64) -> Vec<f64> {
+        let mut x = seed;
+        (0..n)
+            .map(|_| {
+                x = x
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
+                (x >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+            })
+            .collect()
+    }
+
+    fn identity_error(q: &[f64], n: usize) -> f64 {
+        let mut g = vec![0.0; n * n];
+        let m = MatRef::row_major(q, n);
+        mul((n, n, n), 1.0, m.t(), MatRef::row_major(q, n), 0.0, &mut g);
+        (0..n * n)
+            .map(|i| (g[i] - f64::from(u8::from(i / n == i % n))).abs())
+            .fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn eigenvectors_diagonalize() {
+        for n in [1usize, 2, 3, 5, 8, 33, 70] {
+            for rank in [n, n.div_ceil(2)] {
+                // A Gram matrix, of full rank or not.
+                let b = random(n * rank, n as u64);
+                let mut a = vec![0.0; n * n];
+                let m = MatRef::row_major(&b, rank);
+                mul(
+                    (n, n, rank),
+                    1.0,
+                    m,
+                    MatRef::row_major(&b, rank).t(),
+                    0.0,
+                    &mut a,
+                );
+                let q = eigenvectors(&a, n);
+                assert!(
+                    identity_error(&q, n) < 1e-13 * n as f64,
+                    "n {n} rank {rank}"
+                );
+                let (mut aq, mut d) = (vec![0.0; n * n], vec![0.0; n * n]);
+                let (qm, am) = (MatRef::row_major(&q, n), MatRef::row_major(&a, n));
+                mul((n, n, n), 1.0, am, qm, 0.0, &mut aq);
+                let qt = MatRef::row_major(&q, n).t();
+                mul((n, n, n), 1.0, qt, MatRef::row_major(&aq, n), 0.0, &mut d);
+                let scale = d[0].abs();
+                for i in 0..n {
+                    for j in 0..n {
+                        if i != j {
+                            assert!(d[i * n + j].abs() < 1e-13 * scale * n as f64, "{i} {j}");
+                        }
+                    }
+                    if i > 0 {
+                        assert!(d[(i - 1) * n + i - 1] >= d[i * n + i] - 1e-12 * scale);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bases_are_orthonormal_and_keep_the_flag() {
+        for n in [1, 2, 7, 31, 32, 33, 80] {
+            let mut a = random(n * n, 7 + n as u64);
+            let q = orthonormal(&a, n);
+            assert!(identity_error(&q, n) < 1e-12, "n {n}");
+            // Qᵀ A is upper triangular with positive diagonal.
+            let mut r = vec![0.0; n * n];
+            let qt = MatRef::row_major(&q, n).t();
+            mul((n, n, n), 1.0, qt, MatRef::row_major(&a, n), 0.0, &mut r);
+            for i in 0..n {
+                assert!(r[i * n + i] > 0.0);
+                for j in 0..i {
+                    assert!(r[i * n + j].abs() < 1e-11, "n {n} at {i} {j}");
+                }
+            }
+            // A rank-deficient matrix still gives a basis.
+            for i in 0..n {
+                a[i * n] = 0.0;
+                if n > 3 {
+                    a[i * n + 3] = 2.0 * a[i * n + 2];
+                }
+            }
+            assert!(
+                identity_error(&orthonormal(&a, n), n) < 1e-12,
+                "deficient {n}"
+            );
+        }
+    }
+}
