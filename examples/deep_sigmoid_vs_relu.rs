@@ -17,11 +17,12 @@ const HELP: &str = "\
 Trains one deep network four ways - sigmoid with small random weights, sigmoid with Glorot's, ReLU with Glorot's, ReLU
 with He's - and shows, layer by layer, what happens to activations and gradients.
 
-usage: deep_sigmoid_vs_relu [--depth N] [--width N] [--epochs N] [--seed N] [--out FILE] [--data DIR]
+usage: deep_sigmoid_vs_relu [--depth N] [--width N] [--epochs N] [--lr X] [--seed N] [--out FILE] [--data DIR]
 
   --depth N    layers with weights, 2 to 200           (30)
   --width N    units of a hidden layer, 1 to 4096      (64)
-  --epochs N   passes over the training images         (20)
+  --epochs N   passes over the training images         (30)
+  --lr X       learning rate of SGD with momentum 0.9  (0.002)
   --seed N     seed of weights and order               (1)
   --out FILE   the report                              (deep_sigmoid_vs_relu.html)
   --data DIR   MNIST's IDX files instead of the embedded digits";
@@ -44,7 +45,11 @@ struct Deep {
 
 impl Deep {
     fn new(recipe: &Recipe, sizes: &[usize], rng: &mut Xoshiro256PlusPlus) -> Deep {
-        let layers = sizes.windows(2).map(|s| Linear::builder(s[0], s[1]).init(recipe.init.clone()).build(rng));
+        let layers = sizes.windows(2).map(|s| {
+            Linear::builder(s[0], s[1])
+                .init(recipe.init.clone())
+                .build(rng)
+        });
         Deep {
             layers: layers.collect(),
             activation: recipe.activation.clone(),
@@ -79,7 +84,10 @@ fn recipes() -> [Recipe; 4] {
         Recipe {
             name: "sigmoid, N(0, 0.01²)",
             activation: Activation::Sigmoid,
-            init: Init::Normal { mean: 0.0, std: 0.01 },
+            init: Init::Normal {
+                mean: 0.0,
+                std: 0.01,
+            },
             says: "small random weights",
         },
         Recipe {
@@ -108,20 +116,34 @@ struct Plan {
     sizes: Vec<usize>,
     epochs: u64,
     seed: u64,
+    lr: f64,
 }
 
 /// Trains one network and measures it at the first step and after every epoch.
 fn train(recipe: &Recipe, plan: &Plan, images: &Images) -> RunProfile {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(plan.seed);
     let mut model = Deep::new(recipe, &plan.sizes, &mut rng);
-    let mut sgd = Sgd::new(0.01).momentum(0.9);
+    let mut sgd = Sgd::new(plan.lr).momentum(0.9);
     let mut tape = Tape::training(plan.seed);
     let loader = DataLoader::new(images.train.dataset(), 64).shuffle(plan.seed);
     let probe = Probe::default();
     let mut run = RunProfile::new(recipe.name)
-        .with_config("activation", recipe.name.split_once(", ").map_or("", |x| x.0))
-        .with_config("weights", format!("{} ({})", recipe.name.split_once(", ").map_or("", |x| x.1), recipe.says))
-        .with_config("layers", format!("{} of {} units", plan.sizes.len() - 1, plan.sizes[1]));
+        .with_config(
+            "activation",
+            recipe.name.split_once(", ").map_or("", |x| x.0),
+        )
+        .with_config(
+            "weights",
+            format!(
+                "{} ({})",
+                recipe.name.split_once(", ").map_or("", |x| x.1),
+                recipe.says
+            ),
+        )
+        .with_config(
+            "layers",
+            format!("{} of {} units", plan.sizes.len() - 1, plan.sizes[1]),
+        );
     let (mut losses, mut scores) = (Vec::new(), Vec::new());
     let mut steps: u64 = 0;
     for epoch in 0..plan.epochs {
@@ -153,29 +175,40 @@ fn train(recipe: &Recipe, plan: &Plan, images: &Images) -> RunProfile {
         progress(recipe.name, epoch + 1, plan.epochs, sum / n, right);
     }
     if let Some(last) = run.steps.last_mut() {
-        last.metrics.push(("accuracy".into(), scores.last().map_or(f64::NAN, |s| s.1)));
+        last.metrics
+            .push(("accuracy".into(), scores.last().map_or(f64::NAN, |s| s.1)));
     }
-    run.with_curve(Curve::new("loss", losses)).with_curve(Curve::new("accuracy", scores))
+    run.with_curve(Curve::new("loss", losses))
+        .with_curve(Curve::new("accuracy", scores))
 }
 
 fn progress(name: &str, epoch: u64, epochs: u64, loss: f64, right: f64) {
     if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K{name}: epoch {epoch}/{epochs}, loss {loss:.4}, test accuracy {:.1} %", 100.0 * right);
+        eprint!(
+            "\r\x1b[K{name}: epoch {epoch}/{epochs}, loss {loss:.4}, test accuracy {:.1} %",
+            100.0 * right
+        );
         if epoch == epochs {
             eprintln!();
         }
         let _ = std::io::stderr().flush();
     } else if epoch == epochs {
-        eprintln!("{name}: {epochs} epochs, loss {loss:.4}, test accuracy {:.1} %", 100.0 * right);
+        eprintln!(
+            "{name}: {epochs} epochs, loss {loss:.4}, test accuracy {:.1} %",
+            100.0 * right
+        );
     }
 }
 
 fn main() {
-    let options = Options::parse(HELP, &["depth", "width", "epochs", "seed", "out", "data"]);
+    let options = Options::parse(
+        HELP,
+        &["depth", "width", "epochs", "lr", "seed", "out", "data"],
+    );
     let depth = options.number("depth", 30usize, 2, 200);
     let width = options.number("width", 64usize, 1, 4096);
     let seed = options.number("seed", 1u64, 0, u64::MAX);
-    let epochs = options.number("epochs", 20u64, 1, 100_000);
+    let epochs = options.number("epochs", 30u64, 1, 100_000);
     let out = path(options.text("out").unwrap_or("deep_sigmoid_vs_relu.html"));
     let images = match Images::load(options.text("data").map(path).as_deref()) {
         Ok(i) => i,
@@ -184,7 +217,13 @@ fn main() {
     let mut sizes = vec![width; depth + 1];
     sizes[0] = images.train.inputs.shape()[1];
     sizes[depth] = images.train.classes;
-    let plan = Plan { sizes, epochs, seed };
+    let lr = options.number("lr", 0.002, 1e-9, 1e3);
+    let plan = Plan {
+        sizes,
+        epochs,
+        seed,
+        lr,
+    };
     let start = Instant::now();
     let mut runs = Vec::new();
     for recipe in recipes() {
@@ -204,7 +243,11 @@ fn main() {
     }
     let title = format!("A {depth}-layer network, four ways");
     match compare::page(&title, &runs).write(&out) {
-        Ok(()) => println!("Report: {} ({:.1} s in all)", out.display(), start.elapsed().as_secs_f64()),
+        Ok(()) => println!(
+            "Report: {} ({:.1} s in all)",
+            out.display(),
+            start.elapsed().as_secs_f64()
+        ),
         Err(e) => fail(&format!("--out: {e}")),
     }
 }

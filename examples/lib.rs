@@ -25,7 +25,10 @@ impl Options {
         }
     }
 
-    fn try_parse(args: impl Iterator<Item = String>, known: &[&str]) -> Result<Option<Options>, String> {
+    fn try_parse(
+        args: impl Iterator<Item = String>,
+        known: &[&str],
+    ) -> Result<Option<Options>, String> {
         let mut pairs = Vec::new();
         let mut args = args;
         while let Some(a) = args.next() {
@@ -49,16 +52,28 @@ impl Options {
 
     /// The text of an option, if it was given.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().rev().find(|p| p.0 == name).map(|p| p.1.as_str())
+        self.pairs
+            .iter()
+            .rev()
+            .find(|p| p.0 == name)
+            .map(|p| p.1.as_str())
     }
 
     /// A number in a range; leaves with a message for anything else.
-    pub fn number<T: FromStr + PartialOrd + Display>(&self, name: &str, default: T, low: T, high: T) -> T {
+    pub fn number<T: FromStr + PartialOrd + Display>(
+        &self,
+        name: &str,
+        default: T,
+        low: T,
+        high: T,
+    ) -> T {
         match self.text(name) {
             None => default,
             Some(s) => match s.parse::<T>() {
                 Ok(x) if x >= low && x <= high => x,
-                _ => fail(&format!("--{name}: expected a number from {low} to {high}, found {s:?}")),
+                _ => fail(&format!(
+                    "--{name}: expected a number from {low} to {high}, found {s:?}"
+                )),
             },
         }
     }
@@ -119,7 +134,10 @@ impl Images {
                 let cut = all.len() * 4 / 5;
                 let part = |r: std::ops::Range<usize>| all.select(&r.collect::<Vec<_>>());
                 Ok(Images {
-                    name: format!("MNIST, test part alone: {cut} images to train, {} to test", all.len() - cut),
+                    name: format!(
+                        "MNIST, test part alone: {cut} images to train, {} to test",
+                        all.len() - cut
+                    ),
                     train: part(0..cut)?,
                     test: part(cut..all.len())?,
                 })
@@ -133,10 +151,13 @@ impl Images {
 pub fn accuracy(scores: &Tensor, labels: &Tensor<i64>) -> f64 {
     let classes = scores.shape()[1];
     let scores = scores.to_vec();
-    let right = scores.chunks_exact(classes).zip(labels.iter()).filter(|(row, y)| {
-        let best = (0..classes).max_by(|&a, &b| row[a].total_cmp(&row[b]));
-        best == Some(*y as usize)
-    });
+    let right = scores
+        .chunks_exact(classes)
+        .zip(labels.iter())
+        .filter(|(row, y)| {
+            let best = (0..classes).max_by(|&a, &b| row[a].total_cmp(&row[b]));
+            best == Some(*y as usize)
+        });
     right.count() as f64 / labels.numel().max(1) as f64
 }
 
