@@ -1,9 +1,12 @@
 //! A report on made-up measurements: the four 30-layer networks of the classic comparison, as the theory predicts them.
 //!
-//! `cargo run -p wengert-flow --example report_demo -- report.html`
+//! `cargo run -p wengert-flow --example report_demo -- report.html` writes the page, and with further paths the same as
+//! JSON (`*.json`) or as TensorBoard event files (a folder).
 
+use std::io::Write;
 use wengert_flow::profile::{Bins, Curve, Detail, LayerProfile, RunProfile, StepProfile, Summary};
-use wengert_flow::report::{compare, text::Terminal};
+use wengert_flow::report::text::Terminal;
+use wengert_flow::report::{compare, json, tensorboard};
 
 const DEPTH: usize = 30;
 const WIDTH: usize = 64;
@@ -167,14 +170,24 @@ fn main() -> Result<(), wengert_flow::report::Error> {
             run
         })
         .collect();
-    print!("{}", compare::text(&runs, &Terminal::stdout()));
-    let path = std::env::args().nth(1).unwrap_or_else(|| {
-        std::env::temp_dir()
-            .join("wengert_report.html")
-            .display()
-            .to_string()
-    });
-    compare::page("Four 30-layer networks: where does the gradient go?", &runs).write(&path)?;
-    println!("report: {path}");
+    let text = compare::text(&runs, &Terminal::stdout());
+    // A reader that stops early (`| head`) is no reason to fail.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut paths: Vec<String> = std::env::args().skip(1).collect();
+    if paths.is_empty() {
+        let page = std::env::temp_dir().join("wengert_report.html");
+        paths.push(page.display().to_string());
+    }
+    for path in paths {
+        if path.ends_with(".html") {
+            let title = "Four 30-layer networks: where does the gradient go?";
+            compare::page(title, &runs).write(&path)?;
+        } else if path.ends_with(".json") {
+            json::write(&path, &runs)?;
+        } else {
+            tensorboard::write(&path, &runs)?;
+        }
+        let _ = writeln!(std::io::stdout(), "written: {path}");
+    }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::fmt::Write;
 pub const LONGEST: usize = 80;
 
 /// Characters that move the cursor, reorder the line or cannot be seen.
-fn hidden(c: char) -> bool {
+pub(super) fn hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

@@ -1,5 +1,5 @@
-//! How profiles are shown: [`text`] for terminals, [`svg`] plots, one self-contained [`html`] page, and [`compare`], which
-//! puts several runs side by side.
+//! How profiles are shown: [`text`] for terminals, [`svg`] plots, one self-contained [`html`] page, [`json`],
+//! [`tensorboard`] event files, and [`compare`], which puts several runs side by side.
 //!
 //! Names that come from outside (layer paths, run names, metrics) may hold anything. Every renderer passes them
 //! through [`escape`]: control and direction characters become visible, long names are shortened, markup is escaped.
@@ -8,9 +8,11 @@ pub mod compare;
 pub mod escape;
 mod file;
 pub mod html;
+pub mod json;
 pub mod number;
 pub mod svg;
 pub mod table;
+pub mod tensorboard;
 pub mod text;
 
 pub use file::write_atomic;

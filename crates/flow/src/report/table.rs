@@ -62,12 +62,15 @@ pub struct Column {
     pub head: String,
     /// What the heading means, for those who do not know.
     pub hint: String,
-    /// Columns of the highest number are left out first where a terminal is too narrow; 0 is never left out.
+    /// Columns of the highest number are left out first where a terminal is too narrow; 0 is never left out. From 7 on
+    /// they are left out as soon as another column would have to shrink.
     pub priority: u8,
     /// Scale of the bars in this column.
     pub scale: BarScale,
     /// Bars of columns with the same group share one scale.
     pub group: usize,
+    /// Smallest and largest magnitude of the bars' scale; those of the group when not given.
+    pub range: Option<(f64, f64)>,
 }
 
 impl Column {
@@ -79,6 +82,7 @@ impl Column {
             priority: 0,
             scale: BarScale::Linear,
             group: 0,
+            range: None,
         }
     }
 
@@ -91,6 +95,12 @@ impl Column {
     /// Lets a narrow terminal leave the column out.
     pub fn priority(mut self, priority: u8) -> Column {
         self.priority = priority;
+        self
+    }
+
+    /// Fixes the scale of the bars, so that several tables can be compared.
+    pub fn range(mut self, range: Option<(f64, f64)>) -> Column {
+        self.range = range;
         self
     }
 
@@ -188,6 +198,7 @@ impl Table {
         let (lo, hi) = values
             .iter()
             .fold((f64::INFINITY, 0.0f64), |(a, b), &x| (a.min(x), b.max(x)));
+        let (lo, hi) = column.range.unwrap_or((lo, hi));
         let log = column.scale == BarScale::Log;
         move |x: f64| {
             let x = x.abs();
@@ -196,9 +207,9 @@ impl Table {
             } else if log {
                 // At least one decade, so that nearly equal values do not look far apart.
                 let (top, bottom) = (hi.log10(), lo.log10().min(hi.log10() - 1.0));
-                0.03 + 0.97 * (x.log10() - bottom) / (top - bottom)
+                (0.03 + 0.97 * (x.log10() - bottom) / (top - bottom)).clamp(0.0, 1.0)
             } else {
-                x / hi
+                (x / hi).min(1.0)
             }
         }
     }

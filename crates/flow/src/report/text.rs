@@ -83,21 +83,36 @@ impl Terminal {
     /// `text` broken at blanks into lines that fit, each after `indent` blanks; what comes from outside must have been
     /// [`clean`]ed.
     pub fn wrap(&self, text: &str, indent: usize) -> String {
-        let room = self.width.saturating_sub(indent).max(16);
+        let room = self.width.saturating_sub(indent).max(8);
         let pad = " ".repeat(indent);
         let (mut out, mut used) = (pad.clone(), 0);
-        for word in text.split_whitespace() {
-            let w = width(word);
-            if used > 0 && used + 1 + w > room {
-                out.push('\n');
-                out.push_str(&pad);
-                used = 0;
-            } else if used > 0 {
-                out.push(' ');
-                used += 1;
+        for mut word in text.split_whitespace() {
+            loop {
+                let w = width(word);
+                if used > 0 && used + 1 + w > room {
+                    out.push('\n');
+                    out.push_str(&pad);
+                    used = 0;
+                } else if used > 0 {
+                    out.push(' ');
+                    used += 1;
+                }
+                // A word that is wider than a line is cut where the line ends.
+                let cut = word
+                    .char_indices()
+                    .scan(0, |sum, (i, c)| {
+                        *sum += width(c.encode_utf8(&mut [0; 4]));
+                        Some((i, *sum))
+                    })
+                    .find(|(i, sum)| *i > 0 && *sum > room)
+                    .map_or(word.len(), |(i, _)| i);
+                out.push_str(&word[..cut]);
+                used += width(&word[..cut]);
+                word = &word[cut..];
+                if word.is_empty() {
+                    break;
+                }
             }
-            out.push_str(word);
-            used += w;
         }
         out
     }
@@ -186,9 +201,11 @@ fn bar(share: f64, columns: usize) -> String {
 }
 
 /// Narrowest and preferred width of the drawn part of a bar.
-const BAR: (usize, usize) = (6, 24);
-/// A number beside its bar.
-const NUMBER: usize = 9;
+const BAR: (usize, usize) = (10, 24);
+/// Narrowest, where a table has several columns of bars.
+const NARROW_BAR: usize = 5;
+/// Columns of this priority and above are there only where there is room to spare, and not missed elsewhere.
+const LUXURY: u8 = 7;
 /// Narrowest and widest text.
 const TEXT: (usize, usize) = (8, 48);
 /// Blanks between columns.
@@ -207,11 +224,37 @@ fn cut(text: &str, columns: usize) -> String {
     }
 }
 
+/// A heading in two lines of a width, the first one empty when one is enough; broken at a blank or after a slash.
+fn two_lines(head: &str, columns: usize) -> [String; 2] {
+    let one = cut(head, columns);
+    if !one.contains('…') {
+        return [String::new(), one];
+    }
+    let head = clean(head, 200);
+    let breaks = head
+        .char_indices()
+        .filter(|(i, c)| *i > 0 && matches!(c, ' ' | '/'));
+    let mut best: Option<[String; 2]> = None;
+    for (i, c) in breaks {
+        let (a, b) = head.split_at(i + 1);
+        let a = if c == ' ' { a.trim_end() } else { a };
+        let lines = [cut(a, columns), cut(b.trim_start(), columns)];
+        if lines.iter().all(|l| !l.contains('…')) {
+            // The fullest first line.
+            best = Some(lines);
+        }
+    }
+    best.unwrap_or([String::new(), one])
+}
+
 struct Fit {
     /// Column of the table.
     at: usize,
     least: usize,
     width: usize,
+    /// Width of the numbers beside bars, and of the bars.
+    number: usize,
+    bar: usize,
 }
 
 impl Table {
@@ -230,20 +273,27 @@ impl Table {
                 out.push('\n');
             }
         }
-        let head: Vec<String> = columns
+        let heads: Vec<[String; 2]> = columns
             .iter()
-            .map(|f| {
-                let text = cut(&self.columns[f.at].head, f.width);
-                pad(&text, f.width, self.right_aligned(f.at))
-            })
+            .map(|f| two_lines(&self.columns[f.at].head, f.width))
             .collect();
-        push_line(&mut out, &terminal.bold(head.join("  ").trim_end()));
+        for k in 0..2 {
+            let cells: Vec<String> = columns
+                .iter()
+                .zip(&heads)
+                .map(|(f, h)| pad(&h[k], f.width, self.right_aligned(f.at)))
+                .collect();
+            let line = cells.join("  ");
+            if !line.trim().is_empty() {
+                push_line(&mut out, &terminal.bold(line.trim_end()));
+            }
+        }
         let rule: Vec<String> = columns.iter().map(|f| "─".repeat(f.width)).collect();
         push_line(&mut out, &terminal.dim(&rule.join("──")));
         for r in 0..self.rows.len() {
             let cells: Vec<String> = columns
                 .iter()
-                .map(|f| self.cell_text(r, f.at, f.width, terminal))
+                .map(|f| self.cell_text(r, f, terminal))
                 .collect();
             push_line(&mut out, cells.join("  ").trim_end());
         }
@@ -262,10 +312,26 @@ impl Table {
     }
 
     fn fit(&self, room: usize) -> (Vec<Fit>, usize) {
+        let bars = (0..self.columns.len())
+            .filter(|&c| (0..self.rows.len()).any(|r| matches!(self.cell(r, c), Cell::Bar(_))))
+            .count();
+        let least_bar = if bars > 1 { NARROW_BAR } else { BAR.0 };
         let mut fits: Vec<Fit> = (0..self.columns.len())
             .map(|at| {
-                let head = width(&clean(&self.columns[at].head, TEXT.1));
-                let (mut least, mut want) = (head.min(TEXT.0), head);
+                // A heading may take two lines.
+                let head = clean(&self.columns[at].head, TEXT.1);
+                let long = width(&head);
+                let want = (1..=long)
+                    .find(|w| two_lines(&head, *w).iter().all(|l| !l.contains('…')))
+                    .unwrap_or(long);
+                let (mut least, mut want) = (want.min(TEXT.0), want);
+                let number = (0..self.rows.len())
+                    .filter_map(|r| match self.cell(r, at) {
+                        Cell::Bar(x) => Some(width(&short(*x))),
+                        _ => None,
+                    })
+                    .max()
+                    .unwrap_or(0);
                 for r in 0..self.rows.len() {
                     let (l, w) = match self.cell(r, at) {
                         Cell::Empty => (1, 1),
@@ -275,7 +341,7 @@ impl Table {
                         }
                         Cell::Number(x) => (width(&short(*x)), width(&short(*x))),
                         Cell::Percent(x) => (width(&percent(*x)), width(&percent(*x))),
-                        Cell::Bar(_) => (BAR.0 + 1 + NUMBER, BAR.1 + 1 + NUMBER),
+                        Cell::Bar(_) => (number + 1 + least_bar, number + 1 + BAR.1),
                         Cell::Spark(v) => (v.len().min(8), v.len().min(32)),
                         Cell::Status(_, t) => {
                             let w = 2 + width(&clean(t, TEXT.1));
@@ -289,6 +355,8 @@ impl Table {
                     at,
                     least: least.min(want),
                     width: want,
+                    number,
+                    bar: 0,
                 }
             })
             .collect();
@@ -299,14 +367,23 @@ impl Table {
                 + GAP * f.len().saturating_sub(1)
         };
         let all = fits.len();
-        while total(&fits, true) > room {
-            let Some(drop) = (0..fits.len())
-                .filter(|&i| self.columns[fits[i].at].priority > 0)
+        let mut luxuries = 0;
+        let least_important = |fits: &[Fit], from: u8| {
+            (0..fits.len())
+                .filter(|&i| self.columns[fits[i].at].priority >= from)
                 .max_by_key(|&i| (self.columns[fits[i].at].priority, i))
-            else {
-                break;
-            };
-            fits.remove(drop);
+        };
+        // Luxuries only where everything else has the width it wants, the rest as long as it fits at all.
+        for (from, least) in [(LUXURY, false), (1, true)] {
+            while total(&fits, least) > room {
+                let Some(drop) = least_important(&fits, from) else {
+                    break;
+                };
+                fits.remove(drop);
+            }
+            if !least {
+                luxuries = all - fits.len();
+            }
         }
         // Take single columns from whichever has most to give.
         while total(&fits, false) > room {
@@ -319,11 +396,25 @@ impl Table {
             };
             f.width -= 1;
         }
-        let left_out = all - fits.len();
+        // Bars that share a scale share a length.
+        let drawn = |f: &Fit| f.width.saturating_sub(f.number + 1);
+        let groups: Vec<(usize, usize)> = fits
+            .iter()
+            .filter(|f| f.number > 0)
+            .map(|f| (self.columns[f.at].group, drawn(f)))
+            .collect();
+        for f in fits.iter_mut().filter(|f| f.number > 0) {
+            let group = self.columns[f.at].group;
+            if let Some(shortest) = groups.iter().filter(|g| g.0 == group).map(|g| g.1).min() {
+                f.bar = shortest;
+            }
+        }
+        let left_out = all - fits.len() - luxuries;
         (fits, left_out)
     }
 
-    fn cell_text(&self, r: usize, c: usize, w: usize, terminal: &Terminal) -> String {
+    fn cell_text(&self, r: usize, fit: &Fit, terminal: &Terminal) -> String {
+        let (c, w) = (fit.at, fit.width);
         let right = self.right_aligned(c);
         match self.cell(r, c) {
             Cell::Empty => pad("–", w, right),
@@ -331,10 +422,9 @@ impl Table {
             Cell::Number(x) => unusual(terminal, *x, &pad(&short(*x), w, true)),
             Cell::Percent(x) => unusual(terminal, *x, &pad(&percent(*x), w, true)),
             Cell::Bar(x) => {
-                let number = pad(&short(*x), NUMBER, true);
-                let drawn = bar(self.bar_length(c)(*x), w - NUMBER - 1);
-                let drawn = pad(&drawn, w - NUMBER - 1, false);
-                unusual(terminal, *x, &format!("{number} {drawn}"))
+                let number = pad(&short(*x), fit.number, true);
+                let drawn = bar(self.bar_length(c)(*x), fit.bar);
+                unusual(terminal, *x, &pad(&format!("{number} {drawn}"), w, false))
             }
             Cell::Spark(v) => pad(&sparkline(v, w), w, false),
             Cell::Status(s, t) => {

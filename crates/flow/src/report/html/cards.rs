@@ -22,6 +22,8 @@ pub struct Card {
     pub facts: Vec<(String, String)>,
     /// Small curve along the top.
     pub spark: Vec<f64>,
+    /// Lower and upper end of the small curve's scale, so that boxes can be compared; its own range when not given.
+    pub spark_range: Option<(f64, f64)>,
     /// What the small curve shows.
     pub spark_label: String,
     /// Colour of the series this is about, as in the plots.
@@ -65,6 +67,12 @@ impl Card {
         self
     }
 
+    /// Fixes the scale of the small curve.
+    pub fn spark_range(mut self, lo: f64, hi: f64) -> Card {
+        self.spark_range = Some((lo, hi));
+        self
+    }
+
     /// Marks the box with the colour of a series.
     pub fn style(mut self, style: usize) -> Card {
         self.style = Some(style);
@@ -97,7 +105,7 @@ impl Card {
             if !self.spark.is_empty() {
                 put(format_args!(
                     "<div class=\"mini\">{}<span>{}</span></div>",
-                    spark(&self.spark, 120.0, 40.0, self.style),
+                    spark(&self.spark, 140.0, 44.0, self.style, self.spark_range),
                     xml(&self.spark_label)
                 ));
             }
@@ -121,13 +129,22 @@ impl Card {
 }
 
 /// A small line without axes; gaps where a value is not finite.
-pub(super) fn spark(values: &[f64], w: f64, h: f64, style: Option<usize>) -> String {
-    let (lo, hi) = values
-        .iter()
-        .filter(|v| v.is_finite())
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &v| {
-            (a.min(v), b.max(v))
-        });
+pub(super) fn spark(
+    values: &[f64],
+    w: f64,
+    h: f64,
+    style: Option<usize>,
+    range: Option<(f64, f64)>,
+) -> String {
+    let own = || {
+        values
+            .iter()
+            .filter(|v| v.is_finite())
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &v| {
+                (a.min(v), b.max(v))
+            })
+    };
+    let (lo, hi) = range.unwrap_or_else(own);
     let mut d = String::new();
     let mut pen = false;
     for (i, &v) in values.iter().enumerate() {
@@ -141,7 +158,7 @@ pub(super) fn spark(values: &[f64], w: f64, h: f64, style: Option<usize>) -> Str
         } else {
             0.5
         };
-        let y = h - 3.0 - (h - 6.0) * f;
+        let y = h - 3.0 - (h - 6.0) * f.clamp(0.0, 1.0);
         write!(d, "{}{x:.1} {y:.1}", if pen { "L" } else { "M" }).expect("a string takes all");
         pen = true;
     }

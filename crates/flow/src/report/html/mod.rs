@@ -22,7 +22,7 @@ pub use cards::Card;
 
 use super::escape::{name, xml};
 use super::number::{percent, pretty};
-use super::svg::{CSS, Figure, variables};
+use super::svg::{CSS, Figure, size_of, variables};
 use super::table::{Cell, Table};
 use super::text::mark;
 use crate::profile::{Finding, Severity};
@@ -125,11 +125,12 @@ impl Page {
         if !caption.is_empty() {
             write!(s, "<p class=\"caption\">{}</p>", inline(caption)).expect("a string takes all");
         }
+        let drawing = figure.draw(&id);
+        let width = size_of(&drawing).map_or(560.0, |d| d.0);
         write!(
             s,
-            "<div class=\"scroll plot\" tabindex=\"0\" role=\"region\" aria-label=\"{}\">{}</div>",
+            "<div class=\"scroll plot\" style=\"--w:{width:.0}px\" tabindex=\"0\" role=\"region\" aria-label=\"{}\">{drawing}</div>",
             xml(figure.title()),
-            figure.draw(&id)
         )
         .expect("a string takes all");
         if let Some(t) = figure.data() {
@@ -332,7 +333,7 @@ fn table_html(t: &Table) -> String {
                     number(*x, &pretty(*x)),
                     lengths[c](*x).clamp(0.0, 1.0) * 100.0
                 ),
-                Cell::Spark(v) => write!(s, "<td>{}</td>", cards::spark(v, 90.0, 22.0, None)),
+                Cell::Spark(v) => write!(s, "<td>{}</td>", cards::spark(v, 90.0, 22.0, None, None)),
                 Cell::Status(sev, x) => write!(s, "<td>{}</td>", badge(*sev, x)),
             }
             .expect("a string takes all");
@@ -352,5 +353,7 @@ fn number(x: f64, text: &str) -> String {
     }
 }
 
+#[cfg(test)]
+pub(in crate::report) use tests::check_markup;
 #[cfg(test)]
 mod tests;

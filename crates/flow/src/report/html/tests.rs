@@ -44,7 +44,7 @@ fn page() -> Page {
 }
 
 /// Every element is closed in order, attributes are quoted, and ids are unique.
-pub(crate) fn check_markup(html: &str) {
+pub(in crate::report) fn check_markup(html: &str) {
     let void = ["meta", "!DOCTYPE", "br", "img"];
     let (mut open, mut ids) = (Vec::new(), std::collections::HashSet::new());
     let mut rest = html;

@@ -1,6 +1,6 @@
 //! Elements of a drawing, and how wide text is.
 
-use crate::report::escape::xml;
+use crate::report::escape::{clean, xml};
 use std::fmt::Write;
 
 /// A growing list of elements. Text is escaped here and nowhere else.
@@ -154,20 +154,28 @@ pub(in super::super) fn text_width(text: &str, size: f64) -> f64 {
 
 /// `text` cut to a width.
 pub(in super::super) fn fit_text(text: &str, size: f64, room: f64) -> String {
-    let mut most = crate::report::escape::LONGEST;
-    loop {
-        let s = crate::report::escape::clean(text, most);
-        if most <= 1 || text_width(&s, size) <= room {
-            return s.into_owned();
-        }
-        most = most.min(s.chars().count()) - 1;
+    let cut = |most: usize| clean(text, most).into_owned();
+    // No face is so narrow that more characters fit.
+    let (mut fits, mut most) = (1, ((room / size / 0.2) as usize).clamp(1, 400));
+    let whole = cut(most);
+    if text_width(&whole, size) <= room {
+        return whole;
     }
+    while most - fits > 1 {
+        let middle = (fits + most) / 2;
+        if text_width(&cut(middle), size) <= room {
+            fits = middle;
+        } else {
+            most = middle;
+        }
+    }
+    cut(fits)
 }
 
-/// `text` in at most `rows` lines of a width.
+/// `text` in lines of a width.
 pub(in super::super) fn wrap_text(text: &str, size: f64, room: f64) -> Vec<String> {
     let mut lines: Vec<String> = vec![String::new()];
-    for word in crate::report::escape::clean(text, 4000).split_whitespace() {
+    for word in clean(text, 4000).split_whitespace() {
         let line = lines.last_mut().expect("never empty");
         if line.is_empty() {
             *line = fit_text(word, size, room);

@@ -99,7 +99,7 @@ pub struct LinePlot {
 const SIZE: f64 = 13.0;
 const SMALL: f64 = 11.5;
 const ROW: f64 = 20.0;
-const STRIP: f64 = 26.0;
+const STRIP: f64 = 30.0;
 
 /// Where a point ends up.
 #[derive(Clone, Copy, PartialEq)]
@@ -335,7 +335,12 @@ impl Figure for LinePlot {
         if !self.description.is_empty() {
             return self.description.clone();
         }
-        let mut d = format!("{} by {}.", self.y.label, self.x.label);
+        let what = if self.y.label.is_empty() {
+            &self.title
+        } else {
+            &self.y.label
+        };
+        let mut d = format!("{what} by {}.", self.x.label);
         for s in self.series.iter().take(12) {
             d.push(' ');
             d.push_str(&self.tell(s));
@@ -344,34 +349,6 @@ impl Figure for LinePlot {
     }
 
     fn draw(&self, id: &str) -> String {
-        let legend = self.legend();
-        let has_legend = self.series.len() > 1;
-        let mut top = 4.0;
-        if !self.y.label.is_empty() {
-            top += ROW;
-        }
-        let legend_top = top;
-        if has_legend {
-            top += ROW * legend.len() as f64 + 4.0;
-        }
-        top += 6.0;
-        let wild = self.needs_wild_row();
-        let zero = self.needs_zero_row();
-        let plot_top = top + if wild { STRIP } else { 0.0 };
-        let plot_bottom = plot_top + self.height;
-        let floor = plot_bottom + if zero { STRIP } else { 0.0 };
-
-        let y = Layout::new(&self.y, self.values(), plot_bottom, plot_top, 0.05);
-        let most_y = (self.height / 42.0).clamp(3.0, 9.0) as usize;
-        let y_ticks = y.ticks(most_y);
-        let left = y_ticks
-            .iter()
-            .map(|t| text_width(&t.label, SIZE))
-            .chain(zero.then(|| text_width("0", SIZE)))
-            .chain(wild.then(|| text_width("NaN, ∞", SIZE)))
-            .fold(0.0, f64::max)
-            + 12.0;
-
         // Names at the ends of the lines, unless there are too many for the height.
         let label_room = (self.width * 0.3).min(230.0);
         let labels: Vec<(String, Vec<String>)> = self
@@ -392,12 +369,46 @@ impl Figure for LinePlot {
             .iter()
             .map(|l| 18.0 + 14.0 * l.1.len() as f64)
             .collect();
-        let direct = heights.iter().sum::<f64>() <= floor - top && self.series.len() <= 12;
+        let direct = heights.iter().sum::<f64>() <= self.height && self.series.len() <= 12;
+        let legend = self.legend();
+        // Names at the lines carry their own key; where there is room, a legend besides.
+        let has_legend = self.series.len() > 1 && (!direct || self.width >= 900.0);
+        let mut top = 4.0;
+        if !self.y.label.is_empty() {
+            top += ROW;
+        }
+        let legend_top = top;
+        if has_legend {
+            top += ROW * legend.len() as f64 + 4.0;
+        }
+        top += 6.0;
+        let wild = self.needs_wild_row();
+        let zero = self.needs_zero_row();
+        let zero_name = if self.values().any(|y| y < 0.0) {
+            "≤ 0"
+        } else {
+            "0"
+        };
+        let plot_top = top + if wild { STRIP } else { 0.0 };
+        let plot_bottom = plot_top + self.height;
+        let floor = plot_bottom + if zero { STRIP } else { 0.0 };
+
+        let y = Layout::new(&self.y, self.values(), plot_bottom, plot_top, 0.05);
+        let most_y = (self.height / 42.0).clamp(3.0, 9.0) as usize;
+        let y_ticks = y.ticks(most_y);
+        let left = y_ticks
+            .iter()
+            .map(|t| text_width(&t.label, SIZE))
+            .chain(zero.then(|| text_width(zero_name, SIZE)))
+            .chain(wild.then(|| text_width("NaN, ∞", SIZE)))
+            .fold(0.0, f64::max)
+            + 12.0;
+
         let label_width = labels
             .iter()
             .flat_map(|(n, notes)| {
                 // Names are set in a heavier weight, hence wider.
-                std::iter::once(text_width(n, SIZE) * 1.08)
+                std::iter::once(text_width(n, SIZE) * 1.08 + 14.0)
                     .chain(notes.iter().map(|n| text_width(n, SMALL)))
             })
             .fold(0.0, f64::max);
@@ -426,9 +437,9 @@ impl Figure for LinePlot {
             let stride = y.stride(most_y);
             let log_words = match (self.y.scale, stride) {
                 (Scale::Linear, _) => String::new(),
-                (Scale::Log, 1) => " (log scale: one line down is 10 times smaller)".into(),
+                (Scale::Log, 1) => " (log scale: 10 times less per line)".into(),
                 (Scale::Log, n) => format!(
-                    " (log scale: one labelled line down is 10{} times smaller)",
+                    " (log scale: 10{} times less per labelled line)",
                     &crate::report::number::decade(n)[2..]
                 ),
             };
@@ -479,12 +490,17 @@ impl Figure for LinePlot {
                 Mood::Bad => "band bad",
             };
             c.rect(class, "", left, y0, right - left, y1 - y0);
-            band_words.push((b, y0, y1));
+            band_words.push((b, y0, y1.min(plot_bottom)));
         }
 
         // Grid and ticks.
+        let mut last = f64::INFINITY;
         for v in y.minor(most_y) {
-            c.line("faint", left, y.at(v), right, y.at(v));
+            let my = y.at(v);
+            if (last - my).abs() >= 4.0 {
+                c.line("faint", left, my, right, my);
+                last = my;
+            }
         }
         for t in &y_ticks {
             let ty = y.at(t.value);
@@ -510,7 +526,7 @@ impl Figure for LinePlot {
         let wild_y = top + STRIP / 2.0;
         if zero {
             c.line("axis", left, plot_bottom, right, plot_bottom);
-            c.text("soft", Anchor::End, left - 7.0, zero_y + 4.5, "0");
+            c.text("soft", Anchor::End, left - 7.0, zero_y + 4.5, zero_name);
         }
         if wild {
             c.line("axis", left, plot_top, right, plot_top);
@@ -519,31 +535,16 @@ impl Figure for LinePlot {
         if has_x_words {
             let (first, last) = self.x.ends.clone().unwrap_or_default();
             let third = (right - left) / 3.2;
-            c.text(
-                "soft",
-                Anchor::Start,
-                left,
-                x_label_y,
-                &fit_text(&first, SIZE, third),
-            );
-            c.text(
-                "soft",
-                Anchor::End,
-                right,
-                x_label_y,
-                &fit_text(&last, SIZE, third),
-            );
+            let first = mostly(&first, SIZE, third);
+            c.text("soft", Anchor::Start, left, x_label_y, &first);
+            let last = mostly(&last, SIZE, third);
+            c.text("soft", Anchor::End, right, x_label_y, &last);
             let label = fit_text(&self.x.label, SIZE, third);
-            c.text(
-                "big",
-                Anchor::Middle,
-                (left + right) / 2.0,
-                x_label_y,
-                &label,
-            );
+            let middle = (left + right) / 2.0;
+            c.text("big", Anchor::Middle, middle, x_label_y, &label);
         }
         if !self.arrow.is_empty() {
-            let words = fit_text(&self.arrow, SMALL, right - left - 80.0);
+            let words = mostly(&self.arrow, SMALL, right - left - 80.0);
             let half = text_width(&words, SMALL) / 2.0 + 10.0;
             let mid = (left + right) / 2.0;
             c.line("axis", left, arrow_y - 4.0, mid - half, arrow_y - 4.0);
@@ -662,11 +663,15 @@ impl Figure for LinePlot {
                 );
                 let (text, notes) = &labels[i];
                 let first = ly - heights[i] / 2.0 + 13.5;
+                if !self.series[i].plain {
+                    marker(&mut c, st, tx + 4.0, first - 4.5, false);
+                }
+                let name_x = if self.series[i].plain { tx } else { tx + 13.0 };
                 c.styled_text(
                     "big",
                     &format!("style=\"fill:{}\"", color(st)),
                     Anchor::Start,
-                    tx,
+                    name_x,
                     first,
                     text,
                 );
@@ -747,7 +752,7 @@ impl LinePlot {
         let st = self.style(i);
         let mut solid = String::new();
         let mut lost = String::new();
-        let mut pen = false;
+        let (mut pen, mut straying) = (false, false);
         for (k, p) in points.iter().enumerate() {
             let to = format!("{} {}", at(p.x), at(p.y));
             if p.place == Place::Plot {
@@ -756,7 +761,14 @@ impl LinePlot {
             }
             if k > 0 && (p.place == Place::Row || points[k - 1].place == Place::Row) {
                 let q = &points[k - 1];
-                lost.push_str(&format!("M{} {}L{to}", at(q.x), at(q.y)));
+                if !straying {
+                    lost.push_str(&format!("M{} {}", at(q.x), at(q.y)));
+                }
+                lost.push('L');
+                lost.push_str(&to);
+                straying = true;
+            } else {
+                straying = false;
             }
             pen = p.place == Place::Plot;
         }
@@ -796,6 +808,16 @@ impl LinePlot {
                 ));
             }
         }
+    }
+}
+
+/// Text cut to a width, or nothing where less than half of it would be left.
+fn mostly(text: &str, size: f64, room: f64) -> String {
+    let s = fit_text(text, size, room);
+    if s.chars().count() * 2 < text.chars().count() {
+        String::new()
+    } else {
+        s
     }
 }
 

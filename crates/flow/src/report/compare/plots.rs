@@ -1,0 +1,269 @@
+//! The plots that a comparison is made of.
+
+use super::{Journey, STALLED, curve_names, is_accuracy, signal};
+use crate::profile::{LayerProfile, RunProfile, StepProfile};
+use crate::report::number::pretty;
+use crate::report::svg::{Axis, HeatMap, LinePlot, Mood, RidgePlot, Series};
+
+/// A measurement against depth, all runs: layers with a value are numbered from 1 at the input.
+///
+/// With `backward`, the output layer stands on the left, so that reading goes the way the gradient goes.
+pub fn depth_plot(
+    runs: &[RunProfile],
+    title: &str,
+    y: Axis,
+    backward: bool,
+    pick: impl Fn(&RunProfile) -> Option<&StepProfile>,
+    value: impl Fn(&LayerProfile) -> Option<f64>,
+) -> LinePlot {
+    let x = Axis::linear("layer").whole();
+    let x = if backward {
+        x.reversed().ends("output", "input")
+    } else {
+        x.ends("input", "output")
+    };
+    let mut plot = LinePlot::new(title).x(x).y(y).size(560.0, 240.0);
+    for (i, run) in runs.iter().enumerate() {
+        let Some(step) = pick(run) else { continue };
+        let mut points: Vec<(f64, f64)> = step
+            .layers
+            .iter()
+            .filter_map(&value)
+            .enumerate()
+            .map(|(k, v)| ((k + 1) as f64, v))
+            .collect();
+        if backward {
+            points.reverse();
+        }
+        if !points.is_empty() {
+            plot = plot.series(Series::new(run.name.clone(), points).style(i));
+        }
+    }
+    plot
+}
+
+/// The central picture: RMS of the gradient against depth on a logarithmic axis, all runs, drawn in the direction the
+/// gradient travels.
+///
+/// The gradient is that of the activations where it was measured, else that of the weights. The range below
+/// [`STALLED`] times the largest gradient is shaded when something lies in it.
+pub fn gradient_plot(
+    runs: &[RunProfile],
+    pick: impl Fn(&RunProfile) -> Option<&StepProfile>,
+) -> LinePlot {
+    let layers = || runs.iter().filter_map(&pick).flat_map(|s| &s.layers);
+    let what = if layers().all(|l| l.activation_grad.is_none()) {
+        "Strength of the weight gradient (RMS)"
+    } else {
+        "Strength of the gradient (RMS)"
+    };
+    let (low, top) = layers()
+        .filter_map(signal)
+        .filter(|g| g.is_finite())
+        .fold((f64::INFINITY, 0.0f64), |(a, b), g| (a.min(g), b.max(g)));
+    let title = "How much of the learning signal reaches each layer";
+    let mut plot = LinePlot::new(title)
+        .x(Axis::linear("layer")
+            .whole()
+            .reversed()
+            .ends("output", "input"))
+        .y(Axis::log(what))
+        .arrow("the gradient travels this way: from the output back to the first layer")
+        .size(1040.0, 420.0);
+    if low < top * STALLED {
+        plot = plot.band(
+            0.0,
+            top * STALLED,
+            "shaded: more than a million times weaker than at the start. Layers here stand still.",
+            Mood::Bad,
+        );
+    }
+    for (i, run) in runs.iter().enumerate() {
+        let Some(step) = pick(run) else { continue };
+        let mut points: Vec<(f64, f64)> = step
+            .layers
+            .iter()
+            .filter_map(signal)
+            .enumerate()
+            .map(|(k, g)| ((k + 1) as f64, g))
+            .collect();
+        points.reverse();
+        let note = Journey::of(step).map(|j| j.words()).unwrap_or_default();
+        plot = plot.series(Series::new(run.name.clone(), points).note(note).style(i));
+    }
+    plot
+}
+
+/// One plot for each curve name that any run has, all runs in it.
+pub fn curve_plots(runs: &[RunProfile]) -> Vec<LinePlot> {
+    curve_names(runs)
+        .into_iter()
+        .map(|name| {
+            let mut letters = name.chars();
+            let title: String = letters
+                .next()
+                .into_iter()
+                .flat_map(char::to_uppercase)
+                .chain(letters)
+                .collect();
+            let y = if is_accuracy(&name) {
+                Axis::linear("").range(0.0, 1.0)
+            } else {
+                Axis::linear("")
+            };
+            let mut plot = LinePlot::new(title)
+                .x(Axis::linear("epoch").whole())
+                .y(y)
+                .size(560.0, 240.0);
+            for (i, run) in runs.iter().enumerate() {
+                if let Some(c) = run.curve(&name) {
+                    let points = c.points.iter().copied();
+                    plot = plot.series(Series::new(run.name.clone(), points).style(i));
+                }
+            }
+            plot
+        })
+        .collect()
+}
+
+/// Histograms of the activations by layer, one plot per run that has any; runs with the same kinds of layers share the
+/// horizontal axis, which leaves out the outermost percent of each layer.
+pub fn activation_plots(
+    runs: &[RunProfile],
+    pick: impl Fn(&RunProfile) -> Option<&StepProfile>,
+) -> Vec<RidgePlot> {
+    let ops = |r: &RunProfile| -> Vec<String> {
+        let layers = pick(r).map_or(&[][..], |s| &s.layers);
+        let mut ops: Vec<String> = layers.iter().map(|l| l.op.clone()).collect();
+        ops.sort();
+        ops.dedup();
+        ops
+    };
+    let kinds: Vec<Vec<String>> = runs.iter().map(ops).collect();
+    let spans: Vec<Option<(f64, f64)>> = runs
+        .iter()
+        .map(|r| {
+            let step = pick(r)?;
+            let (lo, hi) = step
+                .layers
+                .iter()
+                .filter_map(|l| l.activation.as_ref())
+                .filter(|a| a.histogram.is_some())
+                .filter_map(|a| {
+                    // The outermost percent must not squeeze the rest.
+                    a.quantiles.map(|q| (q.p01.min(0.0), q.p99))
+                })
+                .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), (l, h)| {
+                    (a.min(l), b.max(h))
+                });
+            (lo < hi).then_some((lo, hi))
+        })
+        .collect();
+    runs.iter()
+        .enumerate()
+        .filter_map(|(i, run)| {
+            let step = pick(run)?;
+            let own = spans[i];
+            let shared = own.map(|own| {
+                spans
+                    .iter()
+                    .zip(&kinds)
+                    .filter(|(_, k)| **k == kinds[i])
+                    .filter_map(|(s, _)| *s)
+                    .fold(own, |(a, b), s| (a.min(s.0), b.max(s.1)))
+            });
+            // Outputs that fill much of the unit interval are shown on all of it, as those of a sigmoid.
+            let shared = shared.map(|(lo, hi)| match (lo, hi) {
+                (0.0..=1.0, 0.5..=1.0) => (0.0, 1.0),
+                (-1.0..=-0.5, 0.5..=1.0) => (-1.0, 1.0),
+                other => other,
+            });
+            let x = match shared {
+                Some((lo, hi)) => Axis::linear("output of the units").range(lo, hi),
+                None => Axis::linear("output of the units"),
+            };
+            let plot = step
+                .layers
+                .iter()
+                .filter_map(|l| Some((l, l.activation.as_ref()?)))
+                .fold(
+                    RidgePlot::new(run.name.clone()).x(x).style(i),
+                    |p, (l, a)| p.row(l.path.clone(), a),
+                );
+            (!plot.is_empty()).then_some(plot)
+        })
+        .collect()
+}
+
+/// Gradient RMS by layer and observed step, one map per run with at least two observed steps, on one scale.
+pub fn heat_maps(runs: &[RunProfile]) -> Vec<HeatMap> {
+    let (lo, hi) = runs
+        .iter()
+        .flat_map(|r| &r.steps)
+        .flat_map(|s| s.layers.iter().filter_map(signal))
+        .filter(|g| g.is_finite() && *g > 0.0)
+        .fold((f64::INFINITY, 0.0f64), |(a, b), g| (a.min(g), b.max(g)));
+    // Nine decades: what lies a billion times below the strongest is as dark as nothing.
+    let lo = lo.max(hi * 1e-9);
+    let axis = if lo < hi {
+        Axis::log("RMS of the gradient").range(lo, hi)
+    } else {
+        Axis::log("RMS of the gradient")
+    };
+    runs.iter()
+        .filter(|r| r.steps.len() > 1)
+        .filter_map(|run| {
+            let mut paths: Vec<&str> = Vec::new();
+            for l in run.steps.iter().flat_map(|s| &s.layers) {
+                if signal(l).is_some() && !paths.contains(&l.path.as_str()) {
+                    paths.push(&l.path);
+                }
+            }
+            let mut map = HeatMap::new(run.name.clone(), "training step", axis.clone())
+                .columns(run.steps.iter().map(|s| s.step.to_string()));
+            for p in paths {
+                let cells = run.steps.iter().map(|s| {
+                    let layer = s.layers.iter().find(|l| l.path == p)?;
+                    signal(layer)
+                });
+                map = map.row(p, cells);
+            }
+            (!map.is_empty()).then_some(map)
+        })
+        .collect()
+}
+
+/// The gradient of recurrent layers against time, with the fitted decay: one plot for the last observed step that has
+/// any, all runs in it; steps back from the end run to the right, as the gradient does.
+pub fn time_plots(runs: &[RunProfile]) -> Option<LinePlot> {
+    let mut plot = LinePlot::new("How far back in time the learning signal reaches")
+        .x(Axis::linear("steps back in time")
+            .whole()
+            .ends("end of the sequence", "beginning"))
+        .y(Axis::log("Strength of the gradient (RMS)"))
+        .arrow("the gradient travels this way: back through time")
+        .size(1040.0, 320.0);
+    let mut style = 0;
+    for run in runs {
+        let Some(step) = run.steps.iter().rev().find(|s| !s.time.is_empty()) else {
+            continue;
+        };
+        for t in &step.time {
+            let n = t.grad_rms.len();
+            let points = (0..n).map(|k| (k as f64, t.grad_rms[n - 1 - k]));
+            let name = if step.time.len() == 1 {
+                run.name.clone()
+            } else {
+                format!("{}: {}", run.name, t.path)
+            };
+            let note = match t.memory() {
+                Some(m) if m.is_finite() => format!("falls to 1/e in {} steps", pretty(m)),
+                Some(_) => "does not fall".into(),
+                None => String::new(),
+            };
+            plot = plot.series(Series::new(name, points).note(note).style(style));
+            style += 1;
+        }
+    }
+    (!plot.is_empty()).then_some(plot)
+}

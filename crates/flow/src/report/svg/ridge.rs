@@ -1,0 +1,323 @@
+//! Histograms by layer, one above the other.
+
+use super::Figure;
+use super::axis::{Axis, Layout};
+use super::canvas::{Anchor, Canvas, at, fit_text, text_width};
+use crate::profile::{Histogram, Summary};
+use crate::report::escape::{LONGEST, clean};
+use crate::report::number::{percent, pretty};
+use crate::report::table::{Cell, Column, Table};
+
+/// One row: a histogram with its name.
+#[derive(Clone, Debug, PartialEq)]
+struct Row {
+    label: String,
+    histogram: Histogram,
+    /// Share of exact zeros, drawn as a pin instead of a bin that dwarfs the rest.
+    zeros: f64,
+    mean: f64,
+    std: f64,
+}
+
+/// Histograms over a shared horizontal axis, one row each, every row as high as its highest bin.
+///
+/// Exact zeros (half of all outputs of a ReLU layer) are taken out of their bin and drawn as a pin whose height is
+/// their share. At the right stands the standard deviation of each row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RidgePlot {
+    title: String,
+    description: String,
+    x: Axis,
+    rows: Vec<Row>,
+    style: usize,
+    width: f64,
+    step: f64,
+}
+
+const SIZE: f64 = 13.0;
+const SMALL: f64 = 11.5;
+
+impl RidgePlot {
+    /// A plot without rows.
+    pub fn new(title: impl Into<String>) -> RidgePlot {
+        RidgePlot {
+            title: title.into(),
+            description: String::new(),
+            x: Axis::linear("value"),
+            rows: Vec::new(),
+            style: 0,
+            width: 540.0,
+            step: 0.0,
+        }
+    }
+
+    /// What the picture shows, in words; made from the data when not given.
+    pub fn describe(mut self, description: impl Into<String>) -> RidgePlot {
+        self.description = description.into();
+        self
+    }
+
+    /// Sets the horizontal axis.
+    pub fn x(mut self, axis: Axis) -> RidgePlot {
+        self.x = axis;
+        self
+    }
+
+    /// Colour of the rows, as that of a series.
+    pub fn style(mut self, style: usize) -> RidgePlot {
+        self.style = style;
+        self
+    }
+
+    /// Width of the whole, and height of one row (0: chosen by the number of rows).
+    pub fn size(mut self, width: f64, row: f64) -> RidgePlot {
+        self.width = width.clamp(240.0, 4000.0);
+        self.step = row.clamp(0.0, 200.0);
+        self
+    }
+
+    /// Appends a row; a summary without histogram is left out.
+    pub fn row(mut self, label: impl Into<String>, summary: &Summary) -> RidgePlot {
+        if let Some(h) = summary.histogram.as_ref().filter(|h| h.total() > 0) {
+            let zeros = summary.zeros as f64 / summary.finite() as f64;
+            let mut histogram = h.clone();
+            if !h.magnitude {
+                let n = h.counts.len();
+                let taken = (zeros * h.total() as f64).round() as u64;
+                let bin = (0..n).find(|&i| {
+                    h.edges[i] <= 0.0 && (h.edges[i + 1] > 0.0 || (i + 1 == n && h.edges[n] == 0.0))
+                });
+                if let Some(i) = bin {
+                    histogram.counts[i] = h.counts[i].saturating_sub(taken);
+                }
+            }
+            self.rows.push(Row {
+                label: label.into(),
+                histogram,
+                zeros,
+                mean: summary.mean,
+                std: summary.std,
+            });
+        }
+        self
+    }
+
+    /// Whether there is anything to draw.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The range that holds all bins with something in them.
+    fn extent(&self) -> impl Iterator<Item = f64> + '_ {
+        self.rows.iter().flat_map(|r| {
+            let h = &r.histogram;
+            h.counts
+                .iter()
+                .enumerate()
+                .filter(|(_, c)| **c > 0)
+                .flat_map(|(i, _)| [h.edges[i], h.edges[i + 1]])
+                .chain((r.zeros > 0.0).then_some(0.0))
+        })
+    }
+}
+
+impl Figure for RidgePlot {
+    fn title(&self) -> &str {
+        &self.title
+    }
+
+    fn description(&self) -> String {
+        if !self.description.is_empty() {
+            return self.description.clone();
+        }
+        let tell = |r: &Row| {
+            let zeros = if r.zeros > 0.0 {
+                format!(", {} exactly zero", percent(r.zeros))
+            } else {
+                String::new()
+            };
+            format!(
+                "{}: mean {}, standard deviation {}{zeros}",
+                clean(&r.label, LONGEST),
+                pretty(r.mean),
+                pretty(r.std)
+            )
+        };
+        match &self.rows[..] {
+            [] => "No histograms.".into(),
+            [one] => format!("Histogram of {}.", tell(one)),
+            [first, .., last] => format!(
+                "Histograms of {} layers, from {} to {}.",
+                self.rows.len(),
+                tell(first),
+                tell(last)
+            ),
+        }
+    }
+
+    fn draw(&self, id: &str) -> String {
+        let n = self.rows.len().max(1);
+        let step = if self.step > 0.0 {
+            self.step
+        } else {
+            (420.0 / n as f64).clamp(8.0, 34.0)
+        };
+        // A row reaches into the one above.
+        let tall = step * 1.7;
+        // Labels only as dense as text can be.
+        let every = (15.0 / step).ceil().max(1.0) as usize;
+        let shown = |i: usize| i.is_multiple_of(every);
+        let label_room = self.width * 0.3;
+        let labels: Vec<String> = self
+            .rows
+            .iter()
+            .map(|r| fit_text(&r.label, SMALL, label_room))
+            .collect();
+        let widest = |it: &mut dyn Iterator<Item = f64>| it.fold(0.0, f64::max);
+        let left = widest(&mut labels.iter().map(|l| text_width(l, SMALL))) + 12.0;
+        let notes: Vec<String> = self
+            .rows
+            .iter()
+            .map(|r| format!("± {}", pretty(r.std)))
+            .collect();
+        let right =
+            self.width - widest(&mut notes.iter().map(|t| text_width(t, SMALL))).max(40.0) - 12.0;
+        let any_zeros = self.rows.iter().any(|r| r.zeros > 0.001);
+        let head = 18.0;
+        let top = head + tall - step + 8.0;
+        let bottom = top + step * n as f64;
+        let x = Layout::new(&self.x, self.extent(), left + 8.0, right - 8.0, 0.0);
+        let mut c = Canvas::new(
+            self.width,
+            bottom + 46.0 + if any_zeros { 20.0 } else { 0.0 },
+        );
+        c.text("soft small", Anchor::Start, right + 8.0, 12.0, "spread");
+        let ticks = x.ticks(((right - left) / 70.0).clamp(2.0, 9.0) as usize);
+        for t in &ticks {
+            let tx = x.at(t.value);
+            c.line("grid", tx, head, tx, bottom);
+            c.text("soft", Anchor::Middle, tx, bottom + 17.0, &t.label);
+        }
+        let color = format!("var(--s{})", self.style % 8);
+        for (i, r) in self.rows.iter().enumerate() {
+            let base = top + step * (i + 1) as f64;
+            let h = &r.histogram;
+            let density = |k: usize| h.counts[k] as f64 / (h.edges[k + 1] - h.edges[k]);
+            let peak = (0..h.counts.len()).map(density).fold(0.0, f64::max);
+            c.line("faint", left, base, right, base);
+            let mut words = format!(
+                "{}: mean {}, standard deviation {}",
+                clean(&r.label, LONGEST),
+                pretty(r.mean),
+                pretty(r.std)
+            );
+            if r.zeros > 0.0 {
+                words += &format!(", {} exactly zero", percent(r.zeros));
+            }
+            c.open_group("ridge", &words);
+            c.raw(&format!(
+                "<title>{}</title>",
+                crate::report::escape::xml(&words)
+            ));
+            if peak > 0.0 {
+                let full = if any_zeros { tall * 0.9 } else { tall };
+                let mut d = String::new();
+                let mut from = None;
+                for k in 0..h.counts.len() {
+                    let v = density(k);
+                    if v <= 0.0 {
+                        if from.take().is_some() {
+                            d.push_str(&format!("V{}", at(base)));
+                        }
+                        continue;
+                    }
+                    let (x0, x1) = (x.at(h.edges[k]), x.at(h.edges[k + 1]));
+                    // What lies beyond a given range ends at its border.
+                    if x0.max(x1) <= left + 7.9 || x0.min(x1) >= right - 7.9 {
+                        if from.take().is_some() {
+                            d.push_str(&format!("V{}", at(base)));
+                        }
+                        continue;
+                    }
+                    let inside = |p: f64| p.clamp(left + 8.0, right - 8.0);
+                    let (x0, x1) = (inside(x0), inside(x1));
+                    let y = base - full * v / peak;
+                    if from.is_none() {
+                        d.push_str(&format!("M{} {}", at(x0), at(base)));
+                        from = Some(x0);
+                    }
+                    // A bin narrower than a pixel still shows.
+                    let x1 = if (x1 - x0).abs() < 1.2 { x0 + 1.2 } else { x1 };
+                    d.push_str(&format!("V{}H{}", at(y), at(x1)));
+                }
+                if from.is_some() {
+                    d.push_str(&format!("V{}", at(base)));
+                }
+                c.path("area", &format!("fill=\"{color}\" stroke=\"{color}\""), &d);
+            }
+            if r.zeros > 0.001 && x.contains(0.0) {
+                let zx = x.at(0.0);
+                let zy = base - tall * r.zeros.min(1.0);
+                c.path("pin", "", &format!("M{} {}V{}", at(zx), at(base), at(zy)));
+                c.raw(&format!(
+                    "<circle class=\"pinhead\" cx=\"{}\" cy=\"{}\" r=\"2.6\"/>",
+                    at(zx),
+                    at(zy)
+                ));
+            }
+            c.close_group();
+            if shown(i) {
+                c.text(
+                    "soft small",
+                    Anchor::End,
+                    left - 7.0,
+                    base - 1.0,
+                    &labels[i],
+                );
+                c.text(
+                    "soft small",
+                    Anchor::Start,
+                    right + 8.0,
+                    base - 1.0,
+                    &notes[i],
+                );
+            }
+        }
+        c.line("axis", left, bottom, right, bottom);
+        let label = fit_text(&self.x.label, SIZE, right - left);
+        c.text(
+            "big",
+            Anchor::Middle,
+            (left + right) / 2.0,
+            bottom + 37.0,
+            &label,
+        );
+        if any_zeros {
+            let zx = left + 8.0;
+            let y = bottom + 57.0;
+            c.path("pin", "", &format!("M{} {}v-11", at(zx), at(y)));
+            c.raw(&format!(
+                "<circle class=\"pinhead\" cx=\"{}\" cy=\"{}\" r=\"2.6\"/>",
+                at(zx),
+                at(y - 11.0)
+            ));
+            let words = "pin: share of outputs that are exactly 0";
+            let words = fit_text(words, SMALL, self.width - zx - 9.0);
+            c.text("soft small", Anchor::Start, zx + 9.0, y - 1.0, &words);
+        }
+        c.finish(id, &self.title, &self.description())
+    }
+
+    fn data(&self) -> Option<Table> {
+        let mut t = Table::new(["layer", "mean", "std", "exactly zero"].map(Column::new));
+        for r in &self.rows {
+            t.rows.push(vec![
+                Cell::from(r.label.clone()),
+                Cell::Number(r.mean),
+                Cell::Number(r.std),
+                Cell::Percent(r.zeros),
+            ]);
+        }
+        Some(t)
+    }
+}
