@@ -30,8 +30,10 @@ mod forward;
 pub mod init;
 pub mod layers;
 pub mod loss;
+pub mod state;
 
 pub use forward::{Forward, Layer};
 pub use init::{Init, Nonlinearity};
 pub use layers::*;
 pub use loss::Reduction;
+pub use state::{Checkpoint, LoadOptions, StateExt};
