@@ -30,7 +30,8 @@ pub mod prelude {
         Buffer, Float, Gradients, Module, ModuleExt, Param, Tape, Tensor, Var, grad, gradcheck,
     };
     pub use crate::nn::{
-        Activation, Dropout, Flatten, Forward, Layer, Linear, Nonlinearity, Sequential,
+        Activation, Checkpoint, Dropout, Flatten, Forward, Init, Layer, Linear, LoadOptions,
+        Nonlinearity, Sequential, StateExt,
     };
     pub use crate::optim::{Adam, AdamW, ClipExt, Schedule, Sgd};
     pub use rand::SeedableRng;
