@@ -238,7 +238,7 @@ fn main() {
         let first: Option<&StepProfile> = run.steps.first();
         if let Some(step) = first {
             println!("{} - at the first step", run.name);
-            println!("{}", compare::layer_table(step).text(&terminal));
+            println!("{}", compare::layer_table(step, None).text(&terminal));
         }
     }
     let title = format!("A {depth}-layer network, four ways");
