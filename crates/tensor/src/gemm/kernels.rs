@@ -1,5 +1,7 @@
 //! The table of kernels of each instruction set.
 
+use super::pack::{self, PackRows, PackRowsFn, PackTiles, PackTilesFn};
+use super::skinny::{self, Axpy, AxpyFn, Dot, DotFn};
 use super::tile::{Job, Spot, TileFn, tile};
 use super::transpose;
 use super::vector::Wide;
@@ -13,6 +15,14 @@ pub(super) struct Kernels<T: 'static> {
     pub tiles: &'static [&'static [TileFn<T>]],
     /// The same, copying the vector operand in passing.
     pub packing: &'static [&'static [TileFn<T>]],
+    /// Kernels for `nc` columns at `[nc - 1]`, see [`skinny`].
+    pub dot: &'static [DotFn<T>; skinny::NARROW],
+    /// Kernels for `mr` rows at `[mr - 1]`, see [`skinny`].
+    pub axpy: &'static [AxpyFn<T>; skinny::NARROW],
+    /// See [`pack`].
+    pub pack_rows: PackRowsFn<T>,
+    /// See [`pack`].
+    pub pack_tiles: PackTilesFn<T>,
     /// See [`transpose`].
     pub transpose: transpose::TransposeFn<T>,
 }
@@ -43,7 +53,31 @@ macro_rules! kernels {
                 // SAFETY: as above.
                 unsafe { tile::<$v, MR, NV, true>(job, spot) }
             }
+            #[$feature]
+            unsafe fn pack_rows(job: &PackRows<$elem>) {
+                // SAFETY: as above.
+                unsafe { pack::rows::<$v>(job) }
+            }
+            #[$feature]
+            unsafe fn pack_tiles(job: &PackTiles<$elem>) {
+                // SAFETY: as above.
+                unsafe { pack::tiles::<$v>(job) }
+            }
+            #[$feature]
+            unsafe fn dot<const MR: usize, const NC: usize>(job: &Dot<$elem>) {
+                // SAFETY: as above.
+                unsafe { skinny::dot::<$v, MR, NC>(job) }
+            }
+            #[$feature]
+            unsafe fn axpy<const MR: usize>(job: &Axpy<$elem>) {
+                // SAFETY: as above.
+                unsafe { skinny::axpy::<$v, MR>(job) }
+            }
             Kernels {
+                dot: &[dot::<8, 1>, dot::<4, 2>, dot::<3, 3>, dot::<2, 4>],
+                axpy: &[axpy::<1>, axpy::<2>, axpy::<3>, axpy::<4>],
+                pack_rows,
+                pack_tiles,
                 lanes: $lanes,
                 tiles: kernels!(@rows plain, $nvs, $mrs),
                 packing: kernels!(@rows packing, $nvs, $mrs),

@@ -22,9 +22,12 @@
 //! assert_eq!(c, [117.0, 223.0, 139.0, 253.0]);
 //! ```
 
+mod blocks;
 mod buffer;
 mod driver;
 mod kernels;
+mod pack;
+mod skinny;
 mod tile;
 mod transpose;
 mod vector;

@@ -18,6 +18,8 @@ pub(super) struct Job<T> {
     pub alpha: T,
     /// Factor of the old result, which is not read when this is zero.
     pub beta: T,
+    /// Whether the result is so large that its lines are worth fetching ahead.
+    pub touch: bool,
     /// Whether to end with a relu.
     pub relu: bool,
 }
@@ -36,8 +38,22 @@ pub(super) struct Spot<T> {
     pub bias_v: *const T,
     /// Valid lanes of the last register of a row, `1..=LANES`.
     pub tail: usize,
+    /// Distance from a row of the scalar operand to the one to fetch ahead, or zero.
+    pub ahead: isize,
+    /// Rows of the vector operand of the next block, to fetch ahead: where they start,
+    pub fetch: *const T,
+    /// how far they are apart,
+    pub fetch_step: isize,
+    /// and how many of them.
+    pub fetch_rows: usize,
     /// For kernels that pack: where the registers of the vector operand are copied to, `NV * LANES` elements per `p`.
     pub copy: *mut T,
+}
+
+/// Steps of `k` between two rounds of fetching ahead: a cache line of the scalar operand's rows.
+#[inline(always)]
+pub(super) const fn line<T>() -> usize {
+    64 / size_of::<T>()
 }
 
 /// A tile kernel.
@@ -56,9 +72,7 @@ pub(super) type TileFn<T> = unsafe fn(&Job<T>, &Spot<T>);
 pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PACK: bool>(
     job: &Job<V::Elem>,
     spot: &Spot<V::Elem>,
-) where
-    V::Elem: crate::Real,
-{
+) {
     use crate::Element;
     let lanes = V::LANES;
     let zero = <V::Elem as Element>::ZERO;
@@ -71,31 +85,64 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
         let mut at = 0;
         let mut v = spot.v;
         let mut copy = spot.copy;
-        for _ in 0..job.k {
-            let mut b = [V::zero(); NV];
-            for j in 0..NV {
-                if PACK {
-                    b[j] = if j + 1 == NV {
-                        V::load_part(v.add(j * lanes), mask)
-                    } else {
-                        V::load(v.add(j * lanes))
-                    };
-                    b[j].store(copy.add(j * lanes));
-                } else {
-                    b[j] = V::load(v.add(j * lanes));
-                }
-            }
+        let mut fetch = spot.fetch;
+        if job.touch {
             for i in 0..MR {
-                let a = V::splat(*rows[i].offset(at));
+                let c = spot.c.wrapping_offset(i as isize * job.c_row);
                 for j in 0..NV {
-                    acc[i][j] = acc[i][j].fma(a, b[j]);
+                    V::prefetch_write(c.wrapping_add(j * lanes));
                 }
             }
-            if PACK {
-                copy = copy.add(NV * lanes);
+        }
+        let (mut chunk, mut per_chunk) = (job.k, 0);
+        if spot.ahead != 0 || spot.fetch_rows != 0 {
+            chunk = line::<V::Elem>();
+            per_chunk = spot.fetch_rows.div_ceil(job.k.div_ceil(chunk));
+        }
+        let mut due = spot.fetch_rows;
+        let mut left = job.k;
+        while left > 0 {
+            let steps = left.min(chunk);
+            left -= steps;
+            if spot.ahead != 0 {
+                for row in rows {
+                    V::prefetch2(row.wrapping_offset(at + spot.ahead));
+                }
             }
-            v = v.wrapping_offset(job.v_k);
-            at += job.s_k;
+            let rows_now = due.min(per_chunk);
+            due -= rows_now;
+            for _ in 0..rows_now {
+                for j in 0..NV {
+                    V::prefetch2(fetch.wrapping_add(j * lanes));
+                }
+                fetch = fetch.wrapping_offset(spot.fetch_step);
+            }
+            for _ in 0..steps {
+                let mut b = [V::zero(); NV];
+                for j in 0..NV {
+                    if PACK {
+                        b[j] = if j + 1 == NV {
+                            V::load_part(v.add(j * lanes), mask)
+                        } else {
+                            V::load(v.add(j * lanes))
+                        };
+                        b[j].store(copy.add(j * lanes));
+                    } else {
+                        b[j] = V::load(v.add(j * lanes));
+                    }
+                }
+                for i in 0..MR {
+                    let a = V::splat(*rows[i].offset(at));
+                    for j in 0..NV {
+                        acc[i][j] = acc[i][j].fma(a, b[j]);
+                    }
+                }
+                if PACK {
+                    copy = copy.add(NV * lanes);
+                }
+                v = v.wrapping_offset(job.v_k);
+                at += job.s_k;
+            }
         }
 
         let alpha = V::splat(job.alpha);

@@ -101,39 +101,50 @@ pub(super) mod x86 {
                     // SAFETY: the contract is passed on.
                     return unsafe { plain(rows, cols, src, src_ld, dst, dst_ld) };
                 }
-                let mut i = 0;
-                loop {
-                    // A block that would reach past the end moves back; with too few rows altogether the last one is
-                    // read again, and only the lanes of real rows are written.
-                    let i0 = i.min(rows.saturating_sub(SIDE));
-                    let count = rows.min(SIDE);
-                    // SAFETY: row indices stay below rows, columns at..at + HALF below cols, and lanes below rows.
-                    unsafe {
-                        let row: [*const $elem; SIDE] = std::array::from_fn(|r| {
-                            src.offset((i0 + r.min(count - 1)) as isize * src_ld)
-                        });
-                        let mask = $v::mask(count);
-                        let mut j = 0;
-                        loop {
-                            let j0 = j.min(cols - HALF);
-                            let columns = $half(&row, j0);
-                            for (c, &column) in columns.iter().enumerate() {
-                                let to = dst.offset((j0 + c) as isize * dst_ld).add(i0);
-                                if count == SIDE {
-                                    $v(column).store(to);
-                                } else {
-                                    $v(column).store_part(to, mask);
+                // Columns outside: with the rows inside, whole lines of the result are written at once. A block that
+                // would reach past the end moves back. With too few rows for one block the last row is read again, and
+                // only the lanes of real rows are written.
+                let count = rows.min(SIDE);
+                // SAFETY: row indices stay below rows, columns j..j + HALF below cols, and lanes below rows.
+                unsafe {
+                    let mask = $v::mask(count);
+                    let mut j = 0;
+                    while j < cols {
+                        // Two halves at a time while there are as many columns, so that the addresses serve twice.
+                        let halves = if j + SIDE <= cols { 2 } else { 1 };
+                        let j0 = j.min(cols - HALF);
+                        let mut i = 0;
+                        while i < rows {
+                            let i0 = i.min(rows.saturating_sub(SIDE));
+                            let first = src.offset(i0 as isize * src_ld).add(j0);
+                            let to = dst.offset(j0 as isize * dst_ld).add(i0);
+                            if count == SIDE {
+                                let row =
+                                    std::array::from_fn(|r| first.offset(r as isize * src_ld));
+                                for (c, &column) in $half(&row, 0).iter().enumerate() {
+                                    $v(column).store(to.offset(c as isize * dst_ld));
+                                }
+                                if halves == 2 {
+                                    for (c, &column) in $half(&row, HALF).iter().enumerate() {
+                                        $v(column).store(to.offset((HALF + c) as isize * dst_ld));
+                                    }
+                                }
+                            } else {
+                                let row = std::array::from_fn(|r| {
+                                    first.offset(r.min(count - 1) as isize * src_ld)
+                                });
+                                for h in 0..halves {
+                                    for (c, &column) in $half(&row, h * HALF).iter().enumerate() {
+                                        $v(column).store_part(
+                                            to.offset((h * HALF + c) as isize * dst_ld),
+                                            mask,
+                                        );
+                                    }
                                 }
                             }
-                            j += HALF;
-                            if j >= cols {
-                                break;
-                            }
+                            i += SIDE;
                         }
-                    }
-                    i += SIDE;
-                    if i >= rows {
-                        break;
+                        j += halves * HALF;
                     }
                 }
             }

@@ -7,7 +7,7 @@
 /// pointers access `LANES` elements, the `_part` forms the first `count` of them, which must be valid.
 pub(super) trait Vector: Copy {
     /// The element.
-    type Elem: Copy;
+    type Elem: crate::Real;
     /// Which of the first lanes take part in a partial access.
     type Mask: Copy;
     /// Elements per register.
@@ -26,6 +26,12 @@ pub(super) trait Vector: Copy {
     unsafe fn load_part(p: *const Self::Elem, mask: Self::Mask) -> Self;
     /// Writes the lanes of `mask`.
     unsafe fn store_part(self, p: *mut Self::Elem, mask: Self::Mask);
+    /// Asks for the cache line of `p`, which need not be valid.
+    unsafe fn prefetch(p: *const Self::Elem);
+    /// The same, to be written.
+    unsafe fn prefetch_write(p: *mut Self::Elem);
+    /// Asks for the cache line of `p` in the second level of the cache only.
+    unsafe fn prefetch2(p: *const Self::Elem);
     /// `a * b + self`.
     unsafe fn fma(self, a: Self, b: Self) -> Self;
     /// `self * o`.
@@ -34,6 +40,21 @@ pub(super) trait Vector: Copy {
     unsafe fn add(self, o: Self) -> Self;
     /// `+0` for `x <= 0`, else `x`, NaN included.
     unsafe fn relu(self) -> Self;
+    /// Sum of all lanes: upper half onto lower half, until one is left.
+    #[inline(always)]
+    unsafe fn sum(self) -> Self::Elem {
+        let mut lanes = [<Self::Elem as crate::Element>::ZERO; 16];
+        // SAFETY: no register has more than 16 lanes.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        let mut half = Self::LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                lanes[i] += lanes[i + half];
+            }
+            half /= 2;
+        }
+        lanes[0]
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -86,6 +107,21 @@ pub(super) mod x86 {
                 unsafe fn store_part(self, p: *mut $elem, mask: $mask) {
                     // SAFETY: see above; masked lanes are not accessed.
                     unsafe { $storem(p, mask, self.0) }
+                }
+                #[inline(always)]
+                unsafe fn prefetch(p: *const $elem) {
+                    // SAFETY: a prefetch does not fault.
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+                }
+                #[inline(always)]
+                unsafe fn prefetch_write(p: *mut $elem) {
+                    // SAFETY: as above.
+                    unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
+                }
+                #[inline(always)]
+                unsafe fn prefetch2(p: *const $elem) {
+                    // SAFETY: as above.
+                    unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
                 }
                 #[inline(always)]
                 unsafe fn fma(self, a: Self, b: Self) -> Self {
@@ -200,6 +236,21 @@ pub(super) mod x86 {
                     unsafe { $storem(p, mask, self.0) }
                 }
                 #[inline(always)]
+                unsafe fn prefetch(p: *const $elem) {
+                    // SAFETY: a prefetch does not fault.
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+                }
+                #[inline(always)]
+                unsafe fn prefetch_write(p: *mut $elem) {
+                    // SAFETY: as above.
+                    unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
+                }
+                #[inline(always)]
+                unsafe fn prefetch2(p: *const $elem) {
+                    // SAFETY: as above.
+                    unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+                }
+                #[inline(always)]
                 unsafe fn fma(self, a: Self, b: Self) -> Self {
                     // SAFETY: see above.
                     $name(unsafe { $fma(a.0, b.0, self.0) })
@@ -307,6 +358,12 @@ impl<T: crate::Real, const N: usize> Vector for Wide<T, N> {
             unsafe { *p.add(i) = self.0[i] };
         }
     }
+    #[inline(always)]
+    unsafe fn prefetch(_: *const T) {}
+    #[inline(always)]
+    unsafe fn prefetch_write(_: *mut T) {}
+    #[inline(always)]
+    unsafe fn prefetch2(_: *const T) {}
     #[inline(always)]
     unsafe fn fma(self, a: Self, b: Self) -> Self {
         Wide(std::array::from_fn(|i| {

@@ -1,0 +1,484 @@
+//! The blocked product of a region: packing, and the loops around the tile kernels.
+//!
+//! For each block of `k` and each block of columns, the vector operand is packed into panels of a few registers width
+//! that stay in the second level of the cache; then tile after tile of rows passes along all panels, its part of the
+//! scalar operand staying in the first level. The scalar operand is used where it lies while its rows are contiguous
+//! along `k`; otherwise it is packed, too.
+
+use super::buffer;
+use super::driver::{Problem, part};
+use super::kernels::Kernels;
+use super::pack::{PackRows, PackTiles};
+use super::tile::{Job, Spot, TileFn};
+use crate::Real;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+/// Bytes of a packed block of the vector operand, half of a small second level of cache.
+const V_BLOCK: usize = 512 << 10;
+/// The same, for a vector operand that serves few rows and is bound by its way from memory.
+const V_BLOCK_STREAMED: usize = 256 << 10;
+/// Bytes of an operand beyond which its next part is fetched ahead, and of a result beyond which its lines are.
+const FAR: usize = 3 << 19;
+/// Bytes of packed scalar operand for one block of `k`.
+const S_BLOCK: usize = 4 << 20;
+
+/// Sizes of blocks; those of `k` shape the sums, so they are chosen for the whole product and not for a thread's part.
+#[derive(Clone, Copy)]
+pub(super) struct Blocking {
+    k_blocks: usize,
+    v_block: usize,
+}
+
+impl Blocking {
+    pub(super) fn new<T: Real>(p: &Problem<T>) -> Self {
+        let size = size_of::<T>();
+        let (k_bytes, v_block) = if p.v_col != 1 {
+            // Packing and storing transpose: fewer visits to the result.
+            (4096, V_BLOCK)
+        } else if p.rows <= 128 && p.cols * p.k * size > FAR {
+            // Longer pieces of fewer rows of a large operand.
+            (1024, V_BLOCK_STREAMED)
+        } else {
+            (2048, V_BLOCK)
+        };
+        Blocking {
+            k_blocks: (p.k * size).div_ceil(k_bytes).max(1),
+            v_block,
+        }
+    }
+}
+
+/// How the registers of the vector operand are come by.
+#[derive(Clone, Copy, PartialEq)]
+enum Source {
+    /// Read where they lie.
+    Direct,
+    /// The first tile reads them where they lie and packs in passing.
+    Passing,
+    /// Packed row by row, all panels of a block at once.
+    Rows,
+    /// Packed by a transposing copy.
+    Transposed,
+    /// Packed element by element.
+    Gathered,
+}
+
+/// Rows of tile `t` of `tiles` over `len` rows: tiles are full but for the last two, which share what is left.
+#[inline]
+pub(super) fn tile_rows(len: usize, mr: usize, tiles: usize, t: usize) -> Range<usize> {
+    if t + 2 < tiles {
+        return t * mr..(t + 1) * mr;
+    }
+    let first = tiles.saturating_sub(2);
+    let rest = part(len - first * mr, tiles - first, t - first);
+    first * mr + rest.start..first * mr + rest.end
+}
+
+/// Computes the elements `rows x cols` of the result.
+///
+/// # Safety
+/// All elements of the operands and the region are valid, nobody else accesses the region, and this machine has the
+/// instruction set of the kernels.
+pub(super) unsafe fn region<T: Real>(
+    p: &Problem<T>,
+    kernels: &Kernels<T>,
+    blocking: Blocking,
+    rows: Range<usize>,
+    cols: Range<usize>,
+) {
+    let (lanes, size) = (kernels.lanes, size_of::<T>());
+    let registers = cols.len().div_ceil(lanes);
+    let pack_s = p.s_k != 1 && registers > kernels.nv();
+    let k_blocks = blocking.k_blocks;
+    let longest = p.k.div_ceil(k_blocks);
+    if pack_s && rows.len() * longest * size > 2 * S_BLOCK {
+        // So many rows that their packed form would be far away: one part after the other.
+        let parts = (rows.len() * longest * size).div_ceil(S_BLOCK);
+        for i in 0..parts {
+            let r = part(rows.len(), parts, i);
+            // SAFETY: a part of the region.
+            unsafe {
+                region(
+                    p,
+                    kernels,
+                    blocking,
+                    rows.start + r.start..rows.start + r.end,
+                    cols.clone(),
+                )
+            };
+        }
+        return;
+    }
+    let tiles = rows.len().div_ceil(kernels.mr());
+    let source = if p.v_col == 1 {
+        if tiles == 1 {
+            Source::Direct
+        } else if tiles >= 32 && cols.len() * p.k * size > FAR {
+            Source::Rows
+        } else {
+            Source::Passing
+        }
+    } else if p.v_k == 1 {
+        Source::Transposed
+    } else {
+        Source::Gathered
+    };
+    let fit = (blocking.v_block / (lanes * size * longest.max(1))).max(kernels.nv());
+    let v_blocks = registers.div_ceil(fit);
+    let v_room = registers.div_ceil(v_blocks) * lanes * longest;
+    let s_room = if pack_s { rows.len() * longest } else { 0 };
+
+    buffer::with(v_room + s_room, |packed: *mut T| {
+        let packed_s = packed.wrapping_add(v_room);
+        let mut block = Block {
+            p,
+            kernels,
+            rows: rows.clone(),
+            tiles,
+            source,
+            ks: 0..0,
+            last: false,
+            job: Job {
+                k: 0,
+                s_row: if pack_s { 1 } else { p.s_row },
+                s_k: p.s_k,
+                v_k: 0,
+                c_row: p.c_row,
+                alpha: p.alpha,
+                beta: p.beta,
+                touch: rows.len() * cols.len() * size > FAR,
+                relu: false,
+            },
+            packed,
+            packed_s: if pack_s {
+                packed_s
+            } else {
+                std::ptr::null_mut()
+            },
+            s_ahead: rows.len() * p.k * size > FAR,
+        };
+        for kb in 0..k_blocks {
+            block.ks = part(p.k, k_blocks, kb);
+            block.last = kb + 1 == k_blocks;
+            block.job.k = block.ks.len();
+            block.job.relu = block.last && p.relu;
+            // SAFETY: the buffer has room for both packed operands; the rest is the caller's promise.
+            unsafe {
+                if pack_s {
+                    block.pack_scalars();
+                }
+                for vb in 0..v_blocks {
+                    let r = part(registers, v_blocks, vb);
+                    let c =
+                        cols.start + r.start * lanes..(cols.start + r.end * lanes).min(cols.end);
+                    // What is fetched ahead: the same rows in the next block of columns, or the next rows.
+                    let next = if p.v_col != 1 || k_blocks * v_blocks == 1 {
+                        None
+                    } else if vb + 1 < v_blocks {
+                        Some((c.end, block.ks.clone()))
+                    } else if !block.last {
+                        Some((cols.start, part(p.k, k_blocks, kb + 1)))
+                    } else {
+                        None
+                    };
+                    block.run(c, next);
+                }
+            }
+            block.job.beta = T::ONE;
+        }
+    });
+}
+
+/// A block of `k` of a region, as the loops see it.
+struct Block<'a, T: 'static> {
+    p: &'a Problem<T>,
+    kernels: &'a Kernels<T>,
+    rows: Range<usize>,
+    tiles: usize,
+    source: Source,
+    ks: Range<usize>,
+    /// Whether this is the last block of `k`.
+    last: bool,
+    job: Job<T>,
+    /// Room for the packed vector operand.
+    packed: *mut T,
+    /// Room for the packed scalar operand, or null when it is used where it lies.
+    packed_s: *mut T,
+    /// Whether the scalar operand is so large that the next tile's part is worth fetching ahead.
+    s_ahead: bool,
+}
+
+impl<T: Real> Block<'_, T> {
+    /// Element `(i, ks.start)` of the scalar operand.
+    #[inline]
+    fn scalars(&self, i: usize) -> *const T {
+        self.p
+            .s
+            .wrapping_offset(i as isize * self.p.s_row + self.ks.start as isize * self.p.s_k)
+    }
+
+    /// Element `(ks.start, j)` of the vector operand.
+    #[inline]
+    fn vectors(&self, j: usize) -> *const T {
+        self.p
+            .v
+            .wrapping_offset(j as isize * self.p.v_col + self.ks.start as isize * self.p.v_k)
+    }
+
+    /// Packs all tiles of the scalar operand.
+    ///
+    /// # Safety
+    /// As [`region`]; `packed_s` has room for them.
+    unsafe fn pack_scalars(&self) {
+        let (p, k, mr) = (self.p, self.job.k, self.kernels.mr());
+        // SAFETY: the contract of the function.
+        unsafe {
+            if p.s_row == 1 {
+                (self.kernels.pack_tiles)(&PackTiles {
+                    k,
+                    rows: self.rows.len(),
+                    mr,
+                    src: self.scalars(self.rows.start),
+                    step: p.s_k,
+                    dst: self.packed_s,
+                });
+                return;
+            }
+            for t in 0..self.tiles {
+                let tile = tile_rows(self.rows.len(), mr, self.tiles, t);
+                let from = self.scalars(self.rows.start + tile.start);
+                gather(
+                    from,
+                    p.s_k,
+                    p.s_row,
+                    self.packed_s.add(tile.start * k),
+                    k,
+                    tile.len(),
+                    tile.len(),
+                );
+            }
+        }
+    }
+
+    /// Computes the columns `cols`; fetches the rows `next.1` of as many columns from `next.0` on ahead.
+    ///
+    /// # Safety
+    /// As [`region`]; `packed` has room for the block.
+    unsafe fn run(&mut self, cols: Range<usize>, next: Option<(usize, Range<usize>)>) {
+        let (p, kernels) = (self.p, self.kernels);
+        let lanes = kernels.lanes;
+        let registers = cols.len().div_ceil(lanes);
+        let panels = registers.div_ceil(kernels.nv());
+        let (narrow, wide) = (registers / panels, registers % panels);
+        if self.source == Source::Rows {
+            let job = PackRows {
+                k: self.job.k,
+                cols: cols.len(),
+                registers,
+                panels,
+                src: self.vectors(cols.start),
+                row: p.v_k,
+                dst: self.packed,
+            };
+            // SAFETY: the rows exist, and the buffer has room for the block.
+            unsafe { (kernels.pack_rows)(&job) };
+        }
+        for t in 0..self.tiles {
+            let tile = tile_rows(self.rows.len(), kernels.mr(), self.tiles, t);
+            let (i0, mr) = (self.rows.start + tile.start, tile.len());
+            let mut spot = Spot {
+                s: self.scalars(i0),
+                v: std::ptr::null(),
+                c: std::ptr::null_mut(),
+                bias_s: std::ptr::null(),
+                bias_v: std::ptr::null(),
+                tail: lanes,
+                ahead: 0,
+                fetch: std::ptr::null(),
+                fetch_step: p.v_k,
+                fetch_rows: 0,
+                copy: std::ptr::null_mut(),
+            };
+            if !self.packed_s.is_null() {
+                self.job.s_k = mr as isize;
+                spot.s = self.packed_s.wrapping_add(tile.start * self.job.k);
+            } else if self.s_ahead && p.s_k == 1 && t + 1 < self.tiles {
+                spot.ahead = mr as isize * p.s_row;
+            }
+            if self.last && !p.bias_s.is_null() {
+                spot.bias_s = p.bias_s.wrapping_add(i0);
+            }
+            let mut fetch = p.v;
+            if let Some((col, ks)) = &next {
+                let share = part(ks.len(), self.tiles, t);
+                spot.fetch_rows = share.len();
+                fetch =
+                    p.v.wrapping_offset(*col as isize + (ks.start + share.start) as isize * p.v_k);
+            }
+            let mut start = 0;
+            for n in 0..panels {
+                let nv = narrow + usize::from(n < wide);
+                let width = nv * lanes;
+                let j0 = cols.start + start;
+                let valid = width.min(cols.end - j0);
+                spot.tail = valid - (nv - 1) * lanes;
+                spot.copy = self.packed.wrapping_add(start * self.job.k);
+                spot.fetch = fetch.wrapping_add(start);
+                spot.c =
+                    p.c.wrapping_offset(i0 as isize * p.c_row + j0 as isize * p.c_col);
+                if self.last && !p.bias_v.is_null() {
+                    spot.bias_v = p.bias_v.wrapping_add(j0);
+                }
+                spot.v = spot.copy;
+                self.job.v_k = width as isize;
+                let mut kernel = kernels.tiles[nv - 1][mr - 1];
+                // SAFETY: indices stay inside the operands and the region; the panel stays inside `packed`.
+                unsafe {
+                    if self.source == Source::Direct && spot.tail == lanes {
+                        spot.v = self.vectors(j0);
+                        self.job.v_k = p.v_k;
+                    } else if t == 0 {
+                        match self.source {
+                            Source::Rows => {}
+                            Source::Direct | Source::Passing => {
+                                kernel = kernels.packing[nv - 1][mr - 1];
+                                spot.v = self.vectors(j0);
+                                self.job.v_k = p.v_k;
+                            }
+                            Source::Transposed | Source::Gathered => {
+                                self.pack_panel(spot.copy, j0, valid, width);
+                            }
+                        }
+                    }
+                    if p.c_col == 1 {
+                        kernel(&self.job, &spot);
+                    } else {
+                        self.aside(kernel, &spot, mr, valid, width);
+                    }
+                }
+                spot.ahead = 0;
+                start += width;
+            }
+        }
+    }
+
+    /// Packs `valid` columns from `j0` on into a panel of `width`.
+    ///
+    /// # Safety
+    /// As [`region`]; `to` has room for the panel.
+    unsafe fn pack_panel(&self, to: *mut T, j0: usize, valid: usize, width: usize) {
+        let (p, k) = (self.p, self.job.k);
+        let from = self.vectors(j0);
+        // SAFETY: the contract of the function.
+        unsafe {
+            if p.v_k == 1 {
+                if valid < width {
+                    to.write_bytes(0, width * k);
+                }
+                (self.kernels.transpose)(valid, k, from, p.v_col, to, width as isize);
+            } else {
+                gather(from, p.v_k, p.v_col, to, k, valid, width);
+            }
+        }
+    }
+
+    /// Runs a tile whose rows are not contiguous in the result by way of a scratch tile.
+    ///
+    /// # Safety
+    /// As for the kernel, but for the place of the result.
+    unsafe fn aside(
+        &self,
+        kernel: TileFn<T>,
+        spot: &Spot<T>,
+        mr: usize,
+        valid: usize,
+        width: usize,
+    ) {
+        debug_assert!(mr * width <= TILE);
+        let (p, transpose) = (self.p, self.kernels.transpose);
+        let mut scratch = MaybeUninit::<[T; TILE]>::uninit();
+        let tile = scratch.as_mut_ptr().cast::<T>();
+        let place = |i: usize, j: usize| {
+            spot.c
+                .wrapping_offset(i as isize * p.c_row + j as isize * p.c_col)
+        };
+        // SAFETY: the tile has room for mr rows of width; the rest is the caller's promise.
+        unsafe {
+            if self.job.beta != T::ZERO {
+                if p.c_row == 1 {
+                    transpose(valid, mr, spot.c, p.c_col, tile, width as isize);
+                } else {
+                    for i in 0..mr {
+                        for j in 0..valid {
+                            *tile.add(i * width + j) = *place(i, j);
+                        }
+                    }
+                }
+            } else if p.c_row == 1 {
+                for j in 0..valid {
+                    prefetch_write(place(0, j));
+                }
+            }
+            kernel(
+                &Job {
+                    c_row: width as isize,
+                    touch: false,
+                    ..self.job
+                },
+                &Spot { c: tile, ..*spot },
+            );
+            if p.c_row == 1 {
+                transpose(mr, valid, tile, width as isize, spot.c, p.c_col);
+            } else {
+                for i in 0..mr {
+                    for j in 0..valid {
+                        *place(i, j) = *tile.add(i * width + j);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Elements of the largest tile.
+const TILE: usize = 512;
+
+/// Packs element by element: `dst[q * width + j] = src[q * step_k + j * step]`, zero for `valid <= j < width`.
+///
+/// # Safety
+/// `k x valid` elements are readable and `k * width` writable.
+unsafe fn gather<T: Real>(
+    src: *const T,
+    step_k: isize,
+    step: isize,
+    dst: *mut T,
+    k: usize,
+    valid: usize,
+    width: usize,
+) {
+    for q in 0..k {
+        for j in 0..width {
+            // SAFETY: the contract of the function.
+            unsafe {
+                *dst.add(q * width + j) = if j < valid {
+                    *src.offset(q as isize * step_k + j as isize * step)
+                } else {
+                    T::ZERO
+                };
+            }
+        }
+    }
+}
+
+/// Asks for the cache line of `p`, which need not be valid, to be written.
+#[inline(always)]
+fn prefetch_write<T>(p: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch does not access.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}

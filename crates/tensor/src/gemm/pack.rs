@@ -1,0 +1,150 @@
+//! Packing of the vector operand into panels.
+
+use super::vector::Vector;
+
+/// Copies `k` rows of `cols` contiguous elements, `row` elements apart, into `panels` panels.
+///
+/// The `registers` registers of a row are shared out evenly; the panel that starts at register `r` of the row starts at
+/// `dst + r * LANES * k` and holds its registers row after row. Lanes beyond `cols` become zero.
+pub(super) type PackRowsFn<T> = unsafe fn(&PackRows<T>);
+
+/// Arguments of [`PackRowsFn`].
+pub(super) struct PackRows<T> {
+    pub k: usize,
+    pub cols: usize,
+    pub registers: usize,
+    pub panels: usize,
+    pub src: *const T,
+    pub row: isize,
+    pub dst: *mut T,
+}
+
+/// Rows that are copied at a time; as many are fetched ahead.
+const ROWS: usize = 8;
+
+/// The body of all [`PackRowsFn`].
+///
+/// # Safety
+/// The instruction set of `V` is available; `k` rows of `cols` elements are readable at `src` and
+/// `k * registers * LANES` writable at `dst`; at most three registers make a panel.
+#[inline(always)]
+pub(super) unsafe fn rows<V: Vector>(job: &PackRows<V::Elem>) {
+    let lanes = V::LANES;
+    let (q, r) = (job.registers / job.panels, job.registers % job.panels);
+    let tail = job.cols - (job.registers - 1) * lanes;
+    let mut p0 = 0;
+    while p0 < job.k {
+        let count = ROWS.min(job.k - p0);
+        let mut start = 0;
+        for n in 0..job.panels {
+            let nv = q + usize::from(n < r);
+            // SAFETY: rows p0..p0 + count and registers start..start + nv exist; the very last register is partial.
+            // Prefetching does not access.
+            unsafe {
+                let src = job.src.offset(p0 as isize * job.row).add(start * lanes);
+                let dst = job.dst.add(start * lanes * job.k + p0 * nv * lanes);
+                if start + nv < job.registers || tail == lanes {
+                    match nv {
+                        1 => copy::<V, 1>(count, src, job.row, dst),
+                        2 => copy::<V, 2>(count, src, job.row, dst),
+                        _ => copy::<V, 3>(count, src, job.row, dst),
+                    }
+                } else {
+                    let mask = V::mask(tail);
+                    for p in 0..count {
+                        let (from, to) =
+                            (src.offset(p as isize * job.row), dst.add(p * nv * lanes));
+                        for j in 0..nv - 1 {
+                            V::load(from.add(j * lanes)).store(to.add(j * lanes));
+                        }
+                        V::load_part(from.add((nv - 1) * lanes), mask)
+                            .store(to.add((nv - 1) * lanes));
+                    }
+                }
+            }
+            start += nv;
+        }
+        p0 += count;
+    }
+}
+
+/// # Safety
+/// `count` rows of `NV` registers at both places, and as for [`rows`].
+#[inline(always)]
+unsafe fn copy<V: Vector, const NV: usize>(
+    count: usize,
+    src: *const V::Elem,
+    row: isize,
+    dst: *mut V::Elem,
+) {
+    for p in 0..count {
+        // SAFETY: the contract of the function.
+        unsafe {
+            let (from, to) = (src.offset(p as isize * row), dst.add(p * NV * V::LANES));
+            V::prefetch(from.wrapping_offset(ROWS as isize * row));
+            if NV > 1 {
+                V::prefetch(
+                    from.wrapping_offset(ROWS as isize * row)
+                        .wrapping_add(V::LANES),
+                );
+            }
+            if NV > 2 {
+                V::prefetch(
+                    from.wrapping_offset(ROWS as isize * row)
+                        .wrapping_add(2 * V::LANES),
+                );
+            }
+            for j in 0..NV {
+                V::load(from.add(j * V::LANES)).store(to.add(j * V::LANES));
+            }
+        }
+    }
+}
+
+/// Copies a scalar operand whose rows are one element apart into tiles.
+///
+/// Element `(i, p)` is at `src + i + p * step`. Tiles have `mr` rows, the last two share what is left as in
+/// [`super::blocks::tile_rows`]; the tile that starts at row `i` starts at `dst + i * k` and holds its rows' elements
+/// for each `p` after the other.
+pub(super) type PackTilesFn<T> = unsafe fn(&PackTiles<T>);
+
+/// Arguments of [`PackTilesFn`].
+pub(super) struct PackTiles<T> {
+    pub k: usize,
+    pub rows: usize,
+    pub mr: usize,
+    pub src: *const T,
+    pub step: isize,
+    pub dst: *mut T,
+}
+
+/// Tiles that are copied side by side, so that whole cache lines are read.
+const GROUP: usize = 8;
+
+/// The body of all [`PackTilesFn`].
+///
+/// # Safety
+/// The instruction set of `V` is available; the elements are readable and `rows * k` are writable at `dst`.
+#[inline(always)]
+pub(super) unsafe fn tiles<V: Vector>(job: &PackTiles<V::Elem>) {
+    let tiles = job.rows.div_ceil(job.mr);
+    for group in (0..tiles).step_by(GROUP) {
+        for p in 0..job.k {
+            for t in group..(group + GROUP).min(tiles) {
+                let tile = super::blocks::tile_rows(job.rows, job.mr, tiles, t);
+                // SAFETY: the elements of one tile at p; a prefetch does not access.
+                unsafe {
+                    let from = job.src.offset(p as isize * job.step).add(tile.start);
+                    let to = job.dst.add(tile.start * job.k + p * tile.len());
+                    V::prefetch(from.wrapping_offset(8 * job.step));
+                    let mut j = 0;
+                    while j < tile.len() {
+                        let mask = V::mask((tile.len() - j).min(V::LANES));
+                        V::load_part(from.add(j), mask).store_part(to.add(j), mask);
+                        j += V::LANES;
+                    }
+                }
+            }
+        }
+    }
+}

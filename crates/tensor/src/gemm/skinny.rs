@@ -1,0 +1,166 @@
+//! Products with a matrix of very few rows or columns: bound by reading the other operand once, in order.
+
+use super::vector::Vector;
+use crate::Real;
+
+/// Most columns (rows) of the narrow operand.
+pub(super) const NARROW: usize = 4;
+
+/// Sums of products of rows that are contiguous along `k`.
+///
+/// Row `i` of the long operand starts at `s + i * s_row`, column `j` of the narrow one at `x + j * x_col`; their sum
+/// goes to `out[i * cols + j]`. Lane `l` of a sum takes the terms `l`, `l + LANES`, …; the lanes are added at the end.
+pub(super) struct Dot<T> {
+    pub rows: usize,
+    pub k: usize,
+    pub s: *const T,
+    pub s_row: isize,
+    pub x: *const T,
+    pub x_col: isize,
+    pub out: *mut T,
+}
+
+/// A kernel for a fixed number of columns.
+pub(super) type DotFn<T> = unsafe fn(&Dot<T>);
+
+/// The body of all [`DotFn`]: `NC` columns, `MR` rows at a time.
+///
+/// # Safety
+/// The instruction set of `V` is available, all addressed elements are valid, and `rows > 0`.
+#[inline(always)]
+pub(super) unsafe fn dot<V: Vector, const MR: usize, const NC: usize>(job: &Dot<V::Elem>) {
+    let lanes = V::LANES;
+    let whole = job.k / lanes * lanes;
+    let mut i = 0;
+    while i < job.rows {
+        let count = MR.min(job.rows - i);
+        // SAFETY: rows i..i + count exist (the last one stands in for the missing ones of a partial group), elements up
+        // to k of each, and count * NC places of out.
+        unsafe {
+            let rows: [*const V::Elem; MR] =
+                std::array::from_fn(|r| job.s.offset((i + r.min(count - 1)) as isize * job.s_row));
+            let columns: [*const V::Elem; NC] =
+                std::array::from_fn(|c| job.x.offset(c as isize * job.x_col));
+            let mut acc = [[V::zero(); NC]; MR];
+            let mut p = 0;
+            while p < whole {
+                let x: [V; NC] = std::array::from_fn(|c| V::load(columns[c].add(p)));
+                for r in 0..MR {
+                    let s = V::load(rows[r].add(p));
+                    for c in 0..NC {
+                        acc[r][c] = acc[r][c].fma(s, x[c]);
+                    }
+                }
+                p += lanes;
+            }
+            if p < job.k {
+                let mask = V::mask(job.k - p);
+                let x: [V; NC] = std::array::from_fn(|c| V::load_part(columns[c].add(p), mask));
+                for r in 0..MR {
+                    let s = V::load_part(rows[r].add(p), mask);
+                    for c in 0..NC {
+                        acc[r][c] = acc[r][c].fma(s, x[c]);
+                    }
+                }
+            }
+            for r in 0..count {
+                for c in 0..NC {
+                    *job.out.add((i + r) * NC + c) = acc[r][c].sum();
+                }
+            }
+        }
+        i += MR;
+    }
+}
+
+/// A few rows of sums over rows of the long operand, which is read once, row after row.
+///
+/// `c[i, j] = start + Σ s[i, p] * v[p, j]`, where `start` is what `c` holds.
+pub(super) struct Axpy<T> {
+    pub k: usize,
+    pub cols: usize,
+    /// Factors, `s[i * s_row + p]`.
+    pub s: *const T,
+    pub s_row: usize,
+    /// Long operand: row `p` at `v + p * v_k`, contiguous.
+    pub v: *const T,
+    pub v_k: isize,
+    /// Result: row `i` at `c + i * c_row`, contiguous.
+    pub c: *mut T,
+    pub c_row: isize,
+}
+
+/// A kernel for a fixed number of rows.
+pub(super) type AxpyFn<T> = unsafe fn(&Axpy<T>);
+
+/// Rows of the long operand that are read side by side.
+const DEPTH: usize = 8;
+
+/// The body of all [`AxpyFn`]: `MR` rows.
+///
+/// # Safety
+/// The instruction set of `V` is available and all addressed elements are valid.
+#[inline(always)]
+pub(super) unsafe fn axpy<V: Vector, const MR: usize>(job: &Axpy<V::Elem>) {
+    let mut p = 0;
+    while p + DEPTH <= job.k {
+        // SAFETY: rows p..p + DEPTH exist.
+        unsafe { axpy_step::<V, MR, DEPTH>(job, p) };
+        p += DEPTH;
+    }
+    while p < job.k {
+        // SAFETY: row p exists.
+        unsafe { axpy_step::<V, MR, 1>(job, p) };
+        p += 1;
+    }
+}
+
+/// # Safety
+/// As [`axpy`], for the rows `p..p + D`.
+#[inline(always)]
+unsafe fn axpy_step<V: Vector, const MR: usize, const D: usize>(job: &Axpy<V::Elem>, p: usize) {
+    let lanes = V::LANES;
+    // SAFETY: the contract of the function.
+    unsafe {
+        let rows: [*const V::Elem; D] =
+            std::array::from_fn(|d| job.v.offset((p + d) as isize * job.v_k));
+        let factor = |i: usize, d: usize| V::splat(*job.s.add(i * job.s_row + p + d));
+        let mut j = 0;
+        while j + lanes <= job.cols {
+            let mut acc: [V; MR] =
+                std::array::from_fn(|i| V::load(job.c.offset(i as isize * job.c_row).add(j)));
+            for d in 0..D {
+                let v = V::load(rows[d].add(j));
+                for i in 0..MR {
+                    acc[i] = acc[i].fma(factor(i, d), v);
+                }
+            }
+            for i in 0..MR {
+                acc[i].store(job.c.offset(i as isize * job.c_row).add(j));
+            }
+            j += lanes;
+        }
+        if j < job.cols {
+            let mask = V::mask(job.cols - j);
+            for i in 0..MR {
+                let c = job.c.offset(i as isize * job.c_row).add(j);
+                let mut acc = V::load_part(c, mask);
+                for d in 0..D {
+                    acc = acc.fma(factor(i, d), V::load_part(rows[d].add(j), mask));
+                }
+                acc.store_part(c, mask);
+            }
+        }
+    }
+}
+
+/// The end of a sum that was computed outside of a tile: factors, bias, relu.
+#[inline]
+pub(super) fn finish<T: Real>(product: T, beta: T, old: T, bias: T, relu: bool) -> T {
+    let mut x = product;
+    if beta != T::ZERO {
+        x += beta * old;
+    }
+    x += bias;
+    if relu && x <= T::ZERO { T::ZERO } else { x }
+}
