@@ -45,14 +45,12 @@ struct Deep {
 
 impl Deep {
     fn new(recipe: &Recipe, sizes: &[usize], rng: &mut Xoshiro256PlusPlus) -> Deep {
-        let layers = sizes.windows(2).map(|s| {
-            Linear::builder(s[0], s[1])
-                .init(recipe.init.clone())
-                .build(rng)
-        });
+        let layers = sizes
+            .windows(2)
+            .map(|s| Linear::builder(s[0], s[1]).init(recipe.init).build(rng));
         Deep {
             layers: layers.collect(),
-            activation: recipe.activation.clone(),
+            activation: recipe.activation,
         }
     }
 }

@@ -43,3 +43,8 @@ pub mod prelude {
 pub mod __private {
     pub use wengert_autograd::{Module, Path, Visitor, VisitorMut};
 }
+
+/// The README's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
