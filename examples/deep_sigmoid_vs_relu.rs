@@ -232,11 +232,12 @@ fn main() {
     }
     let terminal = Terminal::stdout();
     println!("{}", compare::text(&runs, &terminal));
+    let range = compare::gradient_range(&runs);
     for run in &runs {
         let first: Option<&StepProfile> = run.steps.first();
         if let Some(step) = first {
             println!("{} - at the first step", run.name);
-            println!("{}", compare::layer_table(step, None).text(&terminal));
+            println!("{}", compare::layer_table(step, range).text(&terminal));
         }
     }
     let title = format!("A {depth}-layer network, four ways");
