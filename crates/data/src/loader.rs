@@ -272,6 +272,11 @@ impl<D: Dataset + 'static, O: Send + 'static> DataLoader<D, O> {
             seed: self.seed,
             epoch: k,
             count: self.sampler.count(self.dataset.len()),
+            refusal: self
+                .sampler
+                .fits(self.dataset.len())
+                .err()
+                .map(|e| e.to_string()),
             total,
         };
         let window = match self.prefetch {
@@ -298,8 +303,13 @@ impl<D: Dataset + 'static, O: Send + 'static> DataLoader<D, O> {
     }
 
     fn order(&self, epoch: u64) -> Vec<usize> {
-        self.sampler
-            .order(self.dataset.len(), &mut stream(self.seed, &[ORDER, epoch]))
+        let len = self.dataset.len();
+        match self.sampler.fits(len) {
+            Ok(()) => self
+                .sampler
+                .order(len, &mut stream(self.seed, &[ORDER, epoch])),
+            Err(_) => Vec::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Cursor> {
@@ -425,11 +435,16 @@ pub(crate) struct Job<D: Dataset, O> {
     epoch: u64,
     /// Samples that the sampler promised.
     count: usize,
+    /// Why the sampler cannot serve the set.
+    refusal: Option<String>,
     total: usize,
 }
 
 impl<D: Dataset, O> Job<D, O> {
     pub(crate) fn make(&self, number: usize) -> Result<O> {
+        if let Some(refusal) = &self.refusal {
+            return Err(Error::value("loader", refusal));
+        }
         if self.order.len() != self.count {
             let found = self.order.len();
             return Err(Error::value(

@@ -10,6 +10,15 @@ use wengert_tensor::Tensor;
 /// The generator is fresh for every epoch, derived from the loader's seed and the number of the epoch, so the order of
 /// epoch `k` does not depend on the epochs before it.
 pub trait Sampler: Send + Sync {
+    /// Whether the sampler was made for a set of `len`; asked before [`Sampler::order`].
+    ///
+    /// # Errors
+    /// [`Error::Value`] that says what does not fit; every batch of the loader is then this error.
+    fn fits(&self, len: usize) -> Result<()> {
+        let _ = len;
+        Ok(())
+    }
+
     /// Number of samples in an epoch over a set of `len`.
     fn count(&self, len: usize) -> usize;
 
@@ -131,6 +140,16 @@ impl Weighted {
 }
 
 impl Sampler for Weighted {
+    fn fits(&self, len: usize) -> Result<()> {
+        if len == self.weights.len() {
+            return Ok(());
+        }
+        Err(Error::value(
+            "weighted",
+            format!("{} weights for {len} samples", self.weights.len()),
+        ))
+    }
+
     fn count(&self, _: usize) -> usize {
         self.count
     }

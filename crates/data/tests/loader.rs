@@ -514,6 +514,22 @@ fn weighted_and_balanced_sampling() {
 }
 
 #[test]
+fn weights_for_another_set_are_refused() {
+    for n in [3, 5] {
+        let loader = DataLoader::new(pairs(4), 2).sampler(Weighted::new(vec![1.0; n], 6).unwrap());
+        let errors: Vec<String> = loader
+            .iter()
+            .fallible()
+            .map(|r| r.err().unwrap().to_string())
+            .collect();
+        assert_eq!(
+            errors,
+            vec![format!("loader: weighted: {n} weights for 4 samples"); 3]
+        );
+    }
+}
+
+#[test]
 fn a_sampler_that_lies_is_an_error() {
     struct Liar(usize);
     impl Sampler for Liar {

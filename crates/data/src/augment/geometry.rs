@@ -328,10 +328,12 @@ impl Augment for RandomAffine {
 fn warp(from: &[f32], to: &mut [f32], h: usize, w: usize, map: &[f64; 6], fill: f32) {
     let [a, b, c, d, e, f] = *map;
     let (middle_x, middle_y) = ((w - 1) as f64 / 2.0, (h - 1) as f64 / 2.0);
-    let pixel = |y: i64, x: i64| {
-        let inside = (0..h as i64).contains(&y) && (0..w as i64).contains(&x);
+    let (end_x, end_y) = (w as f64, h as f64);
+    // Row and column counted from one before the image.
+    let pixel = |y: usize, x: usize| {
+        let inside = (1..=h).contains(&y) && (1..=w).contains(&x);
         if inside {
-            from[y as usize * w + x as usize]
+            from[(y - 1) * w + x - 1]
         } else {
             fill
         }
@@ -342,14 +344,31 @@ fn warp(from: &[f32], to: &mut [f32], h: usize, w: usize, map: &[f64; 6], fill: 
             let dx = j as f64 - middle_x;
             let x = a * dx + b * dy + e + middle_x;
             let y = c * dx + d * dy + f + middle_y;
-            let (left, top) = (x.floor(), y.floor());
-            let (u, v) = ((x - left) as f32, (y - top) as f32);
-            // Far outside, the cast saturates and the neighbours are outside, too.
-            let (left, top) = (left as i64, top as i64);
-            let right = left.saturating_add(1);
-            let bottom = top.saturating_add(1);
-            let above = pixel(top, left) * (1.0 - u) + pixel(top, right) * u;
-            let under = pixel(bottom, left) * (1.0 - u) + pixel(bottom, right) * u;
+            // Beyond, all four neighbours lie outside. A place that is not a number is outside, too.
+            if !(x > -1.0 && x < end_x && y > -1.0 && y < end_y) {
+                *out = fill;
+                continue;
+            }
+            // Above zero, a cast rounds down: several times faster than `floor` without SSE 4.1.
+            let (left, top) = ((x + 1.0) as usize, (y + 1.0) as usize);
+            let (u, v) = (
+                (x + 1.0 - left as f64) as f32,
+                (y + 1.0 - top as f64) as f32,
+            );
+            let corners = if left >= 1 && left < w && top >= 1 && top < h {
+                let at = (top - 1) * w + left - 1;
+                [from[at], from[at + 1], from[at + w], from[at + w + 1]]
+            } else {
+                [
+                    (top, left),
+                    (top, left + 1),
+                    (top + 1, left),
+                    (top + 1, left + 1),
+                ]
+                .map(|(y, x)| pixel(y, x))
+            };
+            let above = corners[0] * (1.0 - u) + corners[1] * u;
+            let under = corners[2] * (1.0 - u) + corners[3] * u;
             *out = above * (1.0 - v) + under * v;
         }
     }
