@@ -113,11 +113,9 @@ pub(crate) fn gunzip(
             return Err(too_large(limits.unpacked));
         }
         most = whole;
-        if let Ok(rest) = usize::try_from(whole.saturating_sub(out.len() as u64)) {
-            out.try_reserve_exact(rest).map_err(|_| too_large(whole))?;
-        }
     }
-    let room = (most + 1).saturating_sub(out.len() as u64);
+    // The memory grows with what comes out, not with what the header promises.
+    let room = most.saturating_add(1).saturating_sub(out.len() as u64);
     (&mut source)
         .take(room)
         .read_to_end(&mut out)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use wengert_data::augment::*;
-use wengert_data::random::{Xoshiro256PlusPlus, stream};
+use wengert_data::random::{Xoshiro256PlusPlus, stream, uniform_f64};
 use wengert_data::{DataLoader, Digits, Error, TensorDataset};
 use wengert_tensor::Tensor;
 
@@ -221,16 +221,32 @@ fn affine_maps_known_places() {
         angles.push(gy.atan2(gx).to_degrees());
     }
     assert!(angles.iter().any(|a| *a > 90.0) && angles.iter().any(|a| *a < -90.0));
-    // A shift by whole pixels moves them: 0.2 of 10 draws within ±2 pixels, whatever the draw the gradient stays.
-    let row = Tensor::from_fn([200, 1, 10, 10], |i| i[3] as f32);
-    let moved = run(
-        &RandomAffine::new().shift(0.2).unwrap().fill(100.0),
-        &row,
-        3,
-    );
-    let shifts: Vec<f32> = (0..200).map(|i| 5.0 - moved.get(&[i, 0, 5, 5])).collect();
-    assert!(shifts.iter().all(|s| s.abs() <= 2.0 + 1e-5));
-    assert!(shifts.iter().any(|s| *s > 1.5) && shifts.iter().any(|s| *s < -1.5));
+    // A turn by θ, counter-clockwise to the eye: the place (x, y) from the centre, y down, shows what stood at
+    // (x cos θ - y sin θ, x sin θ + y cos θ). θ, then shifts, scale, shear are one draw each.
+    let draws = |seed: u64, n: usize| {
+        let mut r = rng(seed);
+        (0..n)
+            .map(|_| [(); 5].map(|()| uniform_f64(&mut r) * 2.0 - 1.0))
+            .collect::<Vec<_>>()
+    };
+    let place = Tensor::from_fn([40, 2, 21, 21], |i| i[3 - i[1]] as f32 - 10.0);
+    let turned = run(&RandomAffine::new().rotate(180.0).unwrap(), &place, 5);
+    for (i, draw) in draws(5, 40).iter().enumerate() {
+        let (sin, cos) = (draw[0] * 180.0).to_radians().sin_cos();
+        for (x, y) in [(5.0, 0.0), (0.0, 5.0), (-3.0, 4.0)] {
+            let at = |k| f64::from(turned.get(&[i, k, (y + 10.0) as usize, (x + 10.0) as usize]));
+            assert!((at(0) - (x * cos - y * sin)).abs() < 1e-4);
+            assert!((at(1) - (x * sin + y * cos)).abs() < 1e-4);
+        }
+    }
+    // A shift to the right and down shows what stood to the left and above.
+    let moved = run(&RandomAffine::new().shift(0.2).unwrap(), &place, 6);
+    for (i, draw) in draws(6, 40).iter().enumerate() {
+        for (k, shift) in [(0, draw[1] * 0.2 * 21.0), (1, draw[2] * 0.2 * 21.0)] {
+            let at = f64::from(moved.get(&[i, k, 10, 10]));
+            assert!((at + shift).abs() < 1e-4, "{at} {shift}");
+        }
+    }
     // Shear moves rows against each other by tan(angle) per row.
     let sheared = run(&RandomAffine::new().shear(45.0).unwrap(), &big, 4);
     for i in 0..40 {

@@ -330,6 +330,12 @@ mod archives {
 
     #[test]
     fn damage() {
+        // Found by mutation: an end record shorter than one.
+        for n in 0..22 {
+            assert!(
+                Npz::parse(&[&b"PK\x05\x06"[..], &[0; 17]].concat()[..n.min(21)], "x").is_err()
+            );
+        }
         for (name, step) in [("stored.npz", 1), ("packed.npz", 7)] {
             let good = std::fs::read(golden(name)).unwrap();
             for n in 0..good.len() {

@@ -172,6 +172,15 @@ fn moments_and_bounds() {
     assert!(below(&mut r, u64::MAX) < u64::MAX);
     assert!(below(&mut r, (1 << 63) + 1) <= 1 << 63);
     assert_eq!(below(&mut r, 1), 0);
+    // Where 2^64 is no multiple of the range, rejection keeps the residues equally likely.
+    let mut residues = [0u32; 3];
+    for _ in 0..30_000 {
+        residues[(below(&mut r, 3 << 62) % 3) as usize] += 1;
+    }
+    assert!(
+        residues.iter().all(|&n| (9_600..10_400).contains(&n)),
+        "{residues:?}"
+    );
     // All orders of four things are equally likely.
     let mut seen = std::collections::BTreeMap::new();
     for _ in 0..24_000 {

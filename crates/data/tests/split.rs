@@ -58,6 +58,10 @@ fn classes_keep_their_share() {
             assert!((count(&labels, &held, class) as f64 - n * test).abs() < 1.0);
         }
     }
+    // 11 and 19 samples: shares of 1.1 and 1.9, of which 3 in all; the larger remainder gets the third.
+    let uneven = Tensor::from_fn([30], |i| i64::from(i[0] >= 11));
+    let held = split::stratified(&uneven, 0.1, 3).unwrap().test;
+    assert_eq!((count(&uneven, &held, 0), count(&uneven, &held, 1)), (1, 2));
     assert!(split::stratified(&labels, f64::NAN, 3).is_err());
     assert!(split::stratified(&Tensor::zeros([2, 2]), 0.5, 3).is_err());
     let (a, b) = Digits::load().train.split(0.1, 5).unwrap();

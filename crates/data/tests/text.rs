@@ -58,6 +58,16 @@ fn lanes_continue_from_batch_to_batch() {
     let text = Text::new(&letters).unwrap();
     let set = text.lanes(3, 4).unwrap();
     assert_eq!(set.len(), 3 * 8);
+    // Lanes are different stretches: no character stands in two windows.
+    let distinct: String = (0..100)
+        .map(|i| char::from_u32(0x100 + i).unwrap())
+        .collect();
+    let wide = Text::new(&distinct).unwrap().lanes(3, 4).unwrap();
+    let mut tokens: Vec<i64> = (0..wide.len())
+        .flat_map(|i| wide.get(i).unwrap().0.to_vec())
+        .collect();
+    tokens.sort_unstable();
+    assert_eq!(tokens, (0..96).collect::<Vec<_>>());
     let mut last: Option<Vec<i64>> = None;
     for (x, y) in &DataLoader::new(set, 3) {
         if let Some(last) = last {

@@ -67,6 +67,10 @@ impl Split {
         z ^ (z >> 31)
     }
 
+    pub fn bytes(&mut self, n: usize) -> Vec<u8> {
+        (0..n).map(|_| self.next() as u8).collect()
+    }
+
     pub fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
