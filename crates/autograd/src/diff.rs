@@ -28,6 +28,9 @@ fn differentiate<'t, T: Float>(
     }
     let has_hooks = !tape.graph.borrow().hooks.is_empty();
     let before = tape.graph.borrow().origin;
+    // The checkpointed stretch whose values are at hand again, and the copies of its nodes.
+    let mut stretch = 0;
+    let mut copies = Default::default();
     for i in (0..=last).rev() {
         let Some(mut cotangent) = adjoint[i] else {
             continue;
@@ -48,8 +51,7 @@ fn differentiate<'t, T: Float>(
             if n.op.is_leaf() || n.stop {
                 continue;
             }
-            let args: SmallVec<[Var<'t, T>; 3]> =
-                n.args.iter().map(|&a| Var::new(tape, a)).collect();
+            let args: SmallVec<[u32; 3]> = n.args.clone();
             let needs: SmallVec<[bool; 3]> = n.args.iter().map(|&a| depends[a as usize]).collect();
             if !needs.contains(&true) {
                 continue;
@@ -60,12 +62,21 @@ fn differentiate<'t, T: Float>(
                 .map(|&a| g.nodes[a as usize].shape.clone())
                 .collect();
             let op = n.op.clone();
-            let loc = n.loc;
+            let (loc, own) = (n.loc, n.stretch);
+            if own != stretch {
+                stretch = own;
+                copies = match own {
+                    0 => Default::default(),
+                    s => g.record_again(s, i as u32),
+                };
+            }
             g.origin = Some((loc, i as u32));
             (op, args, shapes, needs)
         };
-        let (out, ct) = (Var::new(tape, i as u32), Var::new(tape, cotangent));
-        let mut cts = vjp(&op, &args, out, ct, &needs);
+        let at_hand = |id: u32| Var::new(tape, copies.get(&id).copied().unwrap_or(id));
+        let vars: SmallVec<[Var<'t, T>; 3]> = args.iter().map(|&a| at_hand(a)).collect();
+        let (out, ct) = (at_hand(i as u32), Var::new(tape, cotangent));
+        let mut cts = vjp(&op, &vars, out, ct, &needs);
         assert!(
             cts.len() == args.len(),
             "{}: the rule returned {} cotangents for {} inputs",
@@ -91,7 +102,7 @@ fn differentiate<'t, T: Float>(
                     );
                 }
             }
-            let slot = &mut adjoint[args[k].id as usize];
+            let slot = &mut adjoint[args[k] as usize];
             *slot = Some(match *slot {
                 Some(a) => (Var::new(tape, a) + ct).id,
                 None => ct.id,

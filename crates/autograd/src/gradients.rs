@@ -135,6 +135,11 @@ impl<T: Real> Gradients<T> {
         )
     }
 
+    /// Appends gradients of parameters that have none yet.
+    pub(crate) fn extend(&mut self, new: Vec<(ParamId, Tensor<T>)>) {
+        self.entries.extend(new);
+    }
+
     /// All gradients in tape order, as a slice.
     pub fn entries(&self) -> &[(ParamId, Tensor<T>)] {
         &self.entries

@@ -8,12 +8,14 @@
 //! | `tape.rs`, `var.rs`, `op.rs` | recording: the tape, the handle, the trait of operations |
 //! | `ops/` | the operations, one file per family, kernel and derivative rule side by side |
 //! | `diff.rs` | the adjoint program: `grad`, `backward` |
+//! | `calculus.rs` | `vjp`, `jvp`, `hvp`, `jacobian`, `hessian`, `custom_grad` |
 //! | `plan.rs`, `exec.rs`, `pool.rs` | what is needed, what runs fused, where values die; running it; memory |
 //! | `observe.rs`, `hooks.rs` | looking at values and gradients in passing |
 //! | `param.rs`, `module.rs`, `gradients.rs` | what a model owns, how it is visited, what a backward pass returns |
 //! | `gradcheck.rs` | derivatives against finite differences |
 #![forbid(unsafe_code)]
 
+mod calculus;
 mod diff;
 mod exec;
 mod float;
@@ -31,6 +33,7 @@ mod tape;
 mod var;
 mod visit;
 
+pub use calculus::{custom_grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp};
 pub use diff::{grad, grad_many, vjp_many};
 pub use float::Float;
 pub use gradcheck::{GradCheck, GradCheckOptions, gradcheck, gradcheck_with};

@@ -31,6 +31,8 @@ pub(crate) struct Node<T: Float> {
     pub scope: u32,
     /// For a node of an adjoint program: the forward node it belongs to.
     pub origin: u32,
+    /// Number of the checkpointed stretch it belongs to; 0 for none.
+    pub stretch: u32,
 }
 
 pub(crate) const NO_ORIGIN: u32 = u32::MAX;
@@ -56,6 +58,9 @@ pub struct Graph<T: Float> {
     pub(crate) pool: Arc<Pool<T>>,
     pub(crate) origin: Option<(&'static Location<'static>, u32)>,
     pub(crate) no_grad: u32,
+    /// The stretch being recorded, and how many there were in this step.
+    pub(crate) stretch: u32,
+    pub(crate) stretches: u32,
     pub(crate) spent: bool,
     pub(crate) training: bool,
     pub(crate) fuse: bool,
@@ -147,6 +152,8 @@ impl<T: Float> Tape<T> {
                 pool: Arc::new(Pool::new()),
                 origin: None,
                 no_grad: 0,
+                stretch: 0,
+                stretches: 0,
                 spent: false,
                 training,
                 fuse: true,
@@ -359,6 +366,26 @@ impl<T: Float> Tape<T> {
         r
     }
 
+    /// Runs `f`; what it records is not kept for the backward pass but recomputed there (gradient checkpointing, Chen et
+    /// al. 2016): less memory for one more forward pass of the stretch. Values that leave the stretch are kept. Dropout
+    /// masks are the same both times.
+    ///
+    /// A stretch inside a stretch belongs to the outer one.
+    pub fn checkpoint<R>(&self, f: impl FnOnce() -> R) -> R {
+        let before = {
+            let mut g = self.graph.borrow_mut();
+            let before = g.stretch;
+            if before == 0 {
+                g.stretches += 1;
+                g.stretch = g.stretches;
+            }
+            before
+        };
+        let r = f();
+        self.graph.borrow_mut().stretch = before;
+        r
+    }
+
     /// Declares `value` the new contents of a buffer: it leaves the backward pass with the gradients and is applied by
     /// the optimizer's step. Nothing happens on an inference tape or for a frozen buffer.
     #[track_caller]
@@ -407,6 +434,7 @@ impl<T: Float> Tape<T> {
             loc,
             scope: 0,
             origin: NO_ORIGIN,
+            stretch: 0,
         })
     }
 
@@ -433,7 +461,7 @@ impl<T: Float> Tape<T> {
             }
             g.diverge();
         }
-        let scope = g.scope;
+        let (scope, stretch) = (g.scope, g.stretch);
         let id = g.push(Node {
             op,
             args: SmallVec::new(),
@@ -443,6 +471,7 @@ impl<T: Float> Tape<T> {
             loc,
             scope,
             origin: NO_ORIGIN,
+            stretch,
         });
         Var::new(self, id)
     }
@@ -577,6 +606,8 @@ impl<T: Float> Graph<T> {
         self.step += 1;
         self.spent = false;
         self.no_grad = 0;
+        self.stretch = 0;
+        self.stretches = 0;
         self.scope = 0;
         self.origin = None;
         self.replaying = true;
@@ -618,10 +649,44 @@ impl<T: Float> Graph<T> {
     #[inline]
     fn same_place(&self, n: &Node<T>, loc: &'static Location<'static>) -> bool {
         n.stop == (self.no_grad > 0)
+            && n.stretch == self.stretch
             && match self.origin {
                 Some((l, o)) => n.origin == o && std::ptr::eq(n.loc, l),
                 None => n.origin == NO_ORIGIN && (std::ptr::eq(n.loc, loc) || n.loc == loc),
             }
+    }
+
+    /// Records the nodes of a stretch once more, up to `last`. Returns the copy of each node by its old index.
+    pub(crate) fn record_again(
+        &mut self,
+        stretch: u32,
+        last: u32,
+    ) -> HashMap<u32, u32, BuildHasherDefault<IdHasher>> {
+        let mut copies: HashMap<u32, u32, _> = HashMap::default();
+        for i in 0..=last {
+            let n = &self.nodes[i as usize];
+            if n.stretch != stretch {
+                continue;
+            }
+            let node = Node {
+                op: n.op.clone(),
+                args: n
+                    .args
+                    .iter()
+                    .map(|a| copies.get(a).copied().unwrap_or(*a))
+                    .collect(),
+                shape: n.shape.clone(),
+                tracked: n.tracked,
+                stop: n.stop,
+                loc: n.loc,
+                scope: n.scope,
+                origin: i,
+                stretch: 0,
+            };
+            let copy = self.push(node);
+            copies.insert(i, copy);
+        }
+        copies
     }
 
     fn push(&mut self, node: Node<T>) -> u32 {
@@ -660,6 +725,7 @@ impl<T: Float> Graph<T> {
             loc,
             scope,
             origin,
+            stretch: self.stretch,
         })
     }
 

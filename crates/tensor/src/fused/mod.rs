@@ -26,6 +26,10 @@ pub const BLOCK: usize = 1024;
 /// Bytes of registers that a program may keep in use; more registers make the blocks shorter.
 const REGISTER_BYTES: usize = 32 << 10;
 
+/// Reductions sum runs that end at multiples of this many elements, whatever the length of the blocks, so that a value
+/// does not depend on what it is fused with.
+const UNIT: usize = 256;
+
 /// Elements of a unit of work for one thread.
 const CHUNK: usize = 1 << 15;
 
@@ -170,7 +174,7 @@ impl<T: Real> Program<T> {
             plans.push((s, plan));
         }
         let fit = REGISTER_BYTES / (n_regs.max(1) * size_of::<T>());
-        let block = (fit / 64 * 64).clamp(64, BLOCK).min(numel.max(1));
+        let block = (fit / UNIT * UNIT).clamp(UNIT, BLOCK).min(numel.max(1));
         let chunk = chunk.div_ceil(block) * block;
         Ok(Program {
             shape,

@@ -2,7 +2,7 @@
 
 use super::input::{Access, gather};
 use super::reduce::{combine_total, reduce_run};
-use super::{CInstr, Fun, Program};
+use super::{CInstr, Fun, Program, UNIT};
 use crate::{Real, Storage, Tensor, parallel};
 use smallvec::SmallVec;
 use std::cell::Cell;
@@ -122,11 +122,7 @@ pub(super) fn run<T: Real>(
             for c in 0..chunks {
                 let v = partials[c * stride + base];
                 let t = combine_total(r.kind, sum, v);
-                if r.kind == super::Reduce::Sum {
-                    let b = t - sum;
-                    let e = (sum - (t - b)) + (v - b);
-                    err += if e.is_finite() { e } else { 0.0 };
-                }
+                err += lost(r.kind, sum, v, t);
                 sum = t;
             }
             out[0] = T::from_f64(sum + err);
@@ -135,6 +131,17 @@ pub(super) fn run<T: Real>(
         }
         base += w;
     }
+}
+
+/// What the addition `t = sum + v` lost to rounding (Knuth's two-sum).
+#[inline(always)]
+fn lost(kind: super::Reduce, sum: f64, v: f64, t: f64) -> f64 {
+    if kind != super::Reduce::Sum {
+        return 0.0;
+    }
+    let b = t - sum;
+    let e = (sum - (t - b)) + (v - b);
+    if e.is_finite() { e } else { 0.0 }
 }
 
 /// Combines partial outputs that overlap between chunks, in chunk order, in f64.
@@ -228,18 +235,19 @@ impl<T: Real> Plan<'_, T> {
                 for (k, (slot, r)) in p.reduces.iter().enumerate() {
                     // SAFETY: as above; the slice is read only.
                     let x = unsafe { std::slice::from_raw_parts(table[*slot].cast_const(), len) };
-                    if r.all {
-                        let v = reduce_run(x, r.kind).as_f64();
-                        let (sum, err) = all[k];
-                        let t = combine_total(r.kind, sum, v);
-                        let mut e = 0.0;
-                        if r.kind == super::Reduce::Sum {
-                            let b = t - sum;
-                            e = (sum - (t - b)) + (v - b);
+                    let mut from = 0;
+                    while from < len {
+                        let to = (((at + from) / UNIT + 1) * UNIT - at).min(len);
+                        let part = &x[from..to];
+                        if r.all {
+                            let (sum, err) = all[k];
+                            let v = reduce_run(part, r.kind).as_f64();
+                            let t = combine_total(r.kind, sum, v);
+                            all[k] = (t, err + lost(r.kind, sum, v, t));
+                        } else {
+                            r.add_block(part, at + from, accs[k].0, accs[k].1);
                         }
-                        all[k] = (t, err + if e.is_finite() { e } else { 0.0 });
-                    } else {
-                        r.add_block(x, at, accs[k].0, accs[k].1);
+                        from = to;
                     }
                 }
                 at += len;

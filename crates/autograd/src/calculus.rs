@@ -1,0 +1,282 @@
+//! Differential calculus as functions: products with Jacobians and Hessians, whole Jacobians and Hessians, own
+//! derivatives, recomputation.
+//!
+//! Functions with `Var` results record and can be differentiated again; those with `Tensor` results compute.
+
+use crate::diff::{grad_many, vjp_many};
+use crate::float::Float;
+use crate::gradients::Gradients;
+use crate::module::{Module, Path, Visitor};
+use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
+use crate::param::Param;
+use crate::tape::Tape;
+use crate::var::Var;
+use std::fmt;
+use std::sync::Arc;
+use wengert_tensor::{Dims, Real, Result, Tensor};
+
+/// Vector-Jacobian product (reverse mode): cᵀ ∂y/∂x for each of `wrt`.
+///
+/// # Panics
+/// When the cotangent has another shape than `y`.
+#[track_caller]
+pub fn vjp<'t, T: Float, const N: usize>(
+    y: Var<'t, T>,
+    cotangent: Var<'t, T>,
+    wrt: [Var<'t, T>; N],
+) -> [Var<'t, T>; N] {
+    let g = vjp_many(&[y], &[cotangent], &wrt);
+    std::array::from_fn(|i| g[i])
+}
+
+/// Jacobian-vector product (forward mode): ∂y/∂x · v, summed over the pairs of inputs and tangents.
+///
+/// Recorded as the transpose of the transpose: the vector-Jacobian product is linear in its cotangent, and its
+/// derivative with respect to that cotangent is the Jacobian. Every operation with a rule has it.
+///
+/// ```
+/// use wengert_autograd::{Tape, Tensor, jvp};
+/// let tape = Tape::<f64>::inference();
+/// let x = tape.input(&Tensor::from_vec(vec![1.0, 2.0], [2]));
+/// let v = tape.input(&Tensor::from_vec(vec![1.0, 10.0], [2]));
+/// assert_eq!(jvp(x.square(), [x], [v]).value().to_vec(), [2.0, 40.0]);
+/// ```
+///
+/// # Panics
+/// When a tangent has another shape than its input.
+#[track_caller]
+pub fn jvp<'t, T: Float, const N: usize>(
+    y: Var<'t, T>,
+    wrt: [Var<'t, T>; N],
+    tangents: [Var<'t, T>; N],
+) -> Var<'t, T> {
+    for (x, v) in wrt.iter().zip(&tangents) {
+        assert!(
+            x.shape() == v.shape(),
+            "jvp: expected a tangent of shape {:?}, found {:?}",
+            x.shape().as_slice(),
+            v.shape().as_slice()
+        );
+    }
+    // The value of the dummy cotangent does not matter: the product is linear in it. Zeros of its own node, not a
+    // broadcast constant, so that it is an input to differentiate for.
+    let dummy = y.tape().input(&Tensor::zeros(y.shape()));
+    let transposed = vjp_many(&[y], &[dummy], &wrt);
+    vjp_many(&transposed, &tangents, &[dummy])[0]
+}
+
+/// Hessian-vector product of a scalar: ∂²f/∂x² · v, with all mixed blocks between the inputs.
+///
+/// # Panics
+/// When `f` has more than one element, or a vector another shape than its input.
+#[track_caller]
+pub fn hvp<'t, T: Float, const N: usize>(
+    f: Var<'t, T>,
+    wrt: [Var<'t, T>; N],
+    vectors: [Var<'t, T>; N],
+) -> [Var<'t, T>; N] {
+    let g = grad_many(f, &wrt);
+    let h = vjp_many(&g, &vectors, &wrt);
+    std::array::from_fn(|i| h[i])
+}
+
+/// Value and gradient of a scalar function of tensors.
+pub fn value_and_grad<T: Float, const N: usize>(
+    f: impl for<'t> Fn([Var<'t, T>; N]) -> Var<'t, T>,
+    inputs: [&Tensor<T>; N],
+) -> (T, [Tensor<T>; N]) {
+    let tape = Tape::inference();
+    let x = inputs.map(|t| tape.input(t));
+    let y = f(x);
+    let g = grad_many(y, &x);
+    // Gradients first: the value is then on the way.
+    let g = std::array::from_fn(|i| g[i].value());
+    (y.item(), g)
+}
+
+/// Jacobian of a function of one tensor: shape of the output followed by that of the input.
+///
+/// One recorded program is evaluated row by row (column by column where the input is smaller), so memory stays that of
+/// one product.
+///
+/// ```
+/// use wengert_autograd::{Tensor, jacobian};
+/// let x = Tensor::<f64>::from_vec(vec![1.0, 2.0, 3.0], [3]);
+/// let j = jacobian(|x| x.square(), &x);
+/// assert_eq!(j.to_vec(), [2.0, 0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 6.0]);
+/// ```
+pub fn jacobian<T: Float>(
+    f: impl for<'t> Fn(Var<'t, T>) -> Var<'t, T>,
+    x: &Tensor<T>,
+) -> Tensor<T> {
+    let mut tape = Tape::<T>::inference();
+    let (m, n) = {
+        let v = tape.input(x);
+        let y = f(v);
+        (y.shape(), v.shape())
+    };
+    let (rows, cols) = (m.iter().product::<usize>(), n.iter().product::<usize>());
+    let mut shape = m.clone();
+    shape.extend_from_slice(&n);
+    let mut out = Tensor::zeros(shape);
+    let reverse = rows <= cols;
+    let mut unit = Tensor::zeros(if reverse { m } else { n });
+    let count = if reverse { rows } else { cols };
+    for k in 0..count {
+        unit.as_mut_slice()[k] = T::one();
+        tape.reset();
+        // The step repeats itself, so it is planned once.
+        let v = tape.input(x);
+        let y = f(v);
+        let u = tape.input(&unit);
+        let p = if reverse {
+            vjp(y, u, [v])[0]
+        } else {
+            jvp(y, [v], [u])
+        };
+        let p = p.value();
+        let to = out.as_mut_slice();
+        if reverse {
+            p.copy_into(&mut to[k * cols..(k + 1) * cols]);
+        } else {
+            for (r, x) in p.iter().enumerate() {
+                to[r * cols + k] = x;
+            }
+        }
+        tape.reset();
+        unit.as_mut_slice()[k] = T::zero();
+    }
+    out
+}
+
+/// Hessian of a scalar function of one tensor: the shape of the input twice.
+pub fn hessian<T: Float>(f: impl for<'t> Fn(Var<'t, T>) -> Var<'t, T>, x: &Tensor<T>) -> Tensor<T> {
+    jacobian(|v| grad_many(f(v), &[v])[0], x)
+}
+
+type Rule<T> = dyn for<'t> Fn(&VjpCtx<'t, '_, T>) -> Cotangents<'t, T> + Send + Sync;
+
+/// The identity on its first input, with a derivative of its own for the rest.
+struct CustomGrad<T: Float> {
+    rule: Arc<Rule<T>>,
+}
+
+impl<T: Float> fmt::Debug for CustomGrad<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CustomGrad")
+    }
+}
+
+impl<T: Float> PartialEq for CustomGrad<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.rule, &other.rule)
+    }
+}
+
+impl<T: Float> Op<T> for CustomGrad<T> {
+    fn name(&self) -> &'static str {
+        "custom_grad"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        Ok(Dims::from_slice(inputs[0]))
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        let x = ctx.input(0);
+        x.copy_into(ctx.output());
+    }
+    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
+        Some(input.clone())
+    }
+    fn is_view(&self) -> bool {
+        true
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        let own = VjpCtx {
+            inputs: &ctx.inputs[1..],
+            output: ctx.output,
+            cotangent: ctx.cotangent,
+            needs: &ctx.needs[1..],
+        };
+        let cts = (self.rule)(&own);
+        assert!(
+            cts.len() == own.inputs.len(),
+            "custom_grad: the rule returned {} cotangents for {} inputs",
+            cts.len(),
+            own.inputs.len()
+        );
+        // The value itself was recorded without gradients.
+        std::iter::once(None).chain(cts).collect()
+    }
+}
+
+/// A function with a derivative of its own: `forward` says how the value is computed, `rule` the cotangents of the
+/// inputs, in `Var` operations (so it can be differentiated again).
+///
+/// ```
+/// use wengert_autograd::{Tape, Tensor, custom_grad, grad};
+/// // Rounding whose gradient passes straight through (Bengio et al. 2013).
+/// let tape = Tape::<f64>::inference();
+/// let x = tape.input(&Tensor::scalar(1.7));
+/// let y = custom_grad([x], |[x]| x.round(), |ctx| [Some(ctx.cotangent())].into_iter().collect());
+/// assert_eq!((y.item(), grad(y * 3.0, [x])[0].item()), (2.0, 3.0));
+/// ```
+///
+/// # Panics
+/// When the rule returns another number of cotangents than inputs, or of another shape.
+#[track_caller]
+pub fn custom_grad<'t, T: Float, const N: usize>(
+    inputs: [Var<'t, T>; N],
+    forward: impl FnOnce([Var<'t, T>; N]) -> Var<'t, T>,
+    rule: impl for<'a> Fn(&VjpCtx<'a, '_, T>) -> Cotangents<'a, T> + Send + Sync + 'static,
+) -> Var<'t, T> {
+    assert!(N > 0, "custom_grad: expected at least one input");
+    let tape = inputs[0].tape();
+    let value = tape.no_grad(|| forward(inputs));
+    let args: Vec<Var<'t, T>> = std::iter::once(value).chain(inputs).collect();
+    tape.apply(
+        CustomGrad {
+            rule: Arc::new(rule),
+        },
+        &args,
+    )
+}
+
+impl<T: Float> Gradients<T> {
+    /// Trainable parameters of a model that got no gradient, with their paths: they have no part in the loss (not used
+    /// in the forward pass, or cut off by `detach` or a no-grad region).
+    ///
+    /// Frozen parameters are not listed: they are not meant to have one.
+    pub fn missing(&self, model: &dyn Module<T>) -> Vec<String> {
+        struct Missing<'a, T: Real>(&'a Gradients<T>, Vec<String>);
+        impl<T: Real> Visitor<T> for Missing<'_, T> {
+            fn param(&mut self, path: &str, p: &Param<T>) {
+                if p.is_trainable() && self.0.get(p).is_none() {
+                    self.1.push(path.to_string());
+                }
+            }
+        }
+        let mut v = Missing(self, Vec::new());
+        model.visit(&mut Path::new(), &mut v);
+        v.1
+    }
+
+    /// Adds `scale` times other gradients, parameter by parameter: several losses, or several batches in one update.
+    /// Parameters that only `other` has are taken over.
+    pub fn accumulate(&mut self, other: &Gradients<T>, scale: f64) {
+        let s = T::from_f64(scale);
+        let mut new = Vec::new();
+        for (id, g) in other.iter() {
+            match self.by_id_mut(id) {
+                Some(own) => {
+                    let add = g.contiguous();
+                    let add = add.as_slice().unwrap_or_default();
+                    for (a, &b) in own.as_mut_slice().iter_mut().zip(add) {
+                        *a += s * b;
+                    }
+                }
+                None => new.push((id, g.map(|x| x * s))),
+            }
+        }
+        self.extend(new);
+    }
+}
