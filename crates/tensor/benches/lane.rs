@@ -93,6 +93,24 @@ functions! {
     sigmoid() on -10.0, 10.0, std |x, _| T::ONE / (T::ONE + (-x).exp());
     erf() on -3.0, 3.0, std |x, _| T::from_f64(libm::erf(x.as_f64()));
     erfc() on -3.0, 6.0, std |x, _| T::from_f64(libm::erfc(x.as_f64()));
+    sinh() on -5.0, 5.0, std |x, _| x.sinh();
+    cosh() on -5.0, 5.0, std |x, _| x.cosh();
+    asinh() on -5.0, 5.0, std |x, _| x.asinh();
+    acosh() on 1.0, 5.0, std |x, _| x.acosh();
+    atanh() on -1.0, 1.0, std |x, _| x.atanh();
+    cbrt() on -5.0, 5.0, std |x, _| x.cbrt();
+    pow(y) on 0.1, 10.0, std |x, y| x.powf(y);
+    hypot(y) on -5.0, 5.0, std |x, y| x.hypot(y);
+    sin() on -10.0, 10.0, std |x, _| x.sin();
+    cos() on -10.0, 10.0, std |x, _| x.cos();
+    tan() on -10.0, 10.0, std |x, _| x.tan();
+    sin_bounded() on -10.0, 10.0, std |x, _| x.sin();
+    cos_bounded() on -10.0, 10.0, std |x, _| x.cos();
+    tan_bounded() on -10.0, 10.0, std |x, _| x.tan();
+    asin() on -1.0, 1.0, std |x, _| x.asin();
+    acos() on -1.0, 1.0, std |x, _| x.acos();
+    atan() on -5.0, 5.0, std |x, _| x.atan();
+    atan2(y) on -5.0, 5.0, std |x, y| x.atan2(y);
 }
 
 fn main() {

@@ -4,9 +4,10 @@
 //! `cargo test -p wengert-tensor --test lane_accuracy -- --nocapture` prints the largest errors found.
 
 use std::collections::BTreeMap;
+use std::f64::consts::{FRAC_PI_2, PI};
 use wengert_tensor::Real;
 use wengert_tensor::lane::Lane;
-use wengert_tensor::simd::{Isa, Kernel, Level, best_level, dispatch_at};
+use wengert_tensor::simd::{Baseline, Isa, Kernel, Level, best_level, dispatch_at};
 
 /// Applies the function of that name to `x` (and `y`).
 struct Apply<'a, T> {
@@ -56,8 +57,9 @@ macro_rules! functions {
 }
 
 functions! {
-    unary exp exp2 expm1 ln log2 log10 log1p tanh sigmoid erf erfc;
-    binary hypot;
+    unary exp exp2 expm1 ln log2 log10 log1p tanh sigmoid erf erfc sinh cosh asinh acosh atanh cbrt sin cos tan
+        sin_bounded cos_bounded tan_bounded asin acos atan;
+    binary pow hypot atan2;
     order;
     rounding floor ceil round trunc
 }
@@ -143,8 +145,34 @@ fn oracle(name: &str, x: f64) -> f64 {
         "sigmoid" => 1.0 / (1.0 + libm::exp(-x)),
         "erf" => libm::erf(x),
         "erfc" => libm::erfc(x),
+        "sinh" => libm::sinh(x),
+        "cosh" => libm::cosh(x),
+        "asinh" => libm::asinh(x),
+        "acosh" if x < 1.0 => f64::NAN,
+        "acosh" => libm::acosh(x),
+        "atanh" => libm::atanh(x),
+        "cbrt" => libm::cbrt(x),
+        "sin" | "sin_bounded" => libm::sin(x),
+        "cos" | "cos_bounded" => libm::cos(x),
+        "tan" | "tan_bounded" => libm::tan(x),
+        "asin" => libm::asin(x),
+        "acos" => libm::acos(x),
+        "atan" => libm::atan(x),
         _ => apply(Level::Baseline, name, &[x], &[])[0],
     }
+}
+
+/// The arguments that a function promises something for.
+fn in_range<T: Real>(name: &str, xs: &[T]) -> Vec<T> {
+    let bound = if name.ends_with("_bounded") {
+        T::Lane::<Baseline>::TRIG_BOUND
+    } else {
+        f64::INFINITY
+    };
+    xs.iter()
+        .copied()
+        .filter(|x| x.is_nan() || x.as_f64().abs() <= bound)
+        .collect()
 }
 
 struct Worst {
@@ -171,16 +199,17 @@ impl Worst {
 #[test]
 fn f32_on_a_dense_sweep_of_all_floats() {
     let bounds = bounds();
-    let xs: Vec<f32> = (0..1u64 << 32)
+    let all: Vec<f32> = (0..1u64 << 32)
         .step_by(997)
         .map(|b| f32::from_bits(b as u32))
         .collect();
     for &name in UNARY {
         let bound = bounds[name][0];
+        let xs = &in_range(name, &all);
         let expected: Vec<f64> = xs.iter().map(|&x| oracle(name, f64::from(x))).collect();
         for level in levels() {
             let mut worst = Worst::new();
-            for ((&x, &y), &e) in xs.iter().zip(&apply(level, name, &xs, &[])).zip(&expected) {
+            for ((&x, &y), &e) in xs.iter().zip(&apply(level, name, xs, &[])).zip(&expected) {
                 worst.see(ulps32(y, e), f64::from(x), f64::from(y));
             }
             let Worst { ulps, x, y } = worst;
@@ -206,7 +235,10 @@ fn f64_against_a_table_of_proved_values() {
         table.entry(name).or_default().push(row);
     }
     for &name in UNARY.iter().chain(BINARY) {
-        let rows = &table[name];
+        let mut rows = table[name.trim_end_matches("_bounded")].clone();
+        if name.ends_with("_bounded") {
+            rows.retain(|r| r[0].abs() <= <f64 as Real>::Lane::<Baseline>::TRIG_BOUND);
+        }
         assert!(rows.len() >= 150, "{name}: only {} points", rows.len());
         let bound = bounds[name][1];
         let x: Vec<f64> = rows.iter().map(|r| r[0]).collect();
@@ -225,6 +257,124 @@ fn f64_against_a_table_of_proved_values() {
                 ulps <= bound,
                 "f64 {name}, {level:?}: {ulps} ulp at {x:e} -> {y:e}, stated bound {bound}"
             );
+        }
+    }
+}
+
+/// Pairs of f32: dense in magnitude, in ratio, and near 1 for the base of a power.
+fn pairs() -> (Vec<f32>, Vec<f32>) {
+    let mut state = 1u64;
+    let mut random = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / 16_777_216.0
+    };
+    let mut pairs = Vec::new();
+    for i in 0..400_000 {
+        let (u, v) = (random(), random());
+        let x = f32::from_bits(i * 10_723);
+        pairs.push((x, (v - 0.5) * 280.0 / x.abs().log2().abs().max(1e-6)));
+        pairs.push((
+            1.0 + (u - 0.5) * (v - 0.5).powi(3),
+            (random() - 0.5) * 6000.0,
+        ));
+        pairs.push((u * 8.0 - 4.0, v * 8.0 - 4.0));
+        pairs.push((-u * 30.0, (v * 60.0).round() - 30.0));
+        pairs.push((x, x * (u * 4.0 - 2.0)));
+        pairs.push((x, f32::from_bits((v * 4.3e9) as u32)));
+    }
+    for &x in EDGES {
+        pairs.extend(EDGES.iter().map(|&y| (x, y)));
+    }
+    pairs.into_iter().unzip()
+}
+
+const EDGES: &[f32] = &[
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    2.0,
+    -2.0,
+    3.0,
+    -3.0,
+    0.5,
+    -0.5,
+    2.5,
+    -2.5,
+    0.75,
+    -0.75,
+    1e-40,
+    -1e-40,
+    f32::MIN_POSITIVE,
+    f32::MAX,
+    f32::MIN,
+    f32::INFINITY,
+    f32::NEG_INFINITY,
+    f32::NAN,
+    16_777_215.0,
+    -16_777_215.0,
+    16_777_216.0,
+    1e30,
+];
+
+#[test]
+fn f32_functions_of_two_arguments() {
+    let bounds = bounds();
+    let (xs, ys) = pairs();
+    for &name in BINARY {
+        let f = match name {
+            "pow" => f64::powf,
+            "hypot" => f64::hypot,
+            "atan2" => f64::atan2,
+            _ => panic!("{name} has no oracle"),
+        };
+        let bound = bounds[name][0];
+        for level in levels() {
+            let mut worst = (0.0, 0.0, 0.0, 0.0);
+            for ((&x, &y), &z) in xs.iter().zip(&ys).zip(&apply(level, name, &xs, &ys)) {
+                let u = ulps32(z, f(f64::from(x), f64::from(y)));
+                if u > worst.0 {
+                    worst = (u, x, y, z);
+                }
+            }
+            let (ulps, x, y, z) = worst;
+            println!("f32 {name:12} {level:?}: {ulps:.3} ulp at {x:e}, {y:e} -> {z:e}");
+            assert!(
+                ulps <= bound,
+                "f32 {name}, {level:?}: {ulps} ulp at {x:e}, {y:e} -> {z:e}, stated bound {bound}"
+            );
+        }
+    }
+}
+
+/// The special cases of IEEE 754 and C: those that the standard library has, on all pairs of edge values.
+#[test]
+fn f64_functions_of_two_arguments_at_the_edges() {
+    let edges: Vec<f64> = EDGES
+        .iter()
+        .map(|&x| f64::from(x))
+        .chain([f64::MAX, 5e-324, 9_007_199_254_740_991.0])
+        .collect();
+    for level in levels() {
+        for (name, f) in [
+            ("pow", f64::powf as fn(f64, f64) -> f64),
+            ("hypot", f64::hypot),
+            ("atan2", f64::atan2),
+        ] {
+            for &x in &edges {
+                let xs = vec![x; edges.len()];
+                for (&y, z) in edges.iter().zip(apply(level, name, &xs, &edges)) {
+                    let e = f(x, y);
+                    let special = e == 0.0 || e.is_nan() || e.is_infinite();
+                    let close = (z - e).abs() <= 4e-16 * e.abs() + 5e-324;
+                    assert!(
+                        if special { same(z, e) } else { close },
+                        "{name}({x:e}, {y:e}), {level:?}: {z:e}, not {e:e}"
+                    );
+                }
+            }
         }
     }
 }
@@ -251,176 +401,72 @@ fn same<T: Real>(a: T, b: T) -> bool {
     a.is_nan() && b.is_nan() || a == b && a.is_sign_negative() == b.is_sign_negative()
 }
 
+/// `argument:value`, for both types; `tiny` is the smallest normal number, `max` the largest.
+const SPECIAL: &str = "
+    exp 0:1 -0:1 inf:inf -inf:0 nan:nan tiny:1 max:inf -max:0
+    exp2 0:1 -0:1 inf:inf -inf:0 nan:nan 1:2 -3:0.125 10:1024 max:inf -max:0
+    expm1 0:0 -0:-0 inf:inf -inf:-1 nan:nan tiny:tiny -tiny:-tiny max:inf -max:-1
+    ln 0:-inf -0:-inf 1:0 inf:inf -inf:nan -1:nan -tiny:nan nan:nan
+    log2 0:-inf -0:-inf 1:0 8:3 0.125:-3 1024:10 inf:inf -inf:nan -1:nan nan:nan
+    log10 0:-inf -0:-inf 1:0 10:1 1000:3 inf:inf -inf:nan -1:nan nan:nan
+    log1p 0:0 -0:-0 -1:-inf inf:inf -inf:nan -1.5:nan nan:nan tiny:tiny -tiny:-tiny
+    tanh 0:0 -0:-0 inf:1 -inf:-1 nan:nan tiny:tiny -tiny:-tiny max:1 -max:-1
+    sigmoid 0:0.5 -0:0.5 inf:1 -inf:0 nan:nan max:1 -max:0
+    erf 0:0 -0:-0 inf:1 -inf:-1 nan:nan max:1 -max:-1
+    erfc 0:1 -0:1 inf:0 -inf:2 nan:nan max:0 -max:2
+    sinh 0:0 -0:-0 inf:inf -inf:-inf nan:nan tiny:tiny -tiny:-tiny max:inf -max:-inf
+    cosh 0:1 -0:1 inf:inf -inf:inf nan:nan tiny:1 max:inf -max:inf
+    asinh 0:0 -0:-0 inf:inf -inf:-inf nan:nan tiny:tiny -tiny:-tiny
+    acosh 1:0 inf:inf -inf:nan nan:nan 0.5:nan 0:nan -1:nan -5:nan -max:nan
+    atanh 0:0 -0:-0 1:inf -1:-inf 1.5:nan -1.5:nan inf:nan -inf:nan nan:nan tiny:tiny -tiny:-tiny
+    cbrt 0:0 -0:-0 inf:inf -inf:-inf nan:nan 1:1 -1:-1 27:3 -0.125:-0.5
+    sin 0:0 -0:-0 inf:nan -inf:nan nan:nan tiny:tiny -tiny:-tiny
+    cos 0:1 -0:1 inf:nan -inf:nan nan:nan tiny:1
+    tan 0:0 -0:-0 inf:nan -inf:nan nan:nan tiny:tiny -tiny:-tiny
+    sin_bounded 0:0 -0:-0 nan:nan tiny:tiny -tiny:-tiny
+    cos_bounded 0:1 -0:1 nan:nan tiny:1
+    tan_bounded 0:0 -0:-0 nan:nan tiny:tiny -tiny:-tiny
+    asin 0:0 -0:-0 1:pi/2 -1:-pi/2 1.1:nan -1.1:nan inf:nan -inf:nan nan:nan tiny:tiny -tiny:-tiny
+    acos 0:pi/2 -0:pi/2 1:0 -1:pi 1.1:nan -1.1:nan inf:nan -inf:nan nan:nan
+    atan 0:0 -0:-0 inf:pi/2 -inf:-pi/2 nan:nan tiny:tiny -tiny:-tiny max:pi/2
+";
+
 fn special_values<T: Real>() {
-    let (inf, nan, zero, one) = (T::infinity(), T::nan(), T::ZERO, T::ONE);
-    let tiny = T::min_positive_value();
-    let half = T::from_f64(0.5);
-    let cases: &[(&str, &[(T, T)])] = &[
-        (
-            "exp",
-            &[
-                (zero, one),
-                (-zero, one),
-                (inf, inf),
-                (-inf, zero),
-                (nan, nan),
-                (tiny, one),
-                (T::max_value(), inf),
-                (T::min_value(), zero),
-            ],
-        ),
-        (
-            "exp2",
-            &[
-                (zero, one),
-                (-zero, one),
-                (inf, inf),
-                (-inf, zero),
-                (nan, nan),
-                (one, T::from_f64(2.0)),
-                (T::from_f64(-126.0), T::from_f64(2f64.powi(-126))),
-                (T::max_value(), inf),
-                (T::min_value(), zero),
-            ],
-        ),
-        (
-            "expm1",
-            &[
-                (zero, zero),
-                (-zero, -zero),
-                (inf, inf),
-                (-inf, -one),
-                (nan, nan),
-                (tiny, tiny),
-                (-tiny, -tiny),
-                (T::max_value(), inf),
-                (T::min_value(), -one),
-            ],
-        ),
-        (
-            "ln",
-            &[
-                (zero, -inf),
-                (-zero, -inf),
-                (one, zero),
-                (inf, inf),
-                (-inf, nan),
-                (-one, nan),
-                (-tiny, nan),
-                (nan, nan),
-            ],
-        ),
-        (
-            "log2",
-            &[
-                (zero, -inf),
-                (-zero, -inf),
-                (one, zero),
-                (T::from_f64(8.0), T::from_f64(3.0)),
-                (T::from_f64(2f64.powi(-126)), T::from_f64(-126.0)),
-                (inf, inf),
-                (-one, nan),
-                (nan, nan),
-            ],
-        ),
-        (
-            "log10",
-            &[
-                (zero, -inf),
-                (-zero, -inf),
-                (one, zero),
-                (T::from_f64(1000.0), T::from_f64(3.0)),
-                (inf, inf),
-                (-one, nan),
-                (nan, nan),
-            ],
-        ),
-        (
-            "log1p",
-            &[
-                (zero, zero),
-                (-zero, -zero),
-                (-one, -inf),
-                (inf, inf),
-                (-inf, nan),
-                (T::from_f64(-1.5), nan),
-                (nan, nan),
-                (tiny, tiny),
-                (-tiny, -tiny),
-            ],
-        ),
-        (
-            "tanh",
-            &[
-                (zero, zero),
-                (-zero, -zero),
-                (inf, one),
-                (-inf, -one),
-                (nan, nan),
-                (tiny, tiny),
-                (-tiny, -tiny),
-                (T::max_value(), one),
-            ],
-        ),
-        (
-            "sigmoid",
-            &[
-                (zero, half),
-                (-zero, half),
-                (inf, one),
-                (-inf, zero),
-                (nan, nan),
-                (T::max_value(), one),
-                (T::min_value(), zero),
-            ],
-        ),
-        (
-            "erf",
-            &[
-                (zero, zero),
-                (-zero, -zero),
-                (inf, one),
-                (-inf, -one),
-                (nan, nan),
-                (T::max_value(), one),
-            ],
-        ),
-        (
-            "erfc",
-            &[
-                (zero, one),
-                (-zero, one),
-                (inf, zero),
-                (-inf, T::from_f64(2.0)),
-                (nan, nan),
-                (T::max_value(), zero),
-                (T::min_value(), T::from_f64(2.0)),
-            ],
-        ),
-    ];
-    for level in levels() {
-        for &(name, values) in cases {
-            // Repeated, so that the vector code sees them too, not only the code for the rest of a loop.
-            let x: Vec<T> = values.iter().flat_map(|v| [v.0; 40]).collect();
-            let expected = values.iter().flat_map(|v| [v.1; 40]);
-            for ((&x, y), e) in x.iter().zip(apply(level, name, &x, &[])).zip(expected) {
-                assert!(
-                    same(y, e),
-                    "{} {name}({x}), {level:?}: {y}, not {e}",
-                    T::DTYPE
-                );
+    let number = |s: &str| {
+        let (sign, s) = match s.strip_prefix('-') {
+            Some(s) => (-T::ONE, s),
+            None => (T::ONE, s),
+        };
+        let magnitude = match s {
+            "tiny" => T::min_positive_value(),
+            "max" => T::max_value(),
+            "pi" => T::from_f64(PI),
+            "pi/2" => T::from_f64(FRAC_PI_2),
+            s => T::from_f64(s.parse().expect("a number")),
+        };
+        sign * magnitude
+    };
+    let mut seen = Vec::new();
+    for line in SPECIAL.lines().filter(|l| !l.trim().is_empty()) {
+        let mut words = line.split_whitespace();
+        let name = words.next().expect("a name");
+        seen.push(name);
+        for word in words {
+            let (x, e) = word.split_once(':').expect("argument:value");
+            let (x, e) = (number(x), number(e));
+            for level in levels() {
+                // Repeated, so that the vector code sees it too, not only the code for the rest of a loop.
+                for y in apply(level, name, &[x; 40], &[]) {
+                    assert!(
+                        same(y, e),
+                        "{} {name}({x}), {level:?}: {y}, not {e}",
+                        T::DTYPE
+                    );
+                }
             }
         }
-        for &(name, _) in cases {
-            assert!(UNARY.contains(&name));
-        }
     }
-    for name in UNARY {
-        assert!(
-            cases.iter().any(|c| c.0 == *name),
-            "{name} has no special values"
-        );
-    }
+    assert_eq!(seen, UNARY, "special values of each function");
 }
 
 #[test]

@@ -142,6 +142,49 @@ add("ERFC_ROOT", "erfc(a)^(1/8), 1.125 <= a to where erfc is lost against 1; err
     lambda a: a.erfc() ** (ONE / 8), lambda a: 8 * a.erfc() ** (arb(7) / 8), 1.125, {32: 4, 64: 6}, (7, -26), (17, -56))
 add("ERFC", "e^(a²) erfc(a) / q, q = CENTER + t = 1/(a + 1.125), a >= 0.8125", ERFC_AROUND, lambda t: ONE,
     {32: 1 / 11.4 - 0.3125, 64: 1 / 28.5 - 0.3125}, 0.5163 - 0.3125, (9, -27), (23, -56))
+
+
+def odd_tail(f, slope):
+    """(f(√z)/√z - 1) / z for an odd f with f'(0) = 1 and third derivative / 6 = slope."""
+
+    def g(z):
+        if abs(float(z.mid())) < 1e-50:
+            return slope
+        x = z.sqrt()
+        return (f(x) / x - 1) / z
+
+    return g
+
+
+def even_tail(z):
+    """(cos(√z) - 1 + z/2) / z²"""
+    return ONE / 24 if abs(float(z.mid())) < 1e-40 else (z.sqrt().cos() - 1 + z / 2) / z**2
+
+
+def log_tail(z):
+    """((atanh(√z)/√z - 1) / z - 1/3) · 2/z"""
+    if abs(float(z.mid())) < 1e-30:
+        return arb(2) / 5
+    x = z.sqrt()
+    return ((x.atanh() / x - 1) / z - ONE / 3) * 2 / z
+
+
+QUARTER = 0.6170  # (π/4)², and a little
+add("SINH", "(sinh(√z)/√z - 1) / z, 0 <= z <= 1", odd_tail(lambda x: x.sinh(), ONE / 6), lambda z: z, 0, 1,
+    (3, -27), (6, -56))
+add("SIN", "(sin(√z)/√z - 1) / z, 0 <= z <= (π/4)²", odd_tail(lambda x: x.sin(), -ONE / 6), lambda z: z, 0, QUARTER,
+    (2, -26), (5, -55))
+add("COS", "(cos(√z) - 1 + z/2) / z², 0 <= z <= (π/4)²", even_tail, lambda z: z**2, 0, QUARTER, (2, -27), (5, -57))
+add("TAN", "(tan(√z)/√z - 1) / z, 0 <= z <= (π/4)²", odd_tail(lambda x: x.tan(), ONE / 3), lambda z: z, 0, QUARTER,
+    (6, -26), (13, -55.5))
+add("ATAN", "(atan(√z)/√z - 1) / z, 0 <= z <= 1", odd_tail(lambda x: x.atan(), -ONE / 3), lambda z: z, 0, 1,
+    (8, -26), (19, -56))
+add("ASIN", "(asin(√z)/√z - 1) / z, 0 <= z <= 1/4", odd_tail(lambda x: x.asin(), ONE / 6), lambda z: z, 0, 0.25,
+    (4, -26), (12, -56))
+add("LN_ATANH", "(ln((1+s)/(1-s)) - 2s - 2/3 s³) / s⁵, z = s², (1+s)/(1-s) in [√½, √2]", log_tail,
+    lambda z: z**2 / 2, 0, 0.02945, (2, -34), (6, -66))
+add("CBRT", "∛m, m in [√½, √2]; refined after", lambda m: m.root(3), lambda m: ONE / m.root(3), S, 1 / S,
+    (2, -10), (5, -18))
 CONSTANTS = {"ERFC_CENTER": ERFC_CENTER}
 
 

@@ -112,3 +112,28 @@ pub(super) fn sigmoid<T: Ops>(x: T) -> T {
     let a = s + n;
     n / (a + s.mul_add(p, n - (a - s)))
 }
+
+/// `(k, y, e, w)` with e^a = 2^(k + 1) (y + e) and e^-a = 2^(k + 1) w, for 0 <= a, up to where cosh is infinite.
+#[inline(always)]
+fn exp_both<T: Ops>(a: T) -> (T, T, T, T) {
+    let limit = T::c(T::EXP_RANGE.1 + 1.0);
+    let (k, y, e) = exp_pair(T::select(a > limit, limit, a), T::c(0.0));
+    let t = T::pow2(-T::select(k > T::c(64.0), T::c(64.0), k));
+    (k - T::c(1.0), y, e, t * t / y)
+}
+
+#[inline(always)]
+pub(super) fn sinh<T: Ops>(x: T) -> T {
+    let a = x.abs();
+    let z = x * x;
+    let small = (z * a).mul_add(z.poly(T::SINH), a);
+    let (k, y, e, w) = exp_both(a);
+    let large = (y - (w - e)).scale(k, true);
+    T::select(a < T::c(1.0), small, large).copysign(x)
+}
+
+#[inline(always)]
+pub(super) fn cosh<T: Ops>(x: T) -> T {
+    let (k, y, e, w) = exp_both(x.abs());
+    (y + (w + e)).scale(k, true)
+}

@@ -2,11 +2,11 @@
 //!
 //! x = 2^k (1 + f) with 1 + f in [√½, √2), and ln(1 + f) = f - f²/2 + f³ P(f); no division and no table.
 
-use super::ops::{Ops, two_prod, two_sum};
+use super::ops::{Ops, fast_two_sum, two_prod, two_sum};
 
 /// `(k, m)` with x = m · 2^k, m in [√½, √2), for x > 0, subnormal ones too.
 #[inline(always)]
-fn split<T: Ops>(x: T) -> (T, T) {
+pub(super) fn split<T: Ops>(x: T) -> (T, T) {
     let subnormal = x < T::c(T::TINY);
     let (m, k) = T::select(subnormal, x * T::c(1.0 / T::UNDER.1), x).split_normal();
     (T::select(subnormal, k - T::c(T::UNDER.0), k), m)
@@ -69,4 +69,94 @@ pub(super) fn log2<T: Ops>(x: T) -> T {
 #[inline(always)]
 pub(super) fn log10<T: Ops>(x: T) -> T {
     log_base(x, T::LOG10_E, T::LOG10_2)
+}
+
+/// ln(1 + x + low) for x >= 0 and a relatively small `low`; ln 2 more where `double`.
+#[inline(always)]
+fn log1p_pair<T: Ops>(x: T, low: T, double: bool) -> T {
+    let one = T::c(1.0);
+    let (u, c) = two_sum(one, x);
+    let (u, c) = (
+        T::select(double, x, u),
+        T::select(double, T::c(0.0), c + low),
+    );
+    let (m, k) = u.split_normal();
+    let f = m - one;
+    let low = c * T::pow2(-T::select(k > T::c(64.0), T::c(64.0), k));
+    let k = T::select(double, k + one, k);
+    assemble(k, f, low * (f * f + (one - f)))
+}
+
+#[inline(always)]
+pub(super) fn asinh<T: Ops>(x: T) -> T {
+    let a = x.abs();
+    let one = T::c(1.0);
+    // a + √(a² + 1) = 1 + a + a² / (1 + √(a² + 1)); far out 2a.
+    let z = a * a;
+    let (w, low) = fast_two_sum(a, z / (one + (z + one).sqrt()));
+    let far = a > T::c(T::FAR);
+    let y = log1p_pair(T::select(far, a, w), low, far);
+    let y = T::select(a < T::c(f64::INFINITY), y, a);
+    T::select(a == T::c(0.0), x, y.copysign(x))
+}
+
+#[inline(always)]
+pub(super) fn acosh<T: Ops>(x: T) -> T {
+    let one = T::c(1.0);
+    // x + √(x² - 1) = 1 + d + √(d (d + 2)), d = x - 1; far out 2x.
+    let d = x - one;
+    let far = x > T::c(T::FAR);
+    let d = T::select(far, one, d);
+    let (q, q_low) = two_prod(d, d + T::c(2.0));
+    let s = q.sqrt();
+    let (m, m_low) = two_prod(s, s);
+    let s_low = (((q - m) - m_low) + q_low) * T::c(0.5) / T::select(s > T::c(0.0), s, one);
+    let (w, low) = two_sum(d, s);
+    let y = log1p_pair(T::select(far, x, w), low + s_low, far);
+    let y = T::select(x < T::c(f64::INFINITY), y, x);
+    T::select(x < one, T::c(f64::NAN), y)
+}
+
+#[inline(always)]
+pub(super) fn atanh<T: Ops>(x: T) -> T {
+    let a = x.abs();
+    let (one, half) = (T::c(1.0), T::c(0.5));
+    // ln((1 + a) / (1 - a)) / 2 = ln(1 + 2a / (1 - a)) / 2
+    let (d, n) = (one - a, a + a);
+    let d_low = (one - d) - a;
+    let r = one / d;
+    let w = n * r;
+    let (m, m_low) = two_prod(w, d);
+    let low = (((n - m) - m_low) - w * d_low) * r;
+    let y = log1p_pair(w, low, false) * half;
+    let y = T::select(a == one, T::c(f64::INFINITY), y);
+    let y = T::select(a > one, T::c(f64::NAN), y);
+    T::select(a < T::c(T::SINE_IS_X), x, y.copysign(x))
+}
+
+/// `(h, l)` with h + l = ln x to almost twice the precision, for x > 0.
+#[inline(always)]
+pub(super) fn ln_pair<T: Ops>(x: T) -> (T, T) {
+    let (k, m) = split(x);
+    let (one, two) = (T::c(1.0), T::c(2.0));
+    // ln m = 2 atanh(s), s = f / (2 + f), as 2s + s³ (2/3 + s² Q(s²)); all but Q in two parts.
+    let f = m - one;
+    let d = two + f;
+    let d_low = f - (d - two);
+    let r = one / d;
+    let s = f * r;
+    let (p, p_low) = two_prod(s, d);
+    let s_low = (((f - p) - p_low) - s * d_low) * r;
+    let (z, e) = two_prod(s, s);
+    let z_low = (s * s_low).mul_add(two, e);
+    let (c, c_low) = fast_two_sum(T::c(T::TWO_THIRDS.0), z * z.poly(T::LN_ATANH));
+    let c_low = c_low + T::c(T::TWO_THIRDS.1);
+    let (v, e) = two_prod(s, z);
+    let v_low = s * z_low + (s_low * z + e);
+    let (w, e) = two_prod(v, c);
+    let w_low = v * c_low + (v_low * c + e);
+    let (h, e) = fast_two_sum(s + s, w);
+    let l = e + (w_low + (s_low + s_low));
+    let (h, e) = two_sum(k * T::c(T::LN2.0), h);
+    fast_two_sum(h, k.mul_add(T::c(T::LN2.1), e + l))
 }

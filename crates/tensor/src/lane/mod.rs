@@ -23,6 +23,23 @@
 //! | `sigmoid` | 1.9 | 1.8 |
 //! | `erf` | 1.9 | 1.8 |
 //! | `erfc` | 1.9 | 1.7 |
+//! | `sinh` | 1 | 1 |
+//! | `cosh` | 1 | 1 |
+//! | `asinh` | 1.4 | 1.3 |
+//! | `acosh` | 1.3 | 1.3 |
+//! | `atanh` | 1 | 1 |
+//! | `cbrt` | 0.6 | 0.6 |
+//! | `pow` | 1 | 1 |
+//! | `sin` | 1.7 | 1 |
+//! | `cos` | 1.7 | 1 |
+//! | `tan` | 1.4 | 1.2 |
+//! | `sin_bounded` | 1.7 | 1 |
+//! | `cos_bounded` | 1.7 | 1 |
+//! | `tan_bounded` | 1.4 | 1.2 |
+//! | `asin` | 1.7 | 1.6 |
+//! | `acos` | 1.2 | 1.2 |
+//! | `atan` | 1.7 | 1.6 |
+//! | `atan2` | 1.9 | 1.9 |
 //! | `hypot` | 1 | 1 |
 //!
 //! Subnormal arguments and results are not flushed, odd functions keep the sign of zero, ±∞ give the limits, NaN
@@ -33,10 +50,14 @@ mod erf;
 mod exp;
 mod log;
 mod ops;
+mod power;
+mod reduce;
 mod round;
+mod trig;
 
 use crate::Real;
 use crate::simd::Isa;
+use ops::Ops;
 use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
 
@@ -53,6 +74,8 @@ pub trait Lane:
 {
     /// The element type.
     type Elem: Real;
+    /// Up to this magnitude [`Lane::sin_bounded`] and its kin are right.
+    const TRIG_BOUND: f64 = 1_048_576.0;
     /// Wraps an element.
     fn new(x: Self::Elem) -> Self;
     /// Unwraps it.
@@ -118,6 +141,12 @@ pub trait Lane:
     fn cos(self) -> Self;
     /// Tangent.
     fn tan(self) -> Self;
+    /// As [`Lane::sin`], in half the time, but only for |x| <= [`Lane::TRIG_BOUND`]; meaningless beyond.
+    fn sin_bounded(self) -> Self;
+    /// As [`Lane::cos`], in half the time, but only for |x| <= [`Lane::TRIG_BOUND`]; meaningless beyond.
+    fn cos_bounded(self) -> Self;
+    /// As [`Lane::tan`], in half the time, but only for |x| <= [`Lane::TRIG_BOUND`]; meaningless beyond.
+    fn tan_bounded(self) -> Self;
     /// Inverse sine.
     fn asin(self) -> Self;
     /// Inverse cosine.
@@ -203,8 +232,12 @@ macro_rules! lane {
                     self * a + b
                 }
             }
-            lane!(@std abs sqrt sin cos tan asin acos atan sinh cosh asinh acosh atanh cbrt);
-            lane!(@own exp: exp exp2 expm1 tanh sigmoid);
+            lane!(@std abs sqrt);
+            lane!(@angle sin sin_bounded; cos cos_bounded; tan tan_bounded);
+            lane!(@own trig: asin acos atan);
+            lane!(@own log: asinh acosh atanh);
+            lane!(@own power: cbrt);
+            lane!(@own exp: exp exp2 expm1 sinh cosh tanh sigmoid);
             lane!(@own erf: erf erfc);
             lane!(@own log: ln log2 log10 log1p);
             lane!(@own round: floor ceil trunc round);
@@ -214,7 +247,7 @@ macro_rules! lane {
             }
             #[inline(always)]
             fn atan2(self, x: Self) -> Self {
-                Self::new(self.0.atan2(x.0))
+                trig::atan2(self, x)
             }
             #[inline(always)]
             fn erfinv(self) -> Self {
@@ -234,11 +267,11 @@ macro_rules! lane {
             }
             #[inline(always)]
             fn pow(self, y: Self) -> Self {
-                Self::new(self.0.powf(y.0))
+                power::pow(self, y)
             }
             #[inline(always)]
             fn hypot(self, y: Self) -> Self {
-                Self::new(self.0.hypot(y.0))
+                power::hypot(self, y)
             }
         }
     };
@@ -255,6 +288,16 @@ macro_rules! lane {
         #[inline(always)]
         fn $f(self) -> Self {
             $module::$f(self)
+        }
+    )*};
+    (@angle $($f:ident $bounded:ident);*) => {$(
+        #[inline(always)]
+        fn $f(self) -> Self {
+            trig::$f(self, self.reduce_full())
+        }
+        #[inline(always)]
+        fn $bounded(self) -> Self {
+            trig::$f(self, self.reduce_bounded())
         }
     )*};
     (@std $($f:ident)*) => {$(

@@ -3,13 +3,38 @@
 //! Everything compiles to vector code on every instruction set: integers appear only as additions and constant shifts
 //! of the bits of a float, and rounding is done by adding a large constant.
 
+use super::reduce::{self, Reduced};
 use super::{F32Lane, F64Lane, Lane, coefficients};
 use crate::simd::Isa;
+
+/// The names of the polynomials in [`coefficients`], as associated constants.
+macro_rules! tables {
+    (declare) => {
+        tables! { names declare }
+    };
+    (define $t:ident) => {
+        tables! { names define $t }
+    };
+    (names $($then:tt)*) => {
+        tables! {
+            $($then)*:
+            EXP EXP_WIDE EXP_HALF EXP2 LN ERF ERFC_ROOT ERFC SINH SIN COS TAN ATAN ASIN LN_ATANH CBRT
+        }
+    };
+    (declare: $($name:ident)*) => {
+        $(const $name: &'static [Self::Elem];)*
+    };
+    (define $t:ident: $($name:ident)*) => {
+        $(const $name: &'static [$t] = &coefficients::$t::$name;)*
+    };
+}
 
 /// Steps below the [`Lane`] interface, and the constants that depend on the format.
 pub(super) trait Ops: Lane {
     /// Whether `mul_add` rounds once.
     const FMA: bool;
+    /// Whether this is f32.
+    const SHORT: bool;
     /// 1.5 · 2^(stored bits of the significand): added and subtracted, it rounds to an integer.
     const MAGIC: f64;
     /// Biased exponent of 1.
@@ -28,25 +53,37 @@ pub(super) trait Ops: Lane {
     const LOG10_2: (f64, f64);
     /// Where eˣ becomes 0 and ∞ (a little beyond).
     const EXP_RANGE: (f64, f64);
+    /// π in two parts.
+    const PI: (f64, f64);
+    /// 2/3 in two parts.
+    const TWO_THIRDS: (f64, f64);
+    /// Up to here sin x and the like are x.
+    const SINE_IS_X: f64;
+    /// From here √(x² ± 1) is x.
+    const FAR: f64;
+    /// Exponents beyond which the power of every number but 1 is 0 or ∞.
+    const POWER_RANGE: f64;
+    /// Below the first number squares lose bits unless multiplied by the second, above the third they overflow unless
+    /// multiplied by the fourth.
+    const SQUARE_SCALE: (f64, f64, f64, f64);
     /// Where erf has become 1 and erfc 0.
     const ERF_ONE: f64;
     const ERFC_ZERO: f64;
-    /// [`coefficients`](super::coefficients) of this type.
-    const EXP: &'static [Self::Elem];
-    const EXP_WIDE: &'static [Self::Elem];
-    const EXP_HALF: &'static [Self::Elem];
-    const EXP2: &'static [Self::Elem];
-    const LN: &'static [Self::Elem];
-    const ERF: &'static [Self::Elem];
-    const ERFC_ROOT: &'static [Self::Elem];
-    const ERFC: &'static [Self::Elem];
+    // The coefficients of this type.
+    tables! { declare }
     const ERFC_CENTER: f64;
 
+    /// A bit of an integer (in two's complement) below `MAGIC / 4`.
+    fn integer_bit(self, bit: u32) -> bool;
+    /// See [`reduce`]; exact for |x| <= [`Lane::TRIG_BOUND`].
+    fn reduce_bounded(self) -> Reduced<Self>;
+    /// See [`reduce`]; for every finite number.
+    fn reduce_full(self) -> Reduced<Self>;
     /// Shifts the bits into the exponent: makes 2^k out of `MAGIC + BIAS + k`.
     fn integer_to_exponent(self) -> Self;
     /// `(2^-h, 2^(k - h))` out of `MAGIC + 2 BIAS + k`, with h = k / 2 rounded down.
     fn halve_exponent(self) -> (Self, Self);
-    /// The bits with the lower half of the significand zeroed.
+    /// The number rounded to half of the bits of its significand.
     fn head(self) -> Self;
     /// `(m, k)` with self = m · 2^k and m in [√½, √2), for normal positive numbers.
     fn split_normal(self) -> (Self, Self);
@@ -134,29 +171,17 @@ pub(super) fn product_plus<T: Ops>(a: T, b: T, c: T) -> T {
 }
 
 macro_rules! ops {
-    ($lane:ident, $t:ident, $bits:ident, $mantissa:literal, $bias:literal, $under:literal, $range:expr, $erf_one:expr, $erfc_zero:expr,
-     ln2 $ln2:expr, log2_e $log2_e:expr, log10_e $log10_e:expr, log10_2 $log10_2:expr) => {
+    ($lane:ident, $t:ident, $bits:ident, $mantissa:literal, $bias:literal, $under:literal,
+     reduce $bounded:ident $full:ident, $($name:ident: $type:ty = $value:expr;)*) => {
         impl<I: Isa> Ops for $lane<I> {
             const FMA: bool = I::FMA;
+            const SHORT: bool = $mantissa < 30;
             const MAGIC: f64 = 1.5 * (1u64 << $mantissa) as f64;
             const BIAS: f64 = $bias as f64;
             const TINY: f64 = $t::MIN_POSITIVE as f64;
             const UNDER: (f64, f64) = ($under as f64, 1.0 / (1u64 << $under) as f64);
-            const LN2: (f64, f64) = $ln2;
-            const ERF_ONE: f64 = $erf_one;
-            const ERFC_ZERO: f64 = $erfc_zero;
-            const LOG2_E: (f64, f64) = $log2_e;
-            const LOG10_E: (f64, f64) = $log10_e;
-            const LOG10_2: (f64, f64) = $log10_2;
-            const EXP_RANGE: (f64, f64) = $range;
-            const EXP: &'static [$t] = &coefficients::$t::EXP;
-            const EXP_WIDE: &'static [$t] = &coefficients::$t::EXP_WIDE;
-            const EXP_HALF: &'static [$t] = &coefficients::$t::EXP_HALF;
-            const EXP2: &'static [$t] = &coefficients::$t::EXP2;
-            const LN: &'static [$t] = &coefficients::$t::LN;
-            const ERF: &'static [$t] = &coefficients::$t::ERF;
-            const ERFC_ROOT: &'static [$t] = &coefficients::$t::ERFC_ROOT;
-            const ERFC: &'static [$t] = &coefficients::$t::ERFC;
+            $(const $name: $type = $value;)*
+            tables! { define $t }
             const ERFC_CENTER: f64 = coefficients::$t::ERFC_CENTER as f64;
 
             #[inline(always)]
@@ -176,6 +201,18 @@ macro_rules! ops {
                 Self::new(self.get().ceil())
             }
             #[inline(always)]
+            fn integer_bit(self, bit: u32) -> bool {
+                (self + Self::c(Self::MAGIC)).get().to_bits() >> bit & 1 == 1
+            }
+            #[inline(always)]
+            fn reduce_bounded(self) -> Reduced<Self> {
+                reduce::$bounded(self)
+            }
+            #[inline(always)]
+            fn reduce_full(self) -> Reduced<Self> {
+                reduce::$full(self)
+            }
+            #[inline(always)]
             fn integer_to_exponent(self) -> Self {
                 Self::new($t::from_bits(self.get().to_bits() << $mantissa))
             }
@@ -192,9 +229,10 @@ macro_rules! ops {
             }
             #[inline(always)]
             fn head(self) -> Self {
-                Self::new($t::from_bits(
-                    self.get().to_bits() >> ($mantissa / 2 + 1) << ($mantissa / 2 + 1),
-                ))
+                // To the nearest, so that both parts have at most half of the bits.
+                const CUT: u32 = $mantissa / 2 + 1;
+                let bits = self.get().to_bits().wrapping_add(1 << (CUT - 1));
+                Self::new($t::from_bits(bits >> CUT << CUT))
             }
             #[inline(always)]
             fn split_normal(self) -> (Self, Self) {
@@ -239,33 +277,40 @@ macro_rules! ops {
     };
 }
 
-ops!(
-    F32Lane,
-    f32,
-    u32,
-    23,
-    127,
-    26,
-    (-104.0, 89.0),
-    4.0,
-    10.19,
-    ln2(0.693_145_751_953_125, 1.428_606_820_309_417_3e-6),
-    log2_e(1.442_695_021_629_333_5, 1.925_962_991_126_617_5e-8),
-    log10_e(0.434_294_492_006_301_9, -1.010_305_005_223_168_3e-8),
-    log10_2(0.301_033_020_019_531_25, -3.024_355_550_054_786_2e-6)
-);
-ops!(
-    F64Lane,
-    f64,
-    u64,
-    52,
-    1023,
-    55,
-    (-746.0, 710.0),
-    6.0,
-    27.3,
-    ln2(0.693_147_180_560_117_7, -1.723_944_452_561_483_5e-13),
-    log2_e(std::f64::consts::LOG2_E, 2.035_527_374_093_103_3e-17),
-    log10_e(std::f64::consts::LOG10_E, 1.098_319_650_216_765e-17),
-    log10_2(0.301_029_995_664_066_5, -8.532_344_317_057_107e-14)
-);
+ops! {
+    F32Lane, f32, u32, 23, 127, 26, reduce bounded_f32 full_f32,
+    LN2: (f64, f64) = (0.693_145_751_953_125, 1.428_606_820_309_417_3e-6);
+    LOG2_E: (f64, f64) = (1.442_695_021_629_333_5, 1.925_962_991_126_617_5e-8);
+    LOG10_E: (f64, f64) = (0.434_294_492_006_301_9, -1.010_305_005_223_168_3e-8);
+    LOG10_2: (f64, f64) = (0.301_033_020_019_531_25, -3.024_355_550_054_786_2e-6);
+    PI: (f64, f64) = (3.141_592_741_012_573_2, -8.742_277_657_347_586e-8);
+    TWO_THIRDS: (f64, f64) = (0.666_666_686_534_881_6, -1.986_821_492_513_020_7e-8);
+    EXP_RANGE: (f64, f64) = (-104.0, 89.0);
+    ERF_ONE: f64 = 4.0;
+    ERFC_ZERO: f64 = 10.19;
+    SINE_IS_X: f64 = 1.0 / (1u64 << 13) as f64;
+    FAR: f64 = (1u64 << 28) as f64;
+    POWER_RANGE: f64 = (1u64 << 40) as f64;
+    SQUARE_SCALE: (f64, f64, f64, f64) = (power_of_2(-40), power_of_2(100), power_of_2(60), power_of_2(-70));
+}
+ops! {
+    F64Lane, f64, u64, 52, 1023, 55, reduce bounded_f64 full_f64,
+    LN2: (f64, f64) = (0.693_147_180_560_117_7, -1.723_944_452_561_483_5e-13);
+    LOG2_E: (f64, f64) = (std::f64::consts::LOG2_E, 2.035_527_374_093_103_3e-17);
+    LOG10_E: (f64, f64) = (std::f64::consts::LOG10_E, 1.098_319_650_216_765e-17);
+    LOG10_2: (f64, f64) = (0.301_029_995_664_066_5, -8.532_344_317_057_107e-14);
+    PI: (f64, f64) = (std::f64::consts::PI, 1.224_646_799_147_353_2e-16);
+    TWO_THIRDS: (f64, f64) = (0.666_666_666_666_666_6, 3.700_743_415_417_188e-17);
+    EXP_RANGE: (f64, f64) = (-746.0, 710.0);
+    ERF_ONE: f64 = 6.0;
+    ERFC_ZERO: f64 = 27.3;
+    SINE_IS_X: f64 = 1.0 / (1u64 << 27) as f64;
+    FAR: f64 = (1u64 << 60) as f64;
+    POWER_RANGE: f64 = power_of_2(80);
+    SQUARE_SCALE: (f64, f64, f64, f64) = (power_of_2(-400), power_of_2(700), power_of_2(500), power_of_2(-600));
+}
+
+/// 2^k.
+const fn power_of_2(k: i32) -> f64 {
+    f64::from_bits(((1023 + k) as u64) << 52)
+}
