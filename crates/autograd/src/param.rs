@@ -1,5 +1,6 @@
 //! Parameters and buffers: the tensors that a model owns.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wengert_tensor::{Real, Tensor};
 
@@ -25,6 +26,7 @@ pub struct Param<T: Real = f32> {
     id: ParamId,
     value: Tensor<T>,
     trainable: bool,
+    origin: Option<Arc<str>>,
 }
 
 impl<T: Real> Param<T> {
@@ -34,7 +36,21 @@ impl<T: Real> Param<T> {
             id: ParamId(next()),
             value,
             trainable: true,
+            origin: None,
         }
+    }
+
+    /// Notes where the first values came from (the initializer with its fan and standard deviation), for summaries and
+    /// reports.
+    #[must_use]
+    pub fn with_origin(mut self, origin: impl Into<Arc<str>>) -> Self {
+        self.origin = Some(origin.into());
+        self
+    }
+
+    /// Where the first values came from, if that was noted.
+    pub fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
     }
 
     /// Identity, the key of its gradient.
@@ -93,6 +109,7 @@ impl<T: Real> Clone for Param<T> {
             id: ParamId(next()),
             value: self.value.copy(),
             trainable: self.trainable,
+            origin: self.origin.clone(),
         }
     }
 }

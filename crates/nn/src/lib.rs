@@ -26,14 +26,20 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod attention;
+pub mod constraint;
 mod forward;
 pub mod init;
 pub mod layers;
 pub mod loss;
+pub mod norm;
+pub mod regularize;
 pub mod state;
 
+pub use attention::*;
 pub use forward::{Forward, Layer};
 pub use init::{Init, Nonlinearity};
 pub use layers::*;
 pub use loss::Reduction;
+pub use norm::*;
 pub use state::{Checkpoint, LoadOptions, StateExt};

@@ -1,11 +1,9 @@
 //! Activations as values.
 
-use super::positive;
+use super::{constant, positive};
 use crate::forward::Forward;
 use crate::init::Nonlinearity;
-use wengert_autograd::{
-    Float, Module, Param, Path, Real, Result, Tensor, Var, Visitor, VisitorMut,
-};
+use wengert_autograd::{Float, Module, Param, Path, Real, Result, Var, Visitor, VisitorMut};
 use wengert_derive::Module;
 use wengert_tensor::error::OrPanic;
 
@@ -245,7 +243,7 @@ impl<T: Float> Prelu<T> {
     pub fn try_with(channels: usize, slope: f64) -> Result<Self> {
         positive("prelu", "a number of channels", channels)?;
         Ok(Prelu {
-            weight: Param::new(Tensor::full([channels], T::from_f64(slope))),
+            weight: constant(&[channels], slope)?,
         })
     }
 }

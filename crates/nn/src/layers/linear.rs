@@ -1,11 +1,11 @@
 //! The affine layer.
 
-use super::{Blueprint, positive};
+use super::{Blueprint, draw, positive, zeros};
 use crate::forward::{Forward, Layer};
 use crate::init::{Fans, Init, Nonlinearity};
 use rand::Rng;
 use std::marker::PhantomData;
-use wengert_autograd::{Float, Param, Result, Tensor, Var};
+use wengert_autograd::{Float, Param, Result, Var};
 use wengert_derive::Module;
 use wengert_tensor::error::OrPanic;
 
@@ -131,13 +131,9 @@ impl<T: Float> LinearBuilder<T> {
             .init
             .unwrap_or_else(|| self.next.unwrap_or_default().default_init());
         let fans = Fans::linear(self.inputs, self.outputs);
-        let weight = init.try_sample([self.outputs, self.inputs], fans, rng)?;
         Ok(Linear {
-            weight: Param::new(weight),
-            bias: match self.bias {
-                true => Some(Param::new(Tensor::try_zeros([self.outputs])?)),
-                false => None,
-            },
+            weight: draw(init, &[self.outputs, self.inputs], fans, rng)?,
+            bias: self.bias.then(|| zeros(&[self.outputs])).transpose()?,
         })
     }
 

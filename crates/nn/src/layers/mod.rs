@@ -1,18 +1,57 @@
 //! The layers.
 
 mod activation;
+mod bilinear;
 mod dropout;
+mod embedding;
 mod linear;
+mod residual;
 mod sequential;
 mod shape;
 
 pub use activation::{Activation, Prelu};
-pub use dropout::Dropout;
+pub use bilinear::{Bilinear, BilinearBuilder};
+pub use dropout::{
+    AlphaDropout, ClassicDropout, DropPath, Dropout, GaussianDropout, GaussianNoise, SpatialDropout,
+};
+pub use embedding::{Embedding, EmbeddingBuilder};
 pub use linear::{Linear, LinearBuilder};
+pub(crate) use residual::along;
+pub use residual::{DenseSkip, Highway, LayerScale, ReZero, Residual, SkipInit, SqueezeExcite};
 pub use sequential::{Blueprint, Sequential, SequentialBuilder};
-pub use shape::Flatten;
+pub use shape::{Flatten, Lambda, Unflatten};
 
-use wengert_autograd::{Error, Result};
+use crate::init::{Fans, Init};
+use rand::Rng;
+use wengert_autograd::{Error, Float, Param, Result, Tensor};
+
+/// Draws a parameter and notes its initializer.
+pub(crate) fn draw<T: Float>(
+    init: Init,
+    shape: &[usize],
+    fans: Fans,
+    rng: &mut (impl Rng + ?Sized),
+) -> Result<Param<T>> {
+    let value = init.try_sample(shape, fans, rng)?;
+    Ok(Param::new(value).with_origin(init.describe(shape, fans)))
+}
+
+/// A parameter of zeros.
+pub(crate) fn zeros<T: Float>(shape: &[usize]) -> Result<Param<T>> {
+    Ok(Param::new(Tensor::try_zeros(shape)?).with_origin("zeros"))
+}
+
+/// A parameter of one value.
+pub(crate) fn constant<T: Float>(shape: &[usize], value: f64) -> Result<Param<T>> {
+    let mut t = Tensor::try_zeros(shape)?;
+    t.as_mut_slice().fill(T::from_f64(value));
+    let origin = if value == 1.0 {
+        "ones".to_owned()
+    } else {
+        format!("constant({value})")
+    };
+    Ok(Param::new(t).with_origin(origin))
+}
 
 /// A refusal of a layer's settings.
 pub(crate) fn refuse<T>(op: &'static str, message: String) -> Result<T> {

@@ -2,9 +2,12 @@
 
 use super::no_parameters;
 use crate::forward::Forward;
-use wengert_autograd::{Float, Var};
+use wengert_autograd::{Dims, Float, IntoDims, Module, Path, Real, Var, Visitor, VisitorMut};
 
 /// Merges the axes from `start` to `end` (inclusive); by default all but the first.
+///
+/// # Panics
+/// `forward` panics when an axis is out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flatten {
     /// First axis merged.
@@ -29,12 +32,88 @@ impl Default for Flatten {
 impl<T: Float> Forward<T> for Flatten {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        // A batch of vectors is flat already where a batch of numbers would have no second axis.
-        if self.start == 1 && x.rank() == 1 {
-            return x.unsqueeze(1);
-        }
         x.flatten(self.start, self.end)
     }
 }
 
-no_parameters!(Flatten);
+/// Cuts an axis into several: the opposite of [`Flatten`].
+///
+/// # Panics
+/// `forward` panics when the sizes do not multiply to that of the axis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unflatten {
+    /// The axis.
+    pub axis: isize,
+    /// What it becomes.
+    pub sizes: Dims,
+}
+
+impl Unflatten {
+    /// `axis` becomes axes of the given sizes.
+    pub fn new(axis: isize, sizes: impl IntoDims) -> Self {
+        Unflatten {
+            axis,
+            sizes: sizes.into_dims(),
+        }
+    }
+}
+
+impl<T: Float> Forward<T> for Unflatten {
+    #[track_caller]
+    fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
+        let n = x.size(self.axis);
+        assert!(
+            self.sizes.iter().product::<usize>() == n,
+            "unflatten: axis {} of shape {:?} has size {n}, it does not become {:?}",
+            self.axis,
+            x.shape().as_slice(),
+            self.sizes.as_slice()
+        );
+        let mut shape = x.shape();
+        let rank = shape.len() as isize;
+        let axis = self.axis.rem_euclid(rank) as usize;
+        shape.remove(axis);
+        shape.insert_many(axis, self.sizes.iter().copied());
+        x.reshape(shape)
+    }
+}
+
+/// A function without parameters as a layer.
+///
+/// ```
+/// use wengert_autograd::{Tensor, Var};
+/// use wengert_nn::{Forward, Lambda};
+/// let double = Lambda::new(|x: Var<'_, f32>| x * 2.0);
+/// assert_eq!(double.predict(&Tensor::ones([2])).to_vec(), [2.0, 2.0]);
+/// ```
+#[derive(Clone, Copy)]
+pub struct Lambda<F>(F);
+
+impl<F> Lambda<F> {
+    /// The layer that applies `f`.
+    pub fn new<T: Float>(f: F) -> Self
+    where
+        F: for<'t> Fn(Var<'t, T>) -> Var<'t, T>,
+    {
+        Lambda(f)
+    }
+}
+
+impl<T: Float, F: for<'t> Fn(Var<'t, T>) -> Var<'t, T>> Forward<T> for Lambda<F> {
+    fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
+        (self.0)(x)
+    }
+}
+
+impl<T: Real, F: Send + Sync> Module<T> for Lambda<F> {
+    fn visit(&self, path: &mut Path, visitor: &mut dyn Visitor<T>) {
+        visitor.enter(path.as_str(), "Lambda");
+        visitor.leave(path.as_str());
+    }
+    fn visit_mut(&mut self, _: &mut Path, _: &mut dyn VisitorMut<T>) {}
+    fn kind(&self) -> &'static str {
+        "Lambda"
+    }
+}
+
+no_parameters!(Flatten, Unflatten);

@@ -1,19 +1,408 @@
 //! Losses between scores and classes.
 
-use super::{Loss, Reduction};
+use super::{Reduction, same_shape};
 use wengert_autograd::{Float, Tensor, Var};
 
-/// Cross-entropy of logits `[n, classes, ..]` with class labels `[n, ..]`: ln Σ e^x - x\[label\].
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
-pub struct CrossEntropy {
-    /// How the samples' losses become one.
-    pub reduction: Reduction,
+/// `[n, classes, ..]` as rows `[m, classes]`, with labels as `[m]`.
+#[track_caller]
+fn rows<'t, T: Float>(
+    op: &str,
+    x: Var<'t, T>,
+    labels: &Tensor<i64>,
+) -> (Var<'t, T>, Tensor<i64>, usize) {
+    let shape = x.shape();
+    let rank = shape.len();
+    let fits = match rank {
+        0 => false,
+        1 => labels.rank() == 0,
+        _ => {
+            let mut s = shape.clone();
+            s.remove(1);
+            s.as_slice() == labels.shape()
+        }
+    };
+    assert!(
+        fits,
+        "{op}: scores of shape {:?} and labels of shape {:?} do not fit (expected [n, classes, ..] and [n, ..])",
+        shape.as_slice(),
+        labels.shape()
+    );
+    let classes = shape[usize::from(rank > 1)];
+    let m = labels.numel();
+    let mut order: Vec<isize> = (0..rank as isize).filter(|&a| a != 1).collect();
+    let x = match rank {
+        1 => x.unsqueeze(0),
+        2 => x,
+        _ => {
+            order.push(1);
+            x.permute(&order).reshape([m, classes])
+        }
+    };
+    (x, labels.reshape([m]), classes)
 }
 
-impl<T: Float> Loss<T, Tensor<i64>> for CrossEntropy {
-    #[track_caller]
-    fn loss<'t>(&self, prediction: Var<'t, T>, target: &Tensor<i64>) -> Var<'t, T> {
-        self.reduction
-            .apply(prediction.cross_entropy_rows(target, None))
+#[track_caller]
+fn check_weights(op: &str, weights: &[f64], classes: usize) {
+    assert!(
+        weights.len() == classes && weights.iter().all(|&w| w >= 0.0),
+        "{op}: expected one weight of at least 0 for each of {classes} classes, found {weights:?}"
+    );
+}
+
+/// The weights of the classes as a vector on the tape.
+#[track_caller]
+fn class_weights<'t, T: Float>(x: Var<'t, T>, weights: &[f64]) -> Var<'t, T> {
+    let w: Vec<T> = weights.iter().map(|&w| T::from_f64(w)).collect();
+    x.tape().input(&Tensor::from_vec(w, [weights.len()]))
+}
+
+/// Weight of each row, from the weights of the classes; 0 where the label is ignored.
+#[track_caller]
+fn row_weights<T: Float>(
+    op: &str,
+    labels: &Tensor<i64>,
+    classes: usize,
+    weights: Option<&[f64]>,
+    ignore: Option<i64>,
+) -> Tensor<T> {
+    if let Some(w) = weights {
+        check_weights(op, w, classes);
     }
+    labels.map(|y| {
+        if Some(y) == ignore {
+            return T::zero();
+        }
+        assert!(
+            y >= 0 && (y as u64) < classes as u64,
+            "{op}: label {y} is out of range for {classes} classes"
+        );
+        weights.map_or(T::one(), |w| T::from_f64(w[y as usize]))
+    })
+}
+
+/// Reduces losses that are weighted already: the mean divides by the sum of the weights.
+#[track_caller]
+fn weighted<'t, T: Float>(
+    losses: Var<'t, T>,
+    weights: &Tensor<T>,
+    shape: &[usize],
+    reduction: Reduction,
+) -> Var<'t, T> {
+    match reduction {
+        Reduction::Mean => {
+            let total: f64 = weights.iter().map(|w| w.as_f64()).sum();
+            // Enters as a value, not as a constant of the program: it changes from batch to batch.
+            losses.sum() / losses.tape().input(&Tensor::scalar(T::from_f64(total)))
+        }
+        r => r.apply(losses.reshape(shape)),
+    }
+}
+
+/// Labels with the ignored ones replaced by a valid one.
+fn valid(labels: &Tensor<i64>, ignore: Option<i64>) -> Tensor<i64> {
+    labels.map(|y| if Some(y) == ignore { 0 } else { y })
+}
+
+/// Negative log-likelihood of class labels: -w\[y\] x\[y\], for log-probabilities `x` of shape `[n, classes, ..]` and labels
+/// `[n, ..]`.
+///
+/// `weights` has one entry per class. The mean divides by the sum of the weights of the labels; labels equal to `ignore`
+/// count for nothing.
+///
+/// # Panics
+/// When the shapes do not fit or a label is out of range.
+#[track_caller]
+pub fn nll<'t, T: Float>(
+    x: Var<'t, T>,
+    labels: &Tensor<i64>,
+    weights: Option<&[f64]>,
+    ignore: Option<i64>,
+    reduction: Reduction,
+) -> Var<'t, T> {
+    let (x, flat, classes) = rows("nll", x, labels);
+    let w: Tensor<T> = row_weights("nll", &flat, classes, weights, ignore);
+    let at = valid(&flat, ignore).reshape([flat.numel(), 1]);
+    let picked = x.gather(1, &at).squeeze(1);
+    let w_var = x.tape().input(&w);
+    // Selected, not multiplied: an ignored row may hold -∞.
+    let losses = -(picked.mask(w_var) * w_var);
+    weighted(losses, &w, labels.shape(), reduction)
+}
+
+/// Cross-entropy of logits `[n, classes, ..]` with class labels `[n, ..]`:
+/// (1 - ε) w\[y\] (ln Σ e^x - x\[y\]) + ε/classes Σ_c w\[c\] (ln Σ e^x - x\[c\]).
+///
+/// `weights` w has one entry per class (default 1); `smoothing` is ε. The mean divides by the sum of the weights of the
+/// labels; labels equal to `ignore` count for nothing.
+///
+/// # Panics
+/// When the shapes do not fit, a label is out of range, or ε is not in [0, 1].
+#[track_caller]
+pub fn cross_entropy<'t, T: Float>(
+    x: Var<'t, T>,
+    labels: &Tensor<i64>,
+    weights: Option<&[f64]>,
+    ignore: Option<i64>,
+    smoothing: f64,
+    reduction: Reduction,
+) -> Var<'t, T> {
+    check_smoothing(smoothing);
+    if weights.is_none() && smoothing == 0.0 {
+        let losses = x.cross_entropy_rows(labels, ignore);
+        return match (ignore, reduction) {
+            (Some(i), Reduction::Mean) => {
+                let counted = labels.map(|y| if y == i { T::zero() } else { T::one() });
+                weighted(losses, &counted, labels.shape(), reduction)
+            }
+            _ => reduction.apply(losses),
+        };
+    }
+    let tape = x.tape();
+    let (x, flat, classes) = rows("cross_entropy", x, labels);
+    let w: Tensor<T> = row_weights("cross_entropy", &flat, classes, weights, ignore);
+    let log_p = x.log_softmax(1);
+    let at = valid(&flat, ignore).reshape([flat.numel(), 1]);
+    let w_var = tape.input(&w);
+    let mut losses = -(log_p.gather(1, &at).squeeze(1).mask(w_var) * w_var);
+    if smoothing > 0.0 {
+        let all = match weights {
+            Some(c) => log_p * class_weights(x, c),
+            None => log_p,
+        };
+        let all = -all.sum_dim(1, false);
+        let all = match ignore {
+            Some(i) => {
+                let counted = flat.map(|y| if y == i { T::zero() } else { T::one() });
+                all.mask(tape.input(&counted))
+            }
+            None => all,
+        };
+        losses = losses * (1.0 - smoothing) + all * (smoothing / classes as f64);
+    }
+    weighted(losses, &w, labels.shape(), reduction)
+}
+
+#[track_caller]
+fn check_smoothing(smoothing: f64) {
+    assert!(
+        (0.0..=1.0).contains(&smoothing),
+        "cross_entropy: expected a label smoothing in [0, 1], found {smoothing}"
+    );
+}
+
+/// Cross-entropy of logits `[n, classes, ..]` with probabilities of the same shape: Σ_c w\[c\] p\[c\] (ln Σ e^x - x\[c\]),
+/// with p smoothed to (1 - ε) p + ε/classes.
+///
+/// The mean divides by the number of rows.
+///
+/// # Panics
+/// When the shapes differ or ε is not in [0, 1].
+#[track_caller]
+pub fn cross_entropy_probabilities<'t, T: Float>(
+    x: Var<'t, T>,
+    probabilities: Var<'t, T>,
+    weights: Option<&[f64]>,
+    smoothing: f64,
+    reduction: Reduction,
+) -> Var<'t, T> {
+    check_smoothing(smoothing);
+    same_shape("cross_entropy", &x, &probabilities);
+    let shape = x.shape();
+    assert!(
+        !shape.is_empty(),
+        "cross_entropy: expected [n, classes, ..], found a scalar"
+    );
+    let axis = usize::from(shape.len() > 1);
+    let classes = shape[axis];
+    let p = if smoothing > 0.0 {
+        probabilities * (1.0 - smoothing) + smoothing / classes as f64
+    } else {
+        probabilities
+    };
+    let mut terms = x.log_softmax(axis as isize) * p;
+    if let Some(w) = weights {
+        check_weights("cross_entropy", w, classes);
+        terms = terms * crate::layers::along(class_weights(x, w), axis as isize, shape.len());
+    }
+    reduction.apply(-terms.sum_dim(axis as isize, false))
+}
+
+/// Binary cross-entropy of probabilities: -(y ln x + (1 - y) ln(1 - x)).
+///
+/// Logarithms are limited to at least -100, as in PyTorch, so x = 0 and x = 1 give finite losses; there the gradient is 0.
+/// [`bce_with_logits`] needs no limit.
+///
+/// # Panics
+/// When the shapes differ.
+#[track_caller]
+pub fn bce<'t, T: Float>(x: Var<'t, T>, y: Var<'t, T>, reduction: Reduction) -> Var<'t, T> {
+    same_shape("bce", &x, &y);
+    let least = (-100f64).exp();
+    let log = |p: Var<'t, T>| p.clamp(least, f64::INFINITY).ln();
+    reduction.apply(-(y * log(x) + (1 - y) * log(1 - x)))
+}
+
+/// Binary cross-entropy of logits, stable: (1 - y) x + (1 + (p - 1) y) softplus(-x), with a weight `p` of the positive
+/// examples that broadcasts (default 1).
+///
+/// # Panics
+/// When the shapes differ or the weight does not broadcast.
+#[track_caller]
+pub fn bce_with_logits<'t, T: Float>(
+    x: Var<'t, T>,
+    y: Var<'t, T>,
+    positive_weight: Option<Var<'t, T>>,
+    reduction: Reduction,
+) -> Var<'t, T> {
+    same_shape("bce_with_logits", &x, &y);
+    let losses = match positive_weight {
+        None => x.bce_with_logits_(y),
+        Some(p) => {
+            let losses = (1 - y) * x + ((p - 1.0) * y + 1.0) * (-x).softplus();
+            assert!(
+                losses.shape() == x.shape(),
+                "bce_with_logits: a weight of shape {:?} does not broadcast to {:?}",
+                p.shape().as_slice(),
+                x.shape().as_slice()
+            );
+            losses
+        }
+    };
+    reduction.apply(losses)
+}
+
+/// Focal loss of logits (Lin et al. 2017, eq. 5): α_t (1 - p_t)^γ times the binary cross-entropy, with p_t the probability
+/// of the true answer and α_t = α for positive, 1 - α for negative examples (`None`: 1).
+///
+/// # Panics
+/// When the shapes differ, γ is negative or α is not in [0, 1].
+#[track_caller]
+pub fn focal<'t, T: Float>(
+    x: Var<'t, T>,
+    y: Var<'t, T>,
+    alpha: Option<f64>,
+    gamma: f64,
+    reduction: Reduction,
+) -> Var<'t, T> {
+    same_shape("focal", &x, &y);
+    assert!(
+        gamma >= 0.0,
+        "focal: expected a gamma of at least 0, found {gamma}"
+    );
+    let ce = x.bce_with_logits_(y);
+    let p = x.sigmoid();
+    // 1 - p_t, without cancellation where p_t is close to 1.
+    let miss = y * (-x).sigmoid() + (1 - y) * p;
+    let mut losses = ce * miss.powf(gamma);
+    if let Some(a) = alpha {
+        assert!(
+            (0.0..=1.0).contains(&a),
+            "focal: expected an alpha in [0, 1], found {a}"
+        );
+        losses = losses * (y * (2.0 * a - 1.0) + (1.0 - a));
+    }
+    reduction.apply(losses)
+}
+
+/// Soft Dice loss of probabilities (Milletari et al. 2016): 1 - (2 Σ x y + s) / (Σ x + Σ y + s), the sums over all axes but
+/// the first two (`[n, classes, ..]`), one loss per sample and class.
+///
+/// `smooth` s keeps empty regions from dividing by 0. For rank 1 and 2 the sums run over the last axis.
+///
+/// # Panics
+/// When the shapes differ or s is negative.
+#[track_caller]
+pub fn dice<'t, T: Float>(
+    x: Var<'t, T>,
+    y: Var<'t, T>,
+    smooth: f64,
+    reduction: Reduction,
+) -> Var<'t, T> {
+    same_shape("dice", &x, &y);
+    assert!(
+        smooth >= 0.0,
+        "dice: expected a smoothing term of at least 0, found {smooth}"
+    );
+    let rank = x.rank() as isize;
+    assert!(rank > 0, "dice: expected at least one axis, found a scalar");
+    let axes: Vec<isize> = (2.min(rank - 1)..rank).collect();
+    let sum = |v: Var<'t, T>| v.sum_dim(&axes, false);
+    let overlap = (sum(x * y) * 2.0 + smooth) / (sum(x) + sum(y) + smooth);
+    reduction.apply(1 - overlap)
+}
+
+/// Hinge loss max(0, 1 - x y) for scores x and answers y = ±1.
+///
+/// # Panics
+/// When the shapes differ.
+#[track_caller]
+pub fn hinge<'t, T: Float>(x: Var<'t, T>, y: Var<'t, T>, reduction: Reduction) -> Var<'t, T> {
+    same_shape("hinge", &x, &y);
+    reduction.apply((1 - x * y).relu())
+}
+
+/// x where y = 1, max(0, margin - x) where y = -1, for distances x.
+///
+/// # Panics
+/// When the shapes differ.
+#[track_caller]
+pub fn hinge_embedding<'t, T: Float>(
+    x: Var<'t, T>,
+    y: Var<'t, T>,
+    margin: f64,
+    reduction: Reduction,
+) -> Var<'t, T> {
+    same_shape("hinge_embedding", &x, &y);
+    let one = y.tape().scalar(1.0);
+    reduction.apply(y.eq(one).where_(x, (margin - x).relu()))
+}
+
+/// ln(1 + e^(-x y)) for scores x and answers y = ±1, stable.
+///
+/// # Panics
+/// When the shapes differ.
+#[track_caller]
+pub fn soft_margin<'t, T: Float>(x: Var<'t, T>, y: Var<'t, T>, reduction: Reduction) -> Var<'t, T> {
+    same_shape("soft_margin", &x, &y);
+    reduction.apply((-(x * y)).softplus())
+}
+
+/// Multi-class margin: Σ_{c ≠ y} w\[y\] max(0, margin - x\[y\] + x\[c\])^p / classes, for scores `[n, classes]` and labels
+/// `[n]`.
+///
+/// # Panics
+/// When the shapes do not fit, a label is out of range, or p is neither 1 nor 2.
+#[track_caller]
+pub fn multi_margin<'t, T: Float>(
+    x: Var<'t, T>,
+    labels: &Tensor<i64>,
+    p: u32,
+    margin: f64,
+    weights: Option<&[f64]>,
+    reduction: Reduction,
+) -> Var<'t, T> {
+    assert!(
+        p == 1 || p == 2,
+        "multi_margin: expected an exponent of 1 or 2, found {p}"
+    );
+    let tape = x.tape();
+    let (x, flat, classes) = rows("multi_margin", x, labels);
+    let w: Tensor<T> = row_weights("multi_margin", &flat, classes, weights, None);
+    let n = flat.numel();
+    let right = x.gather(1, &flat.reshape([n, 1]));
+    let mut terms = (x - right + margin).relu();
+    if p == 2 {
+        terms = terms.square();
+    }
+    // The right class itself does not count.
+    let labels_flat = flat.to_vec();
+    let others = Tensor::from_fn([n, classes], |i| {
+        if labels_flat[i[0]] == i[1] as i64 {
+            T::zero()
+        } else {
+            T::one()
+        }
+    });
+    let losses = terms.mask(tape.input(&others)).sum_dim(1, false) * (1.0 / classes as f64);
+    reduction.apply((losses * tape.input(&w)).reshape(labels.shape()))
 }

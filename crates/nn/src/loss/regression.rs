@@ -1,25 +1,75 @@
 //! Losses between real numbers.
 
-use super::{Loss, Reduction};
-use wengert_autograd::{Float, Tensor, Var};
+use super::{Reduction, same_shape};
+use wengert_autograd::{Float, Var};
 
 /// Squared error (x - y)².
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
-pub struct Mse {
-    /// How the elements' losses become one.
-    pub reduction: Reduction,
+///
+/// # Panics
+/// When the shapes differ.
+#[track_caller]
+pub fn mse<'t, T: Float>(x: Var<'t, T>, y: Var<'t, T>, reduction: Reduction) -> Var<'t, T> {
+    same_shape("mse", &x, &y);
+    reduction.apply((x - y).square())
 }
 
-impl<T: Float> Loss<T, Tensor<T>> for Mse {
-    #[track_caller]
-    fn loss<'t>(&self, prediction: Var<'t, T>, target: &Tensor<T>) -> Var<'t, T> {
-        let target = prediction.tape().input(target);
-        assert!(
-            prediction.shape() == target.shape(),
-            "mse: prediction of shape {:?} and target of shape {:?} differ (nothing is broadcast)",
-            prediction.shape().as_slice(),
-            target.shape().as_slice()
-        );
-        self.reduction.apply((prediction - target).square())
+/// Absolute error |x - y|; derivative 0 at 0.
+///
+/// # Panics
+/// When the shapes differ.
+#[track_caller]
+pub fn l1<'t, T: Float>(x: Var<'t, T>, y: Var<'t, T>, reduction: Reduction) -> Var<'t, T> {
+    same_shape("l1", &x, &y);
+    reduction.apply((x - y).abs())
+}
+
+/// Huber's loss (1964), with d = x - y: d²/2 for |d| ≤ δ, else δ (|d| - δ/2).
+///
+/// # Panics
+/// When the shapes differ or δ is not positive.
+#[track_caller]
+pub fn huber<'t, T: Float>(
+    x: Var<'t, T>,
+    y: Var<'t, T>,
+    delta: f64,
+    reduction: Reduction,
+) -> Var<'t, T> {
+    same_shape("huber", &x, &y);
+    assert!(
+        delta > 0.0,
+        "huber: expected a delta above 0, found {delta}"
+    );
+    reduction.apply((x - y).huber(delta))
+}
+
+/// Smooth L1 (Girshick 2015): [`huber`] with δ = β, divided by β; [`l1`] for β = 0.
+///
+/// # Panics
+/// When the shapes differ or β is negative.
+#[track_caller]
+pub fn smooth_l1<'t, T: Float>(
+    x: Var<'t, T>,
+    y: Var<'t, T>,
+    beta: f64,
+    reduction: Reduction,
+) -> Var<'t, T> {
+    same_shape("smooth_l1", &x, &y);
+    assert!(
+        beta >= 0.0,
+        "smooth_l1: expected a beta of at least 0, found {beta}"
+    );
+    if beta == 0.0 {
+        return l1(x, y, reduction);
     }
+    reduction.apply((x - y).huber(beta) / beta)
+}
+
+/// ln cosh(x - y), stable: like [`mse`]`/2` near 0, like [`l1`] far from it, smooth everywhere.
+///
+/// # Panics
+/// When the shapes differ.
+#[track_caller]
+pub fn log_cosh<'t, T: Float>(x: Var<'t, T>, y: Var<'t, T>, reduction: Reduction) -> Var<'t, T> {
+    same_shape("log_cosh", &x, &y);
+    reduction.apply((x - y).log_cosh())
 }

@@ -1,0 +1,203 @@
+//! Normalization of each sample over its features.
+
+use super::epsilon;
+use crate::forward::Forward;
+use crate::layers::{constant, refuse, zeros};
+use wengert_autograd::{Dims, Float, IntoDims, Param, Result, Var};
+use wengert_derive::Module;
+use wengert_tensor::error::OrPanic;
+
+fn check_shape(op: &'static str, shape: &[usize]) -> Result<()> {
+    if shape.is_empty() || shape.contains(&0) {
+        return refuse(
+            op,
+            format!("expected at least one axis and sizes of at least 1, found shape {shape:?}"),
+        );
+    }
+    Ok(())
+}
+
+/// The last axes of the input, which must have the given sizes.
+#[track_caller]
+fn last_axes<T: Float>(op: &str, x: &Var<'_, T>, sizes: &[usize]) -> Vec<isize> {
+    let shape = x.shape();
+    assert!(
+        shape.ends_with(sizes),
+        "{op}: the last axes of an input of shape {:?} are not {sizes:?}",
+        shape.as_slice()
+    );
+    (-(sizes.len() as isize)..0).collect()
+}
+
+/// Layer normalization (Ba et al. 2016): y = γ (x - mean) / √(var + ε) + β, with mean and variance (divided by n) of each
+/// sample over the last axes.
+///
+/// `weight` γ and `bias` β have the shape of those axes and start at 1 and 0; ε = 1e-5, as in PyTorch.
+///
+/// # Panics
+/// `forward` panics when the last axes of the input have other sizes.
+#[derive(Clone, Module)]
+#[module(crate = wengert_autograd)]
+pub struct LayerNorm<T: Float = f32> {
+    /// γ.
+    pub weight: Option<Param<T>>,
+    /// β.
+    pub bias: Option<Param<T>>,
+    #[module(skip)]
+    sizes: Dims,
+    #[module(skip)]
+    eps: f64,
+}
+
+impl<T: Float> LayerNorm<T> {
+    /// Over the last axes, of the given sizes.
+    ///
+    /// # Panics
+    /// When there is no axis or one of size 0.
+    #[track_caller]
+    pub fn new(sizes: impl IntoDims) -> Self {
+        Self::try_new(sizes).or_panic()
+    }
+
+    /// Over the last axes, of the given sizes.
+    ///
+    /// # Errors
+    /// When there is no axis or one of size 0.
+    pub fn try_new(sizes: impl IntoDims) -> Result<Self> {
+        let sizes = sizes.into_dims();
+        check_shape("layer_norm", &sizes)?;
+        Ok(LayerNorm {
+            weight: Some(constant(&sizes, 1.0)?),
+            bias: Some(zeros(&sizes)?),
+            sizes,
+            eps: 1e-5,
+        })
+    }
+
+    /// Another ε.
+    ///
+    /// # Panics
+    /// When it is negative or not finite.
+    #[track_caller]
+    #[must_use]
+    pub fn with_eps(mut self, eps: f64) -> Self {
+        epsilon("layer_norm", eps).or_panic();
+        self.eps = eps;
+        self
+    }
+
+    /// Without β.
+    #[must_use]
+    pub fn without_bias(mut self) -> Self {
+        self.bias = None;
+        self
+    }
+
+    /// Without γ and β.
+    #[must_use]
+    pub fn without_affine(mut self) -> Self {
+        (self.weight, self.bias) = (None, None);
+        self
+    }
+
+    /// The term that keeps the root away from 0.
+    pub fn eps(&self) -> f64 {
+        self.eps
+    }
+}
+
+impl<T: Float> Forward<T> for LayerNorm<T> {
+    #[track_caller]
+    fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
+        let axes = last_axes("layer_norm", &x, &self.sizes);
+        let tape = x.tape();
+        let centred = x - x.mean_dim(&axes, true);
+        let var = centred.square().mean_dim(&axes, true);
+        let mut y = centred * (var + self.eps).rsqrt();
+        if let Some(w) = &self.weight {
+            y = y * tape.param(w);
+        }
+        if let Some(b) = &self.bias {
+            y = y + tape.param(b);
+        }
+        y
+    }
+}
+
+/// Root mean square normalization (Zhang & Sennrich 2019): y = γ x / √(mean(x²) + ε) over the last axes.
+///
+/// `weight` γ has the shape of those axes and starts at 1; ε is the machine epsilon of the element type, as in PyTorch.
+///
+/// # Panics
+/// `forward` panics when the last axes of the input have other sizes.
+#[derive(Clone, Module)]
+#[module(crate = wengert_autograd)]
+pub struct RmsNorm<T: Float = f32> {
+    /// γ.
+    pub weight: Option<Param<T>>,
+    #[module(skip)]
+    sizes: Dims,
+    #[module(skip)]
+    eps: f64,
+}
+
+impl<T: Float> RmsNorm<T> {
+    /// Over the last axes, of the given sizes.
+    ///
+    /// # Panics
+    /// When there is no axis or one of size 0.
+    #[track_caller]
+    pub fn new(sizes: impl IntoDims) -> Self {
+        Self::try_new(sizes).or_panic()
+    }
+
+    /// Over the last axes, of the given sizes.
+    ///
+    /// # Errors
+    /// When there is no axis or one of size 0.
+    pub fn try_new(sizes: impl IntoDims) -> Result<Self> {
+        let sizes = sizes.into_dims();
+        check_shape("rms_norm", &sizes)?;
+        Ok(RmsNorm {
+            weight: Some(constant(&sizes, 1.0)?),
+            sizes,
+            eps: T::epsilon().as_f64(),
+        })
+    }
+
+    /// Another ε.
+    ///
+    /// # Panics
+    /// When it is negative or not finite.
+    #[track_caller]
+    #[must_use]
+    pub fn with_eps(mut self, eps: f64) -> Self {
+        epsilon("rms_norm", eps).or_panic();
+        self.eps = eps;
+        self
+    }
+
+    /// Without γ.
+    #[must_use]
+    pub fn without_affine(mut self) -> Self {
+        self.weight = None;
+        self
+    }
+
+    /// The term that keeps the root away from 0.
+    pub fn eps(&self) -> f64 {
+        self.eps
+    }
+}
+
+impl<T: Float> Forward<T> for RmsNorm<T> {
+    #[track_caller]
+    fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
+        let axes = last_axes("rms_norm", &x, &self.sizes);
+        let y = x * (x.square().mean_dim(&axes, true) + self.eps).rsqrt();
+        match &self.weight {
+            Some(w) => y * x.tape().param(w),
+            None => y,
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Normalization of weights: other parameters for the same layer.
+
+use super::epsilon;
+use crate::forward::Forward;
+use crate::layers::{Linear, positive};
+use std::marker::PhantomData;
+use wengert_autograd::{Buffer, Dims, Float, Module, Param, Result, Tape, Tensor, Var};
+use wengert_derive::Module;
+use wengert_tensor::error::OrPanic;
+
+/// A layer with one main weight, which can do its work with another one: what [`WeightNorm`], [`SpectralNorm`] and
+/// [`WeightStandardization`] wrap.
+pub trait Weighted<T: Float = f32>: Module<T> {
+    /// The weight.
+    fn weight(&self) -> &Param<T>;
+    /// The layer's output with `weight` in the place of its own.
+    fn forward_with<'t>(&self, x: Var<'t, T>, weight: Var<'t, T>) -> Var<'t, T>;
+    /// The axis of the weight that numbers the outputs: 0, but 1 for transposed convolutions.
+    fn output_axis(&self) -> usize {
+        0
+    }
+}
+
+impl<T: Float> Weighted<T> for Linear<T> {
+    fn weight(&self) -> &Param<T> {
+        &self.weight
+    }
+    #[track_caller]
+    fn forward_with<'t>(&self, x: Var<'t, T>, weight: Var<'t, T>) -> Var<'t, T> {
+        let bias = self.bias.as_ref().map(|b| x.tape().param(b));
+        x.linear(weight, bias)
+    }
+}
+
+/// All axes but one.
+fn others(rank: usize, axis: usize) -> Vec<isize> {
+    (0..rank)
+        .filter(|&a| a != axis)
+        .map(|a| a as isize)
+        .collect()
+}
+
+/// Weight normalization (Salimans & Kingma 2016): w = g v / ‖v‖ for each output, so that length and direction are learned
+/// apart.
+///
+/// v is the wrapped layer's own weight, `g` has its shape with all axes but that of the outputs of size 1. At the start
+/// g = ‖v‖, so the layer computes what it did before.
+#[derive(Clone, Module)]
+#[module(crate = wengert_autograd)]
+pub struct WeightNorm<L, T: Float = f32> {
+    /// The layer; its weight is the direction v.
+    pub inner: L,
+    /// The lengths.
+    pub g: Param<T>,
+}
+
+impl<T: Float, L: Weighted<T>> WeightNorm<L, T> {
+    /// The same layer with another parametrization.
+    pub fn new(inner: L) -> Self {
+        let tape = Tape::inference();
+        let v = tape.input(inner.weight().value());
+        let g = norm(v, inner.output_axis()).value();
+        WeightNorm {
+            inner,
+            g: Param::new(g).with_origin("norm of the weight"),
+        }
+    }
+}
+
+#[track_caller]
+fn norm<T: Float>(v: Var<'_, T>, axis: usize) -> Var<'_, T> {
+    v.square().sum_dim(&others(v.rank(), axis), true).sqrt()
+}
+
+impl<T: Float, L: Weighted<T>> Forward<T> for WeightNorm<L, T> {
+    #[track_caller]
+    fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
+        let v = x.tape().param(self.inner.weight());
+        let g = x.tape().param(&self.g);
+        let weight = v * (g / norm(v, self.inner.output_axis()));
+        self.inner.forward_with(x, weight)
+    }
+}
+
+/// Weight standardization (Qiao et al. 2019): for each output the incoming weights are centred and scaled to variance 1,
+/// ŵ = (w - mean) / √(var + ε).
+///
+/// ε = 1e-5. Made for convolutions that are followed by a norm.
+#[derive(Clone, Module)]
+#[module(crate = wengert_autograd)]
+pub struct WeightStandardization<L, T: Float = f32> {
+    /// The layer.
+    pub inner: L,
+    #[module(skip)]
+    eps: f64,
+    #[module(skip)]
+    float: PhantomData<T>,
+}
+
+impl<T: Float, L: Weighted<T>> WeightStandardization<L, T> {
+    /// The layer with standardized weights.
+    pub fn new(inner: L) -> Self {
+        WeightStandardization {
+            inner,
+            eps: 1e-5,
+            float: PhantomData,
+        }
+    }
+
+    /// Another ε.
+    ///
+    /// # Panics
+    /// When it is negative or not finite.
+    #[track_caller]
+    #[must_use]
+    pub fn with_eps(mut self, eps: f64) -> Self {
+        epsilon("weight_standardization", eps).or_panic();
+        self.eps = eps;
+        self
+    }
+}
+
+impl<T: Float, L: Weighted<T>> Forward<T> for WeightStandardization<L, T> {
+    #[track_caller]
+    fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
+        let w = x.tape().param(self.inner.weight());
+        let axes = others(w.rank(), self.inner.output_axis());
+        let centred = w - w.mean_dim(&axes, true);
+        let var = centred.square().mean_dim(&axes, true);
+        self.inner
+            .forward_with(x, centred * (var + self.eps).rsqrt())
+    }
+}
+
+/// Spectral normalization (Miyato et al. 2018): ŵ = w / σ(w) with the largest singular value σ of the weight as a matrix
+/// `[outputs, rest]`.
+///
+/// σ = uᵀ w v with singular vectors that are improved by power iteration: one round per training step, none in evaluation,
+/// 15 at the start, as in PyTorch. u and v are buffers and count as constants for the gradient.
+#[derive(Clone, Module)]
+#[module(crate = wengert_autograd)]
+pub struct SpectralNorm<L, T: Float = f32> {
+    /// The layer.
+    pub inner: L,
+    /// Left singular vector, `[outputs]`.
+    pub u: Buffer<T>,
+    /// Right singular vector, `[rest]`.
+    pub v: Buffer<T>,
+    #[module(skip)]
+    rounds: usize,
+    #[module(skip)]
+    eps: f64,
+}
+
+impl<T: Float, L: Weighted<T>> SpectralNorm<L, T> {
+    /// The layer with a spectral norm of about 1.
+    pub fn new(inner: L) -> Self {
+        let w = inner.weight().value();
+        let rows = w.shape()[inner.output_axis()];
+        let cols = w.numel() / rows.max(1);
+        // Any start that is not orthogonal to the singular vectors will do; a fixed one needs no random numbers.
+        let start = |n: usize| {
+            Tensor::from_fn([n], |i| {
+                T::from_f64(1.0 + ((i[0] as f64 + 1.0) * 0.618_033_988_749_895).fract())
+            })
+        };
+        let mut s = SpectralNorm {
+            inner,
+            u: Buffer::new(start(rows)),
+            v: Buffer::new(start(cols)),
+            rounds: 1,
+            eps: 1e-12,
+        };
+        let tape = Tape::inference();
+        let w = s.matrix(tape.input(s.inner.weight().value()));
+        let (u, v) = s.iterate(w, tape.buffer(&s.u), tape.buffer(&s.v), 15);
+        let (u, v) = (u.value(), v.value());
+        *s.u.value_mut() = u;
+        *s.v.value_mut() = v;
+        s
+    }
+
+    /// Another number of rounds of power iteration per training step.
+    ///
+    /// # Panics
+    /// When it is 0.
+    #[track_caller]
+    #[must_use]
+    pub fn with_rounds(mut self, rounds: usize) -> Self {
+        let check: Result<()> = positive("spectral_norm", "a number of rounds", rounds);
+        check.or_panic();
+        self.rounds = rounds;
+        self
+    }
+
+    /// Another lower limit of the norms that are divided by.
+    ///
+    /// # Panics
+    /// When it is negative or not finite.
+    #[track_caller]
+    #[must_use]
+    pub fn with_eps(mut self, eps: f64) -> Self {
+        epsilon("spectral_norm", eps).or_panic();
+        self.eps = eps;
+        self
+    }
+
+    /// The weight as `[outputs, rest]`.
+    #[track_caller]
+    fn matrix<'t>(&self, w: Var<'t, T>) -> Var<'t, T> {
+        let axis = self.inner.output_axis();
+        let mut order = vec![axis as isize];
+        order.extend(others(w.rank(), axis));
+        let (rows, n) = (w.size(axis as isize), w.numel());
+        w.permute(&order)
+            .reshape(Dims::from_slice(&[rows, n / rows]))
+    }
+
+    #[track_caller]
+    fn iterate<'t>(
+        &self,
+        w: Var<'t, T>,
+        mut u: Var<'t, T>,
+        mut v: Var<'t, T>,
+        rounds: usize,
+    ) -> (Var<'t, T>, Var<'t, T>) {
+        let unit = |x: Var<'t, T>| {
+            let length = x.square().sum().sqrt();
+            x / length.maximum(x.tape().scalar(self.eps))
+        };
+        for _ in 0..rounds {
+            u = unit(w.matmul(v));
+            v = unit(w.t().matmul(u));
+        }
+        (u, v)
+    }
+}
+
+impl<T: Float, L: Weighted<T>> Forward<T> for SpectralNorm<L, T> {
+    #[track_caller]
+    fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
+        let tape = x.tape();
+        let weight = tape.param(self.inner.weight());
+        let matrix = self.matrix(weight);
+        let (mut u, mut v) = (tape.buffer(&self.u), tape.buffer(&self.v));
+        if tape.is_training() && !self.u.is_frozen() {
+            (u, v) = tape.no_grad(|| self.iterate(matrix, u, v, self.rounds));
+            tape.side_output(&self.u, u);
+            tape.side_output(&self.v, v);
+        }
+        let sigma = u.dot(matrix.matmul(v));
+        self.inner.forward_with(x, weight / sigma)
+    }
+}
