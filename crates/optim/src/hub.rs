@@ -4,7 +4,7 @@
 //! `f32` and for `f64`. Crates that use an optimizer instantiate only thin wrappers, so a debug build of theirs steps as
 //! fast as this crate was compiled.
 
-use crate::reduce::{self, Census};
+use crate::reduce;
 use crate::rule::{Pass, Rule, Sums, Whole};
 use crate::walker::{self, Core, Walk};
 use std::any::Any;
@@ -44,9 +44,11 @@ pub(crate) struct Ops<T: Real> {
     pub param: fn(&mut Walk<'_, T>, &str, &mut Param<T>),
     pub run: fn(&mut Core<T>, &Gradients<T>),
     pub finite: fn(&[(ParamId, Tensor<T>)]) -> bool,
-    pub census: fn(&Tensor<T>) -> Census,
     pub sum_squares: fn(&[(ParamId, Tensor<T>)]) -> f64,
+    pub sum_squares_of: fn(&Tensor<T>) -> f64,
     pub scale: fn(&mut Tensor<T>, f64),
+    pub clamp: fn(&mut Tensor<T>, f64) -> usize,
+    pub blend: fn(&mut [T], &[T], f64, f64),
 }
 
 impl<T: Hub> Ops<T> {
@@ -54,9 +56,11 @@ impl<T: Hub> Ops<T> {
         param: walker::visit_param::<T>,
         run: walker::run::<T>,
         finite: reduce::finite::<T>,
-        census: reduce::census::<T>,
         sum_squares: reduce::sum_squares::<T>,
+        sum_squares_of: reduce::sum_squares_of::<T>,
         scale: reduce::scale::<T>,
+        clamp: reduce::clamp::<T>,
+        blend: reduce::blend::<T>,
     };
 }
 

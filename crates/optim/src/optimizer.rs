@@ -3,12 +3,13 @@
 use crate::error::{Error, NonFinite, Result, or_panic};
 use crate::groups::Group;
 use crate::rule::Rule;
-use crate::schedule::Schedule;
+use crate::schedule::{Plateau, Schedule};
+use crate::state::{Checker, OptimizerState, StateScalar, scalars};
 use crate::walker::Core;
 use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use wengert_autograd::{Gradients, Module, Param, ParamId, Path, Visitor};
+use wengert_autograd::{Buffer, BufferId, Gradients, Module, Param, ParamId, Path, Visitor};
 use wengert_tensor::{Real, Tensor};
 
 /// A rule with its state for every parameter of a model.
@@ -40,6 +41,7 @@ pub struct Optimizer<R: Rule, T: Real = f32> {
     pub(crate) core: Core<T>,
     policy: NonFinitePolicy,
     skipped: u64,
+    plateau: Option<Plateau>,
     rule: PhantomData<fn() -> R>,
 }
 
@@ -77,6 +79,7 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
             core: Core::new(Box::new(rule)),
             policy: NonFinitePolicy::default(),
             skipped: 0,
+            plateau: None,
             rule: PhantomData,
         }
     }
@@ -176,6 +179,20 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
         self
     }
 
+    /// Lowers the learning rate when what [`Optimizer::observe`] is told stops improving.
+    pub fn reduce_on_plateau(mut self, plateau: Plateau) -> Self {
+        self.plateau = Some(plateau);
+        self
+    }
+
+    /// Tells a metric, such as the validation loss of an epoch, to what reacts to it; returns the learning rate.
+    pub fn observe(&mut self, metric: f64) -> f64 {
+        if let Some(p) = &mut self.plateau {
+            self.core.lr_scale *= p.observe(metric, self.core.lr());
+        }
+        self.lr()
+    }
+
     /// The rule as configured; hyperparameters that follow a schedule are at their value of the last change.
     pub fn rule(&self) -> &R {
         let any: &dyn Any = &*self.core.base;
@@ -261,8 +278,10 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
             applied: true,
             non_finite: None,
         };
-        if self.policy != NonFinitePolicy::Ignore && !self.all_finite(grads) {
-            let found = locate(model, grads, self.core.ops.census);
+        if self.policy != NonFinitePolicy::Ignore
+            && !self.all_finite(grads)
+            && let Some(found) = locate(model, grads)
+        {
             match self.policy {
                 NonFinitePolicy::Error => return Err(Error::NonFinite(found)),
                 NonFinitePolicy::Skip => {
@@ -282,6 +301,59 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
         Ok(report)
     }
 
+    /// Everything that a run needs to go on, except for the configuration.
+    pub fn state(&self) -> OptimizerState {
+        let mut state = OptimizerState::new(self.core.base.name());
+        self.core.save(&mut state);
+        state.scalars.extend(scalars([
+            ("skipped", StateScalar::Count(self.skipped)),
+            ("lr_scale", StateScalar::Number(self.core.lr_scale)),
+        ]));
+        if let Some(p) = &self.plateau {
+            state.scalars.extend(scalars([
+                ("plateau_best", StateScalar::Number(p.best)),
+                ("plateau_bad", StateScalar::Count(p.bad)),
+                ("plateau_cooling", StateScalar::Count(p.cooling)),
+            ]));
+        }
+        state
+    }
+
+    /// Goes on from a saved state: with the same configuration and the same gradients, bit for bit.
+    ///
+    /// Entries are matched with the trainable parameters of `model` by path.
+    ///
+    /// # Errors
+    /// When the state is one of another rule, or an entry is missing, unknown, of another shape or type, or holds NaN.
+    /// The error lists all such entries; nothing is changed then.
+    pub fn load_state<M: Module<T> + ?Sized>(
+        &mut self,
+        model: &M,
+        state: &OptimizerState,
+    ) -> Result<()> {
+        let mut check = Checker::default();
+        let what = "the state";
+        let skipped = check.count(what, &state.scalars, "skipped");
+        let lr_scale = check.number(what, &state.scalars, "lr_scale");
+        let mut extra = vec!["skipped", "lr_scale"];
+        let mut plateau = self.plateau.clone();
+        if let Some(p) = &mut plateau {
+            extra.extend(["plateau_best", "plateau_bad", "plateau_cooling"]);
+            p.best = check.number(what, &state.scalars, "plateau_best");
+            p.bad = check.count(what, &state.scalars, "plateau_bad");
+            p.cooling = check.count(what, &state.scalars, "plateau_cooling");
+        }
+        if !state.parts.is_empty() {
+            let roles: Vec<&String> = state.parts.keys().collect();
+            check.problem(format!("the state: the parts {roles:?} are unknown"));
+        }
+        self.core.load(model, state, &extra, check)?;
+        self.skipped = skipped;
+        self.core.lr_scale = lr_scale;
+        self.plateau = plateau;
+        Ok(())
+    }
+
     fn all_finite(&self, grads: &Gradients<T>) -> bool {
         (self.core.ops.finite)(grads.entries())
             && grads
@@ -290,12 +362,27 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
     }
 }
 
+/// Puts zeros for what is not finite.
+pub(crate) fn zero_non_finite<T: Real>(g: &mut Tensor<T>) {
+    if !g.iter().all(|x| x.is_finite()) {
+        for x in g.as_mut_slice() {
+            if !x.is_finite() {
+                *x = T::ZERO;
+            }
+        }
+    }
+}
+
 /// The gradients with zeros for what is not finite; side outputs that are not finite are left out.
 fn zeroed<T: Real>(grads: &Gradients<T>) -> Gradients<T> {
-    let clean = |x: T| if x.is_finite() { x } else { T::ZERO };
+    let clean = |(id, g): (ParamId, &Tensor<T>)| {
+        let mut g = g.clone();
+        zero_non_finite(&mut g);
+        (id, g)
+    };
     Gradients::from_parts(
         grads.loss(),
-        grads.iter().map(|(id, g)| (id, g.map(clean))).collect(),
+        grads.iter().map(clean).collect(),
         grads
             .side_outputs()
             .filter(|(_, v)| v.iter().all(|x| x.is_finite()))
@@ -304,65 +391,123 @@ fn zeroed<T: Real>(grads: &Gradients<T>) -> Gradients<T> {
     )
 }
 
-/// Finds the first parameter whose gradient is not finite.
-fn locate<T: Real, M: Module<T> + ?Sized>(
+/// Finds the first parameter in visiting order whose gradient is not finite, or `None` if all are.
+pub(crate) fn locate<T: Real, M: Module<T> + ?Sized>(
     model: &M,
     grads: &Gradients<T>,
-    census: fn(&Tensor<T>) -> crate::reduce::Census,
-) -> NonFinite {
+) -> Option<NonFinite> {
     struct Find<'a, T: Real> {
-        bad: &'a [(ParamId, &'a Tensor<T>)],
-        sides: &'a [(wengert_autograd::BufferId, &'a Tensor<T>)],
-        census: fn(&Tensor<T>) -> crate::reduce::Census,
+        bad: Vec<(ParamId, &'a Tensor<T>)>,
+        sides: Vec<(BufferId, &'a Tensor<T>)>,
         found: Option<NonFinite>,
     }
     impl<T: Real> Find<'_, T> {
         fn note(&mut self, path: &str, t: &Tensor<T>) {
             if self.found.is_none() {
-                let c = (self.census)(t);
                 self.found = Some(NonFinite {
                     path: path.to_string(),
                     tensors: self.bad.len() + self.sides.len(),
-                    nans: c.nans,
-                    infinities: c.infinities,
+                    nans: t.iter().filter(|x| x.is_nan()).count(),
+                    infinities: t.iter().filter(|x| x.is_infinite()).count(),
                 });
             }
         }
     }
     impl<T: Real> Visitor<T> for Find<'_, T> {
         fn param(&mut self, path: &str, param: &Param<T>) {
-            if let Some((_, t)) = self.bad.iter().find(|b| b.0 == param.id()) {
+            if let Some(&(_, t)) = self.bad.iter().find(|b| b.0 == param.id()) {
                 self.note(path, t);
             }
         }
-        fn buffer(&mut self, path: &str, buffer: &wengert_autograd::Buffer<T>) {
-            if let Some((_, t)) = self.sides.iter().find(|b| b.0 == buffer.id()) {
+        fn buffer(&mut self, path: &str, buffer: &Buffer<T>) {
+            if let Some(&(_, t)) = self.sides.iter().find(|b| b.0 == buffer.id()) {
                 self.note(path, t);
             }
         }
     }
-    let bad: Vec<_> = grads
-        .iter()
-        .filter(|(_, g)| !g.iter().all(|x| x.is_finite()))
-        .collect();
-    let sides: Vec<_> = grads
-        .side_outputs()
-        .filter(|(_, v)| !v.iter().all(|x| x.is_finite()))
-        .collect();
+    let finite = |t: &Tensor<T>| t.iter().all(|x| x.is_finite());
     let mut find = Find {
-        bad: &bad,
-        sides: &sides,
-        census,
+        bad: grads.iter().filter(|(_, g)| !finite(g)).collect(),
+        sides: grads.side_outputs().filter(|(_, v)| !finite(v)).collect(),
         found: None,
     };
+    let first = match (find.bad.first(), find.sides.first()) {
+        (Some(b), _) => b.1,
+        (None, Some(s)) => s.1,
+        (None, None) => return None,
+    };
     model.visit(&mut Path::new(), &mut find);
-    find.found.unwrap_or_else(|| {
-        let c = bad.first().map(|b| census(b.1)).unwrap_or_default();
-        NonFinite {
-            path: "(a parameter outside the model)".to_string(),
-            tensors: bad.len() + sides.len(),
-            nans: c.nans,
-            infinities: c.infinities,
-        }
-    })
+    // Gradients of parameters that the model does not show still say what is wrong.
+    find.note("(not in the model)", first);
+    find.found
+}
+
+/// What every optimizer and wrapper can do, for code that takes any of them.
+///
+/// ```
+/// use wengert_optim::{Adam, Optimize, Sgd};
+/// let choice: Vec<Box<dyn Optimize<f32>>> = vec![Box::new(Sgd::new(0.1)), Box::new(Adam::new(1e-3))];
+/// assert_eq!(choice[1].lr(), 1e-3);
+/// ```
+pub trait Optimize<T: Real> {
+    /// One update of the model; see [`Optimizer::try_step`].
+    ///
+    /// # Errors
+    /// As [`Optimizer::try_step`].
+    fn try_step(&mut self, model: &mut dyn Module<T>, grads: &Gradients<T>) -> Result<StepReport>;
+    /// Learning rate of the default group at the present step.
+    fn lr(&self) -> f64;
+    /// Steps taken.
+    fn steps(&self) -> u64;
+    /// Tells a metric to what reacts to it; returns the learning rate.
+    fn observe(&mut self, metric: f64) -> f64;
+    /// Everything that a run needs to go on, except for the configuration.
+    fn state(&self) -> OptimizerState;
+    /// Goes on from a saved state.
+    ///
+    /// # Errors
+    /// When the state does not fit; all reasons are listed and nothing is changed.
+    fn load_state(&mut self, model: &dyn Module<T>, state: &OptimizerState) -> Result<()>;
+}
+
+impl<R: Rule, T: Real> Optimize<T> for Optimizer<R, T> {
+    fn try_step(&mut self, model: &mut dyn Module<T>, grads: &Gradients<T>) -> Result<StepReport> {
+        Optimizer::try_step(self, model, grads)
+    }
+    fn lr(&self) -> f64 {
+        Optimizer::lr(self)
+    }
+    fn steps(&self) -> u64 {
+        Optimizer::steps(self)
+    }
+    fn observe(&mut self, metric: f64) -> f64 {
+        Optimizer::observe(self, metric)
+    }
+    fn state(&self) -> OptimizerState {
+        Optimizer::state(self)
+    }
+    fn load_state(&mut self, model: &dyn Module<T>, state: &OptimizerState) -> Result<()> {
+        Optimizer::load_state(self, model, state)
+    }
+}
+
+impl<T: Real, O: Optimize<T> + ?Sized> Optimize<T> for Box<O> {
+    fn try_step(&mut self, model: &mut dyn Module<T>, grads: &Gradients<T>) -> Result<StepReport> {
+        (**self).try_step(model, grads)
+    }
+    fn lr(&self) -> f64 {
+        (**self).lr()
+    }
+    fn steps(&self) -> u64 {
+        (**self).steps()
+    }
+    fn observe(&mut self, metric: f64) -> f64 {
+        (**self).observe(metric)
+    }
+    fn state(&self) -> OptimizerState {
+        (**self).state()
+    }
+    fn load_state(&mut self, model: &dyn Module<T>, state: &OptimizerState) -> Result<()> {
+        (**self).load_state(model, state)
+    }
 }

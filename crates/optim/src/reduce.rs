@@ -83,10 +83,7 @@ fn over_tensors<T: Real, R: Send>(
 ) -> R {
     match entries {
         [] => none(),
-        [(_, t)] => match dense(t) {
-            Some(range) => over_slice(&t.storage().as_slice()[range], par, leaf, merge),
-            None => over_slice(&t.to_vec(), par, leaf, merge),
-        },
+        [(_, t)] => over_tensor(t, par, leaf, merge),
         _ => {
             let (a, b) = entries.split_at(entries.len() / 2);
             let (a, b) = both(
@@ -96,6 +93,18 @@ fn over_tensors<T: Real, R: Send>(
             );
             merge(a, b)
         }
+    }
+}
+
+fn over_tensor<T: Real, R: Send>(
+    t: &Tensor<T>,
+    par: bool,
+    leaf: &(impl Fn(&[T]) -> R + Sync),
+    merge: &(impl Fn(R, R) -> R + Sync),
+) -> R {
+    match dense(t) {
+        Some(range) => over_slice(&t.storage().as_slice()[range], par, leaf, merge),
+        None => over_slice(&t.to_vec(), par, leaf, merge),
     }
 }
 
@@ -212,22 +221,6 @@ impl<T: Real> Kernel for Scale<'_, T> {
     }
 }
 
-/// What a gradient consists of.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Census {
-    pub nans: usize,
-    pub infinities: usize,
-}
-
-/// Counts NaNs and infinities.
-pub(crate) fn census<T: Hub>(t: &Tensor<T>) -> Census {
-    t.iter().fold(Census::default(), |mut c, x| {
-        c.nans += usize::from(x.is_nan());
-        c.infinities += usize::from(x.is_infinite());
-        c
-    })
-}
-
 /// Whether every element of every tensor is finite.
 pub(crate) fn finite<T: Hub>(entries: &[(ParamId, Tensor<T>)]) -> bool {
     tree(
@@ -246,6 +239,65 @@ pub(crate) fn sum_squares<T: Hub>(entries: &[(ParamId, Tensor<T>)]) -> f64 {
         &|s: &[T]| gather::<T, Squares>(s),
         &|a, b| a + b,
     )
+}
+
+/// The sum of squares of one tensor.
+pub(crate) fn sum_squares_of<T: Hub>(t: &Tensor<T>) -> f64 {
+    let par = t.numel() >= PARALLEL && parallel::threads() > 1;
+    let leaf = |s: &[T]| gather::<T, Squares>(s);
+    let run = || over_tensor(t, par, &leaf, &|a, b| a + b);
+    if par { parallel::install(run) } else { run() }
+}
+
+struct Clamp<'a, T>(&'a mut [T], T);
+
+impl<T: Real> Kernel for Clamp<'_, T> {
+    type Output = usize;
+    #[inline(always)]
+    fn run<I: Isa>(self) -> usize {
+        let limit = self.1;
+        let mut changed = 0;
+        for x in self.0 {
+            // By comparison, so that NaN stays.
+            let (over, under) = (*x > limit, *x < -limit);
+            changed += usize::from(over | under);
+            *x = if over { limit } else { *x };
+            *x = if under { -limit } else { *x };
+        }
+        changed
+    }
+}
+
+/// Brings every element into `-limit..=limit` and counts those outside.
+pub(crate) fn clamp<T: Hub>(t: &mut Tensor<T>, limit: f64) -> usize {
+    dispatch(Clamp(t.as_mut_slice(), T::from_f64(limit)))
+}
+
+struct Lerp<'a, T>(&'a mut [T], &'a [T], T, T);
+
+impl<T: Real> Kernel for Lerp<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let Lerp(dst, src, keep, fresh) = self;
+        let src = &src[..dst.len()];
+        for i in 0..dst.len() {
+            dst[i] = dst[i] * keep + src[i] * fresh;
+        }
+    }
+}
+
+/// `dst ← keep · dst + fresh · src`.
+pub(crate) fn blend<T: Hub>(dst: &mut [T], src: &[T], keep: f64, fresh: f64) {
+    let (keep, fresh) = (T::from_f64(keep), T::from_f64(fresh));
+    if dst.len() < PARALLEL {
+        dispatch(Lerp(dst, src, keep, fresh));
+    } else {
+        parallel::chunks_mut(dst, LEAF, |i, c| {
+            let src = &src[i * LEAF..i * LEAF + c.len()];
+            dispatch(Lerp(c, src, keep, fresh));
+        });
+    }
 }
 
 /// Multiplies every element.

@@ -8,11 +8,12 @@ use crate::groups::{Change, Group, ParamInfo, Select};
 use crate::hub::{Hub, Ops, ops};
 use crate::reduce::PARALLEL;
 use crate::rule::{
-    Coefs, Init, MAX_SLOTS, Pass, Plan, Rule, Scope, SlotData, Sums, Whole, slot_slices,
+    Coefs, Init, MAX_SLOTS, Pass, Plan, Rule, Scalar, Scope, SlotData, Sums, Whole, slot_slices,
 };
 use crate::schedule::Schedule;
+use crate::state::{Checker, OptimizerState, ParamState, StateScalar, StateTensor};
 use smallvec::SmallVec;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use wengert_autograd::{Buffer, Gradients, Module, Param, ParamId, Path, Visitor, VisitorMut};
@@ -722,6 +723,130 @@ impl<T: Real> Core<T> {
         match self.hyper("lr") {
             Ok(i) => self.settings[i].at(self.step) * self.lr_scale,
             Err(_) => f64::NAN,
+        }
+    }
+
+    /// Writes what is kept for the parameters and the rule.
+    pub(crate) fn save(&self, state: &mut OptimizerState) {
+        let number = |(name, x): (&Scalar, &f64)| (name.0.to_string(), StateScalar::Number(*x));
+        let globals = self.base.globals().iter().zip(&self.globals);
+        state
+            .scalars
+            .insert("step".to_string(), StateScalar::Count(self.step));
+        state.scalars.extend(globals.map(number));
+        for e in self.entries.iter().filter(|e| e.trainable) {
+            let names = self.base.scalars().iter().zip(&e.scalars);
+            let mut scalars: BTreeMap<_, _> = names.map(number).collect();
+            scalars.insert("t".to_string(), StateScalar::Count(e.t));
+            let tensor = |s: &SlotData<T>| {
+                let values = StateTensor::of(s.data.as_slice(), &s.shape);
+                (s.name.to_string(), values)
+            };
+            let tensors = e.slots.iter().map(tensor).collect();
+            let param = ParamState { scalars, tensors };
+            state.params.insert(e.path.clone(), param);
+        }
+    }
+
+    /// Takes the place of the present state, or changes nothing and reports every problem to `check`.
+    ///
+    /// `extra` names the scalars of the state that are not this part's.
+    pub(crate) fn load<M: Module<T> + ?Sized>(
+        &mut self,
+        model: &M,
+        state: &OptimizerState,
+        extra: &[&str],
+        mut check: Checker,
+    ) -> Result<()> {
+        check.kind(state, self.base.name());
+        let mut known: Vec<&str> = vec!["step"];
+        known.extend(extra);
+        known.extend(self.base.globals().iter().map(|g| g.0));
+        check.names("the state", state.scalars.keys(), &known);
+        let step = check.count("the state", &state.scalars, "step");
+        let globals: SmallVec<[f64; 4]> = self
+            .base
+            .globals()
+            .iter()
+            .map(|g| check.number("the state", &state.scalars, g.0))
+            .collect();
+        // Plan anew beside the old entries, so that these can come back.
+        let old = (
+            std::mem::take(&mut self.entries),
+            std::mem::take(&mut self.cells),
+            self.stale,
+        );
+        let planned = self.replan(model);
+        if planned.is_ok() {
+            self.load_entries(state, &mut check);
+        } else {
+            check.absorb("the model", planned);
+        }
+        let result = check.finish();
+        if result.is_ok() {
+            self.step = step;
+            self.globals = globals;
+        } else {
+            (self.entries, self.cells, self.stale) = old;
+        }
+        result
+    }
+
+    fn load_entries(&mut self, state: &OptimizerState, check: &mut Checker) {
+        // A state of no parameters is that of an optimizer that has not stepped.
+        let fresh = state.params.is_empty();
+        for path in state.params.keys() {
+            match self.entries.iter().find(|e| e.path == *path) {
+                None => check.problem(format!("`{path}`: the model has no such parameter")),
+                Some(e) if !e.trainable => {
+                    check.problem(format!("`{path}`: the parameter is frozen in the model"));
+                }
+                Some(_) => {}
+            }
+        }
+        for e in self.entries.iter_mut().filter(|e| e.trainable) {
+            let Some(saved) = state.params.get(&e.path) else {
+                if !fresh {
+                    check.problem(format!("`{}`: the state has no such parameter", e.path));
+                }
+                continue;
+            };
+            let rule = &*self.cells[e.cell].rule;
+            let what = format!("`{}`", e.path);
+            e.t = check.count(&what, &saved.scalars, "t");
+            // A parameter that never had a gradient has a step count and nothing else.
+            let started = e.t > 0 || !saved.tensors.is_empty() || saved.scalars.len() > 1;
+            let mut names = vec!["t"];
+            if started {
+                names.extend(rule.scalars().iter().map(|s| s.0));
+            }
+            check.names(&what, saved.scalars.keys(), &names);
+            if !started {
+                continue;
+            }
+            e.scalars = rule
+                .scalars()
+                .iter()
+                .map(|s| check.number(&what, &saved.scalars, s.0))
+                .collect();
+            let slots = rule.slots(&e.shape);
+            let names: Vec<&str> = slots.iter().map(|s| s.name).collect();
+            check.names(&what, saved.tensors.keys(), &names);
+            e.slots.clear();
+            for slot in slots {
+                let shape = slot.shape.unwrap_or_else(|| e.shape.clone());
+                let Some(t) = check.tensor::<T>(&e.path, &saved.tensors, slot.name, &shape) else {
+                    continue;
+                };
+                let mut data = Storage::zeroed("optimizer state", t.numel()).or_panic();
+                t.copy_into(data.as_mut_slice());
+                e.slots.push(SlotData {
+                    name: slot.name,
+                    shape,
+                    data,
+                });
+            }
+            e.ready = true;
         }
     }
 

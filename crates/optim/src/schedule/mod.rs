@@ -4,11 +4,20 @@
 //! the constant schedule, so `Adam::new(1e-3)` and `Adam::new(Cosine::new(1e-3, 10_000).warmup(500))` are the same
 //! call. Schedules are pure: resuming at a step needs nothing but the step.
 
+mod batch;
 mod combine;
+mod cyclic;
 mod decay;
+mod plateau;
 
+pub use batch::BatchSize;
 pub use combine::{Clamped, Delayed, Every, FromFn, Product, Sequential, Sum, Warmup, from_fn};
-pub use decay::{Cosine, StepDecay};
+pub use cyclic::{CosineRestarts, Cyclic, OneCycle};
+pub use decay::{
+    Constant, Cosine, Exponential, InverseSqrt, InverseTime, Linear, MultiStep, Piecewise,
+    Polynomial, StepDecay,
+};
+pub use plateau::Plateau;
 
 use std::fmt::Debug;
 use std::sync::Arc;

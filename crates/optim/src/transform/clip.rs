@@ -1,10 +1,10 @@
-//! Clipping.
+//! Clipping as methods of gradients.
 
 use crate::error::{Result, or_panic};
 use crate::hub::ops;
 use crate::rule::Range;
 use wengert_autograd::Gradients;
-use wengert_tensor::Real;
+use wengert_tensor::{Real, Tensor};
 
 /// What a clipping did.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,17 +15,29 @@ pub struct ClipRecord {
     pub after: f64,
     /// Whether anything was changed.
     pub clipped: bool,
+    /// How many were changed: elements for clipping by value, tensors elsewhere.
+    pub count: usize,
 }
 
-/// Clipping as methods of [`Gradients`].
+/// Clipping and scaling as methods of [`Gradients`].
+///
+/// Gradients that are not finite pass unchanged: the optimizer's policy for them decides.
+///
+/// ```
+/// use wengert_autograd::{Gradients, Param};
+/// use wengert_optim::ClipExt;
+/// use wengert_tensor::Tensor;
+/// let p = Param::new(Tensor::<f32>::zeros([2]));
+/// let mut grads = Gradients::from_parts(0.0, vec![(p.id(), Tensor::from_vec(vec![3.0, 4.0], [2]))], vec![]);
+/// let record = grads.clip_norm(1.0);
+/// assert!(record.clipped && record.before == 5.0 && (record.after - 1.0).abs() < 1e-6);
+/// ```
 pub trait ClipExt {
     /// Norm over all gradients, as if they were one vector.
     fn global_norm(&self) -> f64;
 
     /// Scales all gradients so that their global norm is at most `max` (Pascanu et al. 2013; PyTorch's
     /// `clip_grad_norm_`): the factor is `max / (norm + 1e-6)` where that is below 1.
-    ///
-    /// A norm that is not finite changes nothing: the optimizer's policy for such gradients decides.
     ///
     /// # Panics
     /// When `max` is negative or not finite.
@@ -37,33 +49,64 @@ pub trait ClipExt {
     /// When `max` is negative or not finite.
     fn try_clip_norm(&mut self, max: f64) -> Result<ClipRecord>;
 
+    /// Brings every element into `-limit..=limit` (PyTorch's `clip_grad_value_`).
+    ///
+    /// # Panics
+    /// When `limit` is negative or not finite.
+    fn clip_value(&mut self, limit: f64) -> ClipRecord;
+
+    /// As [`ClipExt::clip_value`].
+    ///
+    /// # Errors
+    /// When `limit` is negative or not finite.
+    fn try_clip_value(&mut self, limit: f64) -> Result<ClipRecord>;
+
+    /// Scales each gradient by itself so that its norm is at most `max`.
+    ///
+    /// # Panics
+    /// When `max` is negative or not finite.
+    fn clip_each(&mut self, max: f64) -> ClipRecord;
+
+    /// As [`ClipExt::clip_each`].
+    ///
+    /// # Errors
+    /// When `max` is negative or not finite.
+    fn try_clip_each(&mut self, max: f64) -> Result<ClipRecord>;
+
     /// Multiplies all gradients.
     fn scale(&mut self, factor: f64);
+}
+
+/// The norm from its square; from the elements where the square overflowed or vanished, which in `f64` it can before
+/// the norm does.
+fn norm_of<'a, T: Real>(
+    squares: f64,
+    elements: impl Iterator<Item = &'a Tensor<T>> + Clone,
+) -> f64 {
+    if squares.is_finite() && squares > f64::MIN_POSITIVE {
+        return squares.sqrt();
+    }
+    let all = || {
+        let each = elements.clone().flat_map(|g| g.iter());
+        each.map(|x| x.as_f64().abs())
+    };
+    let largest = all().fold(0.0f64, |m, x| if x > m || x.is_nan() { x } else { m });
+    if largest == 0.0 || !largest.is_finite() {
+        return largest;
+    }
+    let scaled: f64 = all().map(|x| (x / largest) * (x / largest)).sum();
+    largest * scaled.sqrt()
+}
+
+/// Norm of one gradient.
+pub(super) fn norm<T: Real>(g: &Tensor<T>) -> f64 {
+    norm_of((ops::<T>().sum_squares_of)(g), std::iter::once(g))
 }
 
 impl<T: Real> ClipExt for Gradients<T> {
     fn global_norm(&self) -> f64 {
         let squares = (ops::<T>().sum_squares)(self.entries());
-        if squares.is_finite() && squares > f64::MIN_POSITIVE {
-            return squares.sqrt();
-        }
-        // Squares can overflow or vanish where the norm does not (only in f64): once more, scaled by the largest.
-        let largest = self
-            .iter()
-            .flat_map(|(_, g)| g.iter())
-            .fold(0.0f64, |m, x| {
-                let x = x.as_f64().abs();
-                if x > m || x.is_nan() { x } else { m }
-            });
-        if largest == 0.0 || !largest.is_finite() {
-            return largest;
-        }
-        let scaled: f64 = self
-            .iter()
-            .flat_map(|(_, g)| g.iter())
-            .map(|x| (x.as_f64() / largest).powi(2))
-            .sum();
-        largest * scaled.sqrt()
+        norm_of(squares, self.entries().iter().map(|e| &e.1))
     }
 
     #[track_caller]
@@ -74,16 +117,57 @@ impl<T: Real> ClipExt for Gradients<T> {
     fn try_clip_norm(&mut self, max: f64) -> Result<ClipRecord> {
         Range::NON_NEGATIVE.check("clip_norm", "max", max)?;
         let before = self.global_norm();
-        let factor = max / (before + 1e-6);
-        let clipped = before.is_finite() && factor < 1.0;
-        if clipped {
-            self.scale(factor);
-        }
-        let after = if clipped { before * factor } else { before };
+        Ok(clip_to(self, before, max / (before + 1e-6)))
+    }
+
+    #[track_caller]
+    fn clip_value(&mut self, limit: f64) -> ClipRecord {
+        or_panic(self.try_clip_value(limit))
+    }
+
+    fn try_clip_value(&mut self, limit: f64) -> Result<ClipRecord> {
+        Range::NON_NEGATIVE.check("clip_value", "limit", limit)?;
+        let before = self.global_norm();
+        let clamp = ops::<T>().clamp;
+        let count = self.iter_mut().map(|(_, g)| clamp(g, limit)).sum();
         Ok(ClipRecord {
             before,
-            after,
-            clipped,
+            after: if count > 0 {
+                self.global_norm()
+            } else {
+                before
+            },
+            clipped: count > 0,
+            count,
+        })
+    }
+
+    #[track_caller]
+    fn clip_each(&mut self, max: f64) -> ClipRecord {
+        or_panic(self.try_clip_each(max))
+    }
+
+    fn try_clip_each(&mut self, max: f64) -> Result<ClipRecord> {
+        Range::NON_NEGATIVE.check("clip_each", "max", max)?;
+        let before = self.global_norm();
+        let mut count = 0;
+        for (_, g) in self.iter_mut() {
+            let norm = norm(g);
+            let factor = max / (norm + 1e-6);
+            if norm.is_finite() && factor < 1.0 {
+                (ops::<T>().scale)(g, factor);
+                count += 1;
+            }
+        }
+        Ok(ClipRecord {
+            before,
+            after: if count > 0 {
+                self.global_norm()
+            } else {
+                before
+            },
+            clipped: count > 0,
+            count,
         })
     }
 
@@ -92,5 +176,19 @@ impl<T: Real> ClipExt for Gradients<T> {
         for (_, g) in self.iter_mut() {
             scale(g, factor);
         }
+    }
+}
+
+/// Scales everything by `factor` where that is below 1 and the norm is finite.
+pub(super) fn clip_to<T: Real>(grads: &mut Gradients<T>, before: f64, factor: f64) -> ClipRecord {
+    let clipped = before.is_finite() && factor < 1.0;
+    if clipped {
+        grads.scale(factor);
+    }
+    ClipRecord {
+        before,
+        after: if clipped { before * factor } else { before },
+        clipped,
+        count: if clipped { grads.len() } else { 0 },
     }
 }

@@ -1,5 +1,17 @@
 //! What is done to all gradients before the rule sees them.
+//!
+//! For one thing at a time there are methods on [`Gradients`] ([`ClipExt`]); for several in a fixed order, with records
+//! and state, there is the [`Pipeline`].
 
 mod clip;
+mod links;
+mod pipeline;
 
 pub use clip::{ClipExt, ClipRecord};
+pub use links::{
+    Agc, Centralize, ClipEach, ClipNorm, ClipValue, Noise, NonFinitePolicyLink, Scale, ZClip,
+};
+pub use pipeline::{Context, Outcome, Pipeline, PipelineReport, Record, Transform};
+
+#[cfg(doc)]
+use wengert_autograd::Gradients;

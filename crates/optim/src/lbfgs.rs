@@ -1,0 +1,685 @@
+//! L-BFGS: a quasi-Newton method for full-batch problems.
+
+use crate::error::{Error, Result, or_panic};
+use crate::hub::ops;
+use crate::rule::Range;
+use crate::state::{Checker, OptimizerState, StateScalar, StateTensor, scalars};
+use crate::wrappers::apply_side_outputs;
+use std::collections::VecDeque;
+use wengert_autograd::{Gradients, Module, Param, Path, Visitor, VisitorMut};
+use wengert_tensor::{Dims, Real};
+
+/// Limited-memory BFGS with a strong Wolfe line search (Nocedal and Wright 2006, algorithms 7.4, 7.5, 3.5 and 3.6;
+/// PyTorch's `LBFGS(line_search_fn="strong_wolfe")`).
+///
+/// Each step runs up to [`Lbfgs::max_iterations`] iterations `x ← x + t d`, where `d = -H g` with the inverse Hessian `H`
+/// built from the last [`Lbfgs::history`] pairs `s = Δx`, `y = Δg`, and `t` satisfies
+/// `f(x + t d) <= f(x) + 1e-4 t gᵀd` and `|∇f(x + t d)ᵀ d| <= 0.9 |gᵀd|`. The loss is a closure that is evaluated as
+/// often as the search needs, so it must be deterministic: the whole batch, no dropout.
+///
+/// Defaults are PyTorch's, but for the line search, which is on.
+///
+/// ```
+/// use wengert_autograd::{Gradients, Param};
+/// use wengert_optim::Lbfgs;
+/// use wengert_tensor::Tensor;
+///
+/// // (w - 3)² / 2
+/// let mut w = Param::new(Tensor::<f64>::zeros([1]));
+/// let mut lbfgs = Lbfgs::new(1.0);
+/// let report = lbfgs.step(&mut w, |w| {
+///     let x = w.value().item() - 3.0;
+///     Gradients::from_parts(x * x / 2.0, vec![(w.id(), Tensor::full([1], x))], vec![])
+/// });
+/// assert!((w.value().item() - 3.0).abs() < 1e-7 && report.loss_after < 1e-14);
+/// ```
+pub struct Lbfgs<T: Real = f32> {
+    lr: f64,
+    max_iterations: usize,
+    max_evaluations: Option<usize>,
+    tolerance_grad: f64,
+    tolerance_change: f64,
+    history: usize,
+    search: bool,
+    places: Vec<Place>,
+    pairs: VecDeque<Pair<T>>,
+    direction: Vec<T>,
+    previous: Vec<T>,
+    step: f64,
+    curvature: f64,
+    iterations: u64,
+    evaluations: u64,
+}
+
+/// Where a parameter stands in the flat vectors.
+#[derive(Clone, PartialEq)]
+struct Place {
+    path: String,
+    shape: Dims,
+    offset: usize,
+}
+
+struct Pair<T> {
+    s: Vec<T>,
+    y: Vec<T>,
+    /// 1 / sᵀy
+    rho: f64,
+}
+
+/// Why a step of [`Lbfgs`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The gradient is below its tolerance.
+    Gradient,
+    /// Steps or losses change less than their tolerance.
+    Change,
+    /// As many iterations or evaluations as were allowed.
+    Budget,
+    /// Loss or gradient is not finite at the start; nothing was changed.
+    NonFinite,
+}
+
+/// What a step of [`Lbfgs`] did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LbfgsReport {
+    /// Loss at the start.
+    pub loss: f64,
+    /// Loss at the end.
+    pub loss_after: f64,
+    /// Iterations of this step.
+    pub iterations: usize,
+    /// Evaluations of the closure in this step.
+    pub evaluations: usize,
+    /// Why it ended.
+    pub stop: Stop,
+}
+
+/// A point on the line that is searched.
+#[derive(Clone)]
+struct Trial<T> {
+    t: f64,
+    f: f64,
+    slope: f64,
+    g: Vec<T>,
+}
+
+impl<T: Real> Lbfgs<T> {
+    /// With the first trial step `lr` of each iteration; 1 is usual.
+    ///
+    /// # Panics
+    /// When `lr` is not positive or not finite.
+    #[track_caller]
+    pub fn new(lr: f64) -> Self {
+        or_panic(Self::try_new(lr))
+    }
+
+    /// As [`Lbfgs::new`].
+    ///
+    /// # Errors
+    /// When `lr` is not positive or not finite.
+    pub fn try_new(lr: f64) -> Result<Self> {
+        Ok(Lbfgs {
+            lr: Range::POSITIVE.check("lbfgs", "lr", lr)?,
+            max_iterations: 20,
+            max_evaluations: None,
+            tolerance_grad: 1e-7,
+            tolerance_change: 1e-9,
+            history: 100,
+            search: true,
+            places: Vec::new(),
+            pairs: VecDeque::new(),
+            direction: Vec::new(),
+            previous: Vec::new(),
+            step: 0.0,
+            curvature: 1.0,
+            iterations: 0,
+            evaluations: 0,
+        })
+    }
+
+    /// Iterations per step; default 20.
+    ///
+    /// # Panics
+    /// When it is 0.
+    #[track_caller]
+    pub fn max_iterations(mut self, n: usize) -> Self {
+        self.max_iterations = at_least_one("max_iterations", n);
+        self
+    }
+
+    /// Evaluations per step; default 5/4 of the iterations.
+    ///
+    /// # Panics
+    /// When it is 0.
+    #[track_caller]
+    pub fn max_evaluations(mut self, n: usize) -> Self {
+        self.max_evaluations = Some(at_least_one("max_evaluations", n));
+        self
+    }
+
+    /// Pairs that are remembered; default 100.
+    ///
+    /// # Panics
+    /// When it is 0.
+    #[track_caller]
+    pub fn history(mut self, pairs: usize) -> Self {
+        self.history = at_least_one("history", pairs);
+        self
+    }
+
+    /// Ends a step when no element of the gradient is larger than `grad` (default 1e-7), or when step and loss change
+    /// by less than `change` (default 1e-9).
+    ///
+    /// # Panics
+    /// When one is negative or not finite.
+    #[track_caller]
+    pub fn tolerances(mut self, grad: f64, change: f64) -> Self {
+        let range = Range::NON_NEGATIVE;
+        self.tolerance_grad = or_panic(range.check("lbfgs", "tolerance_grad", grad));
+        self.tolerance_change = or_panic(range.check("lbfgs", "tolerance_change", change));
+        self
+    }
+
+    /// Takes every step with length `lr` in place of a line search (PyTorch's default).
+    pub fn fixed_step(mut self) -> Self {
+        self.search = false;
+        self
+    }
+
+    /// Iterations so far.
+    pub fn iterations(&self) -> u64 {
+        self.iterations
+    }
+
+    /// Evaluations of the closure so far.
+    pub fn evaluations(&self) -> u64 {
+        self.evaluations
+    }
+
+    /// One step: up to [`Lbfgs::max_iterations`] iterations. `loss` returns the gradients of the model that it is shown,
+    /// with the loss in them. Side outputs (running statistics) of the first evaluation are applied.
+    ///
+    /// When the trainable parameters are others than at the last step, the memory begins anew.
+    ///
+    /// # Panics
+    /// When a gradient has another shape than its parameter.
+    pub fn step<M: Module<T>>(
+        &mut self,
+        model: &mut M,
+        mut loss: impl FnMut(&M) -> Gradients<T>,
+    ) -> LbfgsReport {
+        let places = places(model);
+        if places != self.places {
+            self.forget();
+            self.places = places;
+        }
+        let size = self.places.last().map_or(0, |p| p.offset + count(&p.shape));
+        let max_evaluations = self
+            .max_evaluations
+            .unwrap_or(self.max_iterations * 5 / 4)
+            .max(1);
+        let grads = loss(model);
+        apply_side_outputs(model, &grads);
+        let (first, mut g) = (grads.loss().as_f64(), flat_gradient(model, &grads, size));
+        drop(grads);
+        let mut f = first;
+        self.evaluations += 1;
+        let mut report = LbfgsReport {
+            loss: first,
+            loss_after: first,
+            iterations: 0,
+            evaluations: 1,
+            stop: Stop::Gradient,
+        };
+        if !f.is_finite() || !g.iter().all(|x| x.is_finite()) {
+            report.stop = Stop::NonFinite;
+            return report;
+        }
+        if max_abs(&g) <= self.tolerance_grad {
+            return report;
+        }
+        let mut x = vec![T::ZERO; size];
+        loop {
+            report.iterations += 1;
+            self.iterations += 1;
+            self.find_direction(&g);
+            self.previous.clone_from(&g);
+            let before = f;
+            let t = if self.iterations == 1 {
+                let sum: f64 = g.iter().map(|x| x.as_f64().abs()).sum();
+                (1.0 / sum).min(1.0) * self.lr
+            } else {
+                self.lr
+            };
+            self.step = t;
+            let slope = dot(&g, &self.direction);
+            if slope > -self.tolerance_change {
+                report.stop = Stop::Change;
+                break;
+            }
+            read_values(model, &mut x);
+            let direction = std::mem::take(&mut self.direction);
+            let last = report.iterations == self.max_iterations;
+            if self.search {
+                let limit = max_evaluations.saturating_sub(report.evaluations);
+                let start = Trial {
+                    t: 0.0,
+                    f,
+                    slope,
+                    g,
+                };
+                let mut evaluate = |t: f64| {
+                    write_values(model, &x, &direction, t);
+                    let grads = loss(model);
+                    let g = flat_gradient(model, &grads, size);
+                    let f = grads.loss().as_f64();
+                    let slope = dot(&g, &direction);
+                    Trial { t, f, slope, g }
+                };
+                let scale = max_abs(&direction);
+                let change = self.tolerance_change;
+                let (found, n) = strong_wolfe(&mut evaluate, start, t, scale, change, limit);
+                write_values(model, &x, &direction, found.t);
+                (f, g, self.step) = (found.f, found.g, found.t);
+                report.evaluations += n;
+                self.evaluations += n as u64;
+            } else {
+                write_values(model, &x, &direction, t);
+                if !last {
+                    let grads = loss(model);
+                    g = flat_gradient(model, &grads, size);
+                    f = grads.loss().as_f64();
+                    report.evaluations += 1;
+                    self.evaluations += 1;
+                }
+            }
+            self.direction = direction;
+            report.loss_after = f;
+            let moved = max_abs(&self.direction) * self.step.abs();
+            if last || report.evaluations >= max_evaluations {
+                report.stop = Stop::Budget;
+                break;
+            }
+            if max_abs(&g) <= self.tolerance_grad {
+                report.stop = Stop::Gradient;
+                break;
+            }
+            if moved <= self.tolerance_change || (f - before).abs() < self.tolerance_change {
+                report.stop = Stop::Change;
+                break;
+            }
+        }
+        report
+    }
+
+    /// `d = -H g`: steepest descent at first, then the two-loop recursion.
+    fn find_direction(&mut self, g: &[T]) {
+        if self.iterations == 1 || self.previous.len() != g.len() {
+            self.pairs.clear();
+            self.curvature = 1.0;
+            self.direction = g.iter().map(|&x| -x).collect();
+            return;
+        }
+        let t = T::from_f64(self.step);
+        let y: Vec<T> = g.iter().zip(&self.previous).map(|(a, b)| *a - *b).collect();
+        let s: Vec<T> = self.direction.iter().map(|&d| d * t).collect();
+        let ys = dot(&y, &s);
+        // A pair of no or negative curvature would spoil the definiteness of H.
+        if ys > 1e-10 {
+            if self.pairs.len() == self.history {
+                self.pairs.pop_front();
+            }
+            self.curvature = ys / dot(&y, &y);
+            self.pairs.push_back(Pair {
+                s,
+                y,
+                rho: 1.0 / ys,
+            });
+        }
+        let blend = ops::<T>().blend;
+        let mut q: Vec<T> = g.iter().map(|&x| -x).collect();
+        let mut alphas = Vec::with_capacity(self.pairs.len());
+        for p in self.pairs.iter().rev() {
+            let alpha = dot(&p.s, &q) * p.rho;
+            blend(&mut q, &p.y, 1.0, -alpha);
+            alphas.push(alpha);
+        }
+        let scale = T::from_f64(self.curvature);
+        q.iter_mut().for_each(|x| *x *= scale);
+        for (p, alpha) in self.pairs.iter().zip(alphas.into_iter().rev()) {
+            let beta = dot(&p.y, &q) * p.rho;
+            blend(&mut q, &p.s, 1.0, alpha - beta);
+        }
+        self.direction = q;
+    }
+
+    fn forget(&mut self) {
+        self.pairs.clear();
+        self.direction.clear();
+        self.previous.clear();
+        self.iterations = 0;
+        self.curvature = 1.0;
+    }
+
+    /// The memory and the counters.
+    pub fn state(&self) -> OptimizerState {
+        let mut state = OptimizerState::new("lbfgs");
+        state.scalars = scalars([
+            ("iterations", StateScalar::Count(self.iterations)),
+            ("evaluations", StateScalar::Count(self.evaluations)),
+            ("step", StateScalar::Number(self.step)),
+            ("curvature", StateScalar::Number(self.curvature)),
+            ("pairs", StateScalar::Count(self.pairs.len() as u64)),
+        ]);
+        for (i, p) in self.pairs.iter().enumerate() {
+            let rho = StateScalar::Number(p.rho);
+            state.scalars.insert(format!("rho{i}"), rho);
+        }
+        if self.iterations == 0 {
+            return state;
+        }
+        for place in &self.places {
+            let range = place.offset..place.offset + count(&place.shape);
+            let part = |v: &[T]| StateTensor::of(&v[range.clone()], &place.shape);
+            let param = state.params.entry(place.path.clone()).or_default();
+            let mut put = |name: String, v: &[T]| param.tensors.insert(name, part(v));
+            put("direction".to_string(), &self.direction);
+            put("previous".to_string(), &self.previous);
+            for (i, p) in self.pairs.iter().enumerate() {
+                put(format!("s{i}"), &p.s);
+                put(format!("y{i}"), &p.y);
+            }
+        }
+        state
+    }
+
+    /// Goes on from a saved state.
+    ///
+    /// # Errors
+    /// When it does not fit the model or this configuration; all reasons are listed and nothing is changed.
+    pub fn load_state<M: Module<T>>(&mut self, model: &M, state: &OptimizerState) -> Result<()> {
+        let mut check = Checker::default();
+        check.kind(state, "lbfgs");
+        let what = "the state";
+        let pairs = check.count(what, &state.scalars, "pairs");
+        if pairs > self.history as u64 {
+            check.problem(format!(
+                "the state: holds {pairs} pairs, the history is {}",
+                self.history
+            ));
+        }
+        // A number from outside: no more than the entries that there are.
+        let pairs = (pairs.min(self.history as u64) as usize).min(state.scalars.len());
+        let rhos: Vec<String> = (0..pairs).map(|i| format!("rho{i}")).collect();
+        let mut names = vec!["iterations", "evaluations", "step", "curvature", "pairs"];
+        names.extend(rhos.iter().map(String::as_str));
+        check.names(what, state.scalars.keys(), &names);
+        let iterations = check.count(what, &state.scalars, "iterations");
+        let evaluations = check.count(what, &state.scalars, "evaluations");
+        let step = check.number(what, &state.scalars, "step");
+        let curvature = check.number(what, &state.scalars, "curvature");
+        let places = places(model);
+        let size = places.last().map_or(0, |p| p.offset + count(&p.shape));
+        let mut vectors = vec![vec![T::ZERO; size]; 2 + 2 * pairs];
+        let mut tensors = vec!["direction".to_string(), "previous".to_string()];
+        for i in 0..pairs {
+            tensors.extend([format!("s{i}"), format!("y{i}")]);
+        }
+        let tensor_names: Vec<&str> = tensors.iter().map(String::as_str).collect();
+        for path in state.params.keys() {
+            if !places.iter().any(|p| p.path == *path) {
+                check.problem(format!("`{path}`: the model has no such parameter"));
+            }
+        }
+        for place in places.iter().filter(|_| iterations > 0) {
+            let Some(param) = state.params.get(&place.path) else {
+                let path = &place.path;
+                check.problem(format!("`{path}`: the state has no such parameter"));
+                continue;
+            };
+            let what = format!("`{}`", place.path);
+            check.names(&what, param.tensors.keys(), &tensor_names);
+            check.names(&what, param.scalars.keys(), &[]);
+            for (name, v) in tensor_names.iter().zip(&mut vectors) {
+                if let Some(t) = check.tensor(&place.path, &param.tensors, name, &place.shape) {
+                    t.copy_into(&mut v[place.offset..place.offset + count(&place.shape)]);
+                }
+            }
+        }
+        let rho: Vec<f64> = rhos
+            .iter()
+            .map(|r| check.number(what, &state.scalars, r))
+            .collect();
+        check.finish()?;
+        self.places = places;
+        self.forget();
+        self.iterations = iterations;
+        self.evaluations = evaluations;
+        self.step = step;
+        self.curvature = curvature;
+        if iterations > 0 {
+            let mut vectors = vectors.into_iter();
+            let mut next = || vectors.next().unwrap_or_default();
+            self.direction = next();
+            self.previous = next();
+            for rho in rho {
+                let (s, y) = (next(), next());
+                self.pairs.push_back(Pair { s, y, rho });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[track_caller]
+fn at_least_one(name: &str, n: usize) -> usize {
+    if n == 0 {
+        or_panic::<()>(Err(Error::Hyperparameter {
+            owner: "lbfgs",
+            name: name.to_string(),
+            expected: "at least 1".to_string(),
+            value: 0.0,
+        }));
+    }
+    n
+}
+
+fn count(shape: &[usize]) -> usize {
+    shape.iter().product()
+}
+
+fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a.as_f64() * b.as_f64()).sum()
+}
+
+fn max_abs<T: Real>(a: &[T]) -> f64 {
+    a.iter()
+        .map(|x| x.as_f64().abs())
+        .fold(0.0, |m, x| if x > m || x.is_nan() { x } else { m })
+}
+
+fn places<T: Real, M: Module<T>>(model: &M) -> Vec<Place> {
+    struct Collect(Vec<Place>);
+    impl<T: Real> Visitor<T> for Collect {
+        fn param(&mut self, path: &str, param: &Param<T>) {
+            if param.is_trainable() {
+                let offset = self.0.last().map_or(0, |p| p.offset + count(&p.shape));
+                self.0.push(Place {
+                    path: path.to_string(),
+                    shape: Dims::from_slice(param.shape()),
+                    offset,
+                });
+            }
+        }
+    }
+    let mut collect = Collect(Vec::new());
+    model.visit(&mut Path::new(), &mut collect);
+    collect.0
+}
+
+/// All gradients as one vector; zero where a parameter has none.
+fn flat_gradient<T: Real, M: Module<T>>(model: &M, grads: &Gradients<T>, size: usize) -> Vec<T> {
+    struct Collect<'a, T: Real>(&'a Gradients<T>, Vec<T>, usize);
+    impl<T: Real> Visitor<T> for Collect<'_, T> {
+        fn param(&mut self, path: &str, param: &Param<T>) {
+            if !param.is_trainable() {
+                return;
+            }
+            let n = param.value().numel();
+            if let Some(g) = self.0.get(param) {
+                assert!(
+                    g.shape() == param.shape(),
+                    "lbfgs: the gradient of `{path}` has shape {:?}, the parameter has shape {:?}",
+                    g.shape(),
+                    param.shape()
+                );
+                g.copy_into(&mut self.1[self.2..self.2 + n]);
+            }
+            self.2 += n;
+        }
+    }
+    let mut collect = Collect(grads, vec![T::ZERO; size], 0);
+    model.visit(&mut Path::new(), &mut collect);
+    collect.1
+}
+
+fn read_values<T: Real, M: Module<T>>(model: &M, out: &mut [T]) {
+    struct Collect<'a, T: Real>(&'a mut [T], usize);
+    impl<T: Real> Visitor<T> for Collect<'_, T> {
+        fn param(&mut self, _path: &str, param: &Param<T>) {
+            if param.is_trainable() {
+                let n = param.value().numel();
+                param.value().copy_into(&mut self.0[self.1..self.1 + n]);
+                self.1 += n;
+            }
+        }
+    }
+    model.visit(&mut Path::new(), &mut Collect(out, 0));
+}
+
+/// `x + t d` into the model.
+fn write_values<T: Real, M: Module<T>>(model: &mut M, x: &[T], d: &[T], t: f64) {
+    struct Put<'a, T: Real>(&'a [T], &'a [T], T, usize);
+    impl<T: Real> VisitorMut<T> for Put<'_, T> {
+        fn param(&mut self, _path: &str, param: &mut Param<T>) {
+            if param.is_trainable() {
+                for w in param.value_mut().as_mut_slice() {
+                    *w = self.0[self.3] + self.2 * self.1[self.3];
+                    self.3 += 1;
+                }
+            }
+        }
+    }
+    model.visit_mut(&mut Path::new(), &mut Put(x, d, T::from_f64(t), 0));
+}
+
+/// Where the cubic through two points with their slopes is least (Nocedal and Wright 2006, equation 3.59), kept within
+/// bounds; the middle of them where there is no such point.
+fn cubic<T>(a: &Trial<T>, b: &Trial<T>, low: f64, high: f64) -> f64 {
+    let (a, b) = if a.t <= b.t { (a, b) } else { (b, a) };
+    let d1 = a.slope + b.slope - 3.0 * (a.f - b.f) / (a.t - b.t);
+    let square = d1 * d1 - a.slope * b.slope;
+    let d2 = square.sqrt();
+    let t = b.t - (b.t - a.t) * ((b.slope + d2 - d1) / (b.slope - a.slope + 2.0 * d2));
+    if t.is_nan() {
+        (low + high) / 2.0
+    } else {
+        t.max(low).min(high)
+    }
+}
+
+const ARMIJO: f64 = 1e-4;
+const WOLFE: f64 = 0.9;
+
+/// A step that satisfies the strong Wolfe conditions, or the best one found with `limit` trials after the first.
+fn strong_wolfe<T: Real>(
+    evaluate: &mut impl FnMut(f64) -> Trial<T>,
+    start: Trial<T>,
+    first: f64,
+    scale: f64,
+    tolerance: f64,
+    limit: usize,
+) -> (Trial<T>, usize) {
+    // A loss that is not a number counts as too high: the search turns back from it.
+    let mut trial = |t: f64| {
+        let mut x = evaluate(t);
+        if x.f.is_nan() || x.slope.is_nan() {
+            x.f = f64::INFINITY;
+        }
+        x
+    };
+    let (f0, slope0) = (start.f, start.slope);
+    let too_high = |x: &Trial<T>| x.f > f0 + ARMIJO * x.t * slope0;
+    let flat = |x: &Trial<T>| x.slope.abs() <= -WOLFE * slope0;
+    // Go outwards until an acceptable step lies between two trials.
+    let mut used = 0;
+    let mut before = start.clone();
+    let mut now = trial(first);
+    let mut bracket = loop {
+        if used >= limit {
+            break [start, now];
+        }
+        if too_high(&now) || (used > 1 && now.f >= before.f) {
+            break [before, now];
+        }
+        if flat(&now) {
+            return (now, used + 1);
+        }
+        if now.slope >= 0.0 {
+            break [before, now];
+        }
+        let (near, far) = (now.t + 0.01 * (now.t - before.t), now.t * 10.0);
+        let next = cubic(&before, &now, near, far);
+        before = std::mem::replace(&mut now, trial(next));
+        used += 1;
+    };
+    // Close in on it.
+    let mut stuck = false;
+    let lowest = |b: &[Trial<T>; 2]| usize::from(b[0].f > b[1].f);
+    let mut low = lowest(&bracket);
+    while used < limit {
+        let (left, right) = (
+            bracket[0].t.min(bracket[1].t),
+            bracket[0].t.max(bracket[1].t),
+        );
+        if (right - left) * scale < tolerance {
+            break;
+        }
+        let mut t = cubic(&bracket[0], &bracket[1], left, right);
+        // Trials that crowd one end make no progress: the second time, step away from it.
+        let margin = 0.1 * (right - left);
+        if (right - t).min(t - left) < margin {
+            if stuck || t >= right || t <= left {
+                t = if (t - right).abs() < (t - left).abs() {
+                    right - margin
+                } else {
+                    left + margin
+                };
+                stuck = false;
+            } else {
+                stuck = true;
+            }
+        } else {
+            stuck = false;
+        }
+        let x = trial(t);
+        used += 1;
+        let high = 1 - low;
+        if too_high(&x) || x.f >= bracket[low].f {
+            bracket[high] = x;
+            low = lowest(&bracket);
+            continue;
+        }
+        let done = flat(&x);
+        if !done && x.slope * (bracket[high].t - bracket[low].t) >= 0.0 {
+            // The low end becomes the high one.
+            bracket[high] = bracket[low].clone();
+        }
+        bracket[low] = x;
+        if done {
+            break;
+        }
+    }
+    let [a, b] = bracket;
+    (if low == 0 { a } else { b }, used + 1)
+}
