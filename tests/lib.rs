@@ -1,1 +1,2 @@
-//! The tests of the wengert workspace.
+//! Whole training runs, from data to report. The tests stand in `tests/`.
+#![forbid(unsafe_code)]

@@ -10,8 +10,10 @@
 //! | [`gemm`] | matrix multiplication, any layout, batched, with an epilogue |
 //! | [`error`] | the error type of everything that can fail |
 
+mod display;
 mod element;
 pub mod error;
+mod fill;
 pub mod fused;
 pub mod gemm;
 pub mod lane;
@@ -23,6 +25,7 @@ mod tensor;
 
 pub use element::{DType, Element, Real};
 pub use error::{Error, Result};
+pub use fill::Cast;
 pub use shape::{Dims, IntoDims, Layout};
 pub use storage::{Storage, allocation_limit, set_allocation_limit};
 pub use tensor::Tensor;

@@ -1,0 +1,117 @@
+"""The workloads of `steps` in PyTorch, with the same weights, data and steps.
+
+    pip install torch numpy
+    python torch_steps.py w1 --threads 2 --secs 2
+
+Prints the same JSON line. Run it in turn with `steps` on a quiet machine and compare ratios, not absolute times.
+"""
+import argparse, json, time
+import numpy as np, torch
+
+
+def splitmix(seed, n):
+    i = np.arange(1, n + 1, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        z = np.uint64(seed) + i * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+
+def uniform(seed, shape, bound):
+    z = splitmix(seed, int(np.prod(shape))) >> np.uint64(40)
+    return torch.from_numpy(((2 * z.astype(np.float64) * 2**-24 - 1) * bound).astype(np.float32).reshape(shape))
+
+
+def integers(seed, shape, m):
+    z = (splitmix(seed, int(np.prod(shape))) >> np.uint64(33)) % np.uint64(m)
+    return torch.from_numpy(z.astype(np.int64).reshape(shape))
+
+
+def mlp(w, sizes, activation):
+    layers = []
+    for k, (a, b) in enumerate(zip(sizes, sizes[1:])):
+        layer, bound = torch.nn.Linear(a, b), 1 / a**0.5
+        layer.weight.data = uniform(w * 1000 + 2 * k, (b, a), bound)
+        layer.bias.data = uniform(w * 1000 + 2 * k + 1, (b,), bound)
+        layers.append(layer)
+        if k + 2 < len(sizes):
+            layers.append(activation())
+    return torch.nn.Sequential(*layers)
+
+
+def training(model, x, y, optimizer, loss):
+    def step():
+        optimizer.zero_grad()
+        value = loss(model(x), y)
+        value.backward()
+        optimizer.step()
+        return value.item()
+
+    return step
+
+
+def w1():
+    m = mlp(1, [784, 300, 100, 10], torch.nn.ReLU)
+    x, y = uniform(1900, (64, 784), 1), integers(1901, (64,), 10)
+    return training(m, x, y, torch.optim.Adam(m.parameters(), 1e-3), torch.nn.CrossEntropyLoss())
+
+
+def w2():
+    m = mlp(2, [2, 16, 16, 1], torch.nn.Tanh)
+    x, y = uniform(2900, (32, 2), 1), uniform(2901, (32, 1), 1)
+    return training(m, x, y, torch.optim.SGD(m.parameters(), 0.01, momentum=0.9), torch.nn.MSELoss())
+
+
+def w4():
+    m = mlp(5, [1024, 4096, 4096, 1024], torch.nn.GELU)
+    x, y = uniform(5900, (256, 1024), 1), uniform(5901, (256, 1024), 1)
+    return training(m, x, y, torch.optim.AdamW(m.parameters(), 1e-4, weight_decay=0.01), torch.nn.MSELoss())
+
+
+def chain(multiply):
+    x = (torch.ones(()) if multiply else torch.ones(100)).requires_grad_()
+    c = torch.tensor(1.0001) if multiply else torch.full((100,), 0.001)
+
+    def step():
+        y = x
+        for _ in range(1000):
+            y = y * c if multiply else y + c
+        loss = y if multiply else y.sum()
+        x.grad = None
+        loss.backward()
+        return loss.item()
+
+    return step
+
+
+WORKLOADS = {"w1": w1, "w2": w2, "w4": w4, "w10": lambda: chain(True), "w10b": lambda: chain(False)}
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("workload", choices=[*WORKLOADS, "all"])
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--secs", type=float, default=2.0)
+    p.add_argument("--min-steps", type=int, default=20)
+    a = p.parse_args()
+    torch.set_num_threads(a.threads)
+    for name in WORKLOADS if a.workload == "all" else [a.workload]:
+        step = WORKLOADS[name]()
+        losses = [step() for _ in range(21)]
+        start = time.perf_counter()
+        while time.perf_counter() - start < 1:
+            step()
+        times, start = [], time.perf_counter()
+        while time.perf_counter() - start < a.secs or len(times) < a.min_steps:
+            t = time.perf_counter()
+            step()
+            times.append((time.perf_counter() - t) * 1e3)
+        times.sort()
+        rss = next(int(l.split()[1]) / 1024 for l in open("/proc/self/status") if l.startswith("VmHWM"))
+        print(json.dumps({"peer": "torch", "workload": name, "threads": a.threads,
+                          "median_ms": times[len(times) // 2], "p10_ms": times[len(times) // 10],
+                          "n": len(times), "rss_mb": rss, "losses": losses}), flush=True)
+
+
+main()
