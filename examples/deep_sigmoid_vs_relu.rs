@@ -192,7 +192,7 @@ fn progress(name: &str, epoch: u64, epochs: u64, loss: f64, right: f64) {
         let _ = std::io::stderr().flush();
     } else if epoch == epochs {
         eprintln!(
-            "{name}: {epochs} epochs, loss {loss:.4}, test accuracy {:.1} %",
+            "{name}: epoch {epochs}, loss {loss:.4}, test accuracy {:.1} %",
             100.0 * right
         );
     }

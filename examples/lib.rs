@@ -127,8 +127,10 @@ impl Images {
             }),
             Err(missing @ wengert::data::Error::Missing { .. }) => {
                 // The test part alone is enough to show the phenomenon: its last fifth is held out.
-                let Ok(all) = Mnist::load_test(folder) else {
-                    return Err(missing);
+                let all = match Mnist::load_test(folder) {
+                    Ok(all) => all,
+                    Err(wengert::data::Error::Missing { .. }) => return Err(missing),
+                    Err(broken) => return Err(broken),
                 };
                 let all = whole(all)?;
                 let cut = all.len() * 4 / 5;
