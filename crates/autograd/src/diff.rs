@@ -12,18 +12,18 @@ use std::sync::Arc;
 
 /// Appends the cotangents of everything that `roots` depend on and that `depends` marks. Returns the adjoint of every
 /// node up to the last root.
-fn differentiate<'t, T: Float>(
+pub(crate) fn differentiate<'t, T: Float>(
     tape: &'t Tape<T>,
-    roots: &[(Var<'t, T>, Var<'t, T>)],
+    roots: &[(u32, u32)],
     depends: &[bool],
 ) -> Vec<Option<u32>> {
-    let last = roots.iter().map(|r| r.0.id).max().unwrap_or(0) as usize;
+    let last = roots.iter().map(|r| r.0).max().unwrap_or(0) as usize;
     let mut adjoint: Vec<Option<u32>> = vec![None; last + 1];
-    for (root, seed) in roots {
-        let slot = &mut adjoint[root.id as usize];
+    for &(root, seed) in roots {
+        let slot = &mut adjoint[root as usize];
         *slot = Some(match *slot {
-            Some(a) => (Var::new(tape, a) + *seed).id,
-            None => seed.id,
+            Some(a) => (Var::new(tape, a) + Var::new(tape, seed)).id,
+            None => seed,
         });
     }
     let has_hooks = !tape.graph.borrow().hooks.is_empty();
@@ -211,10 +211,10 @@ pub fn vjp_many<'t, T: Float>(
     let depends = dependents(tape, &ids, last);
     let roots: Vec<_> = outputs
         .iter()
-        .copied()
-        .zip(cotangents.iter().copied())
+        .zip(cotangents)
+        .map(|(y, c)| (y.id, c.id))
         .collect();
-    let adjoint = differentiate(tape, &roots, &depends);
+    let adjoint = T::differentiate(tape, &roots, &depends);
     let results: Vec<Var<'t, T>> = (wrt.iter())
         .map(|w| match adjoint.get(w.id as usize).copied().flatten() {
             Some(a) => Var::new(tape, a),
@@ -311,7 +311,7 @@ impl<T: Float> Var<'_, T> {
                 g.nodes[..g.len].iter().map(|n| n.tracked).collect()
             };
             let seed = tape.ones(self.shape());
-            let adjoint = differentiate(tape, &[(self, seed)], &depends);
+            let adjoint = T::differentiate(tape, &[(self.id, seed.id)], &depends);
             let mut g = tape.graph.borrow_mut();
             let results = adjoint.iter().map(|a| a.unwrap_or(u32::MAX)).collect();
             g.record_event(event.clone(), before, results);

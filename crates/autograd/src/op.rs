@@ -197,7 +197,7 @@ impl<'t, T: Float> VjpCtx<'t, '_, T> {
 
 /// What a node does.
 #[derive(Clone)]
-pub(crate) enum NodeOp<T: Float> {
+pub enum NodeOp<T: Float> {
     /// A tensor handed in from outside.
     Input,
     /// Integers handed in from outside.

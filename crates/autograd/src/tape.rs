@@ -479,24 +479,8 @@ impl<T: Float> Tape<T> {
     /// Records an elementwise operation or a reduction.
     #[track_caller]
     pub(crate) fn record(&self, op: NodeOp<T>, args: &[Var<'_, T>]) -> Var<'_, T> {
-        let loc = Location::caller();
-        let mut g = self.graph.borrow_mut();
         let ids = self.ids(args, &op);
-        let at = g.len;
-        if g.replaying {
-            if let Some(n) = g.nodes.get(at)
-                && n.args == ids
-                && same_node(&n.op, &op)
-                && g.same_place(n, loc)
-            {
-                g.len += 1;
-                return Var::new(self, at as u32);
-            }
-            g.diverge();
-        }
-        let shape = g.infer(&op, &ids).or_panic();
-        let id = g.add(op, ids, shape, loc);
-        Var::new(self, id)
+        Var::new(self, T::record(self, op, &ids, Location::caller()))
     }
 
     /// Records an operation with a kernel of its own.
@@ -555,6 +539,31 @@ impl<T: Float> Tape<T> {
              `tape.input(&x.value())`"
         );
     }
+}
+
+/// Records an elementwise operation or a reduction; see [`Tape::record`].
+#[track_caller]
+pub(crate) fn record<T: Float>(
+    tape: &Tape<T>,
+    op: NodeOp<T>,
+    ids: &[u32],
+    loc: &'static Location<'static>,
+) -> u32 {
+    let mut g = tape.graph.borrow_mut();
+    let at = g.len;
+    if g.replaying {
+        if let Some(n) = g.nodes.get(at)
+            && n.args.as_slice() == ids
+            && same_node(&n.op, &op)
+            && g.same_place(n, loc)
+        {
+            g.len += 1;
+            return at as u32;
+        }
+        g.diverge();
+    }
+    let shape = g.infer(&op, ids).or_panic();
+    g.add(op, SmallVec::from_slice(ids), shape, loc)
 }
 
 fn same_leaf<T: Float>(a: &NodeOp<T>, b: &NodeOp<T>) -> bool {
