@@ -140,7 +140,7 @@ fn vjp<'t, T: Float>(
 }
 
 /// Which nodes depend on `wrt`, up to and including `last`.
-fn dependents<T: Float>(tape: &Tape<T>, wrt: &[u32], last: u32) -> Vec<bool> {
+pub(crate) fn dependents<T: Float>(tape: &Tape<T>, wrt: &[u32], last: u32) -> Vec<bool> {
     let g = tape.graph.borrow();
     let mut depends = vec![false; g.len.max(last as usize + 1)];
     for &w in wrt {

@@ -136,6 +136,7 @@ fn nan_goes_through() {
         "logical_not",
         "isnan",
         "isfinite",
+        "isinf",
         "nan_to_num",
         "where_",
         "mask",

@@ -274,6 +274,14 @@ table! {
     Square square { kernel |x| x * x; vjp |y, g| [Some(g * x * 2.0)]; domain [-2.0..2.0]; }
     /// √x; derivative ∞ at 0.
     Sqrt sqrt { kernel |x| x.sqrt(); vjp |y, g| [Some(g / y * 0.5)]; domain [0.5..2.0]; }
+    /// √x with derivative 0 at 0: the subgradient that norms and standard deviations use.
+    Sqrt0 sqrt_zero { kernel |x| x.sqrt(); vjp |y, g| [Some(g.div_no_nan(y) * 0.5)]; domain [0.5..2.0]; }
+    /// a / b, and 0 where b = 0.
+    DivNoNan div_no_nan {
+        kernel |a, b| V::select(b == V::c(0.0), V::c(0.0), a / b);
+        vjp |y, g| [Some(g.div_no_nan(b)), Some(-(g * y).div_no_nan(b))];
+        domain [-2.0..2.0, 0.5..2.0];
+    }
     /// 1 / √x.
     Rsqrt rsqrt { kernel |x| V::c(1.0) / x.sqrt(); vjp |y, g| [Some(g * y / x * -0.5)]; domain [0.5..2.0]; }
     /// ∛x.
@@ -474,6 +482,12 @@ table! {
     }
     /// 1 where x is NaN, else 0.
     IsNan isnan { kernel |x| V::select(x.is_nan(), V::c(1.0), V::c(0.0)); vjp |y, g| [None]; domain [-2.0..2.0]; }
+    /// 1 where x is +∞ or -∞, else 0.
+    IsInf isinf {
+        kernel |x| V::select(x.abs() == V::c(f64::INFINITY), V::c(1.0), V::c(0.0));
+        vjp |y, g| [None];
+        domain [-2.0..2.0];
+    }
     /// 1 where x is finite, else 0.
     IsFinite isfinite {
         kernel |x| V::select((x * V::c(0.0)) == V::c(0.0), V::c(1.0), V::c(0.0));
@@ -781,6 +795,16 @@ table! {
         kernel |x, t| x.max(V::c(0.0)) - x * t + (-x.abs()).exp().log1p();
         vjp |y, g| [Some(g * (x.sigmoid() - t)), Some(-g * x)];
         domain [-2.0..2.0, 0.1..0.9];
+    }
+    /// ln(eᵃ + eᵇ), stable.
+    Logaddexp logaddexp {
+        kernel |a, b| {
+            // Two equal infinities: their difference would be NaN.
+            let d = V::select(a == b, V::c(0.0), -(a - b).abs());
+            a.max(b) + d.exp().log1p()
+        };
+        vjp |y, g| [Some(g * (a - b).sigmoid()), Some(g * (b - a).sigmoid())];
+        domain [-2.0..2.0, -2.0..2.0];
     }
     /// a ln b, and 0 where a = 0 (also for b = 0).
     Xlogy xlogy {

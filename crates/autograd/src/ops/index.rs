@@ -17,6 +17,10 @@ compiled_here! {
             = scatter_add;
         fn index_select(x: &Tensor<Self>, index: &Tensor<i64>, out: &mut [Self], axis: usize) = index_select;
         fn index_add(g: &Tensor<Self>, index: &Tensor<i64>, out: &mut [Self], shape: &[usize], axis: usize) = index_add;
+        fn scatter_set(x: &Tensor<Self>, index: &Tensor<i64>, source: &Tensor<Self>, out: &mut [Self], axis: usize)
+            = scatter_set;
+        fn scatter_winners(index: &Tensor<i64>, out: &mut [Self], shape: &[usize], axis: usize) = scatter_winners;
+        fn one_hot(labels: &Tensor<i64>, out: &mut [Self], classes: usize) = one_hot;
     }
 }
 
@@ -44,23 +48,67 @@ fn scatter_add<T: Real>(
     axis: usize,
 ) {
     out.fill(T::zero());
+    let places = scatter_places(index, shape, axis);
+    for (v, p) in g.iter().zip(places) {
+        out[p] += v;
+    }
+}
+
+/// Where each element of `index` points to in a row-major array of shape `shape`.
+fn scatter_places<'a>(
+    index: &'a Tensor<i64>,
+    shape: &'a [usize],
+    axis: usize,
+) -> impl Iterator<Item = usize> + 'a {
     let strides = shape::contiguous_strides(shape);
     let mut at = Dims::from_elem(0, shape.len());
-    for (v, i) in g.iter().zip(index.iter()) {
-        let mut p = i as isize * strides[axis];
-        for (k, (&a, &s)) in at.iter().zip(&strides).enumerate() {
-            if k != axis {
-                p += a as isize * s;
-            }
-        }
-        out[p as usize] += v;
+    let mut base = 0isize;
+    index.iter().map(move |i| {
+        let p = base + i as isize * strides[axis];
         for k in (0..at.len()).rev() {
+            let step = if k == axis { 0 } else { strides[k] };
             at[k] += 1;
+            base += step;
             if at[k] < index.shape()[k] {
                 break;
             }
+            base -= step * at[k] as isize;
             at[k] = 0;
         }
+        p as usize
+    })
+}
+
+fn scatter_set<T: Real>(
+    x: &Tensor<T>,
+    index: &Tensor<i64>,
+    source: &Tensor<T>,
+    out: &mut [T],
+    axis: usize,
+) {
+    x.copy_into(out);
+    for (v, p) in source.iter().zip(scatter_places(index, x.shape(), axis)) {
+        out[p] = v;
+    }
+}
+
+/// 1 for the last of the indices that point to one place, 0 for those it overwrites.
+fn scatter_winners<T: Real>(index: &Tensor<i64>, out: &mut [T], shape: &[usize], axis: usize) {
+    let mut taken = vec![false; shape.iter().product()];
+    let places: Vec<usize> = scatter_places(index, shape, axis).collect();
+    for (o, p) in out.iter_mut().zip(places).rev() {
+        *o = if taken[p] { T::zero() } else { T::one() };
+        taken[p] = true;
+    }
+}
+
+fn one_hot<T: Real>(labels: &Tensor<i64>, out: &mut [T], classes: usize) {
+    out.fill(T::zero());
+    if classes == 0 {
+        return;
+    }
+    for (row, y) in out.chunks_exact_mut(classes).zip(labels.iter()) {
+        row[y as usize] = T::one();
     }
 }
 
@@ -299,7 +347,177 @@ impl<T: Float> Op<T> for IndexAdd {
     }
 }
 
+/// A copy of the first input with the elements of the third at the places that the second names.
+#[derive(Debug, PartialEq)]
+struct ScatterSet {
+    axis: usize,
+}
+impl<T: Float> Op<T> for ScatterSet {
+    fn name(&self) -> &'static str {
+        "scatter"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        let (x, i, s) = (inputs[0], inputs[1], inputs[2]);
+        let fits =
+            x.len() == i.len() && i == s && (0..x.len()).all(|k| k == self.axis || i[k] <= x[k]);
+        if !fits {
+            return Err(shape_error(
+                "scatter",
+                format!(
+                    "index of shape {i:?} and source of shape {s:?} do not fit a tensor of shape {x:?}: index and \
+                     source must have one shape, of the same rank and no size outside axis {} larger",
+                    self.axis
+                ),
+            ));
+        }
+        Ok(Dims::from_slice(x))
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        let (x, i, s) = (ctx.input(0), ctx.ints(1), ctx.input(2));
+        T::scatter_set(x, i, s, ctx.output(), self.axis);
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        let (index, g) = (ctx.input(1), ctx.cotangent());
+        let tape = g.tape();
+        let axis = self.axis;
+        let dx = ctx.needs(0).then(|| {
+            let nothing = tape.zeros(ctx.input(2).shape());
+            tape.apply(ScatterSet { axis }, &[g, index, nothing])
+        });
+        let ds = ctx.needs(2).then(|| {
+            let shape = ctx.input(0).shape();
+            let winners = tape.apply(ScatterWinners { axis, shape }, &[index]);
+            tape.apply(Gather { axis }, &[g, index]).mask(winners)
+        });
+        smallvec![dx, None, ds]
+    }
+}
+
+/// Which elements of an index tensor are not overwritten by a later one.
+#[derive(Debug, PartialEq)]
+struct ScatterWinners {
+    axis: usize,
+    shape: Dims,
+}
+impl<T: Float> Op<T> for ScatterWinners {
+    fn name(&self) -> &'static str {
+        "scatter_winners"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        Ok(Dims::from_slice(inputs[0]))
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        T::scatter_winners(ctx.ints(0), ctx.output(), &self.shape, self.axis);
+    }
+    fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        smallvec![None]
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct OneHot {
+    classes: usize,
+}
+impl<T: Float> Op<T> for OneHot {
+    fn name(&self) -> &'static str {
+        "one_hot"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        let mut s = Dims::from_slice(inputs[0]);
+        s.push(self.classes);
+        checked_numel("one_hot", &s)?;
+        Ok(s)
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        T::one_hot(ctx.ints(0), ctx.output(), self.classes);
+    }
+    fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        smallvec![None]
+    }
+}
+
+impl<T: Float> crate::tape::Tape<T> {
+    /// One-hot rows: labels of any shape `s` give `s + [classes]`, 1 at the label and 0 elsewhere.
+    ///
+    /// ```
+    /// use wengert_autograd::{Tape, Tensor};
+    /// let tape = Tape::<f32>::inference();
+    /// let y = tape.one_hot(&Tensor::from_vec(vec![2, 0], [2]), 3);
+    /// assert_eq!(y.value().to_vec(), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// When a label is negative or not below `classes`.
+    #[track_caller]
+    pub fn one_hot(&self, labels: &Tensor<i64>, classes: usize) -> Var<'_, T> {
+        check_indices("one_hot", "label", labels, classes).or_panic();
+        let y = self.int_input(labels);
+        self.apply(OneHot { classes }, &[y])
+    }
+
+    /// Truth values as numbers: 1 for true, 0 for false. The form that [`Var::mask`], [`Var::where_`] and
+    /// [`Var::masked_fill`] take.
+    #[track_caller]
+    pub fn truth(&self, mask: &Tensor<bool>) -> Var<'_, T> {
+        self.input(&mask.map(|b| if b { T::one() } else { T::zero() }))
+    }
+}
+
 impl<'t, T: Float> Var<'t, T> {
+    /// The elements at the given places of the tensor seen as one line; the shape is that of `index`.
+    ///
+    /// # Panics
+    /// When an index is out of range.
+    #[track_caller]
+    pub fn take(self, index: &Tensor<i64>) -> Self {
+        let n = self.numel();
+        check_indices("take", "index", index, n).or_panic();
+        self.reshape([n])
+            .index_select(0, &index.reshape([index.numel()]))
+            .reshape(index.shape())
+    }
+
+    /// The elements where the mask is true, as one line in row-major order. Mask and tensor broadcast against each
+    /// other.
+    ///
+    /// # Panics
+    /// When the shapes do not broadcast.
+    #[track_caller]
+    pub fn masked_select(self, mask: &Tensor<bool>) -> Self {
+        let shape = shape::broadcast("masked_select", &self.shape(), mask.shape()).or_panic();
+        let mask = mask.broadcast_to(&shape);
+        let places: Vec<i64> = (mask.iter().enumerate())
+            .filter(|(_, m)| *m)
+            .map(|(i, _)| i as i64)
+            .collect();
+        let n = places.len();
+        self.broadcast_to(shape)
+            .take(&Tensor::from_vec(places, [n]))
+    }
+
+    /// A copy of `self` with the elements of `source` at the indexed places of an axis:
+    /// `y[index[i][j]][j] = source[i][j]` for axis 0, and likewise for the others (PyTorch's `scatter`). Where several
+    /// indices name one place, the last wins, and the gradient goes to it alone.
+    ///
+    /// # Panics
+    /// When an index is out of range or the shapes do not fit.
+    #[track_caller]
+    pub fn scatter(self, axis: isize, index: &Tensor<i64>, source: Self) -> Self {
+        let axis = shape::axis("scatter", axis, self.rank()).or_panic();
+        check_indices("scatter", "index", index, self.size(axis as isize)).or_panic();
+        let i = self.tape().int_input(index);
+        self.tape().apply(ScatterSet { axis }, &[self, i, source])
+    }
+
+    /// [`Var::scatter`] of one number.
+    ///
+    /// # Panics
+    /// When an index is out of range or the shapes do not fit.
+    #[track_caller]
+    pub fn scatter_value(self, axis: isize, index: &Tensor<i64>, value: f64) -> Self {
+        self.scatter(axis, index, self.tape().full(index.shape(), value))
+    }
+
     /// `out[i][j] = x[index[i][j]][j]` for axis 0, and likewise for the others (PyTorch's `gather`).
     ///
     /// # Panics

@@ -1,12 +1,19 @@
 //! The operations of the tape, one file per family.
 
+pub mod arrange;
+pub(crate) mod compose;
+pub mod diagonal;
 pub mod elementwise;
 pub mod index;
 pub mod matmul;
+pub mod pad;
 pub mod random;
 pub mod reduce;
+pub mod scan;
 pub mod shape;
 pub mod softmax;
+pub mod sort;
+pub mod windows;
 
 /// Makes generic kernels concrete for `f32` and `f64` in this crate, so that they are compiled once, with its settings.
 macro_rules! compiled_here {
@@ -27,7 +34,12 @@ pub(crate) use compiled_here;
 
 /// All kernels of this crate, for one element type.
 pub trait Kernels:
-    softmax::SoftmaxKernels + index::IndexKernels + matmul::MatmulKernels + shape::ShapeKernels
+    softmax::SoftmaxKernels
+    + index::IndexKernels
+    + matmul::MatmulKernels
+    + shape::ShapeKernels
+    + scan::ScanKernels
+    + sort::SortKernels
 {
 }
 impl Kernels for f32 {}

@@ -129,17 +129,28 @@ impl<'t, T: Float> Var<'t, T> {
         (self - mean).square().reduce(Reduce::Sum, set, keepdim) / (n - correction).max(0.0)
     }
 
-    /// Standard deviation of all elements: the root of [`Var::var`]. Its derivative at a constant input is NaN or
-    /// infinite, as the root's at 0.
+    /// Standard deviation of all elements: the root of [`Var::var`]. A constant input has the subgradient 0.
     #[track_caller]
     pub fn std(self, correction: f64) -> Self {
-        self.var(correction).sqrt()
+        self.var(correction).sqrt_zero()
     }
 
-    /// Standard deviation over some axes.
+    /// Standard deviation over some axes; where the input is constant along them, the subgradient is 0.
     #[track_caller]
     pub fn std_dim(self, axes: impl IntoAxes, correction: f64, keepdim: bool) -> Self {
-        self.var_dim(axes, correction, keepdim).sqrt()
+        self.var_dim(axes, correction, keepdim).sqrt_zero()
+    }
+
+    /// Largest of all elements, with equal shares of the gradient for ties: [`Var::amax`].
+    #[track_caller]
+    pub fn max(self) -> Self {
+        self.amax()
+    }
+
+    /// Smallest of all elements, with equal shares of the gradient for ties: [`Var::amin`].
+    #[track_caller]
+    pub fn min(self) -> Self {
+        self.amin()
     }
 
     /// Largest of all elements; ties share the gradient equally; NaN if any is.
@@ -176,19 +187,29 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     pub fn prod(self) -> Self {
         let n = self.numel();
-        self.reshape([n]).prod_dim(0, false)
+        self.reshape([n]).prod_axis(0, false)
     }
 
-    /// Product along an axis, as a balanced tree of multiplications: the derivatives are exact at zeros, to any order.
+    /// Product over some axes, as a balanced tree of multiplications: the derivatives are exact at zeros, to any order.
     #[track_caller]
-    pub fn prod_dim(self, axis: isize, keepdim: bool) -> Self {
-        let axis = wengert_tensor::shape::axis("prod", axis, self.rank()).or_panic() as isize;
+    pub fn prod_dim(self, axes: impl IntoAxes, keepdim: bool) -> Self {
+        let set = self.set("prod", axes);
         let mut x = self;
-        if x.size(axis) == 0 {
-            let mut shape = x.shape();
-            shape[axis as usize] = 1;
+        for axis in (0..self.rank()).rev().filter(|a| set >> a & 1 == 1) {
+            x = x.prod_axis(axis, keepdim);
+        }
+        x
+    }
+
+    #[track_caller]
+    fn prod_axis(self, axis: usize, keepdim: bool) -> Self {
+        let mut x = self;
+        let mut shape = x.shape();
+        if shape[axis] == 0 {
+            shape[axis] = 1;
             x = self.tape().ones(shape);
         }
+        let axis = axis as isize;
         while x.size(axis) > 1 {
             let n = x.size(axis);
             let half = n / 2;
@@ -229,5 +250,106 @@ impl<'t, T: Float> Var<'t, T> {
     pub fn logsumexp(self) -> Self {
         let axes: Vec<isize> = (0..self.rank() as isize).collect();
         self.logsumexp_dim(&axes, false)
+    }
+
+    /// Number of elements that are not 0 (NaN counts), as a floating-point number.
+    #[track_caller]
+    pub fn count_nonzero(self) -> Self {
+        self.nonzero_mask().sum()
+    }
+
+    /// Number of elements that are not 0 along some axes.
+    #[track_caller]
+    pub fn count_nonzero_dim(self, axes: impl IntoAxes, keepdim: bool) -> Self {
+        self.nonzero_mask().sum_dim(axes, keepdim)
+    }
+
+    /// 1 if no element is 0 (so too over nothing), else 0.
+    #[track_caller]
+    pub fn all(self) -> Self {
+        self.logical_not().sum().logical_not()
+    }
+
+    /// 1 where no element along some axes is 0, else 0.
+    #[track_caller]
+    pub fn all_dim(self, axes: impl IntoAxes, keepdim: bool) -> Self {
+        self.logical_not().sum_dim(axes, keepdim).logical_not()
+    }
+
+    /// 1 if an element is not 0 (NaN counts), else 0 (so too over nothing).
+    #[track_caller]
+    pub fn any(self) -> Self {
+        self.count_nonzero().nonzero_mask()
+    }
+
+    /// 1 where an element along some axes is not 0, else 0.
+    #[track_caller]
+    pub fn any_dim(self, axes: impl IntoAxes, keepdim: bool) -> Self {
+        self.count_nonzero_dim(axes, keepdim).nonzero_mask()
+    }
+
+    #[track_caller]
+    fn nonzero_mask(self) -> Self {
+        self.logical_not().logical_not()
+    }
+
+    /// Norm of all elements as one vector: (Σ |x|ᵖ)^(1/p); see [`Var::norm_dim`].
+    #[track_caller]
+    pub fn norm(self, p: f64) -> Self {
+        self.norm_set(p, self.all_axes(), false)
+    }
+
+    /// Norm over some axes: (Σ |x|ᵖ)^(1/p) for any `p`; p = 2 is the Euclidean norm, ±∞ the largest or smallest
+    /// magnitude, 0 the number of elements that are not 0.
+    ///
+    /// The subgradient at the zero vector is 0, and so is that of an element that is 0. Ties at p = ±∞ share the
+    /// gradient equally. Over nothing the norm is 0.
+    ///
+    /// ```
+    /// use wengert_autograd::{Tape, Tensor, grad};
+    /// let tape = Tape::<f64>::inference();
+    /// let x = tape.input(&Tensor::from_vec(vec![3.0, -4.0, 0.0], [3]));
+    /// assert_eq!(x.norm(2.0).item(), 5.0);
+    /// assert_eq!(grad(x.norm(2.0), [x])[0].value().to_vec(), [0.6, -0.8, 0.0]);
+    /// assert_eq!(grad((x * 0.0).norm(2.0), [x])[0].value().to_vec(), [0.0; 3]);
+    /// ```
+    ///
+    /// # Panics
+    /// When an axis is out of range or named twice, `p` is NaN, or `p` is ±∞ over nothing.
+    #[track_caller]
+    pub fn norm_dim(self, p: f64, axes: impl IntoAxes, keepdim: bool) -> Self {
+        self.norm_set(p, self.set("norm", axes), keepdim)
+    }
+
+    #[track_caller]
+    fn norm_set(self, p: f64, set: u64, keep: bool) -> Self {
+        assert!(!p.is_nan(), "norm: expected a number for p, found NaN");
+        if p == 2.0 {
+            return self.square().reduce(Reduce::Sum, set, keep).sqrt_zero();
+        }
+        if p == 1.0 {
+            return self.abs().reduce(Reduce::Sum, set, keep);
+        }
+        if p == f64::INFINITY {
+            return self.abs().reduce(Reduce::Max, set, keep);
+        }
+        if p == f64::NEG_INFINITY {
+            return self.abs().reduce(Reduce::Min, set, keep);
+        }
+        let nonzero = self.nonzero_mask();
+        if p == 0.0 {
+            return nonzero.reduce(Reduce::Sum, set, keep);
+        }
+        // A zero takes no part in the power, whose derivatives may be infinite there; the same for the sum.
+        let one = self.tape().scalar(1.0);
+        let sum =
+            (nonzero.where_(self.abs(), one).powf(p).mask(nonzero)).reduce(Reduce::Sum, set, keep);
+        let some = sum.nonzero_mask();
+        let norm = some.where_(sum, one).powf(1.0 / p).mask(some);
+        if p > 0.0 {
+            return norm;
+        }
+        // For a negative power a zero makes the sum infinite and the norm 0.
+        norm.mask_not(self.logical_not().reduce(Reduce::Sum, set, keep))
     }
 }

@@ -1,0 +1,77 @@
+//! Derivatives of an operation's derivative, from a composition.
+//!
+//! A dedicated kernel for a gradient needs a rule of its own. Where the textbook composition exists, the rule is
+//! recorded from it: the composition is written down once, in `Var` operations, and differentiated there and then.
+
+use crate::diff::{dependents, differentiate};
+use crate::float::Float;
+use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
+use crate::var::Var;
+use smallvec::{SmallVec, smallvec};
+use wengert_tensor::{Dims, Result, Tensor};
+
+/// The same value under a node of its own.
+#[derive(Debug, PartialEq)]
+struct Alias;
+impl<T: Float> Op<T> for Alias {
+    fn name(&self) -> &'static str {
+        "alias"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        Ok(Dims::from_slice(inputs[0]))
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        ctx.input(0).copy_into(ctx.output());
+    }
+    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
+        Some(input.clone())
+    }
+    fn is_view(&self) -> bool {
+        true
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        smallvec![Some(ctx.cotangent())]
+    }
+}
+
+/// Cotangents of `inputs` for `y = f(inputs)`, each input taken for independent of the others.
+///
+/// `f` gets stand-ins for the inputs that `needs` marks, so that a path from one input to another outside `f` does not
+/// enter the result.
+pub(crate) fn partials<'t, T: Float>(
+    inputs: &[Var<'t, T>],
+    needs: &[bool],
+    cotangent: Var<'t, T>,
+    f: impl FnOnce(&[Var<'t, T>]) -> Var<'t, T>,
+) -> Cotangents<'t, T> {
+    let tape = cotangent.tape();
+    // Inside a no-grad region the result must not be differentiated further, but the composition itself must be.
+    let region = std::mem::take(&mut tape.graph.borrow_mut().no_grad);
+    let own: SmallVec<[Var<'t, T>; 6]> = inputs
+        .iter()
+        .zip(needs)
+        .map(|(x, &n)| if n { x.apply(Alias) } else { *x })
+        .collect();
+    let y = f(&own);
+    tape.graph.borrow_mut().no_grad = region;
+    let ids: SmallVec<[u32; 6]> = (own.iter().zip(needs))
+        .filter(|(_, n)| **n)
+        .map(|(v, _)| v.id)
+        .collect();
+    let depends = dependents(tape, &ids, y.id);
+    let adjoint = differentiate(tape, &[(y, cotangent)], &depends);
+    (own.iter().zip(needs))
+        .map(|(v, &n)| {
+            let a = adjoint.get(v.id as usize).copied().flatten();
+            a.filter(|_| n).map(|a| Var::new(tape, a))
+        })
+        .collect()
+}
+
+/// [`partials`] of a rule's context: `f` is the operation as a composition.
+pub(crate) fn composed_vjp<'t, T: Float>(
+    ctx: &VjpCtx<'t, '_, T>,
+    f: impl FnOnce(&[Var<'t, T>]) -> Var<'t, T>,
+) -> Cotangents<'t, T> {
+    partials(ctx.inputs(), ctx.needs, ctx.cotangent(), f)
+}

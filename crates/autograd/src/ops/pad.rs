@@ -1,0 +1,176 @@
+//! Padding.
+
+use crate::float::Float;
+use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
+use crate::var::Var;
+use smallvec::{SmallVec, smallvec};
+use wengert_tensor::shape::checked_numel;
+use wengert_tensor::{Dims, Result, Tensor};
+
+/// What stands outside the edges.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub enum Pad {
+    /// A number.
+    Constant(f64),
+    /// Zero.
+    #[default]
+    Zeros,
+    /// The elements mirrored at the edge, without the edge itself: `c b | a b c | b a`.
+    Reflect,
+    /// The element at the edge: `a a | a b c | c c`.
+    Replicate,
+    /// The elements from the other end: `b c | a b c | a b`.
+    Circular,
+}
+
+/// One value around the input; `pads` are elements before and after each axis.
+#[derive(Debug, PartialEq)]
+struct PadConstant {
+    pads: SmallVec<[(usize, usize); 6]>,
+    value: f64,
+}
+impl<T: Float> Op<T> for PadConstant {
+    fn name(&self) -> &'static str {
+        "pad"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        let s: Dims = (inputs[0].iter().zip(&self.pads))
+            .map(|(&d, &(a, b))| d.saturating_add(a).saturating_add(b))
+            .collect();
+        checked_numel("pad", &s)?;
+        Ok(s)
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        let (x, shape) = (ctx.input(0), ctx.shape());
+        let out = ctx.output();
+        out.fill(T::from_f64(self.value));
+        // Rows of the last axis are copied as a whole.
+        let Some((&inner, outer)) = x.shape().split_last() else {
+            out[0] = x.item();
+            return;
+        };
+        if x.numel() == 0 {
+            return;
+        }
+        let strides = wengert_tensor::shape::contiguous_strides(shape);
+        let mut at: usize = (self.pads.iter().zip(&strides))
+            .map(|(&(before, _), &s)| before * s as usize)
+            .sum();
+        let mut index = Dims::from_elem(0, outer.len());
+        let dense = x.as_slice();
+        let mut it = x.iter();
+        for r in 0..x.numel() / inner {
+            let row = &mut out[at..at + inner];
+            match dense {
+                Some(s) => row.copy_from_slice(&s[r * inner..][..inner]),
+                None => row.iter_mut().zip(&mut it).for_each(|(o, v)| *o = v),
+            }
+            for k in (0..outer.len()).rev() {
+                index[k] += 1;
+                at += strides[k] as usize;
+                if index[k] < outer[k] {
+                    break;
+                }
+                at -= strides[k] as usize * outer[k];
+                index[k] = 0;
+            }
+        }
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        let mut g = ctx.cotangent();
+        for (i, &(before, _)) in self.pads.iter().enumerate() {
+            let n = ctx.input(0).shape()[i];
+            g = g.narrow(i as isize, before, before + n);
+        }
+        smallvec![Some(g)]
+    }
+}
+
+impl<'t, T: Float> Var<'t, T> {
+    /// Elements added around the last `pads.len()` axes: `pads[i]` are the numbers before and after the `i`-th of them.
+    /// (PyTorch's `pad` lists the last axis first; here the order is that of the axes.)
+    ///
+    /// A negative number crops. With [`Pad::Reflect`] a pad must be below the size of its axis, with [`Pad::Circular`]
+    /// not above it.
+    ///
+    /// ```
+    /// use wengert_autograd::{Tape, Tensor, ops::pad::Pad};
+    /// let tape = Tape::<f32>::inference();
+    /// let x = tape.input(&Tensor::from_vec(vec![1.0, 2.0, 3.0], [3]));
+    /// assert_eq!(x.pad(&[(1, 2)], Pad::Zeros).value().to_vec(), [0.0, 1.0, 2.0, 3.0, 0.0, 0.0]);
+    /// assert_eq!(x.pad(&[(2, 1)], Pad::Reflect).value().to_vec(), [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// When there are more pads than axes, or a pad does not fit the size.
+    #[track_caller]
+    pub fn pad(self, pads: &[(isize, isize)], mode: Pad) -> Self {
+        let shape = self.shape();
+        assert!(
+            pads.len() <= shape.len(),
+            "pad: {} pairs {pads:?} given for shape {:?}",
+            pads.len(),
+            shape.as_slice()
+        );
+        let first = shape.len() - pads.len();
+        // Crop first; then only additions are left.
+        let mut x = self;
+        let mut add: SmallVec<[(usize, usize); 6]> = smallvec![(0, 0); shape.len()];
+        for (i, &(before, after)) in pads.iter().enumerate() {
+            let axis = first + i;
+            let n = shape[axis];
+            let (a, b) = (before.min(0).unsigned_abs(), after.min(0).unsigned_abs());
+            assert!(
+                a.saturating_add(b) <= n,
+                "pad: cropping ({before}, {after}) does not fit axis {axis} of shape {:?}",
+                shape.as_slice()
+            );
+            x = x.narrow(axis as isize, a, n - b);
+            add[axis] = (before.max(0) as usize, after.max(0) as usize);
+        }
+        if add.iter().all(|&p| p == (0, 0)) {
+            return x;
+        }
+        let value = match mode {
+            Pad::Constant(value) => value,
+            Pad::Zeros => 0.0,
+            _ => return x.pad_from_inside(&add, mode),
+        };
+        x.apply(PadConstant { pads: add, value })
+    }
+
+    #[track_caller]
+    fn pad_from_inside(self, add: &[(usize, usize)], mode: Pad) -> Self {
+        let mut x = self;
+        for (axis, &(before, after)) in add.iter().enumerate() {
+            if (before, after) == (0, 0) {
+                continue;
+            }
+            let n = x.shape()[axis];
+            let most = match mode {
+                Pad::Reflect => n.saturating_sub(1),
+                Pad::Circular => n,
+                _ if n > 0 => usize::MAX / 4,
+                _ => 0,
+            };
+            assert!(
+                before <= most && after <= most,
+                "pad: ({before}, {after}) elements do not fit axis {axis} of shape {:?} with {mode:?}: at most {most} \
+                 are possible",
+                x.shape().as_slice()
+            );
+            let n = n as i64;
+            let places: Vec<i64> = (-(before as i64)..n + after as i64)
+                .map(|i| match mode {
+                    Pad::Reflect if i < 0 => -i,
+                    Pad::Reflect if i >= n => 2 * (n - 1) - i,
+                    Pad::Circular => i.rem_euclid(n),
+                    _ => i.clamp(0, n - 1),
+                })
+                .collect();
+            let len = places.len();
+            x = x.index_select(axis as isize, &Tensor::from_vec(places, [len]));
+        }
+        x
+    }
+}

@@ -1,0 +1,308 @@
+//! Running sums, products and recurrences along an axis.
+
+use crate::float::Float;
+use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
+use crate::ops::compiled_here;
+use crate::var::Var;
+use smallvec::smallvec;
+use wengert_tensor::error::OrPanic;
+use wengert_tensor::{Dims, Real, Result, Tensor, parallel, shape};
+
+compiled_here! {
+    /// Kernels of this file.
+    ScanKernels {
+        fn cumsum(x: &Tensor<Self>, out: &mut [Self], axis: usize, reverse: bool) = cumsum;
+        fn recurrence(a: &Tensor<Self>, b: &Tensor<Self>, out: &mut [Self], axis: usize, reverse: bool) = recurrence;
+        fn logcumsumexp(x: &Tensor<Self>, out: &mut [Self], axis: usize) = logcumsumexp;
+    }
+}
+
+/// Sizes of the scanned axis and of what lies inside it.
+fn extents(shape: &[usize], axis: usize) -> (usize, usize) {
+    (shape[axis], shape[axis + 1..].iter().product())
+}
+
+/// Positions `0, 1, …` or `n - 1, n - 2, …` of an axis.
+fn order(n: usize, reverse: bool) -> impl Iterator<Item = usize> {
+    (0..n).map(move |k| if reverse { n - 1 - k } else { k })
+}
+
+fn cumsum<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, reverse: bool) {
+    let (n, inner) = extents(x.shape(), axis);
+    x.copy_into(out);
+    if out.is_empty() {
+        return;
+    }
+    let row = n * inner;
+    let grain = parallel::GRAIN.div_ceil(row) * row;
+    // Sums are carried in f64: rounding does not build up along the axis.
+    const B: usize = 64;
+    parallel::chunks_mut(out, grain, |_, part| {
+        for r in part.chunks_exact_mut(row) {
+            for c in (0..inner).step_by(B) {
+                let b = B.min(inner - c);
+                let mut sum = [0.0f64; B];
+                for k in order(n, reverse) {
+                    for (s, x) in sum.iter_mut().zip(&mut r[k * inner + c..][..b]) {
+                        *s += x.as_f64();
+                        *x = T::from_f64(*s);
+                    }
+                }
+            }
+        }
+    });
+}
+
+fn recurrence<T: Real>(a: &Tensor<T>, b: &Tensor<T>, out: &mut [T], axis: usize, reverse: bool) {
+    let (n, inner) = extents(b.shape(), axis);
+    b.copy_into(out);
+    if out.is_empty() || n == 1 {
+        return;
+    }
+    let a = a.contiguous();
+    let a = a.as_slice().expect("made contiguous above");
+    let row = n * inner;
+    let grain = parallel::GRAIN.div_ceil(row) * row;
+    parallel::chunks_mut(out, grain, |chunk, part| {
+        let a = &a[chunk * grain..][..part.len()];
+        for (r, a) in part.chunks_exact_mut(row).zip(a.chunks_exact(row)) {
+            for k in 1..n {
+                // Forward: h[k] += a[k] h[k-1]. Reverse: h[k] += a[k+1] h[k+1], from the end.
+                let (to, from, factor) = if reverse {
+                    (n - 1 - k, n - k, n - k)
+                } else {
+                    (k, k - 1, k)
+                };
+                let (low, high) = r.split_at_mut(to.max(from) * inner);
+                let (to, from) = if reverse {
+                    (&mut low[to * inner..][..inner], &high[..inner])
+                } else {
+                    (&mut high[..inner], &low[from * inner..][..inner])
+                };
+                let a = &a[factor * inner..][..inner];
+                for i in 0..inner {
+                    to[i] += a[i] * from[i];
+                }
+            }
+        }
+    });
+}
+
+fn logcumsumexp<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize) {
+    let (n, inner) = extents(x.shape(), axis);
+    x.copy_into(out);
+    if out.is_empty() {
+        return;
+    }
+    let row = n * inner;
+    let grain = (parallel::GRAIN / 8).div_ceil(row) * row;
+    parallel::chunks_mut(out, grain, |_, part| {
+        for r in part.chunks_exact_mut(row) {
+            for c in 0..inner {
+                // ln Σ = m + ln s with the running maximum m.
+                let (mut m, mut s) = (f64::NEG_INFINITY, 0.0f64);
+                for k in 0..n {
+                    let x = r[k * inner + c].as_f64();
+                    if x > m || x.is_nan() {
+                        s = if m == f64::NEG_INFINITY {
+                            1.0
+                        } else {
+                            s * (m - x).exp() + 1.0
+                        };
+                        m = x;
+                    } else if x == m {
+                        s += if x == f64::NEG_INFINITY { 0.0 } else { 1.0 };
+                    } else {
+                        s += (x - m).exp();
+                    }
+                    r[k * inner + c] = T::from_f64(if m.is_infinite() { m } else { m + s.ln() });
+                }
+            }
+        }
+    });
+}
+
+/// Running sum, from the start or from the end.
+#[derive(Debug, PartialEq)]
+struct CumSum {
+    axis: usize,
+    reverse: bool,
+}
+impl<T: Float> Op<T> for CumSum {
+    fn name(&self) -> &'static str {
+        "cumsum"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        Ok(Dims::from_slice(inputs[0]))
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        T::cumsum(ctx.input(0), ctx.output(), self.axis, self.reverse);
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        smallvec![Some(ctx.cotangent().apply(CumSum {
+            axis: self.axis,
+            reverse: !self.reverse
+        }))]
+    }
+}
+
+/// h\[k\] = b\[k\] + a\[k\] h\[k-1\], or its adjoint h\[k\] = b\[k\] + a\[k+1\] h\[k+1\].
+#[derive(Debug, PartialEq)]
+struct Recurrence {
+    axis: usize,
+    reverse: bool,
+}
+impl<T: Float> Op<T> for Recurrence {
+    fn name(&self) -> &'static str {
+        "linear_recurrence"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        if inputs[0] != inputs[1] {
+            return Err(shape_error(
+                "linear_recurrence",
+                format!(
+                    "factors of shape {:?} and terms of shape {:?} must have one shape",
+                    inputs[0], inputs[1]
+                ),
+            ));
+        }
+        Ok(Dims::from_slice(inputs[1]))
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        let (a, b) = (ctx.input(0), ctx.input(1));
+        T::recurrence(a, b, ctx.output(), self.axis, self.reverse);
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        let (a, h, g) = (ctx.input(0), ctx.output(), ctx.cotangent());
+        let adjoint = Recurrence {
+            axis: self.axis,
+            reverse: !self.reverse,
+        };
+        let db = g.tape().apply(adjoint, &[a, g]);
+        let da = ctx.needs(0).then(|| {
+            let (ahead, behind) = if self.reverse { (h, db) } else { (db, h) };
+            ahead * behind.delayed(self.axis)
+        });
+        smallvec![da, Some(db)]
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct LogCumSumExp {
+    axis: usize,
+}
+impl<T: Float> Op<T> for LogCumSumExp {
+    fn name(&self) -> &'static str {
+        "logcumsumexp"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        Ok(Dims::from_slice(inputs[0]))
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        T::logcumsumexp(ctx.input(0), ctx.output(), self.axis);
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        let (x, y, g) = (ctx.input(0), ctx.output(), ctx.cotangent());
+        if y.shape()[self.axis] == 0 {
+            return smallvec![Some(g)];
+        }
+        // y[k] = ln(e^y[k-1] + e^x[k]): the factors e^(y[k-1] - y[k]) and e^(x[k] - y[k]) are at most 1. Where nothing
+        // but -∞ was met so far, both are 0.
+        let nothing = y.eq(y.tape().scalar(f64::NEG_INFINITY));
+        let before = y.delayed_with(self.axis, f64::NEG_INFINITY);
+        let a = (before - y).exp().mask_not(nothing);
+        let own = (x - y).exp().mask_not(nothing);
+        let op = Recurrence {
+            axis: self.axis,
+            reverse: true,
+        };
+        smallvec![Some(own * g.tape().apply(op, &[a, g]))]
+    }
+}
+
+impl<'t, T: Float> Var<'t, T> {
+    /// Shifted by one along an axis; 0 enters at the start.
+    #[track_caller]
+    fn delayed(self, axis: usize) -> Self {
+        self.delayed_with(axis, 0.0)
+    }
+
+    #[track_caller]
+    fn delayed_with(self, axis: usize, first: f64) -> Self {
+        let mut shape = self.shape();
+        let n = shape[axis];
+        if n == 0 {
+            return self;
+        }
+        shape[axis] = 1;
+        let first = self.tape().full(shape, first);
+        Var::cat(
+            &[first, self.narrow(axis as isize, 0, n - 1)],
+            axis as isize,
+        )
+    }
+
+    /// Running sum along an axis: y\[k\] = x\[0\] + … + x\[k\], carried in f64.
+    ///
+    /// # Panics
+    /// When the axis is out of range.
+    #[track_caller]
+    pub fn cumsum(self, axis: isize) -> Self {
+        let axis = shape::axis("cumsum", axis, self.rank()).or_panic();
+        self.apply(CumSum {
+            axis,
+            reverse: false,
+        })
+    }
+
+    /// Running product along an axis: y\[k\] = x\[0\] · … · x\[k\]. The derivatives are exact at zeros, to any order.
+    ///
+    /// # Panics
+    /// When the axis is out of range.
+    #[track_caller]
+    pub fn cumprod(self, axis: isize) -> Self {
+        let a = shape::axis("cumprod", axis, self.rank()).or_panic();
+        let n = self.shape()[a];
+        if n <= 1 {
+            return self;
+        }
+        let first = self.narrow(axis, 0, 1);
+        let mut rest = self.shape();
+        rest[a] = n - 1;
+        let terms = Var::cat(&[first, self.tape().zeros(rest)], a as isize);
+        self.linear_recurrence(terms, axis)
+    }
+
+    /// ln Σ e^x over the elements up to and including each along an axis, stable.
+    ///
+    /// # Panics
+    /// When the axis is out of range.
+    #[track_caller]
+    pub fn logcumsumexp(self, axis: isize) -> Self {
+        let axis = shape::axis("logcumsumexp", axis, self.rank()).or_panic();
+        self.apply(LogCumSumExp { axis })
+    }
+
+    /// First-order linear recurrence along an axis: h\[0\] = b\[0\], h\[k\] = b\[k\] + a\[k\] h\[k-1\], with the factors
+    /// a = `self` (a\[0\] is not used) and the terms `b`.
+    ///
+    /// ```
+    /// use wengert_autograd::{Tape, Tensor};
+    /// let tape = Tape::<f64>::inference();
+    /// let a = tape.full([3], 0.5);
+    /// let b = tape.input(&Tensor::from_vec(vec![4.0, 0.0, 1.0], [3]));
+    /// assert_eq!(a.linear_recurrence(b, 0).value().to_vec(), [4.0, 2.0, 2.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// When the axis is out of range or the shapes differ.
+    #[track_caller]
+    pub fn linear_recurrence(self, b: Self, axis: isize) -> Self {
+        let axis = shape::axis("linear_recurrence", axis, self.rank()).or_panic();
+        let op = Recurrence {
+            axis,
+            reverse: false,
+        };
+        self.tape().apply(op, &[self, b])
+    }
+}

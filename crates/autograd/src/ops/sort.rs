@@ -1,0 +1,331 @@
+//! Order: largest and smallest with their places, sorting, the largest few, medians and quantiles.
+//!
+//! Places are integers that depend on the data. So these methods evaluate their input at once ([`Var::value`]), find the
+//! places, and record a gather: the values stay differentiable to any order, the places come as `Tensor<i64>`.
+//!
+//! NaN counts as larger than everything (it sorts last, and is the maximum); minima, medians and quantiles of a line
+//! that holds a NaN are that NaN. Equal values keep their order, and the first of them wins.
+
+use crate::float::Float;
+use crate::ops::compiled_here;
+use crate::var::Var;
+use std::cmp::Ordering;
+use wengert_tensor::error::OrPanic;
+use wengert_tensor::{Real, Tensor, parallel, shape};
+
+compiled_here! {
+    /// Kernels of this file.
+    SortKernels {
+        fn extreme(x: &Tensor<Self>, axis: usize, largest: bool) -> Tensor<i64> = extreme;
+        fn sorted_places(x: &Tensor<Self>, axis: usize, from: usize, to: usize, descending: bool) -> Tensor<i64>
+            = sorted_places;
+        fn quantile_places(x: &Tensor<Self>, axis: usize, ranks: [usize; 2]) -> [Tensor<i64>; 2] = quantile_places;
+    }
+}
+
+/// Ascending with NaN last; equal values compare equal (so do 0 and -0).
+#[inline(always)]
+fn compare<T: Real>(a: T, b: T) -> Ordering {
+    match a.partial_cmp(&b) {
+        Some(o) => o,
+        None => a.is_nan().cmp(&b.is_nan()),
+    }
+}
+
+/// Lines along an axis, side by side in memory: the tensor with that axis last, contiguous.
+fn lines<T: Real>(x: &Tensor<T>, axis: usize) -> Tensor<T> {
+    x.transpose(axis as isize, -1).contiguous()
+}
+
+/// `f(line, places)` for each line, where `places` are `k` numbers to fill; they become axis `axis` of the result.
+fn per_line<T: Real>(
+    x: &Tensor<T>,
+    axis: usize,
+    k: usize,
+    f: impl Fn(&[T], &mut [i64]) + Sync,
+) -> Tensor<i64> {
+    let x = lines(x, axis);
+    let n = x.shape()[x.rank() - 1];
+    let mut shape = x.layout().shape.clone();
+    *shape.last_mut().expect("the axis was checked") = k;
+    let mut out = Tensor::<i64>::zeros(shape);
+    let data = x.as_slice().expect("made contiguous above");
+    if out.numel() > 0 {
+        let grain = (parallel::GRAIN / 8).div_ceil(n.max(1)).max(1);
+        parallel::chunks_mut(out.as_mut_slice(), grain * k, |chunk, part| {
+            for (i, places) in part.chunks_exact_mut(k).enumerate() {
+                f(&data[(chunk * grain + i) * n..][..n], places);
+            }
+        });
+    }
+    out.transpose(axis as isize, -1)
+}
+
+fn extreme<T: Real>(x: &Tensor<T>, axis: usize, largest: bool) -> Tensor<i64> {
+    per_line(x, axis, 1, |line, place| {
+        let mut best = 0;
+        for (i, &v) in line.iter().enumerate().skip(1) {
+            if line[best].is_nan() {
+                break;
+            }
+            let better = if largest {
+                v > line[best]
+            } else {
+                v < line[best]
+            };
+            if better || v.is_nan() {
+                best = i;
+            }
+        }
+        place[0] = best as i64;
+    })
+}
+
+/// Places `from..to` of the sorted order.
+fn sorted_places<T: Real>(
+    x: &Tensor<T>,
+    axis: usize,
+    from: usize,
+    to: usize,
+    descending: bool,
+) -> Tensor<i64> {
+    per_line(x, axis, to - from, |line, places| {
+        // Ties are decided by the place, so an unstable sort gives the stable order.
+        let cmp = |&a: &i64, &b: &i64| {
+            let o = compare(line[a as usize], line[b as usize]);
+            let o = if descending { o.reverse() } else { o };
+            o.then(a.cmp(&b))
+        };
+        let mut all: Vec<i64> = (0..line.len() as i64).collect();
+        if to < line.len() {
+            all.select_nth_unstable_by(to, cmp);
+            all.truncate(to);
+        }
+        all.sort_unstable_by(cmp);
+        places.copy_from_slice(&all[from..to]);
+    })
+}
+
+/// Places of two neighbouring ranks; of the first NaN, for both, where there is one.
+fn quantile_places<T: Real>(x: &Tensor<T>, axis: usize, ranks: [usize; 2]) -> [Tensor<i64>; 2] {
+    let both = per_line(x, axis, 2, |line, places| {
+        if let Some(i) = line.iter().position(|v| v.is_nan()) {
+            places.fill(i as i64);
+            return;
+        }
+        let cmp = |&a: &i64, &b: &i64| compare(line[a as usize], line[b as usize]).then(a.cmp(&b));
+        let mut all: Vec<i64> = (0..line.len() as i64).collect();
+        let (_, &mut low, above) = all.select_nth_unstable_by(ranks[0], cmp);
+        let high = if ranks[1] == ranks[0] {
+            low
+        } else {
+            *above
+                .iter()
+                .min_by(|a, b| cmp(a, b))
+                .expect("the upper rank is below the length")
+        };
+        places.copy_from_slice(&[low, high]);
+    });
+    [0, 1].map(|k| both.narrow(axis as isize, k, k + 1))
+}
+
+impl<'t, T: Float> Var<'t, T> {
+    #[track_caller]
+    fn line_axis(self, op: &'static str, axis: isize) -> usize {
+        let a = shape::axis(op, axis, self.rank()).or_panic();
+        let s = self.shape();
+        assert!(
+            s[a] > 0,
+            "{op}: expected at least one element along axis {axis}, found shape {:?}",
+            s.as_slice()
+        );
+        a
+    }
+
+    #[track_caller]
+    fn extreme(self, op: &'static str, axis: isize, largest: bool) -> (usize, Tensor<i64>) {
+        let a = self.line_axis(op, axis);
+        (a, T::extreme(&self.value(), a, largest))
+    }
+
+    #[track_caller]
+    fn pick(self, axis: usize, places: Tensor<i64>, keepdim: bool) -> (Self, Tensor<i64>) {
+        let y = self.gather(axis as isize, &places);
+        if keepdim {
+            (y, places)
+        } else {
+            (y.squeeze(axis as isize), places.select(axis as isize, 0))
+        }
+    }
+
+    /// Place of the largest element along an axis; the first of equals, the first NaN if there is one. Evaluates `self`.
+    ///
+    /// # Panics
+    /// When the axis is out of range or empty.
+    #[track_caller]
+    pub fn argmax(self, axis: isize, keepdim: bool) -> Tensor<i64> {
+        let (a, places) = self.extreme("argmax", axis, true);
+        if keepdim {
+            places
+        } else {
+            places.select(a as isize, 0)
+        }
+    }
+
+    /// Place of the smallest element along an axis; the first of equals, the first NaN if there is one. Evaluates `self`.
+    ///
+    /// # Panics
+    /// When the axis is out of range or empty.
+    #[track_caller]
+    pub fn argmin(self, axis: isize, keepdim: bool) -> Tensor<i64> {
+        let (a, places) = self.extreme("argmin", axis, false);
+        if keepdim {
+            places
+        } else {
+            places.select(a as isize, 0)
+        }
+    }
+
+    /// Largest element along an axis, and its place: the gradient goes to that place alone (the first of equals; see
+    /// [`Var::amax_dim`] for equal shares). Evaluates `self`.
+    ///
+    /// ```
+    /// use wengert_autograd::{Tape, Tensor};
+    /// let tape = Tape::<f64>::inference();
+    /// let x = tape.input(&Tensor::from_vec(vec![1.0, 5.0, 5.0, 0.0, -2.0, -1.0], [2, 3]));
+    /// let (y, places) = x.max_dim(1, false);
+    /// assert_eq!((y.value().to_vec(), places.to_vec()), (vec![5.0, 0.0], vec![1, 0]));
+    /// ```
+    ///
+    /// # Panics
+    /// When the axis is out of range or empty.
+    #[track_caller]
+    pub fn max_dim(self, axis: isize, keepdim: bool) -> (Self, Tensor<i64>) {
+        let (a, places) = self.extreme("max", axis, true);
+        self.pick(a, places, keepdim)
+    }
+
+    /// Smallest element along an axis, and its place; see [`Var::max_dim`]. Evaluates `self`.
+    ///
+    /// # Panics
+    /// When the axis is out of range or empty.
+    #[track_caller]
+    pub fn min_dim(self, axis: isize, keepdim: bool) -> (Self, Tensor<i64>) {
+        let (a, places) = self.extreme("min", axis, false);
+        self.pick(a, places, keepdim)
+    }
+
+    /// Places that sort an axis, stable. NaN comes last when ascending, first when descending. Evaluates `self`.
+    ///
+    /// # Panics
+    /// When the axis is out of range.
+    #[track_caller]
+    pub fn argsort(self, axis: isize, descending: bool) -> Tensor<i64> {
+        let a = shape::axis("argsort", axis, self.rank()).or_panic();
+        T::sorted_places(&self.value(), a, 0, self.shape()[a], descending)
+    }
+
+    /// The elements of each line along an axis in order, and their former places. Evaluates `self`.
+    ///
+    /// # Panics
+    /// When the axis is out of range.
+    #[track_caller]
+    pub fn sort(self, axis: isize, descending: bool) -> (Self, Tensor<i64>) {
+        let a = shape::axis("sort", axis, self.rank()).or_panic();
+        let places = T::sorted_places(&self.value(), a, 0, self.shape()[a], descending);
+        (self.gather(axis, &places), places)
+    }
+
+    /// The `k` largest (or smallest) elements along an axis, in order, and their places. Evaluates `self`.
+    ///
+    /// # Panics
+    /// When the axis is out of range or shorter than `k`.
+    #[track_caller]
+    pub fn topk(self, k: usize, axis: isize, largest: bool) -> (Self, Tensor<i64>) {
+        let a = shape::axis("topk", axis, self.rank()).or_panic();
+        let s = self.shape();
+        assert!(
+            k <= s[a],
+            "topk: k = {k} is more than the size of axis {axis} of shape {:?}",
+            s.as_slice()
+        );
+        let places = T::sorted_places(&self.value(), a, 0, k, largest);
+        (self.gather(axis, &places), places)
+    }
+
+    /// The `k`-th smallest element along an axis (`k` counts from 1, as in PyTorch), and its place. Evaluates `self`.
+    ///
+    /// # Panics
+    /// When the axis is out of range, or `k` is 0 or more than its size.
+    #[track_caller]
+    pub fn kthvalue(self, k: usize, axis: isize, keepdim: bool) -> (Self, Tensor<i64>) {
+        let a = self.line_axis("kthvalue", axis);
+        let s = self.shape();
+        assert!(
+            (1..=s[a]).contains(&k),
+            "kthvalue: expected k in 1..={} for axis {axis} of shape {:?}, found {k}",
+            s[a],
+            s.as_slice()
+        );
+        let places = T::sorted_places(&self.value(), a, k - 1, k, false);
+        self.pick(a, places, keepdim)
+    }
+
+    /// Median along an axis, and its place: of an even number of elements the lower of the two in the middle, as in
+    /// PyTorch ([`Var::quantile_dim`] at ½ is their mean). NaN if there is one. Evaluates `self`.
+    ///
+    /// # Panics
+    /// When the axis is out of range or empty.
+    #[track_caller]
+    pub fn median_dim(self, axis: isize, keepdim: bool) -> (Self, Tensor<i64>) {
+        let a = self.line_axis("median", axis);
+        let middle = (self.shape()[a] - 1) / 2;
+        let [places, _] = T::quantile_places(&self.value(), a, [middle; 2]);
+        self.pick(a, places, keepdim)
+    }
+
+    /// Median of all elements (the lower of two); see [`Var::median_dim`]. Evaluates `self`.
+    ///
+    /// # Panics
+    /// Over nothing.
+    #[track_caller]
+    pub fn median(self) -> Self {
+        self.reshape([self.numel()]).median_dim(0, false).0
+    }
+
+    /// Quantile `q` of all elements; see [`Var::quantile_dim`]. Evaluates `self`.
+    ///
+    /// # Panics
+    /// Over nothing, or when `q` is not in [0, 1].
+    #[track_caller]
+    pub fn quantile(self, q: f64) -> Self {
+        self.reshape([self.numel()]).quantile_dim(q, 0, false)
+    }
+
+    /// Quantile `q` along an axis: the element at rank q (n - 1) of the sorted line, interpolated linearly between
+    /// neighbours. NaN if there is one. Evaluates `self`.
+    ///
+    /// # Panics
+    /// When the axis is out of range or empty, or `q` is not in [0, 1].
+    #[track_caller]
+    pub fn quantile_dim(self, q: f64, axis: isize, keepdim: bool) -> Self {
+        assert!(
+            (0.0..=1.0).contains(&q),
+            "quantile: expected q in [0, 1], found {q}"
+        );
+        let a = self.line_axis("quantile", axis);
+        let last = self.shape()[a] - 1;
+        let rank = q * last as f64;
+        let low = (rank.floor() as usize).min(last);
+        let high = (low + 1).min(last);
+        let weight = rank - low as f64;
+        let places = T::quantile_places(&self.value(), a, [low, high]);
+        let [low, high] = places.map(|p| self.gather(a as isize, &p));
+        let y = if weight == 0.0 {
+            low
+        } else {
+            low.lerp(high, self.tape().scalar(weight))
+        };
+        if keepdim { y } else { y.squeeze(a as isize) }
+    }
+}

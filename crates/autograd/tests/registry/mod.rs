@@ -1,0 +1,229 @@
+//! The table of structured operations: every public method of `Var` and `Tape` that is not a row of the elementwise
+//! table appears here with sample inputs. `structured.rs` runs the property suite over it and checks that none is missing.
+#![allow(dead_code)]
+
+use wengert_autograd::ops::pad::Pad;
+use wengert_autograd::ops::windows::Window2d;
+use wengert_autograd::{Tensor, Var};
+
+/// Shape and interval of a sample input.
+pub type Input = (&'static [usize], (f64, f64));
+
+/// An operation on sample inputs, for both element types.
+pub struct Case {
+    /// Unique; also the seed of the inputs and the key into the reference values.
+    pub name: &'static str,
+    pub inputs: &'static [Input],
+    pub f64: for<'t> fn(&[Var<'t, f64>]) -> Var<'t, f64>,
+    pub f32: for<'t> fn(&[Var<'t, f32>]) -> Var<'t, f32>,
+}
+
+/// Inputs around zero.
+pub const AROUND: (f64, f64) = (-2.0, 2.0);
+/// Positive inputs.
+pub const POSITIVE: (f64, f64) = (0.5, 2.0);
+
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// FNV-1a.
+pub fn hash(name: &str) -> u64 {
+    name.bytes().fold(0xCBF2_9CE4_8422_2325, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01B3)
+    })
+}
+
+/// `n` numbers of an interval; the reference generator makes the same ones.
+pub fn numbers(seed: u64, n: usize, (lo, hi): (f64, f64)) -> Vec<f64> {
+    (0..n as u64)
+        .map(|i| {
+            let z = mix(seed.wrapping_add((i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+            lo + (hi - lo) * ((z >> 11) as f64 / 9_007_199_254_740_992.0)
+        })
+        .collect()
+}
+
+impl Case {
+    /// The sample inputs.
+    pub fn samples(&self) -> Vec<Tensor<f64>> {
+        (self.inputs.iter().enumerate())
+            .map(|(k, &(shape, range))| {
+                let n = shape.iter().product();
+                let seed = hash(self.name).wrapping_add(k as u64);
+                Tensor::from_vec(numbers(seed, n, range), shape)
+            })
+            .collect()
+    }
+}
+
+/// An integer tensor.
+pub fn ints(values: &[i64], shape: &[usize]) -> Tensor<i64> {
+    Tensor::from_slice(values, shape)
+}
+
+/// Several results as one, so that each has a part in the derivative.
+fn join<'t, T: wengert_autograd::Float>(parts: Vec<Var<'t, T>>) -> Var<'t, T> {
+    let flat: Vec<_> = parts.iter().map(|p| p.flatten(0, -1)).collect();
+    Var::cat(&flat, 0)
+}
+
+macro_rules! cases {
+    ($($name:literal [$(($shape:expr, $range:expr)),*] |$x:ident| $body:expr;)*) => {
+        /// The table.
+        pub const CASES: &[Case] = &[$(Case {
+            name: $name,
+            inputs: &[$((&$shape, $range)),*],
+            f64: |$x| $body,
+            f32: |$x| $body,
+        },)*];
+    };
+}
+
+cases! {
+    // ---- reductions ----
+    "sum" [([2, 3], AROUND)] |x| x[0].sum();
+    "sum_dim" [([2, 3, 4], AROUND)] |x| x[0].sum_dim([0, -1], false);
+    "sum_dim keep" [([2, 3, 4], AROUND)] |x| x[0].sum_dim([1], true);
+    "mean" [([2, 3], AROUND)] |x| x[0].mean();
+    "mean_dim" [([2, 3, 4], AROUND)] |x| x[0].mean_dim([0, 2], true);
+    "var" [([2, 3], AROUND)] |x| x[0].var(1.0);
+    "var_dim" [([2, 3, 4], AROUND)] |x| x[0].var_dim([1, 2], 0.0, false);
+    "std" [([2, 3], AROUND)] |x| x[0].std(1.0);
+    "std_dim" [([2, 3, 4], AROUND)] |x| x[0].std_dim([-1], 1.0, true);
+    "amax" [([2, 3], AROUND)] |x| x[0].amax();
+    "amax_dim" [([2, 3, 4], AROUND)] |x| x[0].amax_dim([0, 2], false);
+    "amin" [([2, 3], AROUND)] |x| x[0].amin();
+    "amin_dim" [([2, 3, 4], AROUND)] |x| x[0].amin_dim([1], true);
+    "max" [([2, 3], AROUND)] |x| x[0].max();
+    "min" [([2, 3], AROUND)] |x| x[0].min();
+    "prod" [([2, 3], AROUND)] |x| x[0].prod();
+    "prod_dim" [([2, 3, 5], AROUND)] |x| x[0].prod_dim([0, 2], false);
+    "prod_dim keep" [([2, 5], AROUND)] |x| x[0].prod_dim(-1, true);
+    "logsumexp" [([2, 3], AROUND)] |x| x[0].logsumexp();
+    "logsumexp_dim" [([2, 3, 4], AROUND)] |x| x[0].logsumexp_dim([0, 2], false);
+    "norm 2" [([2, 3], AROUND)] |x| x[0].norm(2.0);
+    "norm 1" [([2, 3], AROUND)] |x| x[0].norm(1.0);
+    "norm 3" [([2, 3], AROUND)] |x| x[0].norm(3.0);
+    "norm half" [([2, 3], POSITIVE)] |x| x[0].norm(0.5);
+    "norm negative" [([2, 3], AROUND)] |x| x[0].norm(-1.5);
+    "norm infinity" [([2, 3], AROUND)] |x| x[0].norm(f64::INFINITY);
+    "norm minus infinity" [([2, 3], AROUND)] |x| x[0].norm(f64::NEG_INFINITY);
+    "norm 0" [([2, 3], AROUND)] |x| x[0].norm(0.0);
+    "norm_dim" [([2, 3, 4], AROUND)] |x| x[0].norm_dim(2.0, [0, 2], false);
+    "norm_dim p" [([2, 3, 4], AROUND)] |x| x[0].norm_dim(2.5, [1], true);
+    "count_nonzero" [([2, 3], AROUND)] |x| x[0].relu().count_nonzero();
+    "count_nonzero_dim" [([2, 3], AROUND)] |x| x[0].relu().count_nonzero_dim([1], false);
+    "all" [([2, 3], AROUND)] |x| x[0].relu().all();
+    "all_dim" [([3, 2], AROUND)] |x| x[0].relu().all_dim([1], true);
+    "any" [([2, 3], AROUND)] |x| x[0].relu().any();
+    "any_dim" [([5, 2], AROUND)] |x| x[0].relu().any_dim([1], false);
+
+    // ---- scans ----
+    "cumsum" [([2, 3, 4], AROUND)] |x| x[0].cumsum(1);
+    "cumsum last" [([3, 5], AROUND)] |x| x[0].cumsum(-1);
+    "cumprod" [([2, 4, 3], AROUND)] |x| x[0].cumprod(1);
+    "cumprod last" [([2, 5], AROUND)] |x| x[0].cumprod(-1);
+    "logcumsumexp" [([2, 4, 3], AROUND)] |x| x[0].logcumsumexp(1);
+    "logcumsumexp last" [([2, 5], AROUND)] |x| x[0].logcumsumexp(-1);
+    "linear_recurrence" [([2, 4, 3], AROUND), ([2, 4, 3], AROUND)] |x| x[0].linear_recurrence(x[1], 1);
+
+    // ---- order ----
+    "max_dim" [([2, 3, 4], AROUND)] |x| x[0].max_dim(1, false).0;
+    "min_dim" [([2, 3, 4], AROUND)] |x| x[0].min_dim(-1, true).0;
+    "argmax" [([2, 3], AROUND)] |x| x[0].gather(1, &x[0].argmax(1, true));
+    "argmin" [([2, 3], AROUND)] |x| x[0].gather(0, &x[0].argmin(0, true));
+    "sort" [([2, 4, 3], AROUND)] |x| x[0].sort(1, false).0;
+    "sort descending" [([2, 5], AROUND)] |x| x[0].sort(-1, true).0;
+    "argsort" [([2, 5], AROUND)] |x| x[0].gather(1, &x[0].argsort(1, true));
+    "topk" [([2, 6], AROUND)] |x| x[0].topk(3, 1, true).0;
+    "topk smallest" [([5, 2], AROUND)] |x| x[0].topk(2, 0, false).0;
+    "kthvalue" [([2, 5], AROUND)] |x| x[0].kthvalue(2, 1, false).0;
+    "median" [([2, 3], AROUND)] |x| x[0].median();
+    "median_dim" [([2, 5], AROUND)] |x| x[0].median_dim(1, true).0;
+    "quantile" [([2, 4], AROUND)] |x| x[0].quantile(0.3);
+    "quantile_dim" [([4, 3], AROUND)] |x| x[0].quantile_dim(0.6, 0, false);
+
+    // ---- shape ----
+    "reshape" [([2, 6], AROUND)] |x| x[0].reshape([3, 4]);
+    "flatten" [([2, 3, 2], AROUND)] |x| x[0].flatten(1, 2);
+    "permute" [([2, 3, 4], AROUND)] |x| x[0].permute([2, 0, 1]);
+    "transpose" [([2, 3, 4], AROUND)] |x| x[0].transpose(0, -1);
+    "swapaxes" [([2, 3, 4], AROUND)] |x| x[0].swapaxes(0, 1);
+    "movedim" [([2, 3, 4, 2], AROUND)] |x| x[0].movedim([0, 1], [-1, 0]);
+    "t" [([2, 3], AROUND)] |x| x[0].t();
+    "broadcast_to" [([3, 1], AROUND)] |x| x[0].broadcast_to([2, 3, 4]);
+    "expand" [([3, 1], AROUND)] |x| x[0].expand(&[2, -1, 4]);
+    "unsqueeze" [([2, 3], AROUND)] |x| x[0].unsqueeze(-1);
+    "squeeze" [([2, 1, 3], AROUND)] |x| x[0].squeeze(1);
+    "narrow" [([2, 5], AROUND)] |x| x[0].narrow(1, 1, 4);
+    "slice" [([7, 2], AROUND)] |x| x[0].slice(0, 1, 6, 2);
+    "select" [([3, 4], AROUND)] |x| x[0].select(0, 1);
+    "flip" [([2, 3, 4], AROUND)] |x| x[0].flip([0, 2]);
+    "cat" [([2, 3], AROUND), ([2, 2], AROUND)] |x| Var::cat(&[x[0], x[1], x[0]], 1);
+    "stack" [([2, 3], AROUND), ([2, 3], AROUND)] |x| Var::stack(&[x[0], x[1]], 1);
+    "contiguous" [([2, 3], AROUND)] |x| x[0].t().contiguous();
+    "tile" [([2, 3], AROUND)] |x| x[0].tile([2, 1, 2]);
+    "repeat" [([2, 3], AROUND)] |x| x[0].repeat([2, 3]);
+    "repeat_interleave" [([2, 3], AROUND)] |x| x[0].repeat_interleave(2, 1);
+    "roll" [([3, 4], AROUND)] |x| x[0].roll([1, -6], [0, 1]);
+    "split" [([5, 2], AROUND)] |x| join(x[0].split(2, 0));
+    "split_sizes" [([2, 5], AROUND)] |x| join(x[0].split_sizes(&[1, 4], 1));
+    "chunk" [([5, 2], AROUND)] |x| join(x[0].chunk(3, 0));
+    "unbind" [([2, 3], AROUND)] |x| join(x[0].unbind(1));
+    "meshgrid" [([2], AROUND), ([3], AROUND)] |x| join(Var::meshgrid(x));
+    "tril" [([2, 3, 4], AROUND)] |x| x[0].tril(0);
+    "tril below" [([4, 3], AROUND)] |x| x[0].tril(-1);
+    "triu" [([2, 3, 4], AROUND)] |x| x[0].triu(1);
+    "tri" [([4, 3], AROUND)] |x| x[0] * x[0].tape().tri(4, 3, -1);
+    "eye" [([3, 3], AROUND)] |x| x[0] * x[0].tape().eye(3);
+    "diagonal" [([2, 3, 4], AROUND)] |x| x[0].diagonal(1, 0, 2);
+    "diagonal below" [([4, 3], AROUND)] |x| x[0].diagonal(-2, 0, 1);
+    "diag_embed" [([2, 3], AROUND)] |x| x[0].diag_embed(-1);
+    "diag vector" [([3], AROUND)] |x| x[0].diag(1);
+    "diag matrix" [([3, 4], AROUND)] |x| x[0].diag(0);
+    "trace" [([2, 3, 4], AROUND)] |x| x[0].trace();
+    "pad" [([2, 3], AROUND)] |x| x[0].pad(&[(1, 0), (2, 1)], Pad::Constant(0.5));
+    "pad crop" [([3, 4], AROUND)] |x| x[0].pad(&[(-1, 2), (1, -2)], Pad::Zeros);
+    "pad reflect" [([2, 3, 4], AROUND)] |x| x[0].pad(&[(2, 1), (1, 3)], Pad::Reflect);
+    "pad replicate" [([2, 3], AROUND)] |x| x[0].pad(&[(2, 5)], Pad::Replicate);
+    "pad circular" [([2, 3], AROUND)] |x| x[0].pad(&[(2, 3)], Pad::Circular);
+    "unfold" [([2, 7], AROUND)] |x| x[0].unfold(1, 3, 2);
+    "fold" [([3, 2, 4], AROUND)] |x| x[0].fold(0, 8, 2);
+    "unfold2d" [([2, 2, 4, 5], AROUND)] |x| x[0].unfold2d(Window2d { kernel: [2, 3], stride: [2, 1], padding: [1, 0], dilation: [1, 2] });
+    "fold2d" [([1, 8, 6], AROUND)] |x| x[0].fold2d([4, 3], Window2d { padding: [1, 0], stride: [2, 1], ..Window2d::new([2, 2]) });
+
+    // ---- indices ----
+    "gather" [([3, 4], AROUND)] |x| x[0].gather(0, &ints(&[2, 0, 1, 1, 2, 2], &[2, 3]));
+    "scatter_add" [([3, 4], AROUND), ([2, 3], AROUND)] |x| x[0].scatter_add(0, &ints(&[2, 0, 1, 2, 2, 0], &[2, 3]), x[1]);
+    "scatter" [([3, 4], AROUND), ([2, 3], AROUND)] |x| x[0].scatter(0, &ints(&[2, 0, 1, 1, 2, 0], &[2, 3]), x[1]);
+    "scatter_value" [([3, 4], AROUND)] |x| x[0].scatter_value(1, &ints(&[2, 0, 1], &[3, 1]), 0.5);
+    "index_select" [([3, 4], AROUND)] |x| x[0].index_select(1, &ints(&[3, 0, 3, 1, 3], &[5]));
+    "index_add" [([3, 4], AROUND), ([3, 3], AROUND)] |x| x[0].index_add(1, &ints(&[3, 0, 3], &[3]), x[1]);
+    "embedding" [([4, 3], AROUND)] |x| x[0].embedding(&ints(&[3, 0, 3, 1], &[2, 2]));
+    "take" [([3, 4], AROUND)] |x| x[0].take(&ints(&[11, 0, 5, 5], &[2, 2]));
+    "masked_select" [([2, 3], AROUND)] |x| x[0].masked_select(&Tensor::from_slice(&[true, false, true], [3]));
+    "one_hot" [([2, 3], AROUND)] |x| x[0] * x[0].tape().one_hot(&ints(&[2, 0], &[2]), 3);
+    "truth" [([2, 3], AROUND)] |x| x[0].mask(x[0].tape().truth(&Tensor::from_slice(&[true, false, true], [3])));
+
+    // ---- products ----
+    "matmul" [([2, 3], AROUND), ([3, 4], AROUND)] |x| x[0].matmul(x[1]);
+    "matmul batched" [([2, 1, 2, 3], AROUND), ([3, 3, 2], AROUND)] |x| x[0].matmul(x[1]);
+    "matmul vector" [([3], AROUND), ([2, 3, 2], AROUND)] |x| x[0].matmul(x[1]);
+    "matmul rows" [([2, 2, 3], AROUND), ([3], AROUND)] |x| x[0].matmul(x[1]);
+    "matmul shared" [([2, 2, 3], AROUND), ([3, 2], AROUND)] |x| x[0].matmul(x[1]);
+    "dot" [([3], AROUND), ([3], AROUND)] |x| x[0].dot(x[1]);
+    "outer" [([3], AROUND), ([2], AROUND)] |x| x[0].outer(x[1]);
+    "linear" [([2, 3], AROUND), ([4, 3], AROUND), ([4], AROUND)] |x| x[0].linear(x[1], Some(x[2]));
+
+    // ---- softmax and losses ----
+    "softmax" [([2, 3, 2], AROUND)] |x| x[0].softmax(1);
+    "softmax last" [([2, 5], AROUND)] |x| x[0].softmax(-1);
+    "log_softmax" [([2, 3, 2], AROUND)] |x| x[0].log_softmax(1);
+    "log_softmax last" [([2, 5], AROUND)] |x| x[0].log_softmax(-1);
+    "cross_entropy" [([3, 4], AROUND)] |x| x[0].cross_entropy(&ints(&[2, 0, 3], &[3]));
+    "cross_entropy_rows" [([2, 3, 2], AROUND)] |x| x[0].cross_entropy_rows(&ints(&[2, 0, -1, 1], &[2, 2]), Some(-1));
+    "mse" [([2, 3], AROUND), ([2, 3], AROUND)] |x| x[0].mse(x[1]);
+}

@@ -1,0 +1,256 @@
+//! The property suite over the table of structured operations.
+
+mod registry;
+
+use registry::{CASES, Case};
+use wengert_autograd::{
+    Float, GradCheckOptions, Tape, Tensor, Var, gradcheck_with, vjp_many,
+};
+
+type Fun<T> = for<'t> fn(&[Var<'t, T>]) -> Var<'t, T>;
+
+fn bits<T: Float>(v: &[T]) -> Vec<u64> {
+    v.iter().map(|x| x.as_f64().to_bits()).collect()
+}
+
+/// Value and gradients (for fixed random cotangents) of a case.
+fn run<T: Float>(tape: &Tape<T>, name: &str, f: Fun<T>, inputs: &[Tensor<T>]) -> Vec<Vec<T>> {
+    let vars: Vec<_> = inputs.iter().map(|x| tape.input(x)).collect();
+    let y = f(&vars);
+    let c = registry::numbers(registry::hash(name) ^ 99, y.numel(), (-1.0, 1.0));
+    let c = Tensor::from_vec(c.iter().map(|&x| T::from_f64(x)).collect(), y.shape());
+    let g = vjp_many(&[y], &[tape.input(&c)], &vars);
+    let mut all = vec![y.value().to_vec()];
+    for (g, x) in g.iter().zip(inputs) {
+        assert_eq!(g.value().shape(), x.shape(), "{name}: shape of a gradient");
+        all.push(g.value().to_vec());
+    }
+    all
+}
+
+fn narrow(x: &Tensor<f64>) -> Tensor<f32> {
+    x.map(|v| v as f32)
+}
+
+#[test]
+fn names_are_unique() {
+    let mut names: Vec<_> = CASES.iter().map(|c| c.name).collect();
+    names.sort_unstable();
+    names.windows(2).for_each(|w| assert_ne!(w[0], w[1]));
+}
+
+#[test]
+fn derivatives_of_order_one_and_two() {
+    let mut failed = String::new();
+    for case in CASES {
+        let check = gradcheck_with(case.f64, &case.samples(), GradCheckOptions::default());
+        if !check.is_ok() {
+            failed += &format!(
+                "{}: {:e} > {:e}: {}\n",
+                case.name, check.worst, check.tolerance, check.at
+            );
+        }
+    }
+    assert!(failed.is_empty(), "{failed}");
+}
+
+#[test]
+fn f32_agrees_with_f64() {
+    for case in CASES {
+        let narrowed: Vec<_> = case.samples().iter().map(narrow).collect();
+        let widened: Vec<_> = narrowed.iter().map(|x| x.map(f64::from)).collect();
+        let a = run(&Tape::inference(), case.name, case.f64, &widened);
+        let b = run(&Tape::inference(), case.name, case.f32, &narrowed);
+        for (k, (a, b)) in a.iter().zip(&b).enumerate() {
+            let scale = a.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
+            for (i, (x, y)) in a.iter().zip(b).enumerate() {
+                assert!(
+                    (x - f64::from(*y)).abs() <= 2e-4 * scale,
+                    "{} result {k}, element {i}: f64 {x:e}, f32 {y:e}",
+                    case.name
+                );
+            }
+        }
+    }
+}
+
+/// The same values under other strides.
+fn layouts<T: Float>(x: &Tensor<T>) -> Vec<Tensor<T>> {
+    let rank = x.rank() as isize;
+    let back: Vec<isize> = (0..rank).rev().collect();
+    let mut all = vec![x.permute(&back).copy().permute(&back)];
+    if rank > 0 {
+        // Every other element of a tensor twice as long, read backwards.
+        let n = x.shape()[rank as usize - 1];
+        let mut shape = x.layout().shape.clone();
+        *shape.last_mut().unwrap() = 2 * n;
+        let wide = Tensor::from_fn(shape, |i| {
+            let mut j = i.to_vec();
+            let last = j.last_mut().unwrap();
+            if *last % 2 == 0 {
+                return T::nan();
+            }
+            *last = n - 1 - *last / 2;
+            x.get(&j)
+        });
+        if n > 0 {
+            let layout = wide.layout().slice(rank as usize - 1, 2 * n - 1, n, -2);
+            all.push(wide.with_layout(layout).unwrap());
+        }
+    }
+    for y in &all {
+        assert!(y.to_vec() == x.to_vec());
+    }
+    all
+}
+
+#[test]
+fn strided_views_give_the_bits_of_contiguous_copies() {
+    fn check<T: Float>(case: &Case, f: Fun<T>, inputs: &[Tensor<T>]) {
+        let plain = run(&Tape::inference(), case.name, f, inputs);
+        for which in 0..2 {
+            let views: Vec<_> = inputs
+                .iter()
+                .map(|x| layouts(x).get(which).unwrap_or(x).clone())
+                .collect();
+            let other = run(&Tape::inference(), case.name, f, &views);
+            for (k, (a, b)) in plain.iter().zip(&other).enumerate() {
+                assert_eq!(bits(a), bits(b), "{} result {k}, layout {which}", case.name);
+            }
+        }
+    }
+    for case in CASES {
+        let inputs = case.samples();
+        check(case, case.f64, &inputs);
+        let inputs: Vec<_> = inputs.iter().map(narrow).collect();
+        check(case, case.f32, &inputs);
+    }
+}
+
+#[test]
+fn fused_equals_op_by_op_in_poisoned_memory() {
+    for case in CASES {
+        let inputs: Vec<_> = case.samples().iter().map(narrow).collect();
+        let go = |fuse: bool| {
+            let mut tape = Tape::<f32>::inference();
+            tape.set_fusion(fuse);
+            tape.set_poison(true);
+            run(&tape, case.name, case.f32, &inputs)
+        };
+        for (k, (a, b)) in go(true).iter().zip(go(false)).enumerate() {
+            assert_eq!(bits(a), bits(&b), "{} result {k}", case.name);
+        }
+    }
+}
+
+#[test]
+fn a_repeated_step_gives_the_same_bits_with_the_same_plan() {
+    for case in CASES {
+        let inputs = case.samples();
+        let mut tape = Tape::<f64>::training(1);
+        tape.set_poison(true);
+        let first = run(&tape, case.name, case.f64, &inputs);
+        tape.reset();
+        let plans = tape.counters().plans;
+        let second = run(&tape, case.name, case.f64, &inputs);
+        assert_eq!(tape.counters().plans, plans, "{}: planned again", case.name);
+        for (a, b) in first.iter().zip(&second) {
+            assert_eq!(bits(a), bits(b), "{}", case.name);
+        }
+    }
+}
+
+#[test]
+fn derivatives_inside_a_no_grad_region() {
+    // The gradient as a number does not depend on the region that records it.
+    for case in CASES {
+        let tape = Tape::<f64>::inference();
+        let inputs = case.samples();
+        let vars: Vec<_> = inputs.iter().map(|x| tape.input(x)).collect();
+        let y = (case.f64)(&vars).square().sum();
+        let g = wengert_autograd::grad_many(y, &vars);
+        let gg = |v: &[Var<'_, f64>]| -> Vec<Vec<f64>> {
+            v.iter().map(|v| v.value().to_vec()).collect()
+        };
+        let sums = g
+            .iter()
+            .map(|g| g.square().sum())
+            .reduce(|a, b| a + b)
+            .unwrap();
+        let outside = gg(&wengert_autograd::grad_many(sums, &vars));
+        let inside = tape.no_grad(|| wengert_autograd::grad_many(sums, &vars));
+        assert_eq!(outside, gg(&inside), "{}", case.name);
+    }
+}
+
+/// Names of the public methods of `Var` and `Tape` in a source file.
+fn methods(source: &str) -> Vec<&str> {
+    let mut inside = false;
+    let mut names = Vec::new();
+    for line in source.lines() {
+        if line.starts_with("impl") {
+            inside = line.contains("Var<") && !line.contains(" for ") || line.contains("Tape<T> {");
+        }
+        if line.starts_with('}') {
+            inside = false;
+        }
+        if inside && let Some(rest) = line.trim_start().strip_prefix("pub fn ") {
+            names.push(&rest[..rest.find(['(', '<']).unwrap()]);
+        }
+    }
+    names
+}
+
+#[test]
+fn every_public_operation_has_a_case() {
+    let files = [
+        include_str!("../src/ops/arrange.rs"),
+        include_str!("../src/ops/diagonal.rs"),
+        include_str!("../src/ops/elementwise.rs"),
+        include_str!("../src/ops/index.rs"),
+        include_str!("../src/ops/matmul.rs"),
+        include_str!("../src/ops/pad.rs"),
+        include_str!("../src/ops/random.rs"),
+        include_str!("../src/ops/reduce.rs"),
+        include_str!("../src/ops/scan.rs"),
+        include_str!("../src/ops/shape.rs"),
+        include_str!("../src/ops/softmax.rs"),
+        include_str!("../src/ops/sort.rs"),
+        include_str!("../src/ops/windows.rs"),
+    ];
+    // A file that is not listed above would escape.
+    let listed: Vec<_> = include_str!("../src/ops/mod.rs")
+        .lines()
+        .filter_map(|l| l.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .collect();
+    assert_eq!(listed.len(), files.len(), "files of ops/: {listed:?}");
+    let elsewhere = [
+        // Ends the flow of gradients: tests/tape.rs.
+        "detach",
+        // Compositions of rows of the elementwise table: tests/elementwise.rs.
+        "softplus",
+        "powi",
+        "swish",
+        // Randomness: tests/random.rs.
+        "uniform",
+        "normal",
+        "bernoulli",
+        "dropout",
+        "feature_dropout",
+        "drop_path",
+        "alpha_dropout",
+        "gaussian_noise",
+    ];
+    let table = include_str!("registry/mod.rs");
+    let missing: Vec<_> = (files.iter().flat_map(|f| methods(f)))
+        .filter(|name| {
+            !elsewhere.contains(name)
+                && !table.contains(&format!(".{name}("))
+                && !table.contains(&format!("Var::{name}("))
+        })
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "no case in tests/registry for {missing:?}"
+    );
+}
