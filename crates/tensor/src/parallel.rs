@@ -49,6 +49,36 @@ pub fn chunks_mut<T: Send>(data: &mut [T], size: usize, f: impl Fn(usize, &mut [
     }
 }
 
+/// `f(i, chunk of a, chunk of b)` for each run of `size_a` elements of `a` and the run of `size_b` elements of `b` beside
+/// it.
+///
+/// # Panics
+/// When `a` and `b` do not have as many runs.
+#[inline]
+pub fn chunks_mut2<A: Send, B: Send>(
+    a: &mut [A],
+    size_a: usize,
+    b: &mut [B],
+    size_b: usize,
+    f: impl Fn(usize, &mut [A], &mut [B]) + Sync,
+) {
+    let (size_a, size_b) = (size_a.max(1), size_b.max(1));
+    assert_eq!(
+        a.len().div_ceil(size_a),
+        b.len().div_ceil(size_b),
+        "chunks_mut2: numbers of runs differ"
+    );
+    if a.len() <= size_a || threads() == 1 {
+        (a.chunks_mut(size_a).zip(b.chunks_mut(size_b)).enumerate())
+            .for_each(|(i, (a, b))| f(i, a, b));
+    } else {
+        (a.par_chunks_mut(size_a).zip(b.par_chunks_mut(size_b)))
+            .with_max_len(1)
+            .enumerate()
+            .for_each(|(i, (a, b))| f(i, a, b));
+    }
+}
+
 /// Two calls, perhaps at the same time.
 #[inline]
 pub fn join<A: Send, B: Send>(

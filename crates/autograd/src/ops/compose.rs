@@ -8,7 +8,7 @@ use crate::float::Float;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::var::Var;
 use smallvec::{SmallVec, smallvec};
-use wengert_tensor::{Dims, Result, Tensor};
+use wengert_tensor::{Dims, Real, Result, Tensor};
 
 /// The same value under a node of its own.
 #[derive(Debug, PartialEq)]
@@ -68,10 +68,33 @@ pub(crate) fn partials<'t, T: Float>(
         .collect()
 }
 
-/// [`partials`] of a rule's context: `f` is the operation as a composition.
-pub(crate) fn composed_vjp<'t, T: Float>(
-    ctx: &VjpCtx<'t, '_, T>,
-    f: impl FnOnce(&[Var<'t, T>]) -> Var<'t, T>,
-) -> Cotangents<'t, T> {
-    partials(ctx.inputs(), ctx.needs, ctx.cotangent(), f)
+/// Elements `start..` of the last axis of a packed result, as a view of shape `shape`.
+///
+/// Operations with several results compute them into one packed tensor, recorded without gradient; each result is a
+/// view of it, recorded as an operation on the packed tensor and the original inputs, with the derivative rule of that
+/// result alone. So a result that is not used costs nothing in the backward pass, and each rule reads like its formula.
+pub(crate) fn part_view<T: Real>(
+    packed: &Tensor<T>,
+    start: usize,
+    shape: &[usize],
+) -> Option<Tensor<T>> {
+    let (&n, lead) = packed.shape().split_last()?;
+    let batch: usize = lead.iter().product();
+    let all: usize = shape.iter().product();
+    if all == 0 {
+        return None;
+    }
+    debug_assert!(
+        start + all / batch <= n,
+        "a part lies inside the packed result"
+    );
+    let l = packed.layout().slice(lead.len(), start, all / batch, 1);
+    packed.with_layout(l.reshape(shape)?).ok()
+}
+
+/// What [`part_view`] shows, copied; for parts without elements.
+pub(crate) fn part_copy<T: Real>(packed: &Tensor<T>, start: usize, shape: &[usize], out: &mut [T]) {
+    if let Some(v) = part_view(packed, start, shape) {
+        v.copy_into(out);
+    }
 }

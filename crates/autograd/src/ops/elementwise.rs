@@ -796,6 +796,19 @@ table! {
         vjp |y, g| [Some(g * (x.sigmoid() - t)), Some(-g * x)];
         domain [-2.0..2.0, 0.1..0.9];
     }
+    /// Binary cross-entropy of probabilities p and targets t, both in [0, 1]: -(t ln p + (1 - t) ln(1 - p)), with
+    /// logarithms of at least -100 and slopes of at most 10¹², as in PyTorch.
+    Bce bce {
+        kernel |p, t| {
+            let low = V::c(-100.0);
+            V::c(0.0) - (t * p.ln().max(low) + (V::c(1.0) - t) * (-p).log1p().max(low))
+        };
+        vjp |y, g| [
+            Some(g * (p - t) / (p * (1 - p)).clamp(1e-12, f64::INFINITY)),
+            Some(g * ((-p).log1p().clamp(-100.0, f64::INFINITY) - p.ln().clamp(-100.0, f64::INFINITY)))
+        ];
+        domain [0.1..0.9, 0.1..0.9];
+    }
     /// ln(eᵃ + eᵇ), stable.
     Logaddexp logaddexp {
         kernel |a, b| {

@@ -1,11 +1,15 @@
 //! The operations of the tape, one file per family.
 
+pub mod activation;
 pub mod arrange;
 pub(crate) mod compose;
 pub mod diagonal;
+pub mod einsum;
 pub mod elementwise;
 pub mod index;
+pub mod loss;
 pub mod matmul;
+pub mod norm;
 pub mod pad;
 pub mod random;
 pub mod reduce;
@@ -40,6 +44,8 @@ pub trait Kernels:
     + shape::ShapeKernels
     + scan::ScanKernels
     + sort::SortKernels
+    + activation::ActivationKernels
+    + norm::NormKernels
 {
 }
 impl Kernels for f32 {}

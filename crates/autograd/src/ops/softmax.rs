@@ -3,7 +3,6 @@
 use crate::float::Float;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
-use crate::ops::index::check_indices;
 use crate::var::Var;
 use smallvec::smallvec;
 use wengert_tensor::error::OrPanic;
@@ -432,45 +431,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// As [`Var::cross_entropy`].
     #[track_caller]
     pub fn cross_entropy_rows(self, labels: &Tensor<i64>, ignore: Option<i64>) -> Self {
-        let mut x = self;
-        let shape = x.shape();
-        let fits = match shape.len() {
-            0 => false,
-            1 => labels.rank() == 0,
-            _ => {
-                let mut s = shape.clone();
-                s.remove(1);
-                s.as_slice() == labels.shape()
-            }
-        };
-        assert!(
-            fits,
-            "cross_entropy: logits of shape {:?} and labels of shape {:?} do not fit (expected [n, classes, ...] and \
-             [n, ...])",
-            shape.as_slice(),
-            labels.shape()
-        );
-        let classes = shape[usize::from(shape.len() > 1)];
-        match ignore {
-            None => check_indices("cross_entropy", "label", labels, classes).or_panic(),
-            Some(i) => {
-                let bad = labels
-                    .iter()
-                    .find(|&y| y != i && (y < 0 || y as u64 >= classes as u64));
-                if let Some(index) = bad {
-                    check_indices("cross_entropy", "label", &Tensor::scalar(index), classes)
-                        .or_panic();
-                }
-            }
-        }
-        if shape.len() == 1 {
-            x = x.unsqueeze(0);
-        } else if shape.len() > 2 {
-            let rank = shape.len() as isize;
-            let mut order: smallvec::SmallVec<[isize; 6]> = (0..rank).filter(|&a| a != 1).collect();
-            order.push(1);
-            x = x.permute(order).reshape([labels.numel(), classes]);
-        }
+        let x = self.class_rows("cross_entropy", labels, ignore);
         let y = self.tape().int_input(&labels.reshape([labels.numel()]));
         let rows = self.tape().apply(CrossEntropy { ignore }, &[x, y]);
         rows.reshape(labels.shape())

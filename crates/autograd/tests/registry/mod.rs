@@ -70,6 +70,13 @@ fn join<'t, T: wengert_autograd::Float>(parts: Vec<Var<'t, T>>) -> Var<'t, T> {
     Var::cat(&flat, 0)
 }
 
+/// 1, -1, 1, …
+fn signs<'t, T: wengert_autograd::Float>(like: Var<'t, T>, shape: &[usize]) -> Var<'t, T> {
+    let n: usize = shape.iter().product();
+    let v = (0..n).map(|i| T::from_f64(if i % 2 == 0 { 1.0 } else { -1.0 }));
+    like.tape().input(&Tensor::from_vec(v.collect(), shape))
+}
+
 macro_rules! cases {
     ($($name:literal [$(($shape:expr, $range:expr)),*] |$x:ident| $body:expr;)*) => {
         /// The table.
@@ -226,4 +233,74 @@ cases! {
     "cross_entropy" [([3, 4], AROUND)] |x| x[0].cross_entropy(&ints(&[2, 0, 3], &[3]));
     "cross_entropy_rows" [([2, 3, 2], AROUND)] |x| x[0].cross_entropy_rows(&ints(&[2, 0, -1, 1], &[2, 2]), Some(-1));
     "mse" [([2, 3], AROUND), ([2, 3], AROUND)] |x| x[0].mse(x[1]);
+    "cross_entropy_weighted" [([3, 4], AROUND), ([4], POSITIVE)] |x| {
+        let (l, w) = x[0].cross_entropy_weighted(&ints(&[2, -1, 3], &[3]), Some(x[1]), Some(-1), 0.1);
+        l.sum() / w.sum()
+    };
+    "cross_entropy_weighted images" [([2, 3, 2], AROUND)] |x| x[0].cross_entropy_weighted(&ints(&[2, 0, 1, 1], &[2, 2]), None, None, 0.2).0;
+    "cross_entropy_probabilities" [([3, 4, 2], AROUND), ([3, 4, 2], (0.1, 0.9)), ([4], POSITIVE)] |x| x[0].cross_entropy_probabilities(x[1], Some(x[2]));
+    "nll" [([3, 4], AROUND), ([4], POSITIVE)] |x| x[0].nll(&ints(&[2, -1, 3], &[3]), Some(x[1]), Some(-1)).0;
+    "bce_with_logits" [([2, 3], AROUND), ([2, 3], (0.1, 0.9)), ([3], POSITIVE)] |x| x[0].bce_with_logits(x[1], Some(x[2]));
+    "kl_div" [([2, 3], AROUND), ([2, 3], (0.1, 0.9))] |x| x[0].kl_div(x[1]);
+    "kl_div_log" [([2, 3], AROUND), ([2, 3], AROUND)] |x| x[0].kl_div_log(x[1]);
+    "smooth_l1" [([2, 3], AROUND), ([2, 3], AROUND)] |x| x[0].smooth_l1(x[1], 0.7);
+    "poisson_nll" [([2, 3], AROUND), ([2, 3], (0.1, 3.0))] |x| x[0].poisson_nll(x[1], true);
+    "gaussian_nll" [([2, 3], AROUND), ([2, 3], AROUND), ([2, 3], POSITIVE)] |x| x[0].gaussian_nll(x[1], x[2], true, 1e-6);
+    "hinge" [([2, 3], AROUND), ([2, 3], AROUND)] |x| x[0].hinge(x[1]);
+    "soft_margin" [([2, 3], AROUND), ([2, 3], AROUND)] |x| x[0].soft_margin(x[1]);
+    "hinge_embedding" [([2, 3], AROUND)] |x| x[0].hinge_embedding(signs(x[0], &[2, 3]), 1.0);
+    "multi_margin" [([3, 4], AROUND), ([4], POSITIVE)] |x| x[0].multi_margin(&ints(&[2, 0, 3], &[3]), 1, 1.0, Some(x[1]));
+    "multi_margin 2" [([3, 4], AROUND)] |x| x[0].multi_margin(&ints(&[2, 0, 3], &[3]), 2, 0.5, None);
+    "margin_ranking" [([4], AROUND), ([4], AROUND), ([4], AROUND)] |x| x[0].margin_ranking(x[1], x[2], 0.3);
+    "cosine_similarity" [([2, 3], AROUND), ([2, 3], AROUND)] |x| x[0].cosine_similarity(x[1], 1, 1e-8);
+    "normalize" [([2, 3], AROUND)] |x| x[0].normalize(3.0, 0, 1e-8);
+    "pairwise_distance" [([2, 3], AROUND), ([2, 3], AROUND)] |x| x[0].pairwise_distance(x[1], 2.0, 1e-6);
+    "cosine_embedding" [([2, 3], AROUND), ([2, 3], AROUND)] |x| x[0].cosine_embedding(x[1], signs(x[0], &[2]), 0.1);
+    "triplet" [([2, 3], AROUND), ([2, 3], AROUND), ([2, 3], AROUND)] |x| x[0].triplet(x[1], x[2], 1.0, 2.0, false);
+    "triplet swap" [([2, 3], AROUND), ([2, 3], AROUND), ([2, 3], AROUND)] |x| x[0].triplet(x[1], x[2], 1.0, 3.0, true);
+    "focal" [([2, 3], AROUND), ([2, 3], (0.1, 0.9))] |x| x[0].focal(x[1], 2.0, Some(0.25));
+    "dice" [([2, 3], (0.1, 0.9)), ([2, 3], (0.1, 0.9))] |x| x[0].dice(x[1], 1, 1.0);
+
+    // ---- activations ----
+    "softmin" [([2, 3], AROUND)] |x| x[0].softmin(1);
+    "sparsemax" [([3, 5], AROUND)] |x| x[0].sparsemax(1);
+    "sparsemax first" [([4, 3], AROUND)] |x| x[0].sparsemax(0);
+    "glu" [([2, 4], AROUND)] |x| x[0].glu(1);
+    "swiglu" [([4, 2], AROUND)] |x| x[0].swiglu(0);
+    "geglu" [([2, 4], AROUND)] |x| x[0].geglu(-1);
+    "rrelu" [([2, 4], AROUND)] |x| x[0].rrelu(0.125, 0.375);
+    "powi" [([2, 3], AROUND)] |x| x[0].powi(3) + x[0].powi(5);
+    "softplus" [([2, 3], AROUND)] |x| x[0].softplus();
+    "swish" [([2, 3], AROUND)] |x| x[0].swish(1.5);
+
+    // ---- einsum ----
+    "einsum product" [([2, 3], AROUND), ([3, 4], AROUND)] |x| Var::einsum("ij,jk->ik", x);
+    "einsum implicit" [([2, 3], AROUND), ([4, 3], AROUND)] |x| Var::einsum("bj, aj", x);
+    "einsum batched" [([2, 3, 4], AROUND), ([2, 5, 4], AROUND)] |x| Var::einsum("bqd,bkd->bqk", x);
+    "einsum ellipsis" [([2, 1, 3, 4], AROUND), ([5, 4, 2], AROUND)] |x| Var::einsum("...ij,...jk->...ki", x);
+    "einsum diagonal" [([3, 3, 2], AROUND)] |x| Var::einsum("iij->ji", x);
+    "einsum trace" [([3, 3, 3], AROUND)] |x| Var::einsum("iii->", x);
+    "einsum outer" [([2], AROUND), ([3], AROUND), ([2], AROUND)] |x| Var::einsum("i,j,k->kij", x);
+    "einsum chain" [([2, 3], AROUND), ([3, 4], AROUND), ([4, 2], AROUND), ([2], AROUND)] |x| Var::einsum("ij,jk,kl,l->i", x);
+    "einsum sums" [([2, 3], AROUND), ([4, 5], AROUND)] |x| Var::einsum("ij,kl->jk", x);
+    "einsum stretch" [([2, 1], AROUND), ([3, 4], AROUND)] |x| Var::einsum("ij,jk->ik", x);
+    "try_einsum" [([2, 3], AROUND)] |x| Var::try_einsum("ij->ji", x).unwrap();
+    "kron" [([2, 3], AROUND), ([3, 2], AROUND)] |x| x[0].kron(x[1]);
+    "kron vector" [([2], AROUND), ([3, 2], AROUND)] |x| x[0].kron(x[1]);
+
+    // ---- normalization ----
+    "layer_norm" [([3, 5], AROUND), ([5], AROUND), ([5], AROUND)] |x| x[0].layer_norm(1, Some(x[1]), Some(x[2]), 1e-5);
+    "layer_norm bare" [([2, 3, 2], AROUND)] |x| x[0].layer_norm(2, None, None, 1e-5);
+    "layer_norm weight" [([2, 3, 4], AROUND), ([3, 4], AROUND)] |x| x[0].layer_norm(2, Some(x[1]), None, 0.1);
+    "layer_norm bias" [([2, 18], AROUND), ([18], AROUND)] |x| x[0].layer_norm(1, None, Some(x[1]), 1e-5);
+    "rms_norm" [([3, 17], AROUND), ([17], AROUND)] |x| x[0].rms_norm(1, Some(x[1]), 1e-5);
+    "rms_norm bare" [([3, 4], AROUND)] |x| x[0].rms_norm(1, None, 1e-5);
+    "group_norm" [([2, 4, 3], AROUND), ([4], AROUND), ([4], AROUND)] |x| x[0].group_norm(2, Some(x[1]), Some(x[2]), 1e-5);
+    "instance_norm" [([2, 3, 4], AROUND), ([3], AROUND), ([3], AROUND)] |x| x[0].instance_norm(Some(x[1]), Some(x[2]), 1e-5);
+    "batch_norm" [([4, 3, 2], AROUND), ([3], AROUND), ([3], AROUND)] |x| {
+        let (mean, var) = x[0].batch_statistics();
+        x[0].batch_norm(mean, var, Some(x[1]), Some(x[2]), 1e-5)
+    };
+    "batch_norm given" [([4, 3], AROUND), ([3], AROUND), ([3], POSITIVE)] |x| x[0].batch_norm(x[1], x[2], None, None, 1e-5);
+    "local_response_norm" [([2, 5, 3], AROUND)] |x| x[0].local_response_norm(3, 0.5, 0.75, 1.0);
 }
