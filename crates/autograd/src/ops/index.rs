@@ -192,9 +192,10 @@ pub(crate) fn check_indices(
     }
 }
 
+/// Elements along an axis at the places that an index tensor of the output's shape names.
 #[derive(Debug, PartialEq)]
-struct Gather {
-    axis: usize,
+pub(crate) struct Gather {
+    pub axis: usize,
 }
 impl<T: Float> Op<T> for Gather {
     fn name(&self) -> &'static str {

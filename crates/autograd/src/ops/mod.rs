@@ -1,12 +1,18 @@
 //! The operations of the tape, one file per family.
 
+use std::cell::RefCell;
+
 pub mod activation;
 pub mod arrange;
+pub mod attention;
 pub(crate) mod compose;
+pub mod ctc;
 pub mod diagonal;
 pub mod einsum;
 pub mod elementwise;
+pub mod fft;
 pub mod index;
+pub mod linalg;
 pub mod loss;
 pub mod matmul;
 pub mod norm;
@@ -46,7 +52,38 @@ pub trait Kernels:
     + sort::SortKernels
     + activation::ActivationKernels
     + norm::NormKernels
+    + attention::AttentionKernels
+    + linalg::LinalgKernels
+    + fft::FftKernels
+    + ctc::CtcKernels
+    + Scratch
 {
 }
 impl Kernels for f32 {}
 impl Kernels for f64 {}
+
+/// Working memory of kernels, kept by each thread between calls.
+pub trait Scratch: wengert_tensor::Real {
+    /// `f` with a slice of `n` numbers of arbitrary contents.
+    #[doc(hidden)]
+    fn with_scratch<R>(n: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
+}
+
+macro_rules! scratch {
+    ($($t:ty),*) => {$(
+        impl Scratch for $t {
+            fn with_scratch<R>(n: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
+                thread_local!(static KEPT: RefCell<Vec<$t>> = const { RefCell::new(Vec::new()) });
+                // Taken out while in use: a thread that steals another task meanwhile finds an empty one.
+                let mut memory = KEPT.with(|k| std::mem::take(&mut *k.borrow_mut()));
+                if memory.len() < n {
+                    memory.resize(n, 0.0);
+                }
+                let r = f(&mut memory[..n]);
+                KEPT.with(|k| *k.borrow_mut() = memory);
+                r
+            }
+        }
+    )*};
+}
+scratch!(f32, f64);

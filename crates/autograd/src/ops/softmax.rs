@@ -50,7 +50,7 @@ const W: usize = 16;
 
 /// Largest of a row; NaN if any is NaN.
 #[inline(always)]
-fn row_max<V: Lane>(x: &[V::Elem]) -> V {
+pub(crate) fn row_max<V: Lane>(x: &[V::Elem]) -> V {
     let mut acc = [V::c(f64::NEG_INFINITY); W];
     let chunks = x.chunks_exact(W);
     let tail = chunks.remainder();
@@ -102,7 +102,7 @@ fn row_sum_exp<V: Lane>(x: &[V::Elem], m: V) -> V {
 
 /// Replaces x by e^(x - m) and returns the sum.
 #[inline(always)]
-fn row_exp<V: Lane>(x: &mut [V::Elem], m: V) -> V {
+pub(crate) fn row_exp<V: Lane>(x: &mut [V::Elem], m: V) -> V {
     let mut acc = [V::c(0.0); W];
     let mut chunks = x.chunks_exact_mut(W);
     for c in &mut chunks {

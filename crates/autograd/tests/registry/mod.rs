@@ -2,6 +2,8 @@
 //! table appears here with sample inputs. `structured.rs` runs the property suite over it and checks that none is missing.
 #![allow(dead_code)]
 
+use wengert_autograd::ops::attention::Attention;
+use wengert_autograd::ops::fft::FftNorm;
 use wengert_autograd::ops::pad::Pad;
 use wengert_autograd::ops::windows::Window2d;
 use wengert_autograd::{Tensor, Var};
@@ -303,4 +305,55 @@ cases! {
     };
     "batch_norm given" [([4, 3], AROUND), ([3], AROUND), ([3], POSITIVE)] |x| x[0].batch_norm(x[1], x[2], None, None, 1e-5);
     "local_response_norm" [([2, 5, 3], AROUND)] |x| x[0].local_response_norm(3, 0.5, 0.75, 1.0);
+
+    // ---- linear algebra ----
+    "inverse" [([2, 3, 3], AROUND)] |x| x[0].inverse();
+    "solve" [([3, 3], AROUND), ([3, 2], AROUND)] |x| x[0].solve(x[1]);
+    "solve vector" [([2, 3, 3], AROUND), ([2, 3], AROUND)] |x| x[0].solve(x[1]);
+    "solve broadcast" [([3, 3], AROUND), ([2, 3, 1], AROUND)] |x| x[0].solve(x[1]);
+    "triangular_solve" [([3, 3], POSITIVE), ([3, 2], AROUND)] |x| x[0].triangular_solve(x[1], false, false);
+    "triangular_solve upper unit" [([2, 3, 3], POSITIVE), ([2, 3, 2], AROUND)] |x| x[0].triangular_solve(x[1], true, true);
+    "cholesky" [([2, 3, 3], (-0.5, 0.5))] |x| (x[0] + x[0].tape().eye(3) * 2.0).cholesky();
+    "det" [([2, 3, 3], AROUND)] |x| x[0].det();
+    "slogdet" [([2, 3, 3], AROUND)] |x| { let (s, l) = x[0].slogdet(); s * l };
+    "matrix_power" [([3, 3], AROUND)] |x| x[0].matrix_power(5);
+    "matrix_power negative" [([2, 2], POSITIVE)] |x| x[0].matrix_power(-3);
+    "lstsq" [([4, 2], AROUND), ([4, 2], AROUND)] |x| x[0].lstsq(x[1]);
+    "lstsq wide" [([2, 4], AROUND), ([2], AROUND)] |x| x[0].lstsq(x[1]);
+    "pinv" [([3, 2], AROUND)] |x| x[0].pinv();
+    "qr" [([2, 4, 3], AROUND)] |x| { let (q, r) = x[0].qr(); join(vec![q, r]) };
+    "qr wide" [([2, 4], AROUND)] |x| { let (q, r) = x[0].qr(); join(vec![q, r]) };
+    "eigh" [([2, 3, 3], AROUND)] |x| { let (w, v) = x[0].eigh(); join(vec![w, v]) };
+    "eigvalsh" [([4, 4], AROUND)] |x| x[0].eigvalsh();
+    "svd" [([2, 4, 3], AROUND)] |x| { let (u, s, v) = x[0].svd(); join(vec![u, s, v]) };
+    "svd wide" [([2, 4], AROUND)] |x| { let (u, s, v) = x[0].svd(); join(vec![u, s, v]) };
+    "svdvals" [([3, 4], AROUND)] |x| x[0].svdvals();
+
+    // ---- attention ----
+    "scaled_dot_product_attention" [([2, 3, 4], AROUND), ([2, 5, 4], AROUND), ([2, 5, 2], AROUND)] |x| x[0].scaled_dot_product_attention(x[1], x[2], Attention::default());
+    "attention causal" [([1, 2, 4, 3], AROUND), ([2, 1, 4, 3], AROUND), ([4, 2], AROUND)] |x| x[0].scaled_dot_product_attention(x[1], x[2], Attention { causal: true, scale: Some(0.7), ..Default::default() });
+    "attention mask" [([2, 3, 4], AROUND), ([2, 3, 4], AROUND), ([2, 3, 4], AROUND), ([3, 3], AROUND)] |x| x[0].scaled_dot_product_attention(x[1], x[2], Attention { mask: Some(x[3]), ..Default::default() });
+
+    // ---- Fourier ----
+    "to_complex" [([2, 3], AROUND)] |x| x[0].to_complex();
+    "complex_mul" [([2, 3, 2], AROUND), ([3, 2], AROUND)] |x| x[0].complex_mul(x[1]);
+    "complex_conj" [([2, 3, 2], AROUND)] |x| x[0].complex_conj();
+    "complex_abs" [([2, 3, 2], AROUND)] |x| x[0].complex_abs();
+    "fft" [([2, 6, 2], AROUND)] |x| x[0].fft(1, FftNorm::Inverse);
+    "fft first" [([5, 3, 2], AROUND)] |x| x[0].fft(0, FftNorm::Both);
+    "ifft" [([2, 7, 2], AROUND)] |x| x[0].ifft(-1, FftNorm::Inverse);
+    "fftn" [([3, 4, 2], AROUND)] |x| x[0].fftn([0, 1], FftNorm::Forward);
+    "ifftn" [([3, 4, 2], AROUND)] |x| x[0].ifftn([0, 1], FftNorm::Both);
+    "rfft" [([2, 7], AROUND)] |x| x[0].rfft(1, FftNorm::Inverse);
+    "rfft even" [([6, 2], AROUND)] |x| x[0].rfft(0, FftNorm::Both);
+    "irfft" [([2, 4, 2], AROUND)] |x| x[0].irfft(7, 1, FftNorm::Inverse);
+    "irfft even" [([2, 4, 2], AROUND)] |x| x[0].irfft(6, 1, FftNorm::Inverse);
+    "rfftn" [([3, 4], AROUND)] |x| x[0].rfftn([0, 1], FftNorm::Inverse);
+    "irfftn" [([3, 3, 2], AROUND)] |x| x[0].irfftn(4, [0, 1], FftNorm::Inverse);
+    "fftshift" [([5, 4], AROUND)] |x| x[0].fftshift([0, 1]);
+    "ifftshift" [([5, 4], AROUND)] |x| x[0].ifftshift([0, 1]);
+
+    // ---- connectionist temporal classification ----
+    "ctc" [([5, 3, 4], AROUND)] |x| x[0].log_softmax(-1).ctc(&ints(&[1, 2, 3, 3, 1, 0], &[3, 2]), &[5, 4, 3], &[2, 2, 0], 0, false);
+    "ctc free" [([4, 2, 3], AROUND)] |x| x[0].ctc(&ints(&[1, 1, 0, 1], &[2, 2]), &[4, 4], &[2, 1], 2, true);
 }
