@@ -1,6 +1,9 @@
 //! Counted bins.
 
 use super::summary::{Quantiles, Summary, quantiles_of_pieces};
+use wengert_tensor::Real;
+use wengert_tensor::lane::{F64Lane, Lane};
+use wengert_tensor::simd::{Isa, Kernel, dispatch};
 
 /// Which bins a histogram has.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
@@ -95,44 +98,66 @@ impl Histogram {
         self.below + self.above + self.counts.iter().sum::<u64>()
     }
 
-    /// The bin of `x`: `Err(false)` below, `Err(true)` above.
-    #[inline]
-    fn bin(&self, x: f64) -> Result<usize, bool> {
+    /// The bin of `x`, which lies within the outer edges, from a guess that may be off by one where rounding meets a
+    /// border: the edges decide.
+    #[inline(always)]
+    fn settle(&self, x: f64, guess: u32) -> usize {
         let n = self.counts.len();
-        let (lo, hi) = (self.edges[0], self.edges[n]);
-        let x = if self.magnitude { x.abs() } else { x };
-        if x < lo {
-            return Err(false);
-        }
-        if x > hi {
-            return Err(true);
-        }
-        let f = if self.magnitude {
-            (x / lo).ln() / (hi / lo).ln()
-        } else {
-            (x / 2.0 - lo / 2.0) / (hi / 2.0 - lo / 2.0)
-        };
-        let mut i = ((f * n as f64) as usize).min(n - 1);
-        // The guess may be off by one where rounding meets a border; the edges decide.
+        let i = (guess as usize).min(n - 1);
         if x < self.edges[i] {
-            i -= 1;
+            i.saturating_sub(1)
         } else if i + 1 < n && x >= self.edges[i + 1] {
-            i += 1;
+            i + 1
+        } else {
+            i
         }
-        Ok(i)
+    }
+
+    /// The bin of `x`, or of the outer edge nearest to it.
+    fn bin(&self, x: f64, ruler: &Ruler) -> usize {
+        let x = x.clamp(self.edges[0], self.edges[self.counts.len()]);
+        self.settle(x, (ruler.share(x) * self.counts.len() as f64) as u32)
+    }
+
+    #[inline(always)]
+    fn put(&mut self, x: f64, guess: u32) {
+        if x < self.edges[0] {
+            self.below += u64::from(x.is_finite());
+        } else if x <= self.edges[self.counts.len()] {
+            let i = self.settle(x, guess);
+            self.counts[i] += 1;
+        } else {
+            // Neither below nor within: above, infinite, or NaN.
+            self.above += u64::from(x.is_finite());
+        }
+    }
+
+    /// Counts values; NaN and infinities are ignored.
+    pub fn count<T: Real>(&mut self, values: &[T]) {
+        dispatch(CountPass(self, values));
+    }
+
+    fn ruler(&self) -> Ruler {
+        let (lo, hi) = (self.edges[0], self.edges[self.counts.len()]);
+        if self.magnitude {
+            Ruler {
+                log: true,
+                lo: lo.ln(),
+                scale: 1.0 / (hi.ln() - lo.ln()),
+            }
+        } else {
+            // Halves, because the width itself may overflow.
+            Ruler {
+                log: false,
+                lo: lo / 2.0,
+                scale: 1.0 / (hi / 2.0 - lo / 2.0),
+            }
+        }
     }
 
     /// Counts one value; NaN and infinities are ignored.
-    #[inline]
     pub fn add(&mut self, x: f64) {
-        if !x.is_finite() {
-            return;
-        }
-        match self.bin(x) {
-            Ok(i) => self.counts[i] += 1,
-            Err(false) => self.below += 1,
-            Err(true) => self.above += 1,
-        }
+        self.count(&[x]);
     }
 
     /// Both histograms together; `None` when one counts magnitudes and the other does not.
@@ -175,12 +200,12 @@ impl Histogram {
 
     /// Adds the counts of a histogram whose range lies inside this one's.
     fn pour(&mut self, from: &Histogram) {
+        let ruler = self.ruler();
         self.below += from.below;
         self.above += from.above;
         for (i, &c) in from.counts.iter().enumerate().filter(|(_, c)| **c > 0) {
             let (lo, hi) = (from.edges[i], from.edges[i + 1]);
-            let first = self.bin(lo).unwrap_or(0);
-            let last = self.bin(hi).unwrap_or(self.counts.len() - 1);
+            let (first, last) = (self.bin(lo, &ruler), self.bin(hi, &ruler));
             // Cumulative rounding: the shares add up to the count exactly.
             let mut given = 0;
             for k in first..=last {
@@ -212,5 +237,64 @@ impl Histogram {
             .map(|(a, b, c)| (a.clamp(min, max), b.clamp(min, max), c))
             .collect();
         Some(quantiles_of_pieces(&pieces, self.total()))
+    }
+}
+
+/// Where a value lies between the outer edges, as a share of the way.
+struct Ruler {
+    log: bool,
+    lo: f64,
+    scale: f64,
+}
+
+impl Ruler {
+    #[inline(always)]
+    fn share(&self, x: f64) -> f64 {
+        let x = if self.log { x.ln() } else { x / 2.0 };
+        (x - self.lo) * self.scale
+    }
+}
+
+/// Counts values into bins, a row of guesses at a time.
+struct CountPass<'a, T>(&'a mut Histogram, &'a [T]);
+
+/// Values whose bins are guessed together.
+const ROW: usize = 16;
+
+impl<T: Real> Kernel for CountPass<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let CountPass(h, values) = self;
+        let ruler = h.ruler();
+        let bins = h.counts.len() as f64;
+        for row in values.chunks(ROW) {
+            let mut x = [0.0; ROW];
+            let mut guess = [0u32; ROW];
+            for (a, b) in x.iter_mut().zip(row) {
+                *a = b.as_f64();
+            }
+            if ruler.log {
+                for a in &mut x {
+                    *a = a.abs();
+                }
+            }
+            for i in 0..ROW {
+                let x = if ruler.log {
+                    F64Lane::<I>::new(x[i]).ln().get()
+                } else {
+                    x[i] / 2.0
+                };
+                // Rounded down into the low bits of a number beyond 2⁵²; a cast would not become vector code.
+                let y = (x - ruler.lo) * ruler.scale * bins - 0.5;
+                let y = if y > 0.0 { y } else { 0.0 };
+                let y = if y < bins { y } else { bins };
+                guess[i] = (y + 4_503_599_627_370_496.0).to_bits() as u32;
+            }
+            for i in 0..row.len() {
+                h.put(x[i], guess[i]);
+            }
+        }
     }
 }

@@ -1,8 +1,13 @@
 //! One pass of moments, one of the distribution.
 
 use super::histogram::{Bins, Histogram};
+use std::borrow::Cow;
 use wengert_tensor::Real;
 use wengert_tensor::simd::{Isa, Kernel, dispatch};
+
+/// Values that quantiles and histograms are taken from, unless told otherwise: enough for a median to 1 % of the standard
+/// deviation.
+const SAMPLE: usize = 1 << 14;
 
 /// What [`Summary::with`] looks at beyond the moments.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,7 +17,7 @@ pub struct Detail {
     /// Count a histogram (shares that second pass).
     pub histogram: Bins,
     /// The second pass looks at no more than this many values, evenly spaced from first to last; 0 means all.
-    /// Moments, extremes and non-finite counts always see every value.
+    /// Moments, extremes and non-finite counts always see every value. The constants below take 16,384.
     pub sample: usize,
 }
 
@@ -27,7 +32,7 @@ impl Detail {
     pub const QUANTILES: Detail = Detail {
         quantiles: true,
         histogram: Bins::None,
-        sample: 1 << 16,
+        sample: SAMPLE,
     };
 
     /// Moments, quantiles and a histogram with the given bins.
@@ -35,7 +40,7 @@ impl Detail {
         Detail {
             quantiles: true,
             histogram: bins,
-            sample: 1 << 16,
+            sample: SAMPLE,
         }
     }
 }
@@ -50,7 +55,8 @@ impl Default for Detail {
 ///
 /// Read off a grid of bins that are 1/32 of a standard deviation wide near the mean and widen in proportion to the
 /// distance from it, with the exact share of zeros kept apart: an estimate is off by at most 1/32 of the standard
-/// deviation within one standard deviation of the mean, at most 1/32 of the distance plus one deviation outside.
+/// deviation within one standard deviation of the mean, at most 1/32 of the distance plus one deviation outside. Up to
+/// 256 values they are exact: the smallest value that at least a share p of the values does not exceed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quantiles {
     /// 1st percentile.
@@ -130,25 +136,28 @@ impl Summary {
         let (origin, m) = dispatch(MomentPass(values));
         let mut s = m.summary(values, origin);
         if s.finite() > 0 && (detail.quantiles || detail.histogram != Bins::None) {
-            let mut hist = Histogram::empty(detail.histogram, &s);
             let step = match detail.sample {
                 0 => 1,
                 limit => values.len().div_ceil(limit),
             };
-            let sampled = values.iter().step_by(step).map(|x| x.as_f64());
+            let picked: Cow<[T]> = if step == 1 {
+                Cow::Borrowed(values)
+            } else {
+                Cow::Owned(values.iter().step_by(step).copied().collect())
+            };
             if detail.quantiles {
-                let mut grid = Grid::new(&s);
-                for x in sampled {
-                    grid.add(x);
-                    if let Some(h) = &mut hist {
-                        h.add(x);
-                    }
-                }
-                s.quantiles = Some(grid.quantiles());
-            } else if let Some(h) = &mut hist {
-                sampled.for_each(|x| h.add(x));
+                s.quantiles = Some(if values.len() <= SORTED {
+                    sorted_quantiles(values)
+                } else {
+                    let mut grid = Grid::new(&s);
+                    dispatch(GridPass(&mut grid, &picked));
+                    grid.quantiles()
+                });
             }
-            s.histogram = hist;
+            s.histogram = Histogram::empty(detail.histogram, &s).map(|mut h| {
+                h.count(&picked);
+                h
+            });
         }
         s
     }
@@ -462,6 +471,29 @@ fn careful_moments<T: Real>(block: &[T], origin: f64) -> Moments {
     m
 }
 
+/// Up to here sorting is faster than a [`Grid`].
+const SORTED: usize = 256;
+
+/// Exact quantiles of the finite values, of which there is one at least.
+fn sorted_quantiles<T: Real>(values: &[T]) -> Quantiles {
+    let mut v: Vec<f64> = values
+        .iter()
+        .map(|x| x.as_f64())
+        .filter(|x| x.is_finite())
+        .collect();
+    v.sort_unstable_by(f64::total_cmp);
+    let q = |p: f64| v[((p * v.len() as f64).ceil() as usize).max(1) - 1];
+    Quantiles {
+        p01: q(0.01),
+        p05: q(0.05),
+        p25: q(0.25),
+        p50: q(0.5),
+        p75: q(0.75),
+        p95: q(0.95),
+        p99: q(0.99),
+    }
+}
+
 /// Fine bins around the mean: t = 1 + |x - mean| / std, cut at the leading bits of its binary form (32 bins an octave).
 struct Grid {
     mean: f64,
@@ -469,14 +501,14 @@ struct Grid {
     std: f64,
     min: f64,
     max: f64,
-    /// Index `HALF + k` for the k-th bin above the mean, `HALF - 1 - k` below it.
+    /// Index `HALF + k` for the k-th bin above the mean, `HALF - 1 - k` below it; then zeros, then what is not finite.
     bins: Vec<u32>,
-    zeros: u64,
-    n: u64,
 }
 
 const OCTAVES: usize = 24;
 const HALF: usize = OCTAVES * 32;
+const ZEROS: usize = 2 * HALF;
+const WILD: usize = ZEROS + 1;
 
 impl Grid {
     fn new(s: &Summary) -> Grid {
@@ -490,27 +522,23 @@ impl Grid {
             std: s.std,
             min: s.min,
             max: s.max,
-            bins: vec![0; 2 * HALF],
-            zeros: 0,
-            n: 0,
+            bins: vec![0; WILD + 1],
         }
     }
 
+    /// Where a value belongs; without branches, so that a row of them is vector code.
     #[inline(always)]
-    fn add(&mut self, x: f64) {
+    fn index(&self, x: f64) -> u32 {
         let z = (x - self.mean) * self.inv;
         let t = (1.0 + z.abs()) as f32;
-        if !t.is_finite() {
-            return;
-        }
-        self.n += 1;
-        if x == 0.0 {
-            self.zeros += 1;
-            return;
-        }
-        let k = ((t.to_bits() - 1f32.to_bits()) >> 18) as usize;
-        let k = k.min(HALF - 1);
-        self.bins[if z < 0.0 { HALF - 1 - k } else { HALF + k }] += 1;
+        let k = (t.to_bits().wrapping_sub(1f32.to_bits()) >> 18).min(HALF as u32 - 1);
+        let i = if z < 0.0 {
+            HALF as u32 - 1 - k
+        } else {
+            HALF as u32 + k
+        };
+        let i = if x == 0.0 { ZEROS as u32 } else { i };
+        if x.abs() <= f64::MAX { i } else { WILD as u32 }
     }
 
     /// Lower edge of bin `i`.
@@ -527,30 +555,56 @@ impl Grid {
     fn quantiles(&self) -> Quantiles {
         // Pieces in rising order; the zeros are a piece of no width, cut into the bin that contains 0.
         let mut pieces: Vec<(f64, f64, u64)> = Vec::new();
-        let mut zeros = self.zeros;
-        for (i, &c) in self.bins.iter().enumerate() {
+        let bins = &self.bins[..2 * HALF];
+        let mut zeros = u64::from(self.bins[ZEROS]);
+        let n = zeros + bins.iter().map(|c| u64::from(*c)).sum::<u64>();
+        for (i, &c) in bins.iter().enumerate().filter(|(_, c)| **c > 0) {
             let (lo, hi) = (self.edge(i), self.edge(i + 1));
+            let c = u64::from(c);
             if zeros > 0 && hi >= 0.0 {
-                if lo < 0.0 && c > 0 {
+                let between = std::mem::take(&mut zeros);
+                if lo < 0.0 {
                     // Which side of zero the bin's own values are on is not known: split by width.
-                    let below = (c as f64 * (-lo / (hi - lo))).round() as u64;
-                    pieces.push((lo, 0.0, below.min(u64::from(c))));
-                    pieces.push((0.0, 0.0, zeros));
-                    pieces.push((0.0, hi, u64::from(c) - below.min(u64::from(c))));
-                    zeros = 0;
+                    let below = ((c as f64 * (-lo / (hi - lo))).round() as u64).min(c);
+                    pieces.push((lo, 0.0, below));
+                    pieces.push((0.0, 0.0, between));
+                    pieces.push((0.0, hi, c - below));
                     continue;
                 }
-                pieces.push((0.0, 0.0, zeros));
-                zeros = 0;
+                pieces.push((0.0, 0.0, between));
             }
-            if c > 0 {
-                pieces.push((lo, hi, u64::from(c)));
-            }
+            pieces.push((lo, hi, c));
         }
         if zeros > 0 {
             pieces.push((0.0, 0.0, zeros));
         }
-        quantiles_of_pieces(&pieces, self.n)
+        quantiles_of_pieces(&pieces, n)
+    }
+}
+
+/// Counts values into a grid, a row of indices at a time.
+struct GridPass<'a, T>(&'a mut Grid, &'a [T]);
+
+impl<T: Real> Kernel for GridPass<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let GridPass(grid, values) = self;
+        let (rows, rest) = values.as_chunks::<LANES>();
+        for row in rows {
+            let mut at = [0u32; LANES];
+            for i in 0..LANES {
+                at[i] = grid.index(row[i].as_f64());
+            }
+            for i in at {
+                grid.bins[i as usize] += 1;
+            }
+        }
+        for x in rest {
+            let i = grid.index(x.as_f64());
+            grid.bins[i as usize] += 1;
+        }
     }
 }
 

@@ -140,7 +140,13 @@ fn quantiles_stay_within_the_stated_bound() {
         .map(|x| if *x > 0.0 { 1.0 } else { 0.0 })
         .collect();
     for v in [relu, normal.clone(), near_half, heavy, two, vec![0.25; 50]] {
-        let s = Summary::of(&v);
+        let s = Summary::with(
+            &v,
+            Detail {
+                sample: 0,
+                ..Detail::QUANTILES
+            },
+        );
         let q = s.quantiles.unwrap();
         let mut sorted = v.clone();
         sorted.sort_by(f64::total_cmp);
@@ -166,11 +172,14 @@ fn quantiles_stay_within_the_stated_bound() {
 #[test]
 fn merge_equals_one_summary_of_both() {
     let v: Vec<f64> = noise(30_000, 5).iter().map(|x| x + 3.0).collect();
-    let d = Detail::histogram(Bins::Linear {
-        lo: -2.0,
-        hi: 8.0,
-        count: 50,
-    });
+    let d = Detail {
+        sample: 0,
+        ..Detail::histogram(Bins::Linear {
+            lo: -2.0,
+            hi: 8.0,
+            count: 50,
+        })
+    };
     let whole = Summary::with(&v, d);
     let merged = v
         .chunks(7_001)
