@@ -385,6 +385,15 @@ mod tests {
     }
 
     #[test]
+    fn values_are_laid_out_in_the_given_direction() {
+        let at =
+            |axis: Axis, x: f64| Layout::new(&axis, std::iter::empty(), 10.0, 110.0, 0.0).at(x);
+        assert_eq!(at(Axis::linear("").range(0.0, 4.0), 1.0), 35.0);
+        assert_eq!(at(Axis::linear("").range(0.0, 4.0).reversed(), 1.0), 85.0);
+        assert!((at(Axis::log("").range(1e-4, 1.0), 1e-3) - 35.0).abs() < 1e-9);
+    }
+
+    #[test]
     fn no_range_breaks_it() {
         let ends = [
             0.0,
