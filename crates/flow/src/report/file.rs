@@ -118,6 +118,10 @@ mod tests {
         assert!(e.contains("no\\nwhere/r.html") && !e.contains('\n'), "{e}");
         let e = write_atomic(&d, b"x").unwrap_err().to_string();
         assert!(e.contains("wengert-report"), "{e}");
+        // The rename is what fails here: a file cannot take the name of a folder.
+        let slash = format!("{}/new/", d.display());
+        assert!(write_atomic(&slash, b"x").is_err());
+        assert_eq!(fs::read_dir(&d).unwrap().count(), 0, "nothing is left");
         fs::remove_dir_all(d).unwrap();
     }
 

@@ -123,6 +123,15 @@ fn terminal_report_fits_and_is_clean() {
 }
 
 #[test]
+fn the_gradient_is_told_from_the_output_on() {
+    let told = gradient_plot(&[run("net", 0.1, 5)], RunProfile::first).description();
+    assert!(
+        told.contains("net: 1.00 at layer 5, 1.00×10⁻⁴ at layer 1."),
+        "{told}"
+    );
+}
+
+#[test]
 fn standalone_drawings_are_well_formed() {
     let runs = [run("a", 0.1, 5), run("b", 0.0, 5)];
     let mut all: Vec<Box<dyn Figure>> = vec![
