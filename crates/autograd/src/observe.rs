@@ -74,6 +74,16 @@ impl<T: Float> crate::Tape<T> {
         self.graph.borrow_mut().observer = Some(observer);
     }
 
+    /// The tensor behind an input node (see [`Tape::input`](crate::Tape::input)), by its index. `None` for every other node.
+    pub fn input_value(&self, node: u32) -> Option<Tensor<T>> {
+        let g = self.graph.borrow();
+        let at = node as usize;
+        if at >= g.len || !matches!(g.nodes[at].op, NodeOp::Input) {
+            return None;
+        }
+        g.values[at].clone()
+    }
+
     /// Takes the observer back.
     pub fn take_observer(&self) -> Option<Box<dyn Observer<T> + Send>> {
         self.graph.borrow_mut().observer.take()

@@ -4,9 +4,18 @@
 //! |---|---|
 //! | [`probe`] | measuring: layers found on the tape, values and gradients summarised in passing |
 //! | [`profile`] | what was measured: [`profile::Summary`] of values, per layer, per step, per run |
+//! | [`FlowReport`] | one call: measure, judge, show |
+//! | [`init_report()`] | before training: gains, Jacobian, symmetry |
+//! | [`judge`] | rules with documented thresholds: vanishing, exploding, saturated, dead, symmetric, … |
 //! | [`report`] | how it is shown: terminal text, SVG plots, a self-contained HTML page, JSON, TensorBoard event files |
 #![forbid(unsafe_code)]
 
+mod flow_report;
+mod init_report;
+pub mod judge;
 pub mod probe;
 pub mod profile;
 pub mod report;
+
+pub use flow_report::FlowReport;
+pub use init_report::{InitReport, LayerGain, init_report, largest_singular_value};

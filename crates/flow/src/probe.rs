@@ -5,9 +5,11 @@
 //! cell. Its path is that of the module that owns the weight. The bias and the activation function that follow belong
 //! to it; its output is the activation's.
 
+mod facts;
+
 use crate::profile::{Bins, Detail, LayerProfile, StepProfile, Summary, TimeProfile};
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use wengert_autograd::{
     Float, Gradients, Module, NodeInfo, Observer, Param, ParamId, Path, Real, Seen, Tape, Tensor,
     Var, Visitor,
@@ -53,6 +55,9 @@ fn weighted(op: &str) -> bool {
 /// Share of an activation's largest slope below which a unit counts as saturated.
 pub const SATURATED_SLOPE: f64 = 0.05;
 
+/// Name of the share of units that are and stay identical, among the further measurements of a layer.
+pub const IDENTICAL_UNITS: &str = "identical units";
+
 /// What a [`Probe`] looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct ProbeOptions {
@@ -78,6 +83,10 @@ struct Found {
     /// Output node of each use, in order: one for a feed-forward layer, one per time step for a recurrent one.
     outputs: Vec<u32>,
     act: Option<Act>,
+    /// Whether the latest use has met its activation function.
+    finished: bool,
+    /// Axis of the weight that counts the layer's units.
+    units: Option<usize>,
 }
 
 /// The recorded forward pass, layer by layer.
@@ -111,11 +120,13 @@ fn find_layers<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Layers {
     // The parameter that a node is a view of, and the layer whose chain a node continues.
     let mut param_of: HashMap<u32, ParamId> = HashMap::new();
     let mut chain: HashMap<u32, usize> = HashMap::new();
+    let mut leaves: HashSet<u32> = HashSet::new();
     let mut layers = Layers::default();
     let mut by_weight: HashMap<ParamId, usize> = HashMap::new();
     tape.for_each_node(|n| {
         if let Some(p) = n.param {
             param_of.insert(n.id, p);
+            leaves.insert(n.id);
             return;
         }
         if n.origin.is_some() || n.args.is_empty() {
@@ -147,10 +158,13 @@ fn find_layers<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Layers {
                     weight: *w,
                     outputs: Vec::new(),
                     act: None,
+                    finished: false,
+                    units: units_axis(n, *w, &param_of, &leaves),
                 });
                 layers.found.len() - 1
             });
             layers.found[at].outputs.push(n.id);
+            layers.found[at].finished = false;
             chain.insert(n.id, at);
             return;
         }
@@ -161,7 +175,8 @@ fn find_layers<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Layers {
         let follows = n.args.contains(layer.outputs.last().unwrap_or(&u32::MAX));
         let bias =
             follows && !params.is_empty() && matches!(n.op, "add" | "sub") && layer.act.is_none();
-        let act = activation(n.op).filter(|_| follows);
+        // The function may stand behind a normalization or an addition of what bypasses the layer.
+        let act = activation(n.op).filter(|_| follows || !layer.finished);
         let same = follows && keeps_elements(n.op);
         if bias || same {
             *layer.outputs.last_mut().expect("a layer has an output") = n.id;
@@ -177,9 +192,10 @@ fn find_layers<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Layers {
                 );
             }
             layer.act = Some(act);
+            layer.finished = true;
             *layer.outputs.last_mut().expect("a layer has an output") = n.id;
             chain.insert(n.id, at);
-        } else if follows && paths_between(n) {
+        } else if paths_between(n) {
             chain.insert(n.id, at);
         }
     });
@@ -201,12 +217,50 @@ fn find_layers<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Layers {
     layers
 }
 
-/// Elementwise steps between a weight and its activation, such as a normalisation.
+/// Steps between a weight and its activation, such as a normalization.
 fn paths_between(n: &NodeInfo<'_>) -> bool {
-    matches!(
-        n.op,
-        "add" | "sub" | "mul" | "div" | "mul_scalar" | "add_scalar" | "div_scalar" | "mask"
-    )
+    n.op.contains("_norm")
+        || matches!(
+            n.op,
+            "add" | "sub" | "mul" | "div" | "mul_scalar" | "add_scalar" | "div_scalar" | "mask"
+        )
+}
+
+/// `x W` has one unit per column of `W`; `x Wᵀ` and convolutions one per row.
+fn units_axis(
+    n: &NodeInfo<'_>,
+    weight: ParamId,
+    param_of: &HashMap<u32, ParamId>,
+    leaves: &HashSet<u32>,
+) -> Option<usize> {
+    let arg = n.args.iter().find(|a| param_of.get(a) == Some(&weight))?;
+    match n.op {
+        "matmul" => Some(usize::from(leaves.contains(arg))),
+        op if op.starts_with("conv") && !op.contains("transpose") => Some(0),
+        _ => None,
+    }
+}
+
+/// Share of units whose weights equal those of another unit, and whose gradients do, too: they are and will stay one
+/// unit. Equal means within 1/1000 of the tensor's RMS.
+fn identical_units<T: Real>(w: &Tensor<T>, g: Option<&Tensor<T>>, axis: usize) -> f64 {
+    let units = w.shape()[axis];
+    let inner: usize = w.shape()[axis + 1..].iter().product();
+    let mut keys: Vec<Vec<i64>> = vec![Vec::new(); units];
+    for t in std::iter::once(w).chain(g) {
+        let n = t.numel().max(1) as f64;
+        let rms = (t.iter().map(|x| x.as_f64().powi(2)).sum::<f64>() / n).sqrt();
+        let unit = if rms > 0.0 { 1e3 / rms } else { 0.0 };
+        for (i, x) in t.iter().enumerate() {
+            keys[i / inner % units].push((x.as_f64() * unit).round() as i64);
+        }
+    }
+    let mut count: HashMap<&[i64], usize> = HashMap::new();
+    for k in &keys {
+        *count.entry(k).or_default() += 1;
+    }
+    let twins: usize = count.values().filter(|c| **c > 1).sum();
+    twins as f64 / units.max(1) as f64
 }
 
 struct Measured {
@@ -290,20 +344,23 @@ struct Weights<'a, T: Float> {
     layers: &'a Layers,
     grads: &'a Gradients<T>,
     options: ProbeOptions,
-    out: HashMap<ParamId, (Summary, Option<Summary>)>,
+    out: HashMap<ParamId, (Summary, Option<Summary>, Option<f64>)>,
 }
 
 impl<T: Float> Visitor<T> for Weights<'_, T> {
     fn param(&mut self, _: &str, p: &Param<T>) {
-        if !self.layers.found.iter().any(|l| l.weight == p.id()) {
+        let Some(layer) = self.layers.found.iter().find(|l| l.weight == p.id()) else {
             return;
-        }
+        };
         let summary = |t: &Tensor<T>| match t.as_slice() {
             Some(s) => Summary::with(s, self.options.detail),
             None => Summary::with(&t.to_vec(), self.options.detail),
         };
         let g = self.grads.get(p).map(summary);
-        self.out.insert(p.id(), (summary(p.value()), g));
+        let twins = (layer.units)
+            .filter(|&a| p.shape().get(a).is_some_and(|n| *n > 1))
+            .map(|a| identical_units(p.value(), self.grads.get(p), a));
+        self.out.insert(p.id(), (summary(p.value()), g, twins));
     }
 }
 
@@ -344,6 +401,7 @@ impl Probe {
     ) -> (Gradients<T>, StepProfile) {
         let tape = loss.tape();
         let layers = find_layers(tape, model);
+        let facts = facts::before(tape, model, loss.index());
         let measured = (layers.found.iter())
             .map(|l| {
                 let empty = || Measured {
@@ -367,7 +425,8 @@ impl Probe {
         let Some(Ok(recorder)) = recorder else {
             unreachable!("the recorder was set above")
         };
-        let profile = self.assemble(*recorder, model, &grads);
+        let mut profile = self.assemble(*recorder, model, &grads);
+        profile.facts = facts.after(model, &grads, &profile);
         (grads, profile)
     }
 
@@ -392,9 +451,12 @@ impl Probe {
         for (l, uses) in layers.found.iter().zip(measured) {
             let mut p = LayerProfile::new(l.path.clone(), l.op.clone());
             p.location = Some(l.location.clone());
-            if let Some((w, g)) = weights.remove(&l.weight) {
+            if let Some((w, g, twins)) = weights.remove(&l.weight) {
                 p.weights = Some(w);
                 p.weight_grad = g;
+                if let Some(share) = twins.filter(|s| *s > 0.0) {
+                    p.extra.push((IDENTICAL_UNITS.into(), share));
+                }
             }
             if uses.len() > 1 {
                 step.time.push(TimeProfile {

@@ -15,9 +15,11 @@
 //! assert!(fc1.activation_grad_rms().unwrap() < 1e-7 * fc2.activation_grad_rms().unwrap());
 //! ```
 
+mod facts;
 mod histogram;
 mod summary;
 
+pub use facts::{Facts, Link, LossFact, NonFinite, ParamFact};
 pub use histogram::{Bins, Histogram};
 pub use summary::{Detail, Quantiles, Summary};
 use wengert_tensor::Real;
@@ -161,6 +163,8 @@ pub struct StepProfile {
     pub layers: Vec<LayerProfile>,
     /// Recurrent layers by time step.
     pub time: Vec<TimeProfile>,
+    /// What is known about inputs, parameters and loss.
+    pub facts: Facts,
 }
 
 impl StepProfile {

@@ -1,0 +1,253 @@
+//! Verdicts: rules with documented thresholds turn measurements into findings.
+//!
+//! A [`Rule`] is data: a name, what it says, its thresholds with their reasons, and a function from a run to findings.
+//! [`Judge::default`] holds the rules below; [`Judge::with`] adds one, [`Judge::set`] moves a threshold.
+//!
+//! | rule | finds |
+//! |---|---|
+//! | `not finite` | NaN or infinity in values or gradients |
+//! | `no gradient` | trainable parameters that the loss does not reach, and why |
+//! | `frozen by accident` | frozen layers behind trainable ones; weights that do not move although they have a gradient |
+//! | `symmetric` | units that are and stay identical |
+//! | `double softmax`, `loss and output` | an output function that does not fit the loss |
+//! | `unscaled inputs` | inputs far from mean 0 and deviation 1 |
+//! | `batch norm` | a batch of one, or running statistics while training |
+//! | `saturated`, `dead` | activation functions that pass no gradient |
+//! | `vanishing`, `exploding` | gradients that shrink or grow on their way back |
+//! | `learning rate too high`, `learning rate too low` | steps that overshoot or do not move |
+//!
+//! A cause hides its effects: where a rule explains others (unscaled inputs saturate units, saturated units make
+//! gradients vanish), their findings stay as notes that point to the cause.
+//!
+//! ```
+//! use wengert_flow::judge::Judge;
+//! use wengert_flow::profile::StepProfile;
+//! let fading: Vec<[f32; 2]> = (0..10).map(|l| [10f32.powi(l - 9); 2]).collect();
+//! let names: Vec<String> = (0..10).map(|l| format!("fc{l}")).collect();
+//! let named = names.iter().map(String::as_str).zip(fading.iter().map(|v| &v[..]));
+//! let findings = Judge::default().step(&StepProfile::new(0).with_activation_grads(named));
+//! assert_eq!(findings[0].rule, "vanishing");
+//! ```
+
+mod signal;
+mod training;
+mod wiring;
+
+use crate::profile::{Finding, LayerProfile, RunProfile, Severity, StepProfile};
+use std::sync::Arc;
+
+/// A number that a rule compares with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Threshold {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value.
+    pub value: f64,
+    /// Why this value.
+    pub why: &'static str,
+}
+
+/// The function of a rule.
+pub type Check = Arc<dyn Fn(&RunProfile, &Rule) -> Vec<Finding> + Send + Sync>;
+
+/// One rule of a [`Judge`].
+#[derive(Clone)]
+pub struct Rule {
+    /// Short name, which its findings carry.
+    pub name: &'static str,
+    /// What it finds, in one sentence.
+    pub says: &'static str,
+    /// Its thresholds.
+    pub thresholds: Vec<Threshold>,
+    /// Rules whose findings are effects when this one finds something that is at least a warning.
+    pub explains: &'static [&'static str],
+    check: Check,
+}
+
+impl Rule {
+    /// A rule without thresholds that explains no other.
+    ///
+    /// ```
+    /// use wengert_flow::judge::{Judge, Rule};
+    /// use wengert_flow::profile::{Finding, RunProfile, Severity};
+    /// let loss = Rule::new("lost", "the loss is above 100", |run: &RunProfile, _: &Rule| {
+    ///     let high = run.last().and_then(|s| s.loss).is_some_and(|l| l > 100.0);
+    ///     high.then(|| Finding::new(Severity::Critical, "lost", "The loss is above 100.")).into_iter().collect()
+    /// });
+    /// let judge = Judge::default().with(loss);
+    /// # let _ = judge;
+    /// ```
+    pub fn new(
+        name: &'static str,
+        says: &'static str,
+        check: impl Fn(&RunProfile, &Rule) -> Vec<Finding> + Send + Sync + 'static,
+    ) -> Rule {
+        Rule {
+            name,
+            says,
+            thresholds: Vec::new(),
+            explains: &[],
+            check: Arc::new(check),
+        }
+    }
+
+    /// Adds a threshold.
+    pub fn threshold(mut self, name: &'static str, value: f64, why: &'static str) -> Rule {
+        self.thresholds.push(Threshold { name, value, why });
+        self
+    }
+
+    /// Names the rules whose findings follow from this one's.
+    pub fn explains(mut self, rules: &'static [&'static str]) -> Rule {
+        self.explains = rules;
+        self
+    }
+
+    /// Value of a threshold.
+    ///
+    /// # Panics
+    /// When the rule has no threshold of this name.
+    #[track_caller]
+    pub fn at(&self, threshold: &str) -> f64 {
+        match self.thresholds.iter().find(|t| t.name == threshold) {
+            Some(t) => t.value,
+            None => panic!("rule {:?} has no threshold {threshold:?}", self.name),
+        }
+    }
+}
+
+impl std::fmt::Debug for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rule")
+            .field("name", &self.name)
+            .field("thresholds", &self.thresholds)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A set of rules, in order of importance.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    rules: Vec<Rule>,
+}
+
+impl Default for Judge {
+    fn default() -> Self {
+        let rules = [wiring::rules(), training::rules(), signal::rules()].concat();
+        Judge { rules }
+    }
+}
+
+impl Judge {
+    /// A judge without rules.
+    pub fn empty() -> Judge {
+        Judge { rules: Vec::new() }
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Adds a rule.
+    pub fn with(mut self, rule: Rule) -> Judge {
+        self.rules.push(rule);
+        self
+    }
+
+    /// Takes a rule out.
+    pub fn without(mut self, name: &str) -> Judge {
+        self.rules.retain(|r| r.name != name);
+        self
+    }
+
+    /// Moves a threshold.
+    ///
+    /// # Panics
+    /// When there is no such rule or threshold.
+    #[track_caller]
+    pub fn set(mut self, rule: &str, threshold: &str, value: f64) -> Judge {
+        let found = (self.rules.iter_mut().filter(|r| r.name == rule))
+            .flat_map(|r| r.thresholds.iter_mut())
+            .find(|t| t.name == threshold);
+        match found {
+            Some(t) => t.value = value,
+            None => panic!("no rule {rule:?} with a threshold {threshold:?}"),
+        }
+        self
+    }
+
+    /// Findings about one step, the most important first; one `healthy` finding when there is nothing to say.
+    pub fn step(&self, step: &StepProfile) -> Vec<Finding> {
+        self.run(&RunProfile::new("").with_step(step.clone()))
+    }
+
+    /// Findings about a run, the most important first; one `healthy` finding when there is nothing worse than a note.
+    pub fn run(&self, run: &RunProfile) -> Vec<Finding> {
+        let found: Vec<(&Rule, Vec<Finding>)> = (self.rules.iter())
+            .map(|r| (r, (r.check)(run, r)))
+            .collect();
+        let mut out: Vec<Finding> = Vec::new();
+        for (rule, findings) in &found {
+            let cause = found.iter().find(|(r, f)| {
+                r.explains.contains(&rule.name) && f.iter().any(|f| f.severity >= Severity::Warning)
+            });
+            for f in findings {
+                let mut f = f.clone();
+                if let Some((c, _)) = cause {
+                    f.severity = f.severity.min(Severity::Note);
+                    f.cause = Some(format!("follows from: {}", c.name));
+                    f.remedy = None;
+                }
+                out.push(f);
+            }
+        }
+        // Rules stand in order of importance, so a stable sort keeps causes before effects.
+        out.sort_by_key(|f| std::cmp::Reverse(f.severity));
+        if out.iter().all(|f| f.severity < Severity::Warning) {
+            out.insert(0, healthy(run));
+        }
+        out
+    }
+}
+
+fn healthy(run: &RunProfile) -> Finding {
+    match run.last() {
+        None => Finding::new(
+            Severity::Note,
+            "not measured",
+            "No step of this run was observed.",
+        ),
+        Some(s) => Finding::new(
+            Severity::Healthy,
+            "healthy",
+            format!(
+                "All {} layers are alive, and the gradient reaches each of them.",
+                s.layers.len()
+            ),
+        ),
+    }
+}
+
+/// A finding about a layer, with its source line.
+fn about(severity: Severity, rule: &Rule, layer: &LayerProfile, message: String) -> Finding {
+    let f = Finding::new(severity, rule.name, message).at(layer.path.clone());
+    match &layer.location {
+        Some(l) => f.location(l.clone()),
+        None => f,
+    }
+}
+
+/// `Critical` from the threshold `critical` on, `Warning` from `warning` on.
+fn graded(rule: &Rule, value: f64) -> Option<Severity> {
+    if value >= rule.at("critical") {
+        Some(Severity::Critical)
+    } else if value >= rule.at("warning") {
+        Some(Severity::Warning)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

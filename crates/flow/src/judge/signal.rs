@@ -1,0 +1,359 @@
+//! What happens to activations and gradients on their way through the layers.
+
+use super::{Rule, about, graded};
+use crate::probe::IDENTICAL_UNITS;
+use crate::profile::{Finding, LayerProfile, RunProfile, Severity, StepProfile};
+use crate::report::compare::{EXPLODING, FADING, STALLED};
+use crate::report::number::{pretty, times};
+
+pub(super) fn rules() -> Vec<Rule> {
+    vec![
+        Rule::new("symmetric", "units that are and stay identical", symmetric)
+            .threshold(
+                "warning",
+                0.5,
+                "half of the layer's units are copies: its width is wasted",
+            )
+            .threshold("critical", 0.95, "the whole layer is one unit")
+            .explains(&["vanishing", "dead", "saturated", "learning rate too low"]),
+        Rule::new(
+            "saturated",
+            "units in the flat part of their function",
+            saturated,
+        )
+        .threshold(
+            "warning",
+            0.5,
+            "half of the units pass less than 5 % of the gradient",
+        )
+        .threshold("critical", 0.8, "the layer passes almost nothing")
+        .explains(&["vanishing", "exploding"]),
+        Rule::new(
+            "dead",
+            "rectified units that are zero for every sample",
+            dead,
+        )
+        .threshold(
+            "warning",
+            0.75,
+            "deep healthy networks reach a half at initialization",
+        )
+        .threshold("critical", 0.95, "no unit is left to pass the gradient")
+        .threshold(
+            "batch",
+            16.0,
+            "in smaller batches, living units are zero by chance",
+        )
+        .explains(&[
+            "vanishing",
+            "exploding",
+            "symmetric",
+            "learning rate too low",
+        ]),
+        Rule::new(
+            "vanishing",
+            "the gradient shrinks on its way back",
+            vanishing,
+        )
+        .threshold(
+            "warning",
+            1.0 / FADING,
+            "good initializers keep a factor of 100 over 30 layers",
+        )
+        .threshold(
+            "critical",
+            1.0 / STALLED,
+            "the first layer moves a million times less than the last",
+        )
+        .explains(&["learning rate too low"]),
+        Rule::new("exploding", "the gradient grows on its way back", exploding)
+            .threshold(
+                "warning",
+                1.0 / FADING,
+                "good initializers keep a factor of 100 over 30 layers",
+            )
+            .threshold(
+                "critical",
+                EXPLODING,
+                "one learning rate cannot serve first and last layer",
+            )
+            .explains(&["learning rate too high", "learning rate too low"]),
+    ]
+}
+
+fn is_sigmoidal(op: &str) -> bool {
+    matches!(op, "sigmoid" | "tanh" | "hardsigmoid" | "hardtanh")
+}
+
+fn is_rectifier(op: &str) -> bool {
+    matches!(op, "relu" | "relu6")
+}
+
+/// First and last observed step, once each.
+fn ends(run: &RunProfile) -> Vec<&StepProfile> {
+    let mut v: Vec<&StepProfile> = run.first().into_iter().collect();
+    v.extend(run.last().filter(|_| run.steps.len() > 1));
+    v
+}
+
+fn share(x: f64) -> String {
+    format!("{:.0} %", 100.0 * x)
+}
+
+fn symmetric(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
+    let Some(step) = run.first() else {
+        return Vec::new();
+    };
+    let twins = |l: &LayerProfile| l.extra.iter().find(|e| e.0 == IDENTICAL_UNITS).map(|e| e.1);
+    let hit = step
+        .layers
+        .iter()
+        .find_map(|l| Some((l, twins(l)?, graded(rule, twins(l)?)?)));
+    let Some((l, x, severity)) = hit else {
+        return Vec::new();
+    };
+    let zero = l.weights.as_ref().is_some_and(|w| w.rms == 0.0);
+    let start = if zero { "zeros" } else { "one value" };
+    vec![
+        about(
+            severity,
+            rule,
+            l,
+            format!("{} of the units of `{}` are identical and get identical gradients: they stay one unit.", share(x), l.path),
+        )
+        .evidence(format!("{} of the units have the same weights and the same weight gradients as another", share(x)))
+        .cause(format!("the weights start as {start}, so nothing tells the units apart"))
+        .remedy("start with random weights: `Linear::builder(..).followed_by(activation)` chooses the variance"),
+    ]
+}
+
+fn saturated(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
+    for step in ends(run) {
+        // An output that is sure of itself is no fault once training has begun.
+        let hidden = match (step.layers.len(), step.step) {
+            (n, s) if n > 1 && s > 0 => &step.layers[..n - 1],
+            _ => &step.layers[..],
+        };
+        let worst = (hidden.iter().filter(|l| is_sigmoidal(&l.op)))
+            .filter_map(|l| Some((l, l.saturation?)))
+            .find(|(_, s)| graded(rule, *s).is_some());
+        let Some((l, s)) = worst else { continue };
+        let severity = graded(rule, s).unwrap_or(Severity::Warning);
+        let count = hidden
+            .iter()
+            .filter(|l| l.saturation.is_some_and(|s| s >= rule.at("warning")))
+            .count();
+        let w = l.weights.as_ref().map_or(f64::NAN, |w| w.rms);
+        return vec![
+            about(severity, rule, l, format!("{} of the {} outputs of `{}` are in the flat part.", share(s), l.op, l.path))
+                .evidence(format!("slope below 5 % of the largest for {}; RMS of the weights {}; {count} layers like this", share(s), pretty(w)))
+                .cause("the sums that enter the function are too large: large weights or large inputs")
+                .remedy(format!("start with smaller weights (`Init::glorot_normal()`), or put a normalization before the {}", l.op)),
+        ];
+    }
+    Vec::new()
+}
+
+fn dead(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
+    for step in ends(run) {
+        if step
+            .facts
+            .batch
+            .is_some_and(|b| (b as f64) < rule.at("batch"))
+        {
+            continue;
+        }
+        let hit = (step.layers.iter().filter(|l| is_rectifier(&l.op)))
+            .filter_map(|l| Some((l, l.dead?)))
+            .find(|(_, d)| graded(rule, *d).is_some());
+        let Some((l, d)) = hit else { continue };
+        let severity = graded(rule, d).unwrap_or(Severity::Warning);
+        let (cause, remedy) = if step.step > 0 {
+            (
+                "a large step pushed the sums of these units below zero for every sample",
+                "lower the learning rate, or use `leaky_relu`, which keeps a slope below zero",
+            )
+        } else {
+            (
+                "the sums of these units start below zero for every sample: bias too negative, or weights not centred",
+                "start the biases at 0 and the weights with He's variance (`Init::he_normal()`), or use `leaky_relu`",
+            )
+        };
+        return vec![
+            about(
+                severity,
+                rule,
+                l,
+                format!(
+                    "{} of the units of `{}` are zero for the whole batch.",
+                    share(d),
+                    l.path
+                ),
+            )
+            .evidence(format!(
+                "dead units {} at step {}; output RMS {}",
+                share(d),
+                step.step,
+                pretty(l.activation_rms().unwrap_or(f64::NAN))
+            ))
+            .cause(cause)
+            .remedy(remedy),
+        ];
+    }
+    Vec::new()
+}
+
+/// Gradient that is kept from layer to layer by a variance-preserving initializer whatever the widths: the norm of the
+/// gradient of the outputs; else, of the weights.
+fn strength(l: &LayerProfile) -> Option<f64> {
+    (l.activation_grad.as_ref().map(|s| s.norm)).or_else(|| l.weight_grad.as_ref().map(|s| s.rms))
+}
+
+/// The way of the gradient from the last layer to the first, and the step that changes it most.
+struct Way<'a> {
+    first: (&'a LayerProfile, f64),
+    last: (&'a LayerProfile, f64),
+    layers: usize,
+    /// Layer whose crossing changes the gradient most in the direction asked for, and its share of the whole change.
+    culprit: (&'a LayerProfile, f64, f64),
+}
+
+fn way(step: &StepProfile, shrinks: bool) -> Option<Way<'_>> {
+    let v: Vec<(&LayerProfile, f64)> = (step.layers.iter())
+        .filter_map(|l| Some((l, strength(l)?)))
+        .collect();
+    let (first, last) = (*v.first()?, *v.last()?);
+    if v.len() < 2 || v.iter().any(|(_, g)| !g.is_finite()) {
+        return None;
+    }
+    let floor = |g: f64| g.max(f64::MIN_POSITIVE).ln();
+    let sign = if shrinks { 1.0 } else { -1.0 };
+    let total = sign * (floor(last.1) - floor(first.1));
+    let culprit = v
+        .windows(2)
+        .map(|w| {
+            (
+                w[1].0,
+                w[0].1 / w[1].1,
+                sign * (floor(w[1].1) - floor(w[0].1)) / total,
+            )
+        })
+        .max_by(|a, b| a.2.total_cmp(&b.2))?;
+    Some(Way {
+        first,
+        last,
+        layers: v.len(),
+        culprit,
+    })
+}
+
+/// One layer is to blame when it makes more than half of the change (and there are enough others to compare with).
+fn blamed<'a>(w: &Way<'a>) -> Option<&'a LayerProfile> {
+    (w.layers > 3 && w.culprit.2 > 0.5).then_some(w.culprit.0)
+}
+
+fn vanishing(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
+    let Some(w) = run.first().and_then(|s| way(s, true)) else {
+        return Vec::new();
+    };
+    if w.last.1 == 0.0 {
+        return vec![
+            about(
+                Severity::Critical,
+                rule,
+                w.last.0,
+                "The gradient is zero at the output already.".into(),
+            )
+            .evidence("gradient 0 in every layer")
+            .cause("the loss does not change with the output, or the output function is flat")
+            .remedy("check that loss and output function fit each other and that targets differ"),
+        ];
+    }
+    let factor = w.last.1 / w.first.1;
+    let Some(severity) = graded(rule, factor) else {
+        return Vec::new();
+    };
+    let layer = blamed(&w).unwrap_or(w.first.0);
+    let per_layer = factor.powf(1.0 / (w.layers - 1) as f64);
+    let arrives = if w.first.1 == 0.0 {
+        "exactly 0".into()
+    } else {
+        format!("{} times weaker", times(factor))
+    };
+    let inner = layer.op.as_str();
+    let (cause, remedy) = match blamed(&w) {
+        Some(l) => (
+            format!(
+                "crossing `{}` takes a factor of {}: its weights have RMS {}",
+                l.path,
+                pretty(1.0 / w.culprit.1),
+                pretty(l.weights.as_ref().map_or(f64::NAN, |w| w.rms))
+            ),
+            "give this layer the variance that fits its activation (`Linear::builder(..).followed_by(activation)`)",
+        ),
+        None if inner == "sigmoid" => (
+            format!(
+                "the slope of the sigmoid is 1/4 at most, and each layer takes a factor of {}",
+                pretty(per_layer)
+            ),
+            "use `relu` with He's weights (`Init::he_normal()`), or a residual connection around each layer",
+        ),
+        None => (
+            format!(
+                "each layer takes a factor of {}: the weights are too small for `{inner}`",
+                pretty(per_layer)
+            ),
+            "give the weights the variance that fits the activation (`Init::he_normal()` for relu, `Init::glorot_normal()` for tanh)",
+        ),
+    };
+    vec![
+        about(
+            severity,
+            rule,
+            layer,
+            format!(
+                "On its way back through {} layers the gradient becomes **{arrives}**.",
+                w.layers
+            ),
+        )
+        .evidence(format!(
+            "norm of the gradient {} in `{}`, {} in `{}`",
+            pretty(w.last.1),
+            w.last.0.path,
+            pretty(w.first.1),
+            w.first.0.path
+        ))
+        .cause(cause)
+        .remedy(remedy),
+    ]
+}
+
+fn exploding(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
+    let Some(w) = run.first().and_then(|s| way(s, false)) else {
+        return Vec::new();
+    };
+    let factor = w.first.1 / w.last.1;
+    let Some(severity) = graded(rule, factor) else {
+        return Vec::new();
+    };
+    let layer = blamed(&w).unwrap_or(w.first.0);
+    let per_layer = factor.powf(1.0 / (w.layers - 1) as f64);
+    let cause = match blamed(&w) {
+        Some(l) => format!(
+            "crossing `{}` multiplies it by {}: its weights have RMS {}",
+            l.path,
+            pretty(w.culprit.1),
+            pretty(l.weights.as_ref().map_or(f64::NAN, |w| w.rms))
+        ),
+        None => format!(
+            "each layer multiplies it by {}: the weights are too large",
+            pretty(per_layer)
+        ),
+    };
+    vec![
+        about(severity, rule, layer, format!("On its way back through {} layers the gradient becomes **{} times stronger**.", w.layers, times(factor)))
+            .evidence(format!("norm of the gradient {} in `{}`, {} in `{}`", pretty(w.last.1), w.last.0.path, pretty(w.first.1), w.first.0.path))
+            .cause(cause)
+            .remedy("give the weights the variance that fits the activation (`Init::he_normal()` for relu, `Init::glorot_normal()` for tanh); clipping (`grads.clip_norm(1.0)`) treats the symptom"),
+    ]
+}

@@ -1,0 +1,228 @@
+//! Inputs and steps: what the data looks like, how far each step goes.
+
+use super::{Rule, about};
+use crate::profile::{Finding, RunProfile, Severity};
+use crate::report::number::pretty;
+
+pub(super) fn rules() -> Vec<Rule> {
+    vec![
+        Rule::new(
+            "unscaled inputs",
+            "inputs far from mean 0 and deviation 1",
+            inputs,
+        )
+        .threshold(
+            "large",
+            10.0,
+            "initializers assume inputs of RMS 1; ten times that starts layers saturated",
+        )
+        .threshold(
+            "critical",
+            50.0,
+            "bytes as numbers (0 to 255) have an RMS of about 100",
+        )
+        .threshold(
+            "small",
+            0.02,
+            "inputs below a fiftieth are lost beside the biases",
+        )
+        .threshold(
+            "offset",
+            5.0,
+            "a mean of five deviations: the data is one direction, and the rest noise",
+        )
+        .threshold(
+            "spread",
+            1e3,
+            "one learning rate cannot serve features a thousand times apart",
+        )
+        .explains(&[
+            "saturated",
+            "dead",
+            "exploding",
+            "vanishing",
+            "learning rate too high",
+            "learning rate too low",
+            "not finite",
+        ]),
+        Rule::new("learning rate too high", "steps that overshoot", high)
+            .threshold(
+                "ratio",
+                0.5,
+                "a step of half the weights replaces what was learnt; 1e-3 is usual",
+            )
+            .threshold("rise", 1.5, "the loss ends 50 % above its start")
+            .threshold(
+                "zigzag",
+                0.7,
+                "share of turns in the loss curve; noise alone gives two thirds, but small ones",
+            )
+            .threshold("swing", 0.5, "mean jump of the loss over its mean")
+            .explains(&["dead", "saturated", "not finite"]),
+        Rule::new("learning rate too low", "steps that do not move", low)
+            .threshold(
+                "ratio",
+                1e-5,
+                "after ten thousand such steps the weights have moved by a tenth; 1e-3 is usual",
+            )
+            .threshold("progress", 0.02, "relative fall of the loss over the run"),
+    ]
+}
+
+fn inputs(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
+    let Some(step) = run.first() else {
+        return Vec::new();
+    };
+    let Some(x) = &step.facts.inputs else {
+        return Vec::new();
+    };
+    let (problem, severity) = if x.rms >= rule.at("critical") {
+        ("far too large", Severity::Critical)
+    } else if x.rms >= rule.at("large") {
+        ("too large", Severity::Warning)
+    } else if x.rms <= rule.at("small") {
+        ("too small", Severity::Warning)
+    } else if x.mean.abs() > rule.at("offset") * x.std {
+        ("not centred", Severity::Warning)
+    } else if step
+        .facts
+        .feature_std
+        .is_some_and(|(a, b)| b / a > rule.at("spread"))
+    {
+        ("of very different scale", Severity::Warning)
+    } else {
+        return Vec::new();
+    };
+    let spread = step.facts.feature_std.map_or(String::new(), |(a, b)| {
+        format!(
+            ", deviation of single features from {} to {}",
+            pretty(a),
+            pretty(b)
+        )
+    });
+    let mut f = Finding::new(severity, rule.name, format!("The inputs are {problem}."))
+        .evidence(format!("mean {}, standard deviation {}, from {} to {}{spread}", pretty(x.mean), pretty(x.std), pretty(x.min), pretty(x.max)))
+        .cause("initializers and learning rates assume inputs of mean 0 and deviation 1")
+        .remedy("standardize each feature with mean and deviation of the training set (`Normalize::fit`)");
+    if let Some(l) = step.layers.first() {
+        f = f.at(l.path.clone());
+    }
+    vec![f]
+}
+
+/// The loss by step if there is one, else by epoch.
+fn losses(run: &RunProfile) -> Vec<f64> {
+    let curve = run.curve("step loss").or_else(|| run.curve("loss"));
+    curve.map_or(Vec::new(), |c| c.points.iter().map(|p| p.1).collect())
+}
+
+fn high(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
+    // The first step of Adam moves every weight by the full rate: any later step is a better witness.
+    let ratio = (run.steps.iter().rev().take(run.steps.len().max(2) - 1))
+        .flat_map(|s| &s.layers)
+        .filter(|l| l.weights.as_ref().is_some_and(|w| w.rms > 0.0))
+        .filter_map(|l| Some((l, l.update_ratio?)))
+        .max_by(|a, b| a.1.total_cmp(&b.1));
+    let remedy = "divide the learning rate by 10, or warm it up";
+    if let Some((l, r)) = ratio.filter(|r| r.1 >= rule.at("ratio")) {
+        return vec![
+            about(
+                Severity::Critical,
+                rule,
+                l,
+                format!(
+                    "One step changes `{}` by {} of its weights.",
+                    l.path,
+                    pretty(r)
+                ),
+            )
+            .evidence(format!("update to weight ratio {}", pretty(r)))
+            .cause("the learning rate is too high for these gradients")
+            .remedy(remedy),
+        ];
+    }
+    let v = losses(run);
+    let whole = Finding::new(Severity::Critical, rule.name, "");
+    if v.len() >= 2 && v.iter().all(|x| x.is_finite()) {
+        let tail = &v[v.len() - v.len().div_ceil(10)..];
+        let end = tail.iter().sum::<f64>() / tail.len() as f64;
+        if end > rule.at("rise") * v[0].abs().max(1e-12) {
+            return vec![
+                Finding {
+                    message: "The loss rises instead of falling.".into(),
+                    ..whole
+                }
+                .evidence(format!(
+                    "loss {} at the start, {} at the end",
+                    pretty(v[0]),
+                    pretty(end)
+                ))
+                .cause("steps overshoot the valley and climb its other side")
+                .remedy(remedy),
+            ];
+        }
+        let jumps: Vec<f64> = v.windows(2).map(|w| w[1] - w[0]).collect();
+        if jumps.len() >= 10 {
+            let turns = jumps.windows(2).filter(|w| w[0] * w[1] < 0.0).count() as f64
+                / (jumps.len() - 1) as f64;
+            let mean = v.iter().sum::<f64>() / v.len() as f64;
+            let swing = jumps.iter().map(|j| j.abs()).sum::<f64>()
+                / jumps.len() as f64
+                / mean.abs().max(1e-12);
+            // Near a solution, batches differ by more than their mean: only a loss that stays high is a fault.
+            let stuck = end > 0.7 * v[0];
+            if turns > rule.at("zigzag") && swing > rule.at("swing") && stuck {
+                return vec![
+                    Finding {
+                        severity: Severity::Warning,
+                        message: "The loss oscillates.".into(),
+                        ..whole
+                    }
+                    .evidence(format!(
+                        "{:.0} % of the steps turn, mean jump {:.0} % of the loss",
+                        100.0 * turns,
+                        100.0 * swing
+                    ))
+                    .cause("steps are longer than the valley is wide")
+                    .remedy(remedy),
+                ];
+            }
+        }
+    }
+    Vec::new()
+}
+
+fn low(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
+    let Some(step) = run.last() else {
+        return Vec::new();
+    };
+    let ratios: Vec<f64> = (step.layers.iter())
+        .filter(|l| l.weights.as_ref().is_some_and(|w| w.rms > 0.0))
+        .filter_map(|l| l.update_ratio)
+        .collect();
+    let Some(top) = ratios.iter().copied().max_by(f64::total_cmp) else {
+        return Vec::new();
+    };
+    let v = losses(run);
+    let stands = match v[..] {
+        [first, .., last] => (first - last).abs() < rule.at("progress") * first.abs(),
+        // A single step: no more than its size is known.
+        _ => true,
+    };
+    if top < rule.at("ratio") && stands {
+        return vec![
+            Finding::new(
+                Severity::Warning,
+                rule.name,
+                "The steps are too small to learn anything.",
+            )
+            .evidence(format!(
+                "largest update to weight ratio {}; usual is 1e-3",
+                pretty(top)
+            ))
+            .cause("the learning rate is too low for these gradients")
+            .remedy("multiply the learning rate by 100"),
+        ];
+    }
+    Vec::new()
+}

@@ -1,0 +1,256 @@
+//! Inputs, parameters and loss, read off the recorded tape.
+
+use super::{activation, keeps_elements, weighted};
+use crate::profile::{Detail, Facts, Link, LossFact, NonFinite, ParamFact, StepProfile, Summary};
+use std::collections::{HashMap, HashSet};
+use std::panic::Location;
+use wengert_autograd::{Float, Gradients, Module, ModuleExt, ParamId, Tape, Tensor};
+
+/// A forward node, copied out of the tape.
+struct Node {
+    op: &'static str,
+    args: Vec<u32>,
+    shape: Vec<usize>,
+    location: String,
+    param: Option<ParamId>,
+}
+
+fn line(l: &Location<'_>) -> String {
+    format!("{}:{}:{}", l.file(), l.line(), l.column())
+}
+
+/// Facts as far as the recording shows them, and what is needed for the rest.
+pub(super) struct Recorded {
+    facts: Facts,
+    links: HashMap<ParamId, Link>,
+}
+
+fn summary<T: Float>(t: &Tensor<T>) -> Summary {
+    match t.as_slice() {
+        Some(s) => Summary::with(s, Detail::MOMENTS),
+        None => Summary::with(&t.to_vec(), Detail::MOMENTS),
+    }
+}
+
+/// Smallest and largest standard deviation of a feature (column) that is not constant.
+fn feature_std<T: Float>(t: &Tensor<T>) -> Option<(f64, f64)> {
+    let [n, d] = *t.shape() else { return None };
+    let v = t.to_vec();
+    let mut range: Option<(f64, f64)> = None;
+    for j in 0..d {
+        let column: Vec<T> = (0..n).map(|i| v[i * d + j]).collect();
+        let s = Summary::with(&column, Detail::MOMENTS).std;
+        if s > 0.0 {
+            range = Some(range.map_or((s, s), |(a, b)| (a.min(s), b.max(s))));
+        }
+    }
+    range
+}
+
+/// Reads the recording before it is spent.
+pub(super) fn before<T: Float>(tape: &Tape<T>, model: &dyn Module<T>, loss: u32) -> Recorded {
+    let mut nodes: HashMap<u32, Node> = HashMap::new();
+    tape.for_each_node(|n| {
+        if n.origin.is_none() && n.id <= loss {
+            nodes.insert(
+                n.id,
+                Node {
+                    op: n.op,
+                    args: n.args.to_vec(),
+                    shape: n.shape.to_vec(),
+                    location: line(n.location),
+                    param: n.param,
+                },
+            );
+        }
+    });
+    let mut facts = Facts {
+        training: Some(tape.is_training()),
+        ..Facts::default()
+    };
+    // From the first weight back to the data.
+    let mut ids: Vec<u32> = nodes.keys().copied().collect();
+    ids.sort_unstable();
+    let first = ids.iter().find_map(|id| {
+        let n = &nodes[id];
+        weighted(n.op).then(|| n.args.iter().copied().find_map(|a| input_of(&nodes, a)))?
+    });
+    if let Some(t) = first.and_then(|id| tape.input_value(id)) {
+        facts.batch = t.shape().first().copied();
+        facts.feature_std = feature_std(&t);
+        facts.inputs = Some(summary(&t));
+    }
+    facts.loss = loss_fact(tape, &nodes, &ids);
+    model.visit(
+        &mut wengert_autograd::Path::new(),
+        &mut Kinds(&mut facts.modules),
+    );
+    Recorded {
+        links: links(&nodes, &ids, loss),
+        facts,
+    }
+}
+
+struct Kinds<'a>(&'a mut Vec<(String, String)>);
+
+impl<T: Float> wengert_autograd::Visitor<T> for Kinds<'_> {
+    fn param(&mut self, _: &str, _: &wengert_autograd::Param<T>) {}
+    fn enter(&mut self, path: &str, kind: &'static str) {
+        self.0.push((path.into(), kind.into()));
+    }
+}
+
+/// The input that a node is a rearrangement of.
+fn input_of(nodes: &HashMap<u32, Node>, mut id: u32) -> Option<u32> {
+    loop {
+        let n = nodes.get(&id)?;
+        if n.op == "input" {
+            return Some(id);
+        }
+        if !keeps_elements(n.op) {
+            return None;
+        }
+        id = *n.args.first()?;
+    }
+}
+
+/// Why each parameter may have no gradient, judged by the recording alone.
+fn links(nodes: &HashMap<u32, Node>, ids: &[u32], loss: u32) -> HashMap<ParamId, Link> {
+    let mut users: HashMap<u32, Vec<u32>> = HashMap::new();
+    for id in ids {
+        for a in &nodes[id].args {
+            users.entry(*a).or_default().push(*id);
+        }
+    }
+    let mut out = HashMap::new();
+    for id in ids {
+        let Some(p) = nodes[id].param else { continue };
+        let (mut open, mut seen) = (vec![*id], HashSet::new());
+        let (mut cut, mut first_use) = (None, None);
+        while let Some(at) = open.pop() {
+            if !seen.insert(at) {
+                continue;
+            }
+            let n = &nodes[&at];
+            if n.op == "detach" && cut.is_none() {
+                cut = Some(n.location.clone());
+            }
+            for u in users.get(&at).into_iter().flatten() {
+                first_use.get_or_insert_with(|| nodes[u].location.clone());
+                open.push(*u);
+            }
+        }
+        let link = match first_use {
+            None => Link::Unused,
+            Some(location) if !seen.contains(&loss) => Link::Dangling { location },
+            Some(location) => Link::Cut {
+                location: cut.unwrap_or(location),
+            },
+        };
+        out.insert(p, link);
+    }
+    out
+}
+
+/// The known loss nearest to the end of the recording.
+fn loss_fact<T: Float>(
+    tape: &Tape<T>,
+    nodes: &HashMap<u32, Node>,
+    ids: &[u32],
+) -> Option<LossFact> {
+    for id in ids.iter().rev() {
+        let n = &nodes[id];
+        let (kind, prediction, target) = match n.op {
+            "cross_entropy" => ("cross_entropy", n.args[0], None),
+            "bce_with_logits_" => ("bce_with_logits", n.args[0], n.args.get(1).copied()),
+            "square" => {
+                let difference = nodes.get(&n.args[0]).filter(|d| d.op == "sub")?;
+                let [a, b] = difference.args[..] else {
+                    continue;
+                };
+                match (input_of(nodes, a), input_of(nodes, b)) {
+                    (None, Some(_)) => ("mse", a, Some(b)),
+                    (Some(_), None) => ("mse", b, Some(a)),
+                    _ => continue,
+                }
+            }
+            _ => continue,
+        };
+        let mut before = Vec::new();
+        let mut at = prediction;
+        while let Some(n) = nodes.get(&at).filter(|n| !weighted(n.op)) {
+            if activation(n.op).is_some() || n.op == "log" || n.op == "exp" {
+                before.push(n.op.to_string());
+            }
+            let next = (n.args.iter()).find(|a| nodes.get(a).is_some_and(|n| !n.args.is_empty()));
+            match next {
+                Some(a) => at = *a,
+                None => break,
+            }
+        }
+        before.reverse();
+        let targets = target
+            .and_then(|t| input_of(nodes, t))
+            .and_then(|t| tape.input_value(t))
+            .map(|t| summary(&t));
+        return Some(LossFact {
+            kind: kind.into(),
+            location: n.location.clone(),
+            before,
+            classes: (kind == "cross_entropy").then(|| nodes[&prediction].shape[1]),
+            targets,
+        });
+    }
+    None
+}
+
+impl Recorded {
+    /// Adds what only the finished backward pass shows.
+    pub(super) fn after<T: Float>(
+        mut self,
+        model: &dyn Module<T>,
+        grads: &Gradients<T>,
+        step: &StepProfile,
+    ) -> Facts {
+        let mut params = Vec::new();
+        let mut each = |path: &str, p: &wengert_autograd::Param<T>| {
+            let link = if let Some(g) = grads.get(p) {
+                Link::Gradient(summary(g).rms)
+            } else if !p.is_trainable() {
+                Link::Frozen
+            } else {
+                self.links.remove(&p.id()).unwrap_or(Link::Unused)
+            };
+            params.push(ParamFact {
+                path: path.into(),
+                shape: p.shape().to_vec(),
+                link,
+            });
+        };
+        ModuleExt::for_each_param(model, &mut each);
+        self.facts.params = params;
+        self.facts.non_finite = first_non_finite(step);
+        self.facts
+    }
+}
+
+/// The first layer whose output, or else the last layer whose adjoint, is not finite.
+fn first_non_finite(step: &StepProfile) -> Option<NonFinite> {
+    let bad = |s: &Option<Summary>| s.as_ref().is_some_and(|s| s.non_finite() > 0);
+    let forward = step.layers.iter().find(|l| bad(&l.activation));
+    let backward = || {
+        step.layers
+            .iter()
+            .rev()
+            .find(|l| bad(&l.activation_grad) || bad(&l.weight_grad))
+    };
+    let (l, is_backward) = match forward {
+        Some(l) => (l, false),
+        None => (backward()?, true),
+    };
+    Some(NonFinite {
+        op: l.op.clone(),
+        location: l.location.clone().unwrap_or_default(),
+        backward: is_backward,
+    })
+}
