@@ -7,12 +7,14 @@
 //! | [`FlowReport`] | one call: measure, judge, show |
 //! | [`init_report()`] | before training: gains, Jacobian, symmetry |
 //! | [`judge`] | rules with documented thresholds: vanishing, exploding, saturated, dead, symmetric, … |
+//! | [`lab`] | remedies compared, applied until healthy |
 //! | [`report`] | how it is shown: terminal text, SVG plots, a self-contained HTML page, JSON, TensorBoard event files |
 #![forbid(unsafe_code)]
 
 mod flow_report;
 mod init_report;
 pub mod judge;
+pub mod lab;
 pub mod probe;
 pub mod profile;
 pub mod report;

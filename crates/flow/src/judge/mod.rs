@@ -30,7 +30,7 @@
 //! ```
 
 mod signal;
-mod training;
+pub(crate) mod training;
 mod wiring;
 
 use crate::profile::{Finding, LayerProfile, RunProfile, Severity, StepProfile};
@@ -187,16 +187,14 @@ impl Judge {
         let found: Vec<(&Rule, Vec<Finding>)> = (self.rules.iter())
             .map(|r| (r, (r.check)(run, r)))
             .collect();
+        let cause_of = causes(&found);
         let mut out: Vec<Finding> = Vec::new();
-        for (rule, findings) in &found {
-            let cause = found.iter().find(|(r, f)| {
-                r.explains.contains(&rule.name) && f.iter().any(|f| f.severity >= Severity::Warning)
-            });
+        for ((_, findings), cause) in found.iter().zip(cause_of) {
             for f in findings {
                 let mut f = f.clone();
-                if let Some((c, _)) = cause {
+                if let Some(c) = cause {
                     f.severity = f.severity.min(Severity::Note);
-                    f.cause = Some(format!("follows from: {}", c.name));
+                    f.cause = Some(format!("follows from: {}", found[c].0.name));
                     f.remedy = None;
                 }
                 out.push(f);
@@ -209,6 +207,33 @@ impl Judge {
         }
         out
     }
+}
+
+/// For each rule, the rule whose finding its own follows from.
+///
+/// Roots are rules that no other one explains; what a root explains, directly or through others, is its effect. Where
+/// rules explain each other in a circle, the first in order of importance is the root.
+fn causes(found: &[(&Rule, Vec<Finding>)]) -> Vec<Option<usize>> {
+    let mut cause = vec![None; found.len()];
+    let fires = |f: &[Finding]| f.iter().any(|f| f.severity >= Severity::Warning);
+    let mut open: Vec<usize> = (0..found.len()).filter(|&i| fires(&found[i].1)).collect();
+    let explains = |a: usize, b: usize| a != b && found[a].0.explains.contains(&found[b].0.name);
+    while let Some(&first) = open.first() {
+        let free = |&&i: &&usize| open.iter().all(|&j| !explains(j, i));
+        let root = open.iter().find(free).copied().unwrap_or(first);
+        open.retain(|&i| i != root);
+        let mut front = vec![root];
+        while let Some(at) = front.pop() {
+            let (effects, rest): (Vec<usize>, Vec<usize>) =
+                open.iter().copied().partition(|&i| explains(at, i));
+            for e in &effects {
+                cause[*e] = Some(root);
+            }
+            open = rest;
+            front.extend(effects);
+        }
+    }
+    cause
 }
 
 fn healthy(run: &RunProfile) -> Finding {

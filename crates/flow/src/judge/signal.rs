@@ -77,7 +77,11 @@ pub(super) fn rules() -> Vec<Rule> {
                 EXPLODING,
                 "one learning rate cannot serve first and last layer",
             )
-            .explains(&["learning rate too high", "learning rate too low"]),
+            .explains(&[
+                "learning rate too high",
+                "learning rate too low",
+                "not finite",
+            ]),
     ]
 }
 

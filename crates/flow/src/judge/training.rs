@@ -1,7 +1,7 @@
 //! Inputs and steps: what the data looks like, how far each step goes.
 
 use super::{Rule, about};
-use crate::profile::{Finding, RunProfile, Severity};
+use crate::profile::{Finding, RunProfile, Severity, StepProfile};
 use crate::report::number::pretty;
 
 pub(super) fn rules() -> Vec<Rule> {
@@ -196,20 +196,23 @@ fn low(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
     let Some(step) = run.last() else {
         return Vec::new();
     };
-    let ratios: Vec<f64> = (step.layers.iter())
-        .filter(|l| l.weights.as_ref().is_some_and(|w| w.rms > 0.0))
-        .filter_map(|l| l.update_ratio)
-        .collect();
-    let Some(top) = ratios.iter().copied().max_by(f64::total_cmp) else {
+    let Some(top) = largest_update(step) else {
         return Vec::new();
     };
-    let v = losses(run);
+    // Means over epochs: single batches differ by more than slow training moves.
+    let v: Vec<f64> = (run.curve("loss").iter().flat_map(|c| &c.points))
+        .map(|p| p.1)
+        .collect();
     let stands = match v[..] {
         [first, .., last] => (first - last).abs() < rule.at("progress") * first.abs(),
-        // A single step: no more than its size is known.
+        // A single epoch: no more than the size of its steps is known.
         _ => true,
     };
     if top < rule.at("ratio") && stands {
+        let remedy = match faster(step) {
+            Some(f) => format!("multiply the learning rate by {}", pretty(f)),
+            None => "choose a learning rate above 0".into(),
+        };
         return vec![
             Finding::new(
                 Severity::Warning,
@@ -221,8 +224,25 @@ fn low(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
                 pretty(top)
             ))
             .cause("the learning rate is too low for these gradients")
-            .remedy("multiply the learning rate by 100"),
+            .remedy(remedy),
         ];
     }
     Vec::new()
+}
+
+/// Largest update to weight ratio of a step.
+fn largest_update(step: &StepProfile) -> Option<f64> {
+    (step.layers.iter())
+        .filter(|l| l.weights.as_ref().is_some_and(|w| w.rms > 0.0))
+        .filter_map(|l| l.update_ratio)
+        .max_by(f64::total_cmp)
+}
+
+/// Update to weight ratio of an untrained network that learns well.
+const USUAL_UPDATE: f64 = 3e-3;
+
+/// Factor for the learning rate that brings the largest update to weight ratio to the usual.
+pub(crate) fn faster(step: &StepProfile) -> Option<f64> {
+    let r = largest_update(step)?;
+    (r > 0.0).then(|| USUAL_UPDATE / r)
 }

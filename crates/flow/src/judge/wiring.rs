@@ -8,7 +8,6 @@ pub(super) fn rules() -> Vec<Rule> {
     vec![
         Rule::new("not finite", "NaN or infinity", non_finite).explains(&[
             "vanishing",
-            "exploding",
             "saturated",
             "dead",
             "symmetric",

@@ -1,0 +1,107 @@
+//! One network under a list of remedies.
+
+use super::remedy::Remedy;
+use super::spec::{NetSpec, SpecError};
+use super::train::{LabData, train};
+use crate::judge::Judge;
+use crate::profile::{RunProfile, Severity};
+use crate::report::table::{Cell, Column, Table};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The runs of [`compare`], the network as it is first.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// One run per remedy, in order.
+    pub runs: Vec<RunProfile>,
+}
+
+/// Memory that runs beside each other may take together.
+const MEMORY: usize = 1 << 30;
+
+fn memory(spec: &NetSpec, inputs: usize) -> usize {
+    let weights = inputs * spec.width + spec.depth * spec.width * spec.width;
+    // Weights, gradients, optimizer state, a snapshot; activations and their adjoints.
+    4 * (5 * weights + 4 * spec.batch * spec.width * spec.depth)
+}
+
+/// Trains `spec` as it is and under each remedy, with equal seed, data and budget; as many at once as there are
+/// processors and memory (1 GiB for all together).
+///
+/// # Errors
+/// When a setting is out of range.
+pub fn compare(
+    spec: &NetSpec,
+    remedies: &[Remedy],
+    data: &LabData,
+    judge: &Judge,
+) -> Result<Comparison, SpecError> {
+    let all: Vec<Remedy> = std::iter::once(Remedy::None)
+        .chain(remedies.iter().cloned())
+        .collect();
+    let inputs = data.train.inputs.shape()[1];
+    let largest = all
+        .iter()
+        .map(|r| memory(&r.apply(spec), inputs))
+        .max()
+        .unwrap_or(1);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads.min(MEMORY / largest.max(1)).clamp(1, all.len());
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, Result<RunProfile, SpecError>)>> = Mutex::new(Vec::new());
+    std::thread::scope(|s| {
+        for _ in 0..threads {
+            s.spawn(|| {
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(r) = all.get(i) else { break };
+                    let run = train(&r.to_string(), &r.apply(spec), data, judge);
+                    done.lock()
+                        .unwrap_or_else(|e| e.into_inner())
+                        .push((i, run));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(|e| e.into_inner());
+    done.sort_by_key(|d| d.0);
+    let runs = done.into_iter().map(|d| d.1).collect::<Result<_, _>>()?;
+    Ok(Comparison { runs })
+}
+
+impl Comparison {
+    /// One row per remedy: verdict measured again, loss, accuracy, time.
+    pub fn table(&self) -> Table {
+        let mut t = Table::new([
+            Column::new("remedy"),
+            Column::new("verdict"),
+            Column::new("loss").hint("mean of the last epoch"),
+            Column::new("accuracy").hint("on the test part"),
+            Column::new("seconds").priority(2),
+        ]);
+        for r in &self.runs {
+            let f = crate::report::compare::assess(r);
+            let seconds = r
+                .last()
+                .and_then(|s| s.metrics.iter().find(|m| m.0 == "seconds"))
+                .map(|m| m.1);
+            t.rows.push(vec![
+                Cell::from(r.name.clone()),
+                Cell::Status(f.severity, f.rule),
+                Cell::from(r.curve("loss").and_then(|c| c.last())),
+                r.curve("accuracy")
+                    .and_then(|c| c.last())
+                    .map_or(Cell::Empty, Cell::Percent),
+                Cell::from(seconds),
+            ]);
+        }
+        t
+    }
+
+    /// Whether at least one of the runs is healthy.
+    pub fn any_healthy(&self) -> bool {
+        self.runs
+            .iter()
+            .any(|r| r.severity().unwrap_or_default() <= Severity::Note)
+    }
+}

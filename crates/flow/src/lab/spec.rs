@@ -1,0 +1,175 @@
+//! What a network of the laboratory is made of, and how it is trained.
+
+use wengert_nn::{Activation, Init};
+
+/// Rule of the optimizer.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub enum Rule {
+    /// Gradient descent.
+    Sgd,
+    /// Gradient descent with momentum 0.9.
+    #[default]
+    Momentum,
+    /// RMSProp.
+    RmsProp,
+    /// Adam.
+    Adam,
+}
+
+/// Course of the learning rate.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub enum Decay {
+    /// The same at every step.
+    #[default]
+    Constant,
+    /// Half a cosine down to 0 over the whole budget.
+    Cosine,
+    /// A linear rise over the first tenth of the budget.
+    Warmup,
+}
+
+/// A settings value that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {problem}")]
+pub struct SpecError {
+    /// The setting.
+    pub what: &'static str,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// A stack of linear layers, and how it is trained with cross-entropy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetSpec {
+    /// Layers with weights, the output layer included.
+    pub depth: usize,
+    /// Units of a hidden layer.
+    pub width: usize,
+    /// Activation function of the hidden layers.
+    pub activation: Activation,
+    /// Initializer of all weights; `None`: the one that fits the activation.
+    pub init: Option<Init>,
+    /// Start of the hidden layers' biases.
+    pub bias: f64,
+    /// Whether each hidden layer's sums are normalized over the batch.
+    pub batch_norm: bool,
+    /// Whether each hidden layer of equal width is bypassed: `x + f(x)`.
+    pub residual: bool,
+    /// Function applied to the outputs before the cross-entropy; `Identity` is right.
+    pub output: Activation,
+    /// Whether the inputs are standardized by the training set.
+    pub standardize: bool,
+    /// Optimizer.
+    pub rule: Rule,
+    /// Learning rate.
+    pub lr: f64,
+    /// Course of the learning rate.
+    pub decay: Decay,
+    /// Largest norm of the whole gradient.
+    pub clip: Option<f64>,
+    /// Dropout probability behind each hidden layer.
+    pub dropout: f64,
+    /// Weight decay, in PyTorch's coupled form.
+    pub l2: f64,
+    /// Samples per step.
+    pub batch: usize,
+    /// Passes over the training set.
+    pub epochs: usize,
+    /// Seed of weights, order and dropout.
+    pub seed: u64,
+}
+
+impl Default for NetSpec {
+    fn default() -> Self {
+        NetSpec {
+            depth: 4,
+            width: 32,
+            activation: Activation::Relu,
+            init: None,
+            bias: 0.0,
+            batch_norm: false,
+            residual: false,
+            output: Activation::Identity,
+            standardize: false,
+            rule: Rule::Momentum,
+            lr: 0.01,
+            decay: Decay::Constant,
+            clip: None,
+            dropout: 0.0,
+            l2: 0.0,
+            batch: 32,
+            epochs: 10,
+            seed: 1,
+        }
+    }
+}
+
+impl NetSpec {
+    /// Refuses settings that cannot be trained at all.
+    ///
+    /// # Errors
+    /// Names the first setting out of range.
+    pub fn check(&self) -> Result<(), SpecError> {
+        let no = |what, problem: String| Err(SpecError { what, problem });
+        if !(1..=1000).contains(&self.depth) {
+            return no("depth", format!("expected 1 to 1000, found {}", self.depth));
+        }
+        if !(1..=16384).contains(&self.width) {
+            return no(
+                "width",
+                format!("expected 1 to 16384, found {}", self.width),
+            );
+        }
+        if self.batch == 0 || self.epochs == 0 {
+            return no("batch, epochs", "expected at least 1".into());
+        }
+        if !(self.lr.is_finite() && self.lr >= 0.0) {
+            return no(
+                "lr",
+                format!("expected a finite rate of at least 0, found {}", self.lr),
+            );
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return no(
+                "dropout",
+                format!("expected 0 to below 1, found {}", self.dropout),
+            );
+        }
+        if !(self.l2.is_finite() && self.l2 >= 0.0) {
+            return no("l2", format!("expected at least 0, found {}", self.l2));
+        }
+        if self.clip.is_some_and(|c| !(c.is_finite() && c > 0.0)) {
+            return no("clip", "expected a norm above 0".into());
+        }
+        Ok(())
+    }
+
+    /// The settings as (what, value), for reports.
+    pub fn describe(&self) -> Vec<(String, String)> {
+        let init = self
+            .init
+            .map_or("fits the activation".into(), |i| i.to_string());
+        [
+            ("layers", format!("{} of {} units", self.depth, self.width)),
+            ("activation", format!("{:?}", self.activation)),
+            ("weights", init),
+            ("batch norm", self.batch_norm.to_string()),
+            ("residual", self.residual.to_string()),
+            (
+                "optimizer",
+                format!(
+                    "{:?}, learning rate {} ({:?})",
+                    self.rule, self.lr, self.decay
+                ),
+            ),
+            ("clip", self.clip.map_or("none".into(), |c| c.to_string())),
+            ("dropout, L2", format!("{}, {}", self.dropout, self.l2)),
+            (
+                "batch, epochs, seed",
+                format!("{}, {}, {}", self.batch, self.epochs, self.seed),
+            ),
+        ]
+        .map(|(a, b)| (a.to_string(), b))
+        .into()
+    }
+}
