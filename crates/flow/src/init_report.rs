@@ -38,6 +38,8 @@ pub struct InitReport {
     pub forward_amplification: f64,
     /// Largest singular value of the Jacobian of output by input, over the whole batch.
     pub jacobian: f64,
+    /// What was measured, for a random cotangent at the output.
+    pub step: StepProfile,
     /// Findings, the most important first.
     pub findings: Vec<Finding>,
 }
@@ -139,6 +141,7 @@ pub fn init_report<T: Float, M: Module<T> + Forward<T>>(
         backward_amplification,
         forward_amplification: last.unwrap_or(f64::NAN) / input,
         jacobian,
+        step,
         findings,
     }
 }

@@ -1,0 +1,365 @@
+//! The command line of the gradient doctor: `wengert flow`, `compare`, `cure`, `init-report`.
+#![forbid(unsafe_code)]
+
+use rand::SeedableRng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::str::FromStr;
+use wengert::data::{Digits, Labeled, Mnist, csv};
+use wengert::flow::init_report;
+use wengert::flow::judge::Judge;
+use wengert::flow::lab::{
+    Decay, LabData, Net, NetSpec, Remedy, Rule, Samples, compare, cure, train,
+};
+use wengert::flow::profile::{RunProfile, Severity};
+use wengert::flow::report::{compare as side_by_side, json, text::Terminal, write_atomic};
+use wengert::nn::{Activation, Init};
+
+const HELP: &str = "\
+wengert - see, judge and cure the gradients of a network
+
+usage: wengert COMMAND [OPTIONS]
+
+  flow         train a network and say whether every layer learns
+  compare      train it as it is and under each --remedy, side by side
+  cure         apply what the verdict proposes until the network is healthy
+  init-report  look at the weights before training: gains, Jacobian, symmetry
+
+The network
+  --depth N           layers with weights (4)            --width N    units of a hidden layer (32)
+  --activation NAME   relu, tanh, sigmoid, leaky-relu, elu, selu, gelu, silu, identity (relu)
+  --init NAME         fit (what fits the activation), he, glorot, lecun, orthogonal, zeros, normal:STD, constant:X (fit)
+  --bias X            start of the hidden biases (0)     --dropout P  dropout behind each hidden layer (0)
+  --batch-norm        normalize over the batch           --residual   bypass each hidden layer
+
+The training
+  --optimizer NAME    sgd, momentum, rmsprop, adam (momentum)
+  --lr X              learning rate (0.01)               --schedule NAME  constant, cosine, warmup (constant)
+  --clip X            largest norm of the gradient       --l2 X           weight decay (0)
+  --batch N           samples per step (32)              --epochs N       passes over the data (10)
+  --seed N            seed of weights and order (1)      --standardize    inputs of mean 0 and deviation 1
+
+Data
+  --data digits       1,437 images of 8x8 pixels, built in (default)
+  --data DIR          MNIST's IDX files in a folder
+  --data FILE.csv     numbers with a heading; the last column is the class, a fifth is held out
+
+Remedies, for compare (repeat the option; without any: relu, fit, batch-norm, residual, clip=1)
+  --remedy relu|tanh|...   --remedy fit|he|...   --remedy batch-norm   --remedy residual   --remedy standardize
+  --remedy lr=X  --remedy clip=X  --remedy dropout=P  --remedy l2=X  --remedy depth=N  --remedy batch=N
+  --remedy adam|sgd|momentum|rmsprop  --remedy cosine|warmup
+
+Output
+  --json FILE   what was measured, for programs (`-`: standard output)
+  --html FILE   a page with plots
+
+Try these, from sick to healthy
+  wengert flow --activation sigmoid --init normal:0.01 --depth 30     the gradient vanishes
+  wengert init-report --activation tanh --init normal:1 --depth 10    every unit starts saturated
+  wengert compare --activation sigmoid --depth 12 --remedy relu --remedy residual
+  wengert cure --init zeros --activation tanh                         symmetric units, and their cure
+
+exit code: 0 healthy, 1 not healthy (compare: no remedy is), 2 the command cannot be understood or its data not be read";
+
+#[derive(Default)]
+struct Options {
+    spec: NetSpec,
+    data: Option<String>,
+    remedies: Vec<String>,
+    json: Option<String>,
+    html: Option<String>,
+}
+
+fn number<T: FromStr>(name: &str, text: &str) -> Result<T, String> {
+    (text.parse()).map_err(|_| format!("{name}: expected a number, found {text:?}"))
+}
+
+fn activation(name: &str) -> Option<Activation> {
+    Some(match name {
+        "relu" => Activation::Relu,
+        "tanh" => Activation::Tanh,
+        "sigmoid" => Activation::Sigmoid,
+        "leaky-relu" => Activation::LeakyRelu(0.01),
+        "elu" => Activation::Elu(1.0),
+        "selu" => Activation::Selu,
+        "gelu" => Activation::Gelu,
+        "silu" => Activation::Silu,
+        "identity" => Activation::Identity,
+        _ => return None,
+    })
+}
+
+fn init(text: &str) -> Result<Option<Option<Init>>, String> {
+    let (name, value) = text.split_once(':').unwrap_or((text, ""));
+    Ok(Some(match name {
+        "fit" => None,
+        "he" => Some(Init::he_normal()),
+        "glorot" => Some(Init::glorot_normal()),
+        "lecun" => Some(Init::LecunNormal),
+        "orthogonal" => Some(Init::orthogonal()),
+        "zeros" => Some(Init::Zeros),
+        "normal" => Some(Init::normal(number("normal", value)?)),
+        "constant" => Some(Init::Constant(number("constant", value)?)),
+        _ => return Ok(None),
+    }))
+}
+
+fn rule(name: &str) -> Option<Rule> {
+    Some(match name {
+        "sgd" => Rule::Sgd,
+        "momentum" => Rule::Momentum,
+        "rmsprop" => Rule::RmsProp,
+        "adam" => Rule::Adam,
+        _ => return None,
+    })
+}
+
+fn decay(name: &str) -> Option<Decay> {
+    Some(match name {
+        "constant" => Decay::Constant,
+        "cosine" => Decay::Cosine,
+        "warmup" => Decay::Warmup,
+        _ => return None,
+    })
+}
+
+fn remedy(text: &str, spec: &NetSpec) -> Result<Remedy, String> {
+    if let Some(a) = activation(text) {
+        return Ok(Remedy::Activation(a));
+    }
+    if let Some(i) = init(text)? {
+        return Ok(Remedy::Init(i));
+    }
+    if let Some(r) = rule(text) {
+        // Rules that scale by the gradient's size take rates of another size.
+        let lr = match r {
+            Rule::Adam | Rule::RmsProp => 1e-3,
+            Rule::Sgd | Rule::Momentum => spec.lr,
+        };
+        return Ok(Remedy::Optimizer(r, lr));
+    }
+    if let Some(d) = decay(text) {
+        return Ok(Remedy::Decay(d));
+    }
+    let (name, x) = text.split_once('=').unwrap_or((text, ""));
+    Ok(match name {
+        "batch-norm" => Remedy::BatchNorm(true),
+        "residual" => Remedy::Residual(true),
+        "standardize" => Remedy::Standardize,
+        "lr" => Remedy::LearningRate(number(name, x)?),
+        "clip" => Remedy::Clip(number(name, x)?),
+        "dropout" => Remedy::Dropout(number(name, x)?),
+        "l2" => Remedy::L2(number(name, x)?),
+        "depth" => Remedy::Depth(number(name, x)?),
+        "batch" => Remedy::Batch(number(name, x)?),
+        _ => return Err(format!("unknown remedy {text:?}")),
+    })
+}
+
+fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
+    let mut o = Options::default();
+    let mut args = args;
+    while let Some(a) = args.next() {
+        let (name, mut given) = match a.split_once('=') {
+            Some((n, v)) => (n.to_string(), Some(v.to_string())),
+            None => (a.clone(), None),
+        };
+        let mut value = || {
+            (given.take().or_else(|| args.next())).ok_or_else(|| format!("{name} expects a value"))
+        };
+        let s = &mut o.spec;
+        let unknown = |v: &str| format!("{name}: unknown name {v:?}");
+        match name.as_str() {
+            "--depth" => s.depth = number(&name, &value()?)?,
+            "--width" => s.width = number(&name, &value()?)?,
+            "--activation" => {
+                let v = value()?;
+                s.activation = activation(&v).ok_or_else(|| unknown(&v))?;
+            }
+            "--init" => {
+                let v = value()?;
+                s.init = init(&v)?.ok_or_else(|| unknown(&v))?;
+            }
+            "--bias" => s.bias = number(&name, &value()?)?,
+            "--dropout" => s.dropout = number(&name, &value()?)?,
+            "--batch-norm" => s.batch_norm = true,
+            "--residual" => s.residual = true,
+            "--standardize" => s.standardize = true,
+            "--optimizer" => {
+                let v = value()?;
+                s.rule = rule(&v).ok_or_else(|| unknown(&v))?;
+            }
+            "--lr" => s.lr = number(&name, &value()?)?,
+            "--schedule" => {
+                let v = value()?;
+                s.decay = decay(&v).ok_or_else(|| unknown(&v))?;
+            }
+            "--clip" => s.clip = Some(number(&name, &value()?)?),
+            "--l2" => s.l2 = number(&name, &value()?)?,
+            "--batch" => s.batch = number(&name, &value()?)?,
+            "--epochs" => s.epochs = number(&name, &value()?)?,
+            "--seed" => s.seed = number(&name, &value()?)?,
+            "--data" => o.data = Some(value()?),
+            "--remedy" => o.remedies.push(value()?),
+            "--json" => o.json = Some(value()?),
+            "--html" => o.html = Some(value()?),
+            _ => return Err(format!("unknown option {a:?}")),
+        }
+    }
+    o.spec.check().map_err(|e| e.to_string())?;
+    Ok(o)
+}
+
+fn samples(l: Labeled) -> Result<Samples, String> {
+    let features: usize = l.inputs.shape()[1..].iter().product();
+    let flat = l.reshaped(&[features]).map_err(|e| e.to_string())?;
+    Ok(Samples {
+        inputs: flat.inputs,
+        labels: flat.labels,
+    })
+}
+
+fn load(name: Option<&str>, seed: u64) -> Result<LabData, String> {
+    let text = |e: wengert::data::Error| e.to_string();
+    let (name, train, test) = match name {
+        None | Some("digits") => {
+            let d = Digits::load().standardized();
+            ("UCI digits, 8x8".to_string(), d.train, d.test)
+        }
+        Some(path) if Path::new(path).is_dir() => {
+            let m = Mnist::load(path).map_err(text)?;
+            let whole = |b: wengert::data::ByteImages| b.normalize(0.1307, 0.3081)?.to_labeled();
+            let (train, test) = (whole(m.train).map_err(text)?, whole(m.test).map_err(text)?);
+            (path.to_string(), train, test)
+        }
+        Some(path) => {
+            let table = csv::Reader::headed().read(path).map_err(text)?;
+            let last = (table.columns().checked_sub(1)).ok_or("the file has no columns")?;
+            let all = table.labeled(last).map_err(text)?;
+            let (train, test) = all.split(0.2, seed).map_err(text)?;
+            (path.to_string(), train, test)
+        }
+    };
+    let classes = train.classes.max(test.classes);
+    LabData::new(name, samples(train)?, samples(test)?, classes).map_err(|e| e.to_string())
+}
+
+/// A closed pipe (`wengert flow | head`) is no error.
+fn say(text: &str) -> Result<(), String> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e.to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// Text for people, unless standard output belongs to a program.
+fn show(o: &Options, text: &str) -> Result<(), String> {
+    match o.json.as_deref() {
+        Some("-") => Ok(()),
+        _ => say(text),
+    }
+}
+
+fn write(o: &Options, title: &str, runs: &[RunProfile]) -> Result<(), String> {
+    match o.json.as_deref() {
+        Some("-") => say(json::runs(runs).trim_end())?,
+        Some(path) => write_atomic(path, json::runs(runs).as_bytes()).map_err(|e| e.to_string())?,
+        None => {}
+    }
+    if let Some(path) = &o.html {
+        (side_by_side::page(title, runs).write(path)).map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+fn well(run: &RunProfile) -> bool {
+    run.severity().unwrap_or_default() <= Severity::Note
+}
+
+fn run(command: &str, o: &Options) -> Result<bool, String> {
+    let data = load(o.data.as_deref(), o.spec.seed)?;
+    let (terminal, judge) = (Terminal::stdout(), Judge::default());
+    let text = |e: wengert::flow::lab::SpecError| e.to_string();
+    match command {
+        "flow" => {
+            let runs = [train("network", &o.spec, &data, &judge).map_err(text)?];
+            show(o, &side_by_side::text(&runs, &terminal))?;
+            write(o, "Gradient report", &runs)?;
+            Ok(well(&runs[0]))
+        }
+        "compare" => {
+            let names = match &o.remedies[..] {
+                [] => ["relu", "fit", "batch-norm", "residual", "clip=1"]
+                    .map(String::from)
+                    .to_vec(),
+                given => given.to_vec(),
+            };
+            let remedies =
+                (names.iter().map(|n| remedy(n, &o.spec))).collect::<Result<Vec<_>, _>>()?;
+            let c = compare(&o.spec, &remedies, &data, &judge).map_err(text)?;
+            show(o, &c.table().text(&terminal))?;
+            write(o, "Remedies compared", &c.runs)?;
+            Ok(c.any_healthy())
+        }
+        "cure" => {
+            let c = cure(&o.spec, &data, &judge).map_err(text)?;
+            let runs: Vec<RunProfile> = c.steps.iter().map(|s| s.1.clone()).collect();
+            show(o, &side_by_side::overview(&runs).text(&terminal))?;
+            show(o, &c.summary())?;
+            write(o, "From verdict to cure", &runs)?;
+            Ok(c.healthy)
+        }
+        "init-report" => {
+            let data = if o.spec.standardize {
+                data.standardized()
+            } else {
+                data
+            };
+            let mut rng = Xoshiro256PlusPlus::seed_from_u64(o.spec.seed);
+            let features = data.train.inputs.shape()[1];
+            let net = Net::new(&o.spec, features, data.classes, &mut rng).map_err(text)?;
+            let n = o.spec.batch.min(data.train.labels.numel());
+            let rows = data.train.inputs.to_vec()[..n * features].to_vec();
+            let batch = wengert::Tensor::from_vec(rows, [n, features]);
+            let report = init_report(&net, &batch);
+            show(o, &report.text(&terminal))?;
+            let mut run = RunProfile::new("before training").with_step(report.step.clone());
+            run.findings = report.findings.clone();
+            write(o, "Before training", &[run])?;
+            Ok(report.is_healthy())
+        }
+        _ => unreachable!("commands were checked"),
+    }
+}
+
+fn main() -> ExitCode {
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    if args
+        .iter()
+        .any(|a| a == "--help" || a == "-h" || a == "help")
+    {
+        return match say(HELP) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(2),
+        };
+    }
+    let known = ["flow", "compare", "cure", "init-report"];
+    let result = match args.first() {
+        Some(c) if known.contains(&c.as_str()) => {
+            let command = args.remove(0);
+            parse(args.into_iter()).and_then(|o| run(&command, &o))
+        }
+        Some(c) => Err(format!("unknown command {c:?}")),
+        None => Err("a command is missing".into()),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(e) => {
+            eprintln!("error: {e}\n`wengert --help` explains the commands.");
+            ExitCode::from(2)
+        }
+    }
+}
