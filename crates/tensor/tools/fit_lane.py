@@ -130,7 +130,7 @@ def center(f, near, bits):
 
 def around(f, near):
     """f(c + t), c = center(f, near), for each type."""
-    centers = {bits: center(f, near, bits) for bits in (32, 64)}
+    centers = {bits: center(f, near[bits] if isinstance(near, dict) else near, bits) for bits in (32, 64)}
     return centers, {bits: lambda t, c=arb(c): f(c + t) for bits, c in centers.items()}
 
 
@@ -185,7 +185,75 @@ add("LN_ATANH", "(ln((1+s)/(1-s)) - 2s - 2/3 s³) / s⁵, z = s², (1+s)/(1-s) i
     lambda z: z**2 / 2, 0, 0.02945, (2, -34), (6, -66))
 add("CBRT", "∛m, m in [√½, √2]; refined after", lambda m: m.root(3), lambda m: ONE / m.root(3), S, 1 / S,
     (2, -10), (5, -18))
-CONSTANTS = {"ERFC_CENTER": ERFC_CENTER}
+
+
+def erfinv_of_w(w):
+    """erfinv(x) / x, w = -ln(1 - x²)"""
+    x = (1 - (-w).exp()).sqrt()
+    return x.erfinv() / x
+
+
+def erfinv_of_root(s):
+    """erfinv(x) / s, s² = -ln(1 - x²)"""
+    return (1 - (-s * s).exp()).sqrt().erfinv() / s
+
+
+def digamma_root():
+    """The positive zero of digamma, by Newton's method."""
+    x, h = arb(1.4616321449683623), arb(2) ** -150
+    for _ in range(6):
+        slope = ((x + h).digamma() - (x - h).digamma()) / (2 * h)
+        x = arb((x - x.digamma() / slope).mid())
+    return x
+
+
+def stirling(z):
+    """a (lnΓ(a) - (a - 1/2) ln a + a - ln(2π)/2), z = 1/a²"""
+    a = 1 / z.sqrt()
+    return a * (a.lgamma() - ((a - arb(0.5)) * a.log() - a + (2 * arb.pi()).log() / 2))
+
+
+def digamma_tail(z):
+    """(ln b - 1/(2b) - ψ(b)) b², z = 1/b²"""
+    b = 1 / z.sqrt()
+    return (b.log() - 1 / (2 * b) - b.digamma()) / z
+
+
+def sinc(z):
+    x = z.sqrt() * arb.pi()
+    return x.sin() / x
+
+
+def x_cot(z):
+    x = z.sqrt() * arb.pi()
+    return x * x.cos() / x.sin()
+
+
+ROOT = digamma_root()
+LITTLE = 1e-20  # instead of 0, where the formulas cancel
+LOW_CENTER, LOW = around(erfinv_of_w, 2.5)
+MID_CENTER, MID = around(erfinv_of_root, {32: 3.1, 64: 2.9})
+FAR_CENTER, FAR = around(erfinv_of_root, 4.8)
+add("ERFINV", "erfinv(x)/x, -ln(1 - x²) = CENTER + t in [0, 5]", LOW, lambda t: ONE, -2.499999, 2.501,
+    (9, -25), (21, -54))
+add("ERFINV_MID", "erfinv(x)/s, s = √(-ln(1 - x²)) = CENTER + t, from √5 on", MID, lambda t: ONE,
+    {32: -0.88, 64: -0.68}, {32: 0.92, 64: 0.72}, (8, -26), (17, -54))
+add("ERFINV_FAR", "erfinv(x)/s, s = CENTER + t from 3.6 on", FAR, lambda t: ONE, -1.22, 1.22, None, (17, -54))
+add("LGAMMA", "lnΓ(2 + d)/d, |d| <= 1/2", lambda d: (d + 2).lgamma() / d, lambda d: ONE, -0.5, 0.5, None, (18, -56))
+add("STIRLING", "a (lnΓ(a) - Stirling's formula), z = 1/a², a >= 8", stirling, lambda z: z.sqrt() / 8, LITTLE, 1 / 64,
+    None, (5, -58))
+add("DIGAMMA", "ψ(y)/(y - root), y = 1.75 + t in [1, 2.5]", lambda t: (t + 1.75).digamma() / (t + 1.75 - ROOT),
+    lambda t: ONE, -0.75, 0.75, None, (25, -55))
+add("DIGAMMA_TAIL", "(ln b - 1/(2b) - ψ(b)) b², z = 1/b², b >= 8", digamma_tail, lambda z: z / 2, LITTLE, 1 / 64,
+    None, (5, -58))
+add("SINC", "sin(πf)/(πf), z = f², |f| <= 1/2", sinc, lambda z: ONE, LITTLE, 0.25, None, (8, -56))
+add("X_COT", "πf cot πf, z = f², |f| <= 1/2", x_cot, lambda z: ONE, LITTLE, 0.25, None, (15, -56))
+CONSTANTS = {
+    "ERFC_CENTER": ERFC_CENTER,
+    "ERFINV_CENTER": LOW_CENTER,
+    "ERFINV_MID_CENTER": MID_CENTER,
+    "ERFINV_FAR_CENTER": FAR_CENTER,
+}
 
 
 def rust(v, bits):
@@ -208,7 +276,10 @@ def main():
     for name, doc, f, weight, a, b, types in FITS:
         if only and name not in only:
             continue
-        for bits, (degree, bound) in types.items():
+        for bits, request in types.items():
+            if not request:
+                continue
+            degree, bound = request
             low, high = (v[bits] if isinstance(v, dict) else v for v in (a, b))
             g = f[bits] if isinstance(f, dict) else f
             c, worst = fit(g, weight, low, high, degree, bits)

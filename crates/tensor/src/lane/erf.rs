@@ -1,6 +1,6 @@
 //! The error function, its complement and its inverse.
 
-use super::exp;
+use super::{exp, log};
 use super::ops::{Ops, product_plus, two_prod, two_sum};
 
 /// erf(x) for |x| <= 1.125.
@@ -46,4 +46,40 @@ pub(super) fn erfc<T: Ops>(x: T) -> T {
     let tail = tail.scale(k, false);
     let far = T::select(x < T::c(0.0), T::c(2.0) - tail, tail);
     T::select(a < T::c(0.8125), near, far)
+}
+
+/// x·P(w) with w = -ln(1 - x²), and where w is large √w·Q(√w) (after Giles 2010, with other intervals).
+#[inline(always)]
+pub(super) fn erfinv<T: Ops>(x: T) -> T {
+    let one = T::c(1.0);
+    let a = x.abs();
+    let (z, z_low) = two_prod(a, a);
+    let w = -log::ln_normal((one - z) - z_low);
+    let w = T::select(w < T::c(0.0), T::c(0.0), w);
+    let s = w.sqrt();
+    let (m, m_low) = two_prod(s, s);
+    let s_low = ((w - m) - m_low) * T::c(0.5) / T::select(s > T::c(0.0), s, one);
+
+    let (near, near_low) = (w - T::c(T::ERFINV_CENTER)).poly_pair(T::ERFINV);
+    let (far, far_low) = (s - T::c(T::ERFINV_MID_CENTER)).poly_pair(T::ERFINV_MID);
+    let (far, far_low) = if T::ERFINV_FAR.is_empty() {
+        (far, far_low)
+    } else {
+        let (end, end_low) = (s - T::c(T::ERFINV_FAR_CENTER)).poly_pair(T::ERFINV_FAR);
+        let beyond = s > T::c(3.6);
+        (
+            T::select(beyond, end, far),
+            T::select(beyond, end_low, far_low),
+        )
+    };
+    let tail = w > T::c(5.0);
+    let (g, g_low) = (
+        T::select(tail, far, near),
+        T::select(tail, far_low, near_low),
+    );
+    let (f, f_low) = (T::select(tail, s, a), T::select(tail, s_low, T::c(0.0)));
+    let y = product_plus(f, g, f.mul_add(g_low, f_low * g));
+    let end = T::select(a == one, T::c(f64::INFINITY), T::c(f64::NAN));
+    let y = T::select(a < one, y, end);
+    T::select(a == T::c(0.0), x, y.copysign(x))
 }

@@ -37,6 +37,13 @@ pub(super) fn ln<T: Ops>(x: T) -> T {
     domain(x, assemble(k, m - T::c(1.0), T::c(0.0)))
 }
 
+/// As [`ln`], for normal positive numbers only.
+#[inline(always)]
+pub(super) fn ln_normal<T: Ops>(x: T) -> T {
+    let (m, k) = x.split_normal();
+    assemble(k, m - T::c(1.0), T::c(0.0))
+}
+
 #[inline(always)]
 pub(super) fn log1p<T: Ops>(x: T) -> T {
     let one = T::c(1.0);

@@ -48,6 +48,7 @@
 mod coefficients;
 mod erf;
 mod exp;
+mod gamma;
 mod log;
 mod ops;
 mod power;
@@ -238,7 +239,8 @@ macro_rules! lane {
             lane!(@own log: asinh acosh atanh);
             lane!(@own power: cbrt);
             lane!(@own exp: exp exp2 expm1 sinh cosh tanh sigmoid);
-            lane!(@own erf: erf erfc);
+            lane!(@own erf: erf erfc erfinv);
+            lane!(@wide gamma: lgamma digamma);
             lane!(@own log: ln log2 log10 log1p);
             lane!(@own round: floor ceil trunc round);
             #[inline(always)]
@@ -250,20 +252,8 @@ macro_rules! lane {
                 trig::atan2(self, x)
             }
             #[inline(always)]
-            fn erfinv(self) -> Self {
-                self
-            }
-            #[inline(always)]
-            fn lgamma(self) -> Self {
-                self
-            }
-            #[inline(always)]
-            fn digamma(self) -> Self {
-                self
-            }
-            #[inline(always)]
-            fn polygamma(self, _n: u32) -> Self {
-                self
+            fn polygamma(self, n: u32) -> Self {
+                Self::from_wide(gamma::polygamma(self.wide(), n))
             }
             #[inline(always)]
             fn pow(self, y: Self) -> Self {
@@ -288,6 +278,12 @@ macro_rules! lane {
         #[inline(always)]
         fn $f(self) -> Self {
             $module::$f(self)
+        }
+    )*};
+    (@wide $module:ident: $($f:ident)*) => {$(
+        #[inline(always)]
+        fn $f(self) -> Self {
+            Self::from_wide($module::$f(self.wide()))
         }
     )*};
     (@angle $($f:ident $bounded:ident);*) => {$(

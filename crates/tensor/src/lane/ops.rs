@@ -18,7 +18,7 @@ macro_rules! tables {
     (names $($then:tt)*) => {
         tables! {
             $($then)*:
-            EXP EXP_WIDE EXP_HALF EXP2 LN ERF ERFC_ROOT ERFC SINH SIN COS TAN ATAN ASIN LN_ATANH CBRT
+            EXP EXP_WIDE EXP_HALF EXP2 LN ERF ERFC_ROOT ERFC SINH SIN COS TAN ATAN ASIN LN_ATANH CBRT ERFINV ERFINV_MID
         }
     };
     (declare: $($name:ident)*) => {
@@ -31,6 +31,8 @@ macro_rules! tables {
 
 /// Steps below the [`Lane`] interface, and the constants that depend on the format.
 pub(super) trait Ops: Lane {
+    /// The instruction set.
+    type Isa: Isa;
     /// Whether `mul_add` rounds once.
     const FMA: bool;
     /// Whether this is f32.
@@ -71,8 +73,17 @@ pub(super) trait Ops: Lane {
     const ERFC_ZERO: f64;
     // The coefficients of this type.
     tables! { declare }
+    /// Empty where the other two reach far enough.
+    const ERFINV_FAR: &'static [Self::Elem];
     const ERFC_CENTER: f64;
+    const ERFINV_CENTER: f64;
+    const ERFINV_MID_CENTER: f64;
+    const ERFINV_FAR_CENTER: f64;
 
+    /// As f64, exactly.
+    fn wide(self) -> F64Lane<Self::Isa>;
+    /// Rounded from f64.
+    fn from_wide(x: F64Lane<Self::Isa>) -> Self;
     /// A bit of an integer (in two's complement) below `MAGIC / 4`.
     fn integer_bit(self, bit: u32) -> bool;
     /// See [`reduce`]; exact for |x| <= [`Lane::TRIG_BOUND`].
@@ -174,6 +185,7 @@ macro_rules! ops {
     ($lane:ident, $t:ident, $bits:ident, $mantissa:literal, $bias:literal, $under:literal,
      reduce $bounded:ident $full:ident, $($name:ident: $type:ty = $value:expr;)*) => {
         impl<I: Isa> Ops for $lane<I> {
+            type Isa = I;
             const FMA: bool = I::FMA;
             const SHORT: bool = $mantissa < 30;
             const MAGIC: f64 = 1.5 * (1u64 << $mantissa) as f64;
@@ -183,6 +195,9 @@ macro_rules! ops {
             $(const $name: $type = $value;)*
             tables! { define $t }
             const ERFC_CENTER: f64 = coefficients::$t::ERFC_CENTER as f64;
+            const ERFINV_CENTER: f64 = coefficients::$t::ERFINV_CENTER as f64;
+            const ERFINV_MID_CENTER: f64 = coefficients::$t::ERFINV_MID_CENTER as f64;
+            const ERFINV_FAR_CENTER: f64 = coefficients::$t::ERFINV_FAR_CENTER as f64;
 
             #[inline(always)]
             fn round_instruction(self) -> Self {
@@ -199,6 +214,14 @@ macro_rules! ops {
             #[inline(always)]
             fn ceil_instruction(self) -> Self {
                 Self::new(self.get().ceil())
+            }
+            #[inline(always)]
+            fn wide(self) -> F64Lane<I> {
+                F64Lane::new(f64::from(self.get()))
+            }
+            #[inline(always)]
+            fn from_wide(x: F64Lane<I>) -> Self {
+                Self::new(x.get() as $t)
             }
             #[inline(always)]
             fn integer_bit(self, bit: u32) -> bool {
@@ -288,6 +311,7 @@ ops! {
     EXP_RANGE: (f64, f64) = (-104.0, 89.0);
     ERF_ONE: f64 = 4.0;
     ERFC_ZERO: f64 = 10.19;
+    ERFINV_FAR: &'static [f32] = &[];
     SINE_IS_X: f64 = 1.0 / (1u64 << 13) as f64;
     FAR: f64 = (1u64 << 28) as f64;
     POWER_RANGE: f64 = (1u64 << 40) as f64;
@@ -304,6 +328,7 @@ ops! {
     EXP_RANGE: (f64, f64) = (-746.0, 710.0);
     ERF_ONE: f64 = 6.0;
     ERFC_ZERO: f64 = 27.3;
+    ERFINV_FAR: &'static [f64] = &coefficients::f64::ERFINV_FAR;
     SINE_IS_X: f64 = 1.0 / (1u64 << 27) as f64;
     FAR: f64 = (1u64 << 60) as f64;
     POWER_RANGE: f64 = power_of_2(80);
