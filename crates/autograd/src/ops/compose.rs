@@ -59,7 +59,7 @@ pub(crate) fn partials<'t, T: Float>(
         .map(|(v, _)| v.id)
         .collect();
     let depends = dependents(tape, &ids, y.id);
-    let adjoint = differentiate(tape, &[(y, cotangent)], &depends);
+    let adjoint = differentiate(tape, &[(y.id, cotangent.id)], &depends);
     (own.iter().zip(needs))
         .map(|(v, &n)| {
             let a = adjoint.get(v.id as usize).copied().flatten();

@@ -1,17 +1,16 @@
 //! Polynomial coefficients, lowest power first. Written by `tools/fit_lane.py`: do not edit.
 
-#![allow(clippy::excessive_precision, clippy::unreadable_literal, clippy::approx_constant)]
+#![allow(
+    clippy::excessive_precision,
+    clippy::unreadable_literal,
+    clippy::approx_constant
+)]
 
 /// For `f32`.
 pub(super) mod f32 {
     /// (eʳ - 1 - r) / r², |r| <= ln 2 / 2; error 2^-26.1.
-    pub(in super::super) const EXP: [f32; 5] = [
-        0.5,
-        0.1666654,
-        0.041666478,
-        0.008366821,
-        0.0013933693,
-    ];
+    pub(in super::super) const EXP: [f32; 5] =
+        [0.5, 0.1666654, 0.041666478, 0.008366821, 0.0013933693];
     /// (eʳ - 1 - r) / r², |r| <= ln 2; error 2^-26.1.
     pub(in super::super) const EXP_WIDE: [f32; 6] = [
         0.50000054,
@@ -85,24 +84,12 @@ pub(super) mod f32 {
         -2.5591736,
     ];
     /// (sinh(√z)/√z - 1) / z, 0 <= z <= 1; error 2^-31.3.
-    pub(in super::super) const SINH: [f32; 4] = [
-        0.16666667,
-        0.008333316,
-        0.0001984142,
-        2.7915382e-06,
-    ];
+    pub(in super::super) const SINH: [f32; 4] =
+        [0.16666667, 0.008333316, 0.0001984142, 2.7915382e-06];
     /// (sin(√z)/√z - 1) / z, 0 <= z <= (π/4)²; error 2^-28.0.
-    pub(in super::super) const SIN: [f32; 3] = [
-        -0.16666655,
-        0.008332192,
-        -0.00019518785,
-    ];
+    pub(in super::super) const SIN: [f32; 3] = [-0.16666655, 0.008332192, -0.00019518785];
     /// (cos(√z) - 1 + z/2) / z², 0 <= z <= (π/4)²; error 2^-33.1.
-    pub(in super::super) const COS: [f32; 3] = [
-        0.041666646,
-        -0.0013887313,
-        2.443297e-05,
-    ];
+    pub(in super::super) const COS: [f32; 3] = [0.041666646, -0.0013887313, 2.443297e-05];
     /// (tan(√z)/√z - 1) / z, 0 <= z <= (π/4)²; error 2^-29.3.
     pub(in super::super) const TAN: [f32; 7] = [
         0.33333352,
@@ -126,25 +113,12 @@ pub(super) mod f32 {
         -0.0017704167,
     ];
     /// (asin(√z)/√z - 1) / z, 0 <= z <= 1/4; error 2^-27.5.
-    pub(in super::super) const ASIN: [f32; 5] = [
-        0.16666754,
-        0.07495277,
-        0.045471452,
-        0.024178796,
-        0.0421625,
-    ];
+    pub(in super::super) const ASIN: [f32; 5] =
+        [0.16666754, 0.07495277, 0.045471452, 0.024178796, 0.0421625];
     /// (ln((1+s)/(1-s)) - 2s - 2/3 s³) / s⁵, z = s², (1+s)/(1-s) in [√½, √2]; error 2^-36.7.
-    pub(in super::super) const LN_ATANH: [f32; 3] = [
-        0.40000156,
-        0.28546837,
-        0.23424852,
-    ];
+    pub(in super::super) const LN_ATANH: [f32; 3] = [0.40000156, 0.28546837, 0.23424852];
     /// ∛m, m in [√½, √2]; refined after; error 2^-10.5.
-    pub(in super::super) const CBRT: [f32; 3] = [
-        0.5549359,
-        0.5511813,
-        -0.10629739,
-    ];
+    pub(in super::super) const CBRT: [f32; 3] = [0.5549359, 0.5511813, -0.10629739];
     /// erfinv(x)/x, -ln(1 - x²) = CENTER + t in [0, 5]; error 2^-26.4.
     pub(in super::super) const ERFINV: [f32; 10] = [
         1.5014268,

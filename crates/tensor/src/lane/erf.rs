@@ -1,7 +1,7 @@
 //! The error function, its complement and its inverse.
 
-use super::{exp, log};
 use super::ops::{Ops, product_plus, two_prod, two_sum};
+use super::{exp, log};
 
 /// erf(x) for |x| <= 1.125.
 #[inline(always)]
