@@ -101,7 +101,7 @@ impl<'t, T: Float> Var<'t, T> {
     fn halves(self, op: &str, axis: isize) -> (Self, Self) {
         let n = self.size(axis);
         assert!(
-            n % 2 == 0,
+            n.is_multiple_of(2),
             "{op}: expected an even size along axis {axis}, found shape {:?}",
             self.shape().as_slice()
         );

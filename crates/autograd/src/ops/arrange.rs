@@ -16,16 +16,17 @@ impl<'t, T: Float> Var<'t, T> {
     pub fn expand(self, shape: &[isize]) -> Self {
         let own = self.shape();
         let lead = shape.len().checked_sub(own.len());
-        let to: Dims = (shape.iter().enumerate())
-            .map(|(i, &d)| match (d, lead) {
+        let mut to = Dims::new();
+        for (i, &d) in shape.iter().enumerate() {
+            to.push(match (d, lead) {
                 (-1, Some(lead)) if i >= lead => own[i - lead],
                 (d, _) if d >= 0 => d as usize,
                 _ => panic!(
                     "expand: shape {:?} does not expand to {shape:?}",
                     own.as_slice()
                 ),
-            })
-            .collect();
+            });
+        }
         self.broadcast_to(to)
     }
 
@@ -52,7 +53,7 @@ impl<'t, T: Float> Var<'t, T> {
         for i in 0..rank {
             apart.extend_from_slice(&[1, size(i)]);
             wide.extend_from_slice(&[count(i), size(i)]);
-            out.push(count(i).checked_mul(size(i)).unwrap_or(usize::MAX));
+            out.push(count(i).saturating_mul(size(i)));
         }
         checked_numel("tile", &out).or_panic();
         if (0..rank).all(|i| count(i) == 1) {
@@ -87,7 +88,7 @@ impl<'t, T: Float> Var<'t, T> {
         let a = shape::axis("repeat_interleave", axis, shape.len()).or_panic();
         let mut wide = shape.clone();
         wide.insert(a + 1, times);
-        shape[a] = shape[a].checked_mul(times).unwrap_or(usize::MAX);
+        shape[a] = shape[a].saturating_mul(times);
         checked_numel("repeat_interleave", &shape).or_panic();
         self.unsqueeze(a as isize + 1)
             .broadcast_to(wide)
@@ -227,16 +228,15 @@ impl<'t, T: Float> Var<'t, T> {
             !vectors.is_empty(),
             "meshgrid: expected at least one vector"
         );
-        let shape: Dims = (vectors.iter())
-            .map(|v| {
-                assert!(
-                    v.rank() <= 1,
-                    "meshgrid: expected vectors, found shape {:?}",
-                    v.shape().as_slice()
-                );
-                v.numel()
-            })
-            .collect();
+        let mut shape = Dims::new();
+        for v in vectors {
+            assert!(
+                v.rank() <= 1,
+                "meshgrid: expected vectors, found shape {:?}",
+                v.shape().as_slice()
+            );
+            shape.push(v.numel());
+        }
         (vectors.iter().enumerate())
             .map(|(i, v)| {
                 let mut own = Dims::from_elem(1, shape.len());

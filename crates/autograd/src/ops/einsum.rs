@@ -339,7 +339,7 @@ impl<'t, T: Float> Var<'t, T> {
         for i in 0..rank {
             left.extend_from_slice(&[at(&a, i), 1]);
             right.extend_from_slice(&[1, at(&b, i)]);
-            out.push(at(&a, i).checked_mul(at(&b, i)).unwrap_or(usize::MAX));
+            out.push(at(&a, i).saturating_mul(at(&b, i)));
         }
         wengert_tensor::shape::checked_numel("kron", &out).or_panic();
         (self.reshape(left) * other.reshape(right)).reshape(out)

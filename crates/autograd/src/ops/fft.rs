@@ -110,7 +110,7 @@ impl Plan {
         let mut factors = Vec::new();
         let mut rest = n;
         for p in [4, 2, 3, 5, 7, 11, LARGEST_RADIX] {
-            while rest > 1 && rest % p == 0 {
+            while rest > 1 && rest.is_multiple_of(p) {
                 factors.push(p);
                 rest /= p;
             }
@@ -484,7 +484,7 @@ impl<'t, T: Float> Var<'t, T> {
             shape.as_slice()
         );
         // Every frequency but the first, and the middle one, stands for two. The sum's real part is the result.
-        let last = n / 2 + 1 - usize::from(n % 2 == 0 && n > 1);
+        let last = n / 2 + 1 - usize::from(n.is_multiple_of(2) && n > 1);
         let axis = a as isize;
         let mut parts: SmallVec<[Self; 3]> = smallvec![self.narrow(axis, 0, 1)];
         if last > 1 {
@@ -536,9 +536,10 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     pub fn fftshift(self, axes: impl IntoAxes) -> Self {
         let axes = axes.into_axes();
-        let shifts: SmallVec<[isize; 6]> = (axes.iter())
-            .map(|&a| (self.size(a) / 2) as isize)
-            .collect();
+        let mut shifts: SmallVec<[isize; 6]> = SmallVec::new();
+        for &a in &axes {
+            shifts.push((self.size(a) / 2) as isize);
+        }
         self.roll(shifts, axes)
     }
 
@@ -549,9 +550,10 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     pub fn ifftshift(self, axes: impl IntoAxes) -> Self {
         let axes = axes.into_axes();
-        let shifts: SmallVec<[isize; 6]> = (axes.iter())
-            .map(|&a| self.size(a).div_ceil(2) as isize)
-            .collect();
+        let mut shifts: SmallVec<[isize; 6]> = SmallVec::new();
+        for &a in &axes {
+            shifts.push(self.size(a).div_ceil(2) as isize);
+        }
         self.roll(shifts, axes)
     }
 }

@@ -583,7 +583,7 @@ impl<'t, T: Float> Var<'t, T> {
             shape.as_slice()
         );
         assert!(
-            groups > 0 && shape[1] % groups == 0,
+            groups > 0 && shape[1].is_multiple_of(groups),
             "group_norm: {groups} groups do not divide the channels of shape {:?}",
             shape.as_slice()
         );

@@ -252,7 +252,7 @@ impl<'t, T: Float> Var<'t, T> {
         let counts = [0, 1].map(|i| axes[i].count(padded[i]).unwrap_or(0));
         let area = w.kernel[0] * w.kernel[1];
         assert!(
-            s.len() == 3 && s[1] % area == 0 && s[2] == counts[0] * counts[1],
+            s.len() == 3 && s[1].is_multiple_of(area) && s[2] == counts[0] * counts[1],
             "fold2d: columns of shape {:?} do not come from images of size {size:?} with {w:?} (expected \
              [n, c · {area}, {}])",
             s.as_slice(),

@@ -1,6 +1,6 @@
 //! Linear algebra of square systems and factorizations, batched over leading axes.
 //!
-//! Everything is computed in f64, also for f32 (see [`dense`]). What has no answer is NaN or infinite, not a panic: the
+//! Everything is computed in f64, also for f32 (see `dense.rs`). What has no answer is NaN or infinite, not a panic: the
 //! inverse of a singular matrix, the Cholesky factor of one that is not positive definite. Derivative rules: Giles 2008,
 //! *An extended collection of matrix derivative results*; Murray 2016 for Cholesky; Townsend 2016 for the singular value
 //! decomposition.
