@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Instant;
 use wengert::data::DataLoader;
 use wengert::flow::probe::{Probe, Snapshot};
-use wengert::flow::profile::{Curve, RunProfile, StepProfile};
+use wengert::flow::profile::{Curve, RunProfile};
 use wengert::flow::report::{compare, text::Terminal};
 use wengert::nn::init::{Distribution, FanMode, Init};
 use wengert::prelude::*;
@@ -149,8 +149,8 @@ fn train(recipe: &Recipe, plan: &Plan, images: &Images) -> RunProfile {
         for (x, y) in loader.epoch(epoch) {
             tape.reset();
             let loss = model.forward(tape.input(&x)).cross_entropy(&y);
-            let last_of_run = epoch + 1 == plan.epochs && n as usize + 1 == loader.len();
-            let grads = if steps == 0 || last_of_run {
+            let look = steps == 0 || n as usize + 1 == loader.len();
+            let grads = if look {
                 let (grads, mut profile) = probe.backward(loss, &model);
                 let before = Snapshot::of(&model);
                 sgd.step(&mut model, &grads);
@@ -232,14 +232,6 @@ fn main() {
     }
     let terminal = Terminal::stdout();
     println!("{}", compare::text(&runs, &terminal));
-    let range = compare::gradient_range(&runs);
-    for run in &runs {
-        let first: Option<&StepProfile> = run.steps.first();
-        if let Some(step) = first {
-            println!("{} - at the first step", run.name);
-            println!("{}", compare::layer_table(step, range).text(&terminal));
-        }
-    }
     let title = format!("A {depth}-layer network, four ways");
     match compare::page(&title, &runs).write(&out) {
         Ok(()) => println!(

@@ -627,8 +627,7 @@ fn wrong_settings_are_refused() {
     let ok = Fans::linear(2, 2);
     let err = |init: Init, shape: &[usize], fans| {
         init.try_sample::<f32>(shape, fans, &mut rng(0))
-            .err()
-            .expect("refused")
+            .expect_err("refused")
     };
     let values = [
         Init::normal(-1.0),

@@ -10,6 +10,7 @@ use crate::float::Float;
 use crate::op::{Cotangents, NodeOp};
 use crate::var::Var;
 use smallvec::smallvec;
+use wengert_tensor::Real;
 use wengert_tensor::fused::{BlockFn, ElemFn, block_fn};
 use wengert_tensor::lane::Lane;
 
@@ -392,15 +393,13 @@ table! {
     /// ln |Γ(x)|.
     Lgamma lgamma { kernel |x| x.lgamma(); vjp |y, g| [Some(g * x.digamma())]; domain [0.5..4.0]; }
     /// Derivative of lgamma.
-    Digamma digamma { kernel |x| x.digamma(); vjp |y, g| [Some(g * x.polygamma1())]; domain [0.5..4.0]; }
-    /// Derivative of digamma (trigamma).
-    Polygamma1 polygamma1 { kernel |x| x.polygamma(1); vjp |y, g| [Some(g * x.polygamma2())]; domain [0.5..4.0]; }
-    /// Second derivative of digamma.
-    Polygamma2 polygamma2 { kernel |x| x.polygamma(2); vjp |y, g| [Some(g * x.polygamma3())]; domain [0.5..4.0]; }
-    /// Third derivative of digamma.
-    Polygamma3 polygamma3 { kernel |x| x.polygamma(3); vjp |y, g| [Some(g * x.polygamma4())]; domain [0.5..4.0]; }
-    /// Fourth derivative of digamma; its own derivative is NaN (derivatives of lgamma end at order 6).
-    Polygamma4 polygamma4 { kernel |x| x.polygamma(4); vjp |y, g| [Some(g * f64::NAN)]; domain [0.5..4.0]; }
+    Digamma digamma { kernel |x| x.digamma(); vjp |y, g| [Some(g * x.polygamma(1.0))]; domain [0.5..4.0]; }
+    /// Derivative of order n ≥ 1 of digamma; polygamma(1) is trigamma. Its own derivative is the next order.
+    Polygamma polygamma(n = 1.0) {
+        kernel |x| x.polygamma(n.get().as_f64() as u32);
+        vjp |y, g| [Some(g * x.polygamma(n + 1.0))];
+        domain [0.5..4.0];
+    }
 
     // ---- rounding, comparison, selection ----
 

