@@ -1,23 +1,26 @@
 //! A step in steady state allocates nothing, and live memory does not grow.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use std::cell::Cell;
 use wengert_autograd::{Param, Tape, Tensor};
 
 struct Counting;
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-static LIVE: AtomicIsize = AtomicIsize::new(0);
+thread_local! {
+    // Per thread: the test harness allocates on its own.
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+}
 
 // SAFETY: every call is passed on to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, l: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        LIVE.fetch_add(l.size() as isize, Ordering::Relaxed);
+        COUNT.set(COUNT.get() + 1);
+        LIVE.set(LIVE.get() + l.size() as isize);
         // SAFETY: the caller's contract is the system allocator's.
         unsafe { System.alloc(l) }
     }
     unsafe fn dealloc(&self, p: *mut u8, l: Layout) {
-        LIVE.fetch_sub(l.size() as isize, Ordering::Relaxed);
+        LIVE.set(LIVE.get() - l.size() as isize);
         // SAFETY: as above.
         unsafe { System.dealloc(p, l) }
     }
@@ -59,14 +62,11 @@ fn a_repeated_step_allocates_nothing() {
     for _ in 0..100 {
         step();
     }
-    let (count, live) = (COUNT.load(Ordering::Relaxed), LIVE.load(Ordering::Relaxed));
+    let (count, live) = (COUNT.get(), LIVE.get());
     for _ in 0..20_000 {
         step();
     }
-    let (count, live) = (
-        COUNT.load(Ordering::Relaxed) - count,
-        LIVE.load(Ordering::Relaxed) - live,
-    );
+    let (count, live) = (COUNT.get() - count, LIVE.get() - live);
     assert_eq!(
         (count, live),
         (0, 0),
