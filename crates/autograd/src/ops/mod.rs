@@ -12,11 +12,13 @@ pub mod einsum;
 pub mod elementwise;
 pub mod fft;
 pub mod index;
+pub mod interpolate;
 pub mod linalg;
 pub mod loss;
 pub mod matmul;
 pub mod norm;
 pub mod pad;
+pub mod pool;
 pub mod random;
 pub mod reduce;
 pub mod scan;
@@ -56,6 +58,8 @@ pub trait Kernels:
     + linalg::LinalgKernels
     + fft::FftKernels
     + ctc::CtcKernels
+    + pool::kernels::PoolKernels
+    + interpolate::InterpolateKernels
     + Scratch
 {
 }

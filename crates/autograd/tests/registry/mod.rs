@@ -4,7 +4,9 @@
 
 use wengert_autograd::ops::attention::Attention;
 use wengert_autograd::ops::fft::FftNorm;
+use wengert_autograd::ops::interpolate::Interpolation;
 use wengert_autograd::ops::pad::Pad;
+use wengert_autograd::ops::pool::{Divisor, Pool};
 use wengert_autograd::ops::windows::Window2d;
 use wengert_autograd::{Tensor, Var};
 
@@ -203,6 +205,54 @@ cases! {
     "fold" [([3, 2, 4], AROUND)] |x| x[0].fold(0, 8, 2);
     "unfold2d" [([2, 2, 4, 5], AROUND)] |x| x[0].unfold2d(Window2d { kernel: [2, 3], stride: [2, 1], padding: [1, 0], dilation: [1, 2] });
     "fold2d" [([1, 8, 6], AROUND)] |x| x[0].fold2d([4, 3], Window2d { padding: [1, 0], stride: [2, 1], ..Window2d::new([2, 2]) });
+
+    // ---- pooling ----
+    "max_pool" [([2, 2, 4, 6], AROUND)] |x| x[0].max_pool([2, 2]);
+    "max_pool odd" [([2, 5, 7], AROUND)] |x| x[0].max_pool([2, 2]);
+    "max_pool overlap" [([2, 1, 5, 6], AROUND)] |x| x[0].max_pool(Pool::new([3, 2]).stride([2, 1]).padding([1, 1]));
+    "max_pool dilated" [([2, 3, 9], AROUND)] |x| x[0].max_pool(Pool::new([3]).stride([2]).padding([1]).dilation([2]));
+    "max_pool ceil" [([1, 2, 5, 4], AROUND)] |x| x[0].max_pool(Pool::new([2, 3]).stride([2, 2]).padding([1, 1]).ceil());
+    "max_pool volume" [([1, 2, 4, 3, 5], AROUND)] |x| x[0].max_pool(Pool::new([2, 3, 2]).stride([2, 1, 2]).padding([1, 1, 0]));
+    "max_pool planes" [([1, 3, 4, 4], AROUND)] |x| x[0].max_pool(Pool::new([1, 2, 2]));
+    "max_pool_places" [([2, 1, 5, 4], AROUND)] |x| {
+        let (y, places) = x[0].max_pool_places(Pool::new([3, 3]).stride([2, 1]).padding([1, 0]));
+        let flat = x[0].reshape([2, 20]).gather(1, &places.reshape([2, 6]));
+        y + flat.reshape([2, 1, 3, 2]) * 0.5
+    };
+    "adaptive_max_pool" [([2, 5, 7], AROUND)] |x| x[0].adaptive_max_pool([3, 4]);
+    "adaptive_max_pool volume" [([1, 4, 5, 3], AROUND)] |x| x[0].adaptive_max_pool([2, 2, 2]);
+    "adaptive_max_pool_places" [([2, 7], AROUND)] |x| {
+        let (y, places) = x[0].adaptive_max_pool_places([3]);
+        y * x[0].gather(1, &places)
+    };
+    "max_unpool" [([1, 2, 2, 2], AROUND)] |x| x[0].max_unpool(&ints(&[0, 3, 8, 15, 1, 2, 12, 11], &[1, 2, 2, 2]), [4, 4]);
+    "avg_pool" [([2, 2, 4, 7], AROUND)] |x| x[0].avg_pool([2, 2], Divisor::Window);
+    "avg_pool overlap" [([2, 1, 5, 6], AROUND)] |x| x[0].avg_pool(Pool::new([3, 2]).stride([2, 1]).padding([1, 1]), Divisor::Window);
+    "avg_pool inside" [([2, 5, 4], AROUND)] |x| x[0].avg_pool(Pool::new([2, 3]).stride([2, 2]).padding([1, 1]).ceil(), Divisor::Inside);
+    "avg_pool ceil" [([2, 5, 4], AROUND)] |x| x[0].avg_pool(Pool::new([2, 3]).stride([2, 2]).padding([1, 1]).ceil(), Divisor::Window);
+    "avg_pool divisor" [([1, 2, 3, 4, 3], AROUND)] |x| x[0].avg_pool(Pool::new([2, 2, 2]).stride([1, 2, 1]).padding([0, 1, 1]), Divisor::Fixed(3.0));
+    "avg_pool line" [([2, 9], AROUND)] |x| x[0].avg_pool(Pool::new([4]).stride([3]).padding([2]), Divisor::Window);
+    "adaptive_avg_pool" [([2, 5, 7], AROUND)] |x| x[0].adaptive_avg_pool([3, 4]);
+    "adaptive_avg_pool volume" [([2, 4, 5, 3], AROUND)] |x| x[0].adaptive_avg_pool([2, 3, 1]);
+    "adaptive_avg_pool up" [([2, 3], AROUND)] |x| x[0].adaptive_avg_pool([5]);
+    "lp_pool" [([2, 1, 4, 5], AROUND)] |x| x[0].lp_pool(2.0, Pool::new([2, 3]).stride([2, 1]));
+    "lp_pool cubes" [([2, 1, 6], POSITIVE)] |x| x[0].lp_pool(3.0, Pool::new([2]).stride([1]));
+    "lp_pool infinity" [([2, 1, 6], AROUND)] |x| x[0].lp_pool(f64::INFINITY, [2]);
+
+    // ---- interpolation ----
+    "interpolate nearest" [([1, 2, 3, 4], AROUND)] |x| x[0].interpolate([7, 3], Interpolation::Nearest);
+    "interpolate nearest exact" [([1, 2, 3, 4], AROUND)] |x| x[0].interpolate([7, 3], Interpolation::NearestExact);
+    "interpolate line" [([2, 2, 5], AROUND)] |x| x[0].interpolate([8], Interpolation::LINEAR);
+    "interpolate bilinear" [([1, 2, 3, 5], AROUND)] |x| x[0].interpolate([5, 4], Interpolation::LINEAR);
+    "interpolate aligned" [([1, 2, 3, 5], AROUND)] |x| x[0].interpolate([6, 1], Interpolation::Linear { align_corners: true });
+    "interpolate trilinear" [([1, 1, 2, 3, 2], AROUND)] |x| x[0].interpolate([3, 2, 4], Interpolation::LINEAR);
+    "interpolate bicubic" [([1, 2, 3, 5], AROUND)] |x| x[0].interpolate([6, 4], Interpolation::CUBIC);
+    "interpolate bicubic aligned" [([1, 2, 4, 3], AROUND)] |x| x[0].interpolate([3, 7], Interpolation::Cubic { align_corners: true });
+    "interpolate_by" [([1, 2, 3, 5], AROUND)] |x| x[0].interpolate_by([1.5, 0.7], Interpolation::LINEAR);
+    "interpolate_by nearest" [([1, 2, 3, 5], AROUND)] |x| x[0].interpolate_by([2.5, 0.7], Interpolation::Nearest);
+    "interpolate_by cubic" [([1, 2, 3, 5], AROUND)] |x| x[0].interpolate_by([1.5, 1.0], Interpolation::CUBIC);
+    "pixel_shuffle" [([2, 8, 2, 3], AROUND)] |x| x[0].pixel_shuffle(2);
+    "pixel_unshuffle" [([2, 1, 4, 6], AROUND)] |x| x[0].pixel_unshuffle(2);
 
     // ---- indices ----
     "gather" [([3, 4], AROUND)] |x| x[0].gather(0, &ints(&[2, 0, 1, 1, 2, 2], &[2, 3]));
