@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 use wengert_autograd::ops::attention::Attention;
+use wengert_autograd::ops::conv::{ConvOptions, ConvTransposeOptions, Padding};
 use wengert_autograd::ops::fft::FftNorm;
 use wengert_autograd::ops::pad::Pad;
 use wengert_autograd::ops::windows::Window2d;
@@ -154,6 +155,26 @@ refusals! {
     "fold" "[3, 2]": |t, x| x(&[3, 2]).fold(0, 9, 1);
     "unfold2d" "[2, 3]": |t, x| x(&[2, 3]).unfold2d(Window2d::new([1, 1]));
     "unfold" "[1, 1, 2, 2]": |t, x| x(&[1, 1, 2, 2]).unfold2d(Window2d::new([3, 1]));
+    "conv1d" "[2, 3, 4, 5]": |t, x| x(&[2, 3, 4, 5]).conv1d(x(&[2, 3, 2]), None, ConvOptions::new());
+    "conv1d" "size 6", "size 4": |t, x| x(&[2, 3, 4]).conv1d(x(&[2, 3, 6]), None, ConvOptions::new().padding([0]));
+    "conv2d" "[3, 4, 5]", "[2, 3, 1]": |t, x| x(&[3, 4, 5]).conv2d(x(&[2, 3, 1]), None, ConvOptions::new());
+    "conv2d" "3 channels", "2 groups", "[2, 1, 1, 1]": |t, x| x(&[1, 3, 4, 4]).conv2d(x(&[2, 1, 1, 1]), None, ConvOptions::new().groups(2));
+    "conv2d" "4 channels", "[3, 2, 1, 1]": |t, x| x(&[1, 4, 4, 4]).conv2d(x(&[3, 2, 1, 1]), None, ConvOptions::new().groups(2));
+    "conv2d" "groups of at least 1": |t, x| x(&[1, 0, 4, 4]).conv2d(x(&[3, 2, 1, 1]), None, ConvOptions::new().groups(0));
+    "conv2d" "strides of at least 1", "0": |t, x| x(&[1, 1, 4, 4]).conv2d(x(&[1, 1, 1, 1]), None, ConvOptions::new().stride([1, 0]));
+    "conv2d" "dilations of at least 1": |t, x| x(&[1, 1, 4, 4]).conv2d(x(&[1, 1, 1, 1]), None, ConvOptions::new().dilation(0));
+    "conv2d" "kernel sizes of at least 1": |t, x| x(&[1, 1, 4, 4]).conv2d(x(&[1, 1, 1, 0]), None, ConvOptions::new());
+    "conv2d" "size 3 with dilation 2", "size 4 (0 + 4 + 0)": |t, x| x(&[1, 1, 4, 4]).conv2d(x(&[1, 1, 3, 1]), None, ConvOptions::new().dilation(2));
+    "conv2d" "overflows": |t, x| x(&[1, 1, 4, 4]).conv2d(x(&[1, 1, 1, 1]), None, ConvOptions::new().padding(usize::MAX / 2));
+    "conv2d" "more elements": |t, x| x(&[1, 1, 4, 4]).conv2d(x(&[1, 1, 1, 1]), None, ConvOptions::new().padding(1 << 33));
+    "conv2d" "stride of 1", "[2, 1]": |t, x| x(&[1, 1, 4, 4]).conv2d(x(&[1, 1, 1, 1]), None, ConvOptions::new().padding(Padding::Same).stride([2, 1]));
+    "conv2d" "[2]", "[1, 3]": |t, x| x(&[1, 1, 4, 4]).conv2d(x(&[2, 1, 1, 1]), Some(x(&[1, 3])), ConvOptions::new());
+    "conv3d" "[1, 1, 4, 4]": |t, x| x(&[1, 1, 4, 4]).conv3d(x(&[1, 1, 1, 1]), None, ConvOptions::new());
+    "conv_transpose1d" "3 channels", "[2, 1, 2]": |t, x| x(&[1, 3, 4]).conv_transpose1d(x(&[2, 1, 2]), None, ConvTransposeOptions::new());
+    "conv_transpose1d" "no output": |t, x| x(&[1, 1, 1]).conv_transpose1d(x(&[1, 1, 2]), None, ConvTransposeOptions::new().padding(1));
+    "conv_transpose1d" "no output": |t, x| x(&[1, 1, 1 << 20]).conv_transpose1d(x(&[1, 1, 2]), None, ConvTransposeOptions::new().stride(1 << 60));
+    "conv_transpose2d" "output padding below", "2": |t, x| x(&[1, 1, 3, 3]).conv_transpose2d(x(&[1, 1, 2, 2]), None, ConvTransposeOptions::new().stride(2).output_padding(2));
+    "conv_transpose3d" "[1, 1, 4, 4]": |t, x| x(&[1, 1, 4, 4]).conv_transpose3d(x(&[1, 1, 1, 1]), None, ConvTransposeOptions::new());
     "fold2d" "[1, 4, 9]": |t, x| x(&[1, 4, 9]).fold2d([3, 3], Window2d::new([2, 2]));
     "gather" "index 3", "size 3": |t, x| x(&[3]).gather(0, &ints(&[3], &[1]));
     "gather" "[2, 1]", "[3]": |t, x| x(&[3]).gather(0, &ints(&[0, 0], &[2, 1]));
@@ -338,12 +359,8 @@ fn every_documented_panic_is_tested() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let file = path.file_name().unwrap().to_str().unwrap().to_string();
-            // Convolution and pooling have tests of their own.
-            if !file.ends_with(".rs")
-                || ["conv", "pool", "interp"]
-                    .iter()
-                    .any(|p| file.starts_with(p))
-            {
+            // Pooling has tests of its own.
+            if !file.ends_with(".rs") || ["pool", "interp"].iter().any(|p| file.starts_with(p)) {
                 continue;
             }
             let source = std::fs::read_to_string(&path).unwrap();

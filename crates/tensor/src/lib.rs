@@ -8,8 +8,10 @@
 //! | [`simd`] | instruction-set dispatch: one generic kernel, compiled for AVX-512, AVX2+FMA and the baseline |
 //! | [`lane`] | the scalar language of kernels: [`lane::Lane`] with `exp`, `tanh`, `erf`, … of at most 2 ulp |
 //! | [`gemm`] | matrix multiplication, any layout, batched, with an epilogue |
+//! | [`conv`] | convolution in one to three dimensions and its adjoints |
 //! | [`error`] | the error type of everything that can fail |
 
+pub mod conv;
 mod display;
 mod element;
 pub mod error;

@@ -6,6 +6,7 @@ pub mod activation;
 pub mod arrange;
 pub mod attention;
 pub(crate) mod compose;
+pub mod conv;
 pub mod ctc;
 pub mod diagonal;
 pub mod einsum;
@@ -57,6 +58,7 @@ pub trait Kernels:
     + attention::AttentionKernels
     + linalg::LinalgKernels
     + fft::FftKernels
+    + conv::ConvKernels
     + ctc::CtcKernels
     + pool::kernels::PoolKernels
     + interpolate::InterpolateKernels

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 use wengert_autograd::ops::attention::Attention;
+use wengert_autograd::ops::conv::{ConvOptions, ConvTransposeOptions, Padding};
 use wengert_autograd::ops::fft::FftNorm;
 use wengert_autograd::ops::interpolate::Interpolation;
 use wengert_autograd::ops::pad::Pad;
@@ -406,4 +407,34 @@ cases! {
     // ---- connectionist temporal classification ----
     "ctc" [([5, 3, 4], AROUND)] |x| x[0].log_softmax(-1).ctc(&ints(&[1, 2, 3, 3, 1, 0], &[3, 2]), &[5, 4, 3], &[2, 2, 0], 0, false);
     "ctc free" [([4, 2, 3], AROUND)] |x| x[0].ctc(&ints(&[1, 1, 0, 1], &[2, 2]), &[4, 4], &[2, 1], 2, true);
+
+    // ---- convolution ----
+    "conv1d" [([2, 2, 6], AROUND), ([3, 2, 3], AROUND)] |x| x[0].conv1d(x[1], None, ConvOptions::new());
+    "conv1d bias" [([2, 2, 5], AROUND), ([3, 2, 2], AROUND), ([3], AROUND)] |x| x[0].conv1d(x[1], Some(x[2]), ConvOptions::new().stride(2).padding(1));
+    "conv1d same" [([1, 2, 5], AROUND), ([2, 2, 4], AROUND)] |x| x[0].conv1d(x[1], None, ConvOptions::new().padding(Padding::Same));
+    "conv1d single" [([2, 7], AROUND), ([2, 2, 3], AROUND)] |x| x[0].conv1d(x[1], None, ConvOptions::new().dilation(2).padding(1));
+    "conv1d depthwise" [([1, 3, 6], AROUND), ([3, 1, 3], AROUND)] |x| x[0].conv1d(x[1], None, ConvOptions::new().groups(3).padding(2).stride(2));
+    "conv1d zeros only" [([1, 1, 1], AROUND), ([1, 1, 2], AROUND)] |x| x[0].conv1d(x[1], None, ConvOptions::new().padding(3));
+    "conv2d" [([2, 2, 4, 4], AROUND), ([3, 2, 3, 3], AROUND)] |x| x[0].conv2d(x[1], None, ConvOptions::new());
+    "conv2d padding" [([1, 2, 3, 4], AROUND), ([2, 2, 3, 3], AROUND), ([2], AROUND)] |x| x[0].conv2d(x[1], Some(x[2]), ConvOptions::new().padding(1));
+    "conv2d stride" [([1, 2, 5, 5], AROUND), ([2, 2, 3, 3], AROUND)] |x| x[0].conv2d(x[1], None, ConvOptions::new().stride(2).padding(1));
+    "conv2d uneven" [([1, 1, 6, 7], AROUND), ([2, 1, 2, 3], AROUND)] |x| x[0].conv2d(x[1], None, ConvOptions::new().stride([2, 1]).padding([0, 2]).dilation([3, 2]));
+    "conv2d point" [([2, 3, 2, 3], AROUND), ([2, 3, 1, 1], AROUND)] |x| x[0].conv2d(x[1], None, ConvOptions::new());
+    "conv2d point stride" [([1, 2, 3, 5], AROUND), ([2, 2, 1, 1], AROUND)] |x| x[0].conv2d(x[1], None, ConvOptions::new().stride(2));
+    "conv2d same" [([1, 1, 4, 3], AROUND), ([2, 1, 2, 3], AROUND)] |x| x[0].conv2d(x[1], None, ConvOptions::new().padding(Padding::Same).dilation([1, 2]));
+    "conv2d groups" [([1, 4, 3, 3], AROUND), ([4, 2, 2, 2], AROUND)] |x| x[0].conv2d(x[1], None, ConvOptions::new().groups(2).padding(Padding::Valid));
+    "conv2d depthwise" [([1, 2, 4, 4], AROUND), ([2, 1, 3, 3], AROUND)] |x| x[0].conv2d(x[1], None, ConvOptions::new().groups(2).padding(1));
+    "conv2d depthwise two" [([1, 2, 4, 3], AROUND), ([4, 1, 2, 2], AROUND)] |x| x[0].conv2d(x[1], None, ConvOptions::new().groups(2).stride(2).padding(1));
+    "conv2d single" [([2, 3, 4], AROUND), ([2, 2, 2, 2], AROUND), ([2], AROUND)] |x| x[0].conv2d(x[1], Some(x[2]), ConvOptions::new());
+    "conv3d" [([1, 2, 3, 3, 3], AROUND), ([2, 2, 2, 2, 2], AROUND)] |x| x[0].conv3d(x[1], None, ConvOptions::new());
+    "conv3d uneven" [([1, 1, 3, 4, 2], AROUND), ([2, 1, 2, 3, 1], AROUND), ([2], AROUND)] |x| x[0].conv3d(x[1], Some(x[2]), ConvOptions::new().stride([2, 1, 1]).padding([1, 0, 1]).dilation([2, 1, 1]));
+    "conv3d depthwise" [([1, 2, 2, 3, 3], AROUND), ([2, 1, 2, 2, 2], AROUND)] |x| x[0].conv3d(x[1], None, ConvOptions::new().groups(2).padding(1).stride(2));
+    "conv_transpose1d" [([2, 2, 4], AROUND), ([2, 3, 3], AROUND), ([3], AROUND)] |x| x[0].conv_transpose1d(x[1], Some(x[2]), ConvTransposeOptions::new().stride(2));
+    "conv_transpose1d single" [([2, 3], AROUND), ([2, 1, 4], AROUND)] |x| x[0].conv_transpose1d(x[1], None, ConvTransposeOptions::new().stride(3).padding(2).output_padding(2));
+    "conv_transpose1d dilation" [([1, 2, 3], AROUND), ([2, 1, 3], AROUND)] |x| x[0].conv_transpose1d(x[1], None, ConvTransposeOptions::new().dilation(3).output_padding(2).stride(2).padding(1));
+    "conv_transpose2d" [([1, 2, 3, 3], AROUND), ([2, 2, 3, 3], AROUND)] |x| x[0].conv_transpose2d(x[1], None, ConvTransposeOptions::new());
+    "conv_transpose2d stride" [([1, 2, 3, 2], AROUND), ([2, 1, 3, 3], AROUND)] |x| x[0].conv_transpose2d(x[1], None, ConvTransposeOptions::new().stride(2).padding(1).output_padding(1));
+    "conv_transpose2d groups" [([1, 4, 2, 3], AROUND), ([4, 1, 2, 3], AROUND)] |x| x[0].conv_transpose2d(x[1], None, ConvTransposeOptions::new().stride([1, 3]).groups(2).padding([1, 0]));
+    "conv_transpose2d depthwise" [([2, 2, 2, 2], AROUND), ([2, 1, 2, 2], AROUND), ([2], AROUND)] |x| x[0].conv_transpose2d(x[1], Some(x[2]), ConvTransposeOptions::new().stride(2).groups(2));
+    "conv_transpose3d" [([1, 2, 2, 2, 2], AROUND), ([2, 1, 2, 3, 2], AROUND)] |x| x[0].conv_transpose3d(x[1], None, ConvTransposeOptions::new().stride([2, 1, 2]).padding([0, 1, 1]).output_padding([1, 0, 0]));
 }

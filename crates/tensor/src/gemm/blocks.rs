@@ -149,6 +149,8 @@ pub(super) unsafe fn region<T: Real>(
                 beta: p.beta,
                 touch: rows.len() * cols.len() * size > FAR,
                 relu: false,
+                segments: std::ptr::null(),
+                segment: 0,
             },
             packed,
             packed_s: if pack_s {

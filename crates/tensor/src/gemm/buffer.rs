@@ -2,9 +2,11 @@
 
 use crate::{Element, Storage};
 use std::cell::Cell;
+use std::thread::LocalKey;
 
 thread_local! {
     static SPARE: Cell<Option<Storage<u8>>> = const { Cell::new(None) };
+    static KEPT: Cell<Option<Storage<u8>>> = const { Cell::new(None) };
 }
 
 /// Calls `f` with room for `len` elements of unspecified content, aligned to 64 bytes.
@@ -12,13 +14,26 @@ thread_local! {
 /// The buffer stays with the thread, so that after the first calls nothing is allocated. A call from inside `f` gets
 /// memory of its own.
 pub(super) fn with<T: Element, R>(len: usize, f: impl FnOnce(*mut T) -> R) -> R {
+    lend(&SPARE, len, f)
+}
+
+/// The same with another buffer, for what a call keeps while its tasks use theirs.
+pub(super) fn with_kept<T: Element, R>(len: usize, f: impl FnOnce(*mut T) -> R) -> R {
+    lend(&KEPT, len, f)
+}
+
+fn lend<T: Element, R>(
+    spare: &'static LocalKey<Cell<Option<Storage<u8>>>>,
+    len: usize,
+    f: impl FnOnce(*mut T) -> R,
+) -> R {
     let bytes = len * size_of::<T>();
-    let mut buffer = match SPARE.take() {
+    let mut buffer = match spare.take() {
         Some(b) if b.len() >= bytes => b,
         _ => Storage::zeroed("gemm", bytes.next_power_of_two().max(1 << 16))
             .expect("memory for packing"),
     };
     let result = f(buffer.as_mut_slice().as_mut_ptr().cast());
-    SPARE.set(Some(buffer));
+    spare.set(Some(buffer));
     result
 }

@@ -1,6 +1,6 @@
 //! The table of kernels of each instruction set.
 
-use super::pack::{self, PackRows, PackRowsFn, PackTiles, PackTilesFn};
+use super::pack::{self, Copy, CopyFn, PackRows, PackRowsFn, PackTiles, PackTilesFn};
 use super::skinny::{self, Axpy, AxpyFn, Dot, DotFn};
 use super::tile::{Job, Spot, TileFn, tile};
 use super::transpose;
@@ -23,6 +23,8 @@ pub(super) struct Kernels<T: 'static> {
     pub pack_rows: PackRowsFn<T>,
     /// See [`pack`].
     pub pack_tiles: PackTilesFn<T>,
+    /// See [`pack`].
+    pub copy: CopyFn<T>,
     /// See [`transpose`].
     pub transpose: transpose::TransposeFn<T>,
 }
@@ -64,6 +66,11 @@ macro_rules! kernels {
                 unsafe { pack::tiles::<$v>(job) }
             }
             #[$feature]
+            unsafe fn copy(job: &Copy<'_, $elem>) {
+                // SAFETY: as above.
+                unsafe { pack::copy_rows::<$v>(job) }
+            }
+            #[$feature]
             unsafe fn dot<const MR: usize, const NC: usize>(job: &Dot<$elem>) {
                 // SAFETY: as above.
                 unsafe { skinny::dot::<$v, MR, NC>(job) }
@@ -78,6 +85,7 @@ macro_rules! kernels {
                 axpy: &[axpy::<1>, axpy::<2>, axpy::<3>, axpy::<4>],
                 pack_rows,
                 pack_tiles,
+                copy,
                 lanes: $lanes,
                 tiles: kernels!(@rows plain, $nvs, $mrs),
                 packing: kernels!(@rows packing, $nvs, $mrs),

@@ -24,6 +24,7 @@
 
 mod blocks;
 mod buffer;
+mod conv;
 mod driver;
 mod kernels;
 mod pack;
@@ -33,6 +34,7 @@ mod transpose;
 mod vector;
 
 use crate::Real;
+use crate::conv::{Channels, Geometry};
 use crate::simd::{Level, level};
 
 /// A matrix that is read: element `(i, j)` is `data[offset + i * rs + j * cs]`.
@@ -151,12 +153,44 @@ pub(crate) struct Call<'a, T> {
     epilogue: Epilogue<'a, T>,
 }
 
+/// A convolution or one of its adjoints, checked.
+pub(crate) struct ConvCall<'a, T> {
+    pub which: Conv,
+    pub geometry: &'a Geometry,
+    pub channels: &'a Channels,
+    pub a: &'a [T],
+    pub b: &'a [T],
+    pub out: &'a mut [T],
+}
+
+/// What is computed of the other two.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Conv {
+    Output,
+    Input,
+    Weight,
+}
+
+impl<T: Real> ConvCall<'_, T> {
+    fn run(self, kernels: &'static kernels::Kernels<T>) {
+        let (g, c) = (self.geometry, self.channels);
+        match self.which {
+            Conv::Output => conv::forward(kernels, g, c, self.a, self.b, self.out),
+            Conv::Input => conv::input(kernels, g, c, self.a, self.b, self.out),
+            Conv::Weight => conv::weight(kernels, g, c, self.a, self.b, self.out),
+        }
+    }
+}
+
 mod hook {
     /// The part of [`Real`](crate::Real) that multiplies matrices, compiled in this crate once per type.
     pub trait GemmElem: Sized {
         #[doc(hidden)]
         #[allow(private_interfaces)]
         fn run_gemm(level: crate::simd::Level, call: super::Call<'_, Self>);
+        #[doc(hidden)]
+        #[allow(private_interfaces)]
+        fn run_conv(level: crate::simd::Level, call: super::ConvCall<'_, Self>);
     }
 }
 pub(crate) use hook::GemmElem;
@@ -166,12 +200,20 @@ impl GemmElem for f32 {
     fn run_gemm(level: Level, call: Call<'_, f32>) {
         driver::run(kernels::f32(level), call);
     }
+    #[allow(private_interfaces)]
+    fn run_conv(level: Level, call: ConvCall<'_, f32>) {
+        call.run(kernels::f32(level));
+    }
 }
 
 impl GemmElem for f64 {
     #[allow(private_interfaces)]
     fn run_gemm(level: Level, call: Call<'_, f64>) {
         driver::run(kernels::f64(level), call);
+    }
+    #[allow(private_interfaces)]
+    fn run_conv(level: Level, call: ConvCall<'_, f64>) {
+        call.run(kernels::f64(level));
     }
 }
 

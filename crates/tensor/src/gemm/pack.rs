@@ -148,3 +148,50 @@ pub(super) unsafe fn tiles<V: Vector>(job: &PackTiles<V::Elem>) {
         }
     }
 }
+
+/// Copies pieces of rows.
+pub(super) type CopyFn<T> = unsafe fn(&Copy<'_, T>);
+
+/// Arguments of [`CopyFn`]: the same pieces of each of `rows` rows.
+pub(super) struct Copy<'a, T> {
+    pub rows: usize,
+    pub src: *const T,
+    pub src_row: usize,
+    pub dst: *mut T,
+    pub dst_row: usize,
+    pub pieces: &'a [Piece],
+}
+
+/// A stretch of a row: `len` elements from place `from` of the source row to place `to` of the other.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Piece {
+    pub from: usize,
+    pub to: usize,
+    pub len: usize,
+}
+
+/// The body of all [`CopyFn`].
+///
+/// # Safety
+/// The instruction set of `V` is available; the pieces of all rows are readable and writable and do not overlap.
+#[inline(always)]
+pub(super) unsafe fn copy_rows<V: Vector>(job: &Copy<'_, V::Elem>) {
+    for i in 0..job.rows {
+        for p in job.pieces {
+            // SAFETY: the contract of the function.
+            unsafe {
+                let src = job.src.add(i * job.src_row + p.from);
+                let dst = job.dst.add(i * job.dst_row + p.to);
+                let mut j = 0;
+                while j + V::LANES <= p.len {
+                    V::load(src.add(j)).store(dst.add(j));
+                    j += V::LANES;
+                }
+                if j < p.len {
+                    let mask = V::mask(p.len - j);
+                    V::load_part(src.add(j), mask).store_part(dst.add(j), mask);
+                }
+            }
+        }
+    }
+}

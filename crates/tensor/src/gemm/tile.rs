@@ -22,6 +22,10 @@ pub(super) struct Job<T> {
     pub touch: bool,
     /// Whether to end with a relu.
     pub relu: bool,
+    /// Where the vector operand lies in stretches: the offset of each from `spot.v`; else null.
+    pub segments: *const isize,
+    /// Steps of `k` in a stretch.
+    pub segment: usize,
 }
 
 /// Where one tile lies.
@@ -67,7 +71,8 @@ pub(super) type TileFn<T> = unsafe fn(&Job<T>, &Spot<T>);
 /// # Safety
 /// The instruction set of `V` is available, and all addressed elements are valid: `MR x k` of `s`, `k` rows of
 /// `NV * LANES` of `v` (with `PACK` the last register of a row only up to `tail`), `MR` rows of `c` and `bias_v` up to
-/// `tail` in the last register.
+/// `tail` in the last register. With segments, the rows of `v` lie at `spot.v + segments[p / segment]`, one after the
+/// other from there on, and nothing is fetched ahead.
 #[inline(always)]
 pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PACK: bool>(
     job: &Job<V::Elem>,
@@ -99,11 +104,19 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
             chunk = line::<V::Elem>();
             per_chunk = spot.fetch_rows.div_ceil(job.k.div_ceil(chunk));
         }
+        let mut segment = job.segments;
+        if !PACK && !segment.is_null() {
+            chunk = job.segment;
+        }
         let mut due = spot.fetch_rows;
         let mut left = job.k;
         while left > 0 {
             let steps = left.min(chunk);
             left -= steps;
+            if !PACK && !segment.is_null() {
+                v = spot.v.offset(*segment);
+                segment = segment.add(1);
+            }
             if spot.ahead != 0 {
                 for row in rows {
                     V::prefetch2(row.wrapping_offset(at + spot.ahead));
