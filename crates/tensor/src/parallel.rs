@@ -31,7 +31,46 @@ pub fn tasks(n: usize, f: impl Fn(usize) + Sync) {
     if n <= 1 || threads() == 1 {
         (0..n).for_each(f);
     } else {
-        (0..n).into_par_iter().with_max_len(1).for_each(&f);
+        share(n, &f);
+    }
+}
+
+/// The threads' side of [`tasks`], compiled once for all callers.
+#[inline(never)]
+fn share(n: usize, f: &(dyn Fn(usize) + Sync)) {
+    (0..n).into_par_iter().with_max_len(1).for_each(f);
+}
+
+/// The runs of `size` elements of a slice, for tasks that take one each.
+struct Runs<T> {
+    start: *mut T,
+    len: usize,
+    size: usize,
+}
+
+// SAFETY: a `Runs` is the mutable borrow it was made from; runs do not overlap, and each task takes its own.
+unsafe impl<T: Send> Sync for Runs<T> {}
+
+impl<T> Runs<T> {
+    fn new(data: &mut [T], size: usize) -> Self {
+        Runs {
+            start: data.as_mut_ptr(),
+            len: data.len(),
+            size,
+        }
+    }
+
+    /// Run `i`.
+    ///
+    /// # Safety
+    /// `i` is below the number of runs, no run is taken twice, and the borrow that `self` was made from is alive.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn take(&self, i: usize) -> &mut [T] {
+        let from = i * self.size;
+        // SAFETY: the caller keeps `from` inside the slice, and nobody else has this run.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.start.add(from), self.size.min(self.len - from))
+        }
     }
 }
 
@@ -42,10 +81,10 @@ pub fn chunks_mut<T: Send>(data: &mut [T], size: usize, f: impl Fn(usize, &mut [
     if data.len() <= size || threads() == 1 {
         data.chunks_mut(size).enumerate().for_each(|(i, c)| f(i, c));
     } else {
-        data.par_chunks_mut(size)
-            .with_max_len(1)
-            .enumerate()
-            .for_each(|(i, c)| f(i, c));
+        let n = data.len().div_ceil(size);
+        let runs = Runs::new(data, size);
+        // SAFETY: `share` calls once for each i below n, and returns before the borrow of `data` ends.
+        share(n, &|i| f(i, unsafe { runs.take(i) }));
     }
 }
 
@@ -63,19 +102,19 @@ pub fn chunks_mut2<A: Send, B: Send>(
     f: impl Fn(usize, &mut [A], &mut [B]) + Sync,
 ) {
     let (size_a, size_b) = (size_a.max(1), size_b.max(1));
+    let n = a.len().div_ceil(size_a);
     assert_eq!(
-        a.len().div_ceil(size_a),
+        n,
         b.len().div_ceil(size_b),
         "chunks_mut2: numbers of runs differ"
     );
-    if a.len() <= size_a || threads() == 1 {
+    if n <= 1 || threads() == 1 {
         (a.chunks_mut(size_a).zip(b.chunks_mut(size_b)).enumerate())
             .for_each(|(i, (a, b))| f(i, a, b));
     } else {
-        (a.par_chunks_mut(size_a).zip(b.par_chunks_mut(size_b)))
-            .with_max_len(1)
-            .enumerate()
-            .for_each(|(i, (a, b))| f(i, a, b));
+        let (a, b) = (Runs::new(a, size_a), Runs::new(b, size_b));
+        // SAFETY: `share` calls once for each i below n, and returns before the borrows of `a` and `b` end.
+        share(n, &|i| f(i, unsafe { a.take(i) }, unsafe { b.take(i) }));
     }
 }
 

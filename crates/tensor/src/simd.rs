@@ -31,6 +31,9 @@ pub trait Isa:
     const FMA: bool;
     /// Vector width in bytes.
     const WIDTH: usize;
+    /// Whether elementary functions are calls instead of part of the loop: slower, but far less code to compile. So on
+    /// x86-64 processors without AVX2, which date from before 2013.
+    const CALLS: bool = false;
 }
 
 /// The baseline of the target: SSE2 on x86-64, NEON on aarch64.
@@ -46,6 +49,7 @@ pub struct Avx512;
 impl Isa for Baseline {
     const FMA: bool = cfg!(target_arch = "aarch64");
     const WIDTH: usize = 16;
+    const CALLS: bool = cfg!(target_arch = "x86_64");
 }
 impl Isa for Avx2 {
     const FMA: bool = true;

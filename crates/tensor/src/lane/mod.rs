@@ -57,7 +57,7 @@ mod round;
 mod trig;
 
 use crate::Real;
-use crate::simd::Isa;
+use crate::simd::{Baseline, Isa};
 use ops::Ops;
 use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
@@ -234,34 +234,25 @@ macro_rules! lane {
                 }
             }
             lane!(@std abs sqrt);
-            lane!(@angle sin sin_bounded; cos cos_bounded; tan tan_bounded);
-            lane!(@own trig: asin acos atan);
-            lane!(@own log: asinh acosh atanh);
-            lane!(@own power: cbrt);
-            lane!(@own exp: exp exp2 expm1 sinh cosh tanh sigmoid);
-            lane!(@own erf: erf erfc erfinv);
-            lane!(@wide gamma: lgamma digamma);
-            lane!(@own log: ln log2 log10 log1p);
-            lane!(@own round: floor ceil trunc round);
+            lane!(@own $name $t: sin cos tan sin_bounded cos_bounded tan_bounded asin acos atan asinh acosh atanh cbrt
+                exp exp2 expm1 sinh cosh tanh sigmoid erf erfc erfinv lgamma digamma ln log2 log10 log1p);
+            lane!(@round floor ceil trunc round);
             #[inline(always)]
             fn copysign(self, s: Self) -> Self {
                 Self::new(self.0.copysign(s.0))
             }
-            #[inline(always)]
-            fn atan2(self, x: Self) -> Self {
-                trig::atan2(self, x)
-            }
+            lane!(@own2 $name $t: atan2 pow hypot);
             #[inline(always)]
             fn polygamma(self, n: u32) -> Self {
-                Self::from_wide(gamma::polygamma(self.wide(), n))
-            }
-            #[inline(always)]
-            fn pow(self, y: Self) -> Self {
-                power::pow(self, y)
-            }
-            #[inline(always)]
-            fn hypot(self, y: Self) -> Self {
-                power::hypot(self, y)
+                if I::CALLS {
+                    #[inline(never)]
+                    fn call(x: $t, n: u32) -> $t {
+                        inlined::polygamma($name::<Baseline>::new(x), n).get()
+                    }
+                    Self::new(call(self.0, n))
+                } else {
+                    inlined::polygamma(self, n)
+                }
             }
         }
     };
@@ -274,26 +265,38 @@ macro_rules! lane {
             }
         }
     };
-    (@own $module:ident: $($f:ident)*) => {$(
+    (@own $name:ident $t:ty: $($f:ident)*) => {$(
         #[inline(always)]
         fn $f(self) -> Self {
-            $module::$f(self)
+            if I::CALLS {
+                #[inline(never)]
+                fn call(x: $t) -> $t {
+                    inlined::$f($name::<Baseline>::new(x)).get()
+                }
+                Self::new(call(self.0))
+            } else {
+                inlined::$f(self)
+            }
         }
     )*};
-    (@wide $module:ident: $($f:ident)*) => {$(
+    (@own2 $name:ident $t:ty: $($f:ident)*) => {$(
         #[inline(always)]
-        fn $f(self) -> Self {
-            Self::from_wide($module::$f(self.wide()))
+        fn $f(self, y: Self) -> Self {
+            if I::CALLS {
+                #[inline(never)]
+                fn call(x: $t, y: $t) -> $t {
+                    inlined::$f($name::<Baseline>::new(x), $name::<Baseline>::new(y)).get()
+                }
+                Self::new(call(self.0, y.0))
+            } else {
+                inlined::$f(self, y)
+            }
         }
     )*};
-    (@angle $($f:ident $bounded:ident);*) => {$(
+    (@round $($f:ident)*) => {$(
         #[inline(always)]
         fn $f(self) -> Self {
-            trig::$f(self, self.reduce_full())
-        }
-        #[inline(always)]
-        fn $bounded(self) -> Self {
-            trig::$f(self, self.reduce_bounded())
+            round::$f(self)
         }
     )*};
     (@std $($f:ident)*) => {$(
@@ -302,6 +305,44 @@ macro_rules! lane {
             Self::new(self.0.$f())
         }
     )*};
+}
+
+/// The functions where they are part of the loop.
+mod inlined {
+    pub(super) use super::erf::{erf, erfc, erfinv};
+    pub(super) use super::exp::{cosh, exp, exp2, expm1, sigmoid, sinh, tanh};
+    pub(super) use super::log::{acosh, asinh, atanh, ln, log1p, log2, log10};
+    pub(super) use super::power::{cbrt, hypot, pow};
+    use super::trig;
+    pub(super) use super::trig::{acos, asin, atan, atan2};
+    use super::{Ops, gamma};
+
+    macro_rules! of {
+        ($($f:ident $bounded:ident)*; $($wide:ident)*) => {
+            $(
+                #[inline(always)]
+                pub(in super::super) fn $f<V: Ops>(x: V) -> V {
+                    trig::$f(x, x.reduce_full())
+                }
+                #[inline(always)]
+                pub(in super::super) fn $bounded<V: Ops>(x: V) -> V {
+                    trig::$f(x, x.reduce_bounded())
+                }
+            )*
+            $(
+                #[inline(always)]
+                pub(in super::super) fn $wide<V: Ops>(x: V) -> V {
+                    V::from_wide(gamma::$wide(x.wide()))
+                }
+            )*
+        };
+    }
+    of!(sin sin_bounded cos cos_bounded tan tan_bounded; lgamma digamma);
+
+    #[inline(always)]
+    pub(super) fn polygamma<V: Ops>(x: V, n: u32) -> V {
+        V::from_wide(gamma::polygamma(x.wide(), n))
+    }
 }
 
 lane!(F32Lane, f32);
