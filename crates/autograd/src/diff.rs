@@ -166,6 +166,16 @@ pub fn vjp_many<'t, T: Float>(
     cotangents: &[Var<'t, T>],
     wrt: &[Var<'t, T>],
 ) -> Vec<Var<'t, T>> {
+    T::vjp(outputs, cotangents, wrt)
+}
+
+/// See [`vjp_many`].
+#[track_caller]
+pub(crate) fn differentiate_outputs<'t, T: Float>(
+    outputs: &[Var<'t, T>],
+    cotangents: &[Var<'t, T>],
+    wrt: &[Var<'t, T>],
+) -> Vec<Var<'t, T>> {
     assert!(
         outputs.len() == cotangents.len() && !outputs.is_empty(),
         "vjp: expected as many cotangents as outputs and at least one, found {} and {}",
@@ -279,44 +289,50 @@ impl<T: Float> Var<'_, T> {
     /// When the loss has more than one element, no parameter has a part in it, or the tape is spent.
     #[track_caller]
     pub fn backward(self) -> Gradients<T> {
-        require_scalar(&self, "backward");
-        let tape = self.tape();
-        let event = Event::Backward(self.id);
-        let repeats = {
-            let g = tape.graph.borrow();
-            g.refuse_if_spent("backward");
-            assert!(
-                g.no_grad == 0,
-                "backward: called inside a no_grad region, where no gradient flows"
-            );
-            assert!(
-                g.nodes[self.id as usize].tracked,
-                "backward: no trainable parameter has a part in this loss (recorded at {}:{}); parameters enter with \
-                 `tape.param`, and `grad` differentiates with respect to any value",
-                g.nodes[self.id as usize].loc.file(),
-                g.nodes[self.id as usize].loc.line()
-            );
-            g.hooks.is_empty() && g.repeats(&event)
-        };
-        if !repeats {
-            let before = {
-                let mut g = tape.graph.borrow_mut();
-                if g.replaying {
-                    g.diverge();
-                }
-                g.len
-            };
-            let depends: Vec<bool> = {
-                let g = tape.graph.borrow();
-                g.nodes[..g.len].iter().map(|n| n.tracked).collect()
-            };
-            let seed = tape.ones(self.shape());
-            let adjoint = T::differentiate(tape, &[(self.id, seed.id)], &depends);
-            let mut g = tape.graph.borrow_mut();
-            let results = adjoint.iter().map(|a| a.unwrap_or(u32::MAX)).collect();
-            g.record_event(event.clone(), before, results);
-            g.event -= 1;
-        }
-        tape.graph.borrow_mut().run_backward(&event)
+        T::backward(self)
     }
+}
+
+/// See [`Var::backward`].
+#[track_caller]
+pub(crate) fn backward<T: Float>(loss: Var<'_, T>) -> Gradients<T> {
+    require_scalar(&loss, "backward");
+    let tape = loss.tape();
+    let event = Event::Backward(loss.id);
+    let repeats = {
+        let g = tape.graph.borrow();
+        g.refuse_if_spent("backward");
+        assert!(
+            g.no_grad == 0,
+            "backward: called inside a no_grad region, where no gradient flows"
+        );
+        assert!(
+            g.nodes[loss.id as usize].tracked,
+            "backward: no trainable parameter has a part in this loss (recorded at {}:{}); parameters enter with \
+                 `tape.param`, and `grad` differentiates with respect to any value",
+            g.nodes[loss.id as usize].loc.file(),
+            g.nodes[loss.id as usize].loc.line()
+        );
+        g.hooks.is_empty() && g.repeats(&event)
+    };
+    if !repeats {
+        let before = {
+            let mut g = tape.graph.borrow_mut();
+            if g.replaying {
+                g.diverge();
+            }
+            g.len
+        };
+        let depends: Vec<bool> = {
+            let g = tape.graph.borrow();
+            g.nodes[..g.len].iter().map(|n| n.tracked).collect()
+        };
+        let seed = tape.ones(loss.shape());
+        let adjoint = T::differentiate(tape, &[(loss.id, seed.id)], &depends);
+        let mut g = tape.graph.borrow_mut();
+        let results = adjoint.iter().map(|a| a.unwrap_or(u32::MAX)).collect();
+        g.record_event(event.clone(), before, results);
+        g.event -= 1;
+    }
+    tape.graph.borrow_mut().run_backward(&event)
 }

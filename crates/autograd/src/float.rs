@@ -1,11 +1,14 @@
 //! The element types of the tape.
 
 use crate::exec;
-use crate::op::NodeOp;
+use crate::gradients::Gradients;
+use crate::op::{NodeOp, Op};
 use crate::ops;
 use crate::plan::{Event, Plan};
 use crate::tape::{Graph, Tape};
+use crate::var::Var;
 use std::panic::Location;
+use std::sync::Arc;
 use wengert_tensor::Real;
 
 /// A floating-point type that the tape computes with: `f32` (the default everywhere) or `f64`.
@@ -31,6 +34,42 @@ pub trait Float: Real + ops::Kernels {
     ) -> u32;
     #[doc(hidden)]
     fn plan(graph: &mut Graph<Self>, event: &Event);
+    #[doc(hidden)]
+    fn graph(training: bool, seed: u64) -> Graph<Self>;
+    #[doc(hidden)]
+    fn reset(graph: &mut Graph<Self>);
+    #[doc(hidden)]
+    fn leaf(
+        tape: &Tape<Self>,
+        op: NodeOp<Self>,
+        shape: &[usize],
+        tracked: bool,
+        loc: &'static Location<'static>,
+    ) -> u32;
+    #[doc(hidden)]
+    fn repeated(
+        tape: &Tape<Self>,
+        op: &dyn Op<Self>,
+        args: &[Var<'_, Self>],
+        loc: &'static Location<'static>,
+    ) -> Option<u32>;
+    #[doc(hidden)]
+    fn append(
+        tape: &Tape<Self>,
+        op: Arc<dyn Op<Self>>,
+        args: &[Var<'_, Self>],
+        loc: &'static Location<'static>,
+    ) -> u32;
+    #[doc(hidden)]
+    fn evaluate(tape: &Tape<Self>, id: u32);
+    #[doc(hidden)]
+    fn backward(loss: Var<'_, Self>) -> Gradients<Self>;
+    #[doc(hidden)]
+    fn vjp<'t>(
+        outputs: &[Var<'t, Self>],
+        cotangents: &[Var<'t, Self>],
+        wrt: &[Var<'t, Self>],
+    ) -> Vec<Var<'t, Self>>;
 }
 
 macro_rules! float {
@@ -54,6 +93,56 @@ macro_rules! float {
             }
             fn plan(graph: &mut Graph<Self>, event: &Event) {
                 crate::plan::make(graph, event);
+            }
+            fn graph(training: bool, seed: u64) -> Graph<Self> {
+                Graph::new(training, seed)
+            }
+            fn reset(graph: &mut Graph<Self>) {
+                graph.reset();
+            }
+            #[track_caller]
+            fn leaf(
+                tape: &Tape<Self>,
+                op: NodeOp<Self>,
+                shape: &[usize],
+                tracked: bool,
+                loc: &'static Location<'static>,
+            ) -> u32 {
+                crate::tape::leaf(tape, op, shape, tracked, loc)
+            }
+            #[track_caller]
+            fn repeated(
+                tape: &Tape<Self>,
+                op: &dyn Op<Self>,
+                args: &[Var<'_, Self>],
+                loc: &'static Location<'static>,
+            ) -> Option<u32> {
+                crate::tape::repeated(tape, op, args, loc)
+            }
+            #[track_caller]
+            fn append(
+                tape: &Tape<Self>,
+                op: Arc<dyn Op<Self>>,
+                args: &[Var<'_, Self>],
+                loc: &'static Location<'static>,
+            ) -> u32 {
+                crate::tape::append(tape, op, args, loc)
+            }
+            #[track_caller]
+            fn evaluate(tape: &Tape<Self>, id: u32) {
+                crate::var::evaluate(tape, id);
+            }
+            #[track_caller]
+            fn backward(loss: Var<'_, Self>) -> Gradients<Self> {
+                crate::diff::backward(loss)
+            }
+            #[track_caller]
+            fn vjp<'t>(
+                outputs: &[Var<'t, Self>],
+                cotangents: &[Var<'t, Self>],
+                wrt: &[Var<'t, Self>],
+            ) -> Vec<Var<'t, Self>> {
+                crate::diff::differentiate_outputs(outputs, cotangents, wrt)
             }
         }
     )*};

@@ -134,36 +134,7 @@ pub struct Tape<T: Float = f32> {
 impl<T: Float> Tape<T> {
     fn new(training: bool, seed: u64) -> Self {
         Tape {
-            graph: RefCell::new(Graph {
-                nodes: Vec::new(),
-                len: 0,
-                values: Vec::new(),
-                ints: Vec::new(),
-                params: HashMap::default(),
-                param_nodes: Vec::new(),
-                replaying: false,
-                events: Vec::new(),
-                event: 0,
-                kept: Vec::new(),
-                sides: Vec::new(),
-                seed,
-                step: 0,
-                streams: 0,
-                pool: Arc::new(Pool::new()),
-                origin: None,
-                no_grad: 0,
-                stretch: 0,
-                stretches: 0,
-                spent: false,
-                training,
-                fuse: true,
-                anomaly: false,
-                observer: None,
-                scopes: vec![(0, String::new())],
-                scope: 0,
-                hooks: Default::default(),
-                counters: Counters::default(),
-            }),
+            graph: RefCell::new(T::graph(training, seed)),
         }
     }
 
@@ -186,7 +157,7 @@ impl<T: Float> Tape<T> {
 
     /// Forgets the recording and its values; memory, plans and the next step's randomness stay.
     pub fn reset(&mut self) {
-        self.graph.get_mut().reset();
+        T::reset(self.graph.get_mut());
     }
 
     /// Steps so far: the number of resets. Together with the seed it determines all randomness.
@@ -412,30 +383,7 @@ impl<T: Float> Tape<T> {
         tracked: bool,
         loc: &'static Location<'static>,
     ) -> u32 {
-        let mut g = self.graph.borrow_mut();
-        let at = g.len;
-        if g.replaying {
-            if let Some(n) = g.nodes.get(at)
-                && n.tracked == tracked
-                && n.shape.as_slice() == shape
-                && same_leaf(&n.op, &op)
-            {
-                g.len += 1;
-                return at as u32;
-            }
-            g.diverge();
-        }
-        g.push(Node {
-            op,
-            args: SmallVec::new(),
-            shape: Dims::from_slice(shape),
-            tracked,
-            stop: false,
-            loc,
-            scope: 0,
-            origin: NO_ORIGIN,
-            stretch: 0,
-        })
+        T::leaf(self, op, shape, tracked, loc)
     }
 
     /// Records a node without inputs whose stream number the tape chooses.
@@ -490,33 +438,10 @@ impl<T: Float> Tape<T> {
     #[track_caller]
     pub fn apply<O: Op<T>>(&self, op: O, args: &[Var<'_, T>]) -> Var<'_, T> {
         let loc = Location::caller();
-        let mut g = self.graph.borrow_mut();
-        let mut ids = SmallVec::new();
-        for a in args {
-            self.check_tape(a, op.name());
-            ids.push(a.id);
-        }
-        let at = g.len;
-        if g.replaying {
-            if let Some(n) = g.nodes.get(at)
-                && n.args == ids
-                && let NodeOp::Op(o) = &n.op
-                && o.dyn_eq(&op)
-                && g.same_place(n, loc)
-            {
-                g.len += 1;
-                return Var::new(self, at as u32);
-            }
-            g.diverge();
-        }
-        let shape = {
-            let shapes: SmallVec<[&[usize]; 4]> = ids
-                .iter()
-                .map(|&i| g.nodes[i as usize].shape.as_slice())
-                .collect();
-            op.shape(&shapes).or_panic()
+        let id = match T::repeated(self, &op, args, loc) {
+            Some(id) => id,
+            None => T::append(self, Arc::new(op), args, loc),
         };
-        let id = g.add(NodeOp::Op(Arc::new(op)), ids, shape, loc);
         Var::new(self, id)
     }
 
@@ -566,6 +491,90 @@ pub(crate) fn record<T: Float>(
     g.add(op, SmallVec::from_slice(ids), shape, loc)
 }
 
+/// The node at the tape's end if it is this operation, left from the previous step; else what was left is forgotten.
+#[track_caller]
+pub(crate) fn repeated<T: Float>(
+    tape: &Tape<T>,
+    op: &dyn Op<T>,
+    args: &[Var<'_, T>],
+    loc: &'static Location<'static>,
+) -> Option<u32> {
+    for a in args {
+        tape.check_tape(a, op.name());
+    }
+    let mut g = tape.graph.borrow_mut();
+    let at = g.len;
+    if g.replaying {
+        if let Some(n) = g.nodes.get(at)
+            && n.args.len() == args.len()
+            && n.args.iter().zip(args).all(|(i, a)| *i == a.id)
+            && let NodeOp::Op(o) = &n.op
+            && o.dyn_eq(op.as_any())
+            && g.same_place(n, loc)
+        {
+            g.len += 1;
+            return Some(at as u32);
+        }
+        g.diverge();
+    }
+    None
+}
+
+/// Appends an operation with a kernel of its own; see [`Tape::apply`].
+#[track_caller]
+pub(crate) fn append<T: Float>(
+    tape: &Tape<T>,
+    op: Arc<dyn Op<T>>,
+    args: &[Var<'_, T>],
+    loc: &'static Location<'static>,
+) -> u32 {
+    let mut g = tape.graph.borrow_mut();
+    let ids = args.iter().map(|a| a.id).collect::<SmallVec<_>>();
+    let shape = {
+        let shapes: SmallVec<[&[usize]; 4]> = ids
+            .iter()
+            .map(|&i: &u32| g.nodes[i as usize].shape.as_slice())
+            .collect();
+        op.shape(&shapes).or_panic()
+    };
+    g.add(NodeOp::Op(op), ids, shape, loc)
+}
+
+/// Records a leaf; see [`Tape::input`].
+#[track_caller]
+pub(crate) fn leaf<T: Float>(
+    tape: &Tape<T>,
+    op: NodeOp<T>,
+    shape: &[usize],
+    tracked: bool,
+    loc: &'static Location<'static>,
+) -> u32 {
+    let mut g = tape.graph.borrow_mut();
+    let at = g.len;
+    if g.replaying {
+        if let Some(n) = g.nodes.get(at)
+            && n.tracked == tracked
+            && n.shape.as_slice() == shape
+            && same_leaf(&n.op, &op)
+        {
+            g.len += 1;
+            return at as u32;
+        }
+        g.diverge();
+    }
+    g.push(Node {
+        op,
+        args: SmallVec::new(),
+        shape: Dims::from_slice(shape),
+        tracked,
+        stop: false,
+        loc,
+        scope: 0,
+        origin: NO_ORIGIN,
+        stretch: 0,
+    })
+}
+
 fn same_leaf<T: Float>(a: &NodeOp<T>, b: &NodeOp<T>) -> bool {
     match (a, b) {
         (NodeOp::Input, NodeOp::Input) | (NodeOp::IntInput, NodeOp::IntInput) => true,
@@ -595,7 +604,40 @@ fn same_node<T: Float>(a: &NodeOp<T>, b: &NodeOp<T>) -> bool {
 }
 
 impl<T: Float> Graph<T> {
-    fn reset(&mut self) {
+    pub(crate) fn new(training: bool, seed: u64) -> Self {
+        Graph {
+            nodes: Vec::new(),
+            len: 0,
+            values: Vec::new(),
+            ints: Vec::new(),
+            params: HashMap::default(),
+            param_nodes: Vec::new(),
+            replaying: false,
+            events: Vec::new(),
+            event: 0,
+            kept: Vec::new(),
+            sides: Vec::new(),
+            seed,
+            step: 0,
+            streams: 0,
+            pool: Arc::new(Pool::new()),
+            origin: None,
+            no_grad: 0,
+            stretch: 0,
+            stretches: 0,
+            spent: false,
+            training,
+            fuse: true,
+            anomaly: false,
+            observer: None,
+            scopes: vec![(0, String::new())],
+            scope: 0,
+            hooks: Default::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(crate) fn reset(&mut self) {
         for i in 0..self.len {
             if let Some(t) = self.values[i].take() {
                 match &self.nodes[i].op {

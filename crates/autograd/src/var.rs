@@ -144,15 +144,7 @@ impl<'t, T: Float> Var<'t, T> {
 
     #[track_caller]
     fn evaluate(&self) {
-        let mut g = self.tape.graph.borrow_mut();
-        if g.values[self.id as usize].is_some() {
-            return;
-        }
-        g.refuse_if_spent("value");
-        if matches!(g.nodes[self.id as usize].op, NodeOp::IntInput) {
-            panic!("value: this node holds integers");
-        }
-        g.run_event(&Event::Value(self.id));
+        T::evaluate(self.tape, self.id);
     }
 
     /// Marks the value to survive `backward()`.
@@ -164,6 +156,20 @@ impl<'t, T: Float> Var<'t, T> {
         drop(g);
         self
     }
+}
+
+/// See [`Var::value`].
+#[track_caller]
+pub(crate) fn evaluate<T: Float>(tape: &Tape<T>, id: u32) {
+    let mut g = tape.graph.borrow_mut();
+    if g.values[id as usize].is_some() {
+        return;
+    }
+    g.refuse_if_spent("value");
+    if matches!(g.nodes[id as usize].op, NodeOp::IntInput) {
+        panic!("value: this node holds integers");
+    }
+    g.run_event(&Event::Value(id));
 }
 
 macro_rules! operator {
