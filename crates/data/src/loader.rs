@@ -333,6 +333,18 @@ impl<D: Dataset + 'static, O: Send + 'static> DataLoader<D, O> {
         }
     }
 
+    /// Where the loader would stand before batch `batch` of an epoch, wherever it stands now.
+    pub fn state_at(&self, epoch: u64, batch: u64) -> LoaderState {
+        LoaderState {
+            seed: self.seed,
+            epoch,
+            batch,
+            batch_size: self.batch_size as u64,
+            drop_last: u64::from(self.drop_last),
+            order: hash(&self.order(epoch)),
+        }
+    }
+
     /// Stands where `state` was taken, seed included: the next `for batch in &loader` hands out exactly the batches
     /// that followed.
     ///

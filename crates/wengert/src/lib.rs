@@ -7,7 +7,7 @@
 //! | [`nn`] | `wengert-nn` | layers, initializers, losses, state |
 //! | [`optim`] | `wengert-optim` | optimizers, schedules, clipping |
 //! | [`data`] | `wengert-data` | data sets, loaders, augmentation |
-//! | [`train`] | `wengert-train` | training loops, metrics, checkpoints |
+//! | [`train`] | `wengert-train` | training loops, metrics, checkpoints, search |
 //! | [`flow`] | `wengert-flow` | the gradient doctor |
 #![forbid(unsafe_code)]
 
@@ -34,6 +34,7 @@ pub mod prelude {
         Nonlinearity, Sequential, StateExt,
     };
     pub use crate::optim::{Adam, AdamW, ClipExt, Schedule, Sgd};
+    pub use crate::train::{EarlyStopping, History, KeepBest, Trainer, metric::Accuracy};
     pub use rand::SeedableRng;
     pub use rand_xoshiro::Xoshiro256PlusPlus;
     pub use wengert_derive::Module;

@@ -155,6 +155,11 @@ impl<T: Real, O: Optimize<T>> Sam<O, T> {
         }
     }
 
+    /// Puts the weights back where [`Sam::ascend`] found them, without a step.
+    pub fn retreat<M: Module<T> + ?Sized>(&mut self, model: &mut M) {
+        self.aside.restore(model);
+    }
+
     /// The second half: puts the weights back and steps with the gradients found at the worst point.
     ///
     /// # Errors
