@@ -2,22 +2,44 @@
 
 mod activation;
 mod bilinear;
+mod conv;
+mod conv_transpose;
 mod dropout;
 mod embedding;
+mod fixup;
 mod linear;
+mod pool;
 mod residual;
+mod resize;
+mod resnet;
 mod sequential;
 mod shape;
 
 pub use activation::{Activation, Prelu};
 pub use bilinear::{Bilinear, BilinearBuilder};
+pub use conv::{
+    Conv, Conv1d, Conv2d, Conv3d, ConvBuilder, SeparableConv, SeparableConv1d, SeparableConv2d,
+    SeparableConv3d, SeparableConvBuilder,
+};
+pub use conv_transpose::{
+    ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, ConvTransposeBuilder,
+};
 pub use dropout::{
     AlphaDropout, ClassicDropout, DropPath, Dropout, GaussianDropout, GaussianNoise, SpatialDropout,
 };
 pub use embedding::{Embedding, EmbeddingBuilder};
+pub use fixup::Fixup;
 pub use linear::{Linear, LinearBuilder};
+pub use pool::{
+    AdaptiveAvgPool, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AdaptiveMaxPool,
+    AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d, AvgPool, AvgPool1d, AvgPool2d,
+    AvgPool3d, GlobalAvgPool, GlobalMaxPool, LpPool, LpPool1d, LpPool2d, LpPool3d, MaxPool,
+    MaxPool1d, MaxPool2d, MaxPool3d,
+};
 pub(crate) use residual::along;
 pub use residual::{DenseSkip, Highway, LayerScale, ReZero, Residual, SkipInit, SqueezeExcite};
+pub use resize::{PixelShuffle, PixelUnshuffle, Resolution, Upsample};
+pub use resnet::{BasicBlock, Bottleneck, ResNet, ResNetConfig};
 pub use sequential::{Blueprint, Sequential, SequentialBuilder};
 pub use shape::{Flatten, Lambda, Unflatten};
 

@@ -82,7 +82,7 @@ impl<T: Float> Residual<T> {
 }
 
 #[track_caller]
-fn join<'t, T: Float>(what: &str, branch: Var<'t, T>, past: Var<'t, T>) -> Var<'t, T> {
+pub(super) fn join<'t, T: Float>(what: &str, branch: Var<'t, T>, past: Var<'t, T>) -> Var<'t, T> {
     assert!(
         branch.shape() == past.shape(),
         "{what}: the branch gives shape {:?}, the way past it {:?}; add a projection shortcut",

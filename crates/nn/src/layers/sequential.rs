@@ -1,10 +1,14 @@
 //! Layers one after the other.
 
-use super::{Activation, Dropout, Flatten, Linear, Prelu};
+use super::{
+    Activation, AvgPool2d, Conv2d, Dropout, Flatten, GlobalAvgPool, Linear, MaxPool2d, Prelu,
+};
 use crate::forward::{Forward, Layer};
 use crate::init::Nonlinearity;
+use crate::norm::{BatchNorm1d, BatchNorm2d, LayerNorm};
 use rand::Rng;
-use wengert_autograd::{Float, Module, Path, Result, Var, Visitor, VisitorMut};
+use wengert_autograd::ops::conv::PerAxis;
+use wengert_autograd::{Float, IntoDims, Module, Path, Result, Var, Visitor, VisitorMut};
 use wengert_tensor::error::OrPanic;
 
 /// Layers one after the other.
@@ -171,6 +175,60 @@ impl<T: Float> SequentialBuilder<T> {
     #[must_use]
     pub fn linear(self, inputs: usize, outputs: usize) -> Self {
         self.then(Linear::builder(inputs, outputs))
+    }
+
+    /// [`Conv2d`] without padding; for more settings see [`SequentialBuilder::then`].
+    #[must_use]
+    pub fn conv2d(self, inputs: usize, outputs: usize, kernel: impl PerAxis<2>) -> Self {
+        self.then(Conv2d::builder(inputs, outputs, kernel))
+    }
+
+    /// [`MaxPool2d`] over windows side by side.
+    #[must_use]
+    pub fn max_pool2d(self, kernel: impl PerAxis<2>) -> Self {
+        self.layer(MaxPool2d::new(kernel))
+    }
+
+    /// [`AvgPool2d`] over windows side by side.
+    #[must_use]
+    pub fn avg_pool2d(self, kernel: impl PerAxis<2>) -> Self {
+        self.layer(AvgPool2d::new(kernel))
+    }
+
+    /// [`GlobalAvgPool`]: `[n, channels, space..]` → `[n, channels]`.
+    #[must_use]
+    pub fn global_avg_pool(self) -> Self {
+        self.layer(GlobalAvgPool)
+    }
+
+    /// [`BatchNorm1d`].
+    ///
+    /// # Panics
+    /// When there are no channels.
+    #[track_caller]
+    #[must_use]
+    pub fn batch_norm1d(self, channels: usize) -> Self {
+        self.layer(BatchNorm1d::new(channels))
+    }
+
+    /// [`BatchNorm2d`].
+    ///
+    /// # Panics
+    /// When there are no channels.
+    #[track_caller]
+    #[must_use]
+    pub fn batch_norm2d(self, channels: usize) -> Self {
+        self.layer(BatchNorm2d::new(channels))
+    }
+
+    /// [`LayerNorm`] over the last axes, of the given sizes.
+    ///
+    /// # Panics
+    /// When there is no axis or one of size 0.
+    #[track_caller]
+    #[must_use]
+    pub fn layer_norm(self, sizes: impl IntoDims) -> Self {
+        self.layer(LayerNorm::new(sizes))
     }
 
     /// An activation.

@@ -3,11 +3,13 @@
 mod batch;
 mod feature;
 mod group;
+mod local;
 mod weight;
 
 pub use batch::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d};
 pub use feature::{LayerNorm, RmsNorm};
 pub use group::{GroupNorm, InstanceNorm};
+pub use local::LocalResponseNorm;
 pub use weight::{SpectralNorm, WeightNorm, WeightStandardization, Weighted};
 
 use crate::layers::refuse;

@@ -4,6 +4,7 @@
 mod attention;
 mod basic;
 mod common;
+mod conv;
 mod loss;
 mod norm;
 mod regularize;

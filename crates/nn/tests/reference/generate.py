@@ -17,8 +17,9 @@ HERE = pathlib.Path(__file__).parent
 
 
 class File:
-    def __init__(self, name):
+    def __init__(self, name, digits=17):
         self.name = name
+        self.digits = digits
         self.lines = []
         self.gen = torch.Generator().manual_seed(sum(map(ord, name)))
 
@@ -28,7 +29,7 @@ class File:
     def put(self, name, t):
         t = torch.as_tensor(t).detach()
         shape = " ".join(str(d) for d in t.shape)
-        values = " ".join(repr(float(v)) for v in t.reshape(-1))
+        values = " ".join(f"{float(v):.{self.digits}g}" for v in t.reshape(-1))
         self.lines.append(f"{name} {shape}: {values}")
 
     def case(self, name, inputs, fn, module=None, rename=lambda n: n, extra=None):
@@ -263,6 +264,175 @@ def attention():
     f.write()
 
 
+class Separable(nn.Module):
+    def __init__(self, d, inputs, outputs, kernel, **k):
+        super().__init__()
+        conv = getattr(nn, f"Conv{d}d")
+        self.depthwise = conv(inputs, inputs, kernel, groups=inputs, bias=False, **k)
+        self.pointwise = conv(inputs, outputs, 1)
+
+    def forward(self, x):
+        return self.pointwise(self.depthwise(x))
+
+
+def convs():
+    f = File("conv", 12)
+    space = {1: (5,), 2: (4, 5), 3: (3, 4, 3)}
+    for d in (1, 2, 3):
+        conv, up = getattr(nn, f"Conv{d}d"), getattr(nn, f"ConvTranspose{d}d")
+        x = lambda c: f.rand(2 if d == 2 else 1, c, *space[d])
+        m = conv(2, 3, 2)
+        f.case(f"conv {d}", [x(2)], m, m)
+        m = conv(4, 2, 3, stride=2, padding=1, groups=2, bias=False)
+        f.case(f"conv stride groups {d}", [x(4)], m, m)
+        m = conv(2, 2, 3, padding="same", dilation=2)
+        f.case(f"conv same {d}", [x(2)], m, m)
+        m = conv(3, 3, 2, groups=3, padding=1)
+        f.case(f"depthwise {d}", [x(3)], m, m)
+        m = Separable(d, 2, 3, 3, padding=1)
+        f.case(f"separable {d}", [x(2)], m, m)
+        m = up(2, 3, 2)
+        f.case(f"transpose {d}", [x(2)], m, m)
+        m = up(4, 2, 3, stride=2, padding=1, output_padding=1, groups=2, dilation=2, bias=False)
+        f.case(f"transpose options {d}", [x(4)], m, m)
+    for d in (1, 2, 3):
+        big = {1: (7,), 2: (5, 7), 3: (4, 3, 5)}
+        x = [f.rand(1, 2, *big[d])]
+        get = lambda n: getattr(F, f"{n}_pool{d}d")
+        f.case(f"max {d}", x, lambda x: get("max")(x, 2))
+        f.case(f"max options {d}", x, lambda x: get("max")(x, 2, 1, 1, 2, ceil_mode=True))
+        f.case(f"avg {d}", x, lambda x: get("avg")(x, 2))
+        f.case(f"avg options {d}", x, lambda x: get("avg")(x, 3, 2, 1, True, False))
+        f.case(f"lp {d}", x, lambda x: get("lp")(x, 2.0, 2, 1))
+        f.case(f"adaptive max {d}", x, lambda x: get("adaptive_max")(x, 3))
+        f.case(f"adaptive avg {d}", x, lambda x: get("adaptive_avg")(x, 3))
+        f.case(f"global avg {d}", x, lambda x: x.mean(tuple(range(2, 2 + d))))
+        f.case(f"global max {d}", x, lambda x: get("adaptive_max")(x, 1).flatten(1))
+        mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[d]
+        f.case(f"upsample nearest {d}", x, nn.Upsample(scale_factor=2))
+        f.case(f"upsample linear {d}", x, nn.Upsample(size=(4,) * d, mode=mode))
+        f.case(f"upsample aligned {d}", x, nn.Upsample(size=(6,) * d, mode=mode, align_corners=True))
+    f.case("upsample cubic 2", [f.rand(1, 2, 4, 5)], nn.Upsample(scale_factor=(1.5, 2), mode="bicubic"))
+    f.case("pixel_shuffle", [f.rand(1, 8, 2, 3)], nn.PixelShuffle(2))
+    f.case("pixel_unshuffle", [f.rand(1, 2, 4, 6)], nn.PixelUnshuffle(2))
+    f.case("local_response", [f.rand(2, 5, 3)], nn.LocalResponseNorm(3, 0.5, 0.75, 2.0))
+    m = nn.utils.parametrizations.weight_norm(nn.ConvTranspose2d(2, 3, 2), dim=1)
+    names = {"parametrizations.weight.original0": "g", "parametrizations.weight.original1": "inner.weight", "bias": "inner.bias"}
+    f.case("weight_norm transpose", [f.rand(1, 2, 3, 3)], m, m, rename=names.get)
+    w = f.rand(3, 2, 2, 2)
+    f.case("weight_standardization conv", [f.rand(1, 2, 3, 4), w], lambda x, w: F.conv2d(
+        x, F.batch_norm(w.reshape(1, 3, 8), None, None, training=True, eps=1e-5).reshape(3, 2, 2, 2)))
+    f.write()
+
+
+class Block(nn.Module):
+    """torchvision's BasicBlock and Bottleneck."""
+
+    def __init__(self, inputs, width, stride, bottleneck):
+        super().__init__()
+        outputs = 4 * width if bottleneck else width
+        self.bottleneck = bottleneck
+        if bottleneck:
+            self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+            self.bn1 = nn.BatchNorm2d(width)
+            self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+            self.bn2 = nn.BatchNorm2d(width)
+            self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+            self.bn3 = nn.BatchNorm2d(outputs)
+        else:
+            self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+            self.bn1 = nn.BatchNorm2d(width)
+            self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+            self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        h = F.relu(self.bn1(self.conv1(x)))
+        h = self.bn2(self.conv2(h))
+        if self.bottleneck:
+            h = self.bn3(self.conv3(F.relu(h)))
+        return F.relu(h + (x if self.downsample is None else self.downsample(x)))
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 2, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(2)
+        self.layer1 = nn.Sequential(Block(2, 2, 1, False))
+        self.layer2 = nn.Sequential(Block(2, 4, 2, False))
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        h = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        return self.fc(self.layer2(self.layer1(h)).mean((2, 3)))
+
+
+class Own(nn.Module):
+    """Named parts and a function of them."""
+
+    def __init__(self, fn, scalars=(), **parts):
+        super().__init__()
+        self.fn = fn
+        for k in scalars:
+            setattr(self, k, nn.Parameter(torch.ones(1)))
+        for k, v in parts.items():
+            setattr(self, k, v)
+
+    def forward(self, x):
+        return self.fn(self, x)
+
+
+def blocks():
+    f = File("block", 12)
+    for name, k in {"basic": (2, 2, 1, False), "basic down": (2, 3, 2, False),
+                    "bottleneck": (4, 1, 1, True), "bottleneck down": (2, 1, 2, True)}.items():
+        m = Block(*k)
+        f.case(name, [f.rand(2, k[0], 4, 4)], m, m)
+    m = Net()
+    f.case("resnet", [f.rand(2, 1, 12, 12)], m, m)
+
+    def fixup(m, x):
+        s = x + m.bias1
+        h = m.second(F.relu(m.first(s) + m.bias2) + m.bias3) * m.scale + m.bias4
+        return F.relu(h + (m.shortcut(s) if hasattr(m, "shortcut") else x))
+    scalars = ("bias1", "bias2", "bias3", "bias4", "scale")
+    m = Own(fixup, scalars, first=nn.Linear(4, 4, bias=False), second=nn.Linear(4, 4, bias=False))
+    f.case("fixup linear", [f.rand(2, 4)], m, m)
+    m = Own(fixup, scalars, first=nn.Conv2d(2, 3, 3, 2, 1, bias=False), second=nn.Conv2d(3, 3, 3, 1, 1, bias=False),
+            shortcut=nn.Conv2d(2, 3, 1, 2, bias=False))
+    f.case("fixup conv", [f.rand(1, 2, 4, 4)], m, m)
+    lin = lambda: nn.Linear(4, 4)
+    m = Own(lambda m, x: (lambda t: t * torch.tanh(m.transform(x)) + (1 - t) * x)(torch.sigmoid(m.gate(x))),
+            transform=lin(), gate=lin())
+    f.case("highway", [f.rand(3, 4)], m, m)
+    m = Own(lambda m, x: torch.cat([x, m.body(x)], 1), body=nn.Linear(4, 2))
+    f.case("dense skip", [f.rand(3, 4)], m, m)
+    m = Own(lambda m, x: x + m.alpha * m.body(x), ("alpha",), body=lin())
+    f.case("rezero", [f.rand(3, 4)], m, m)
+    m = Own(lambda m, x: m.alpha * x, ("alpha",))
+    f.case("skip init", [f.rand(3, 4)], m, m)
+    m = Own(lambda m, x: m.gamma[:, None] * x)
+    m.gamma = nn.Parameter(torch.ones(3))
+    f.case("layer scale", [f.rand(2, 3, 4)], m, m)
+    m = Own(lambda m, x: torch.sigmoid(m.fc2(F.relu(m.fc1(x.mean((2, 3))))))[:, :, None, None] * x,
+            fc1=nn.Linear(4, 2), fc2=nn.Linear(2, 4))
+    f.case("squeeze excite", [f.rand(2, 4, 3, 2)], m, m)
+    m = Own(lambda m, x: F.silu(m.body(x) + m.shortcut(x)), body=nn.Linear(4, 3), shortcut=nn.Linear(4, 3, bias=False))
+    f.case("residual", [f.rand(2, 4)], m, m)
+    m = Own(lambda m, x: (lambda h: m.body(h) + m.shortcut(h))(m.pre(x)), pre=nn.LayerNorm(4), body=nn.Linear(4, 3),
+            shortcut=nn.Linear(4, 3, bias=False))
+    f.case("residual pre", [f.rand(2, 4)], m, m)
+    m = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+    f.case("sequential", [f.rand(2, 4)], m, m)
+    f.case("flatten", [f.rand(2, 3, 2)], nn.Flatten())
+    f.case("unflatten", [f.rand(2, 6)], nn.Unflatten(1, (3, 2)))
+    f.write()
+
+
 def recurrent():
     f = File("recurrent")
     for kind, cls, cell in (("tanh", nn.RNN, nn.RNNCell), ("relu", nn.RNN, nn.RNNCell),
@@ -300,5 +470,5 @@ def recurrent():
 
 
 if __name__ == "__main__":
-    for g in (basic, norms, losses, attention, recurrent):
+    for g in (basic, norms, losses, attention, convs, blocks, recurrent):
         g()
