@@ -120,10 +120,7 @@ impl<T: Float> Fixup<T> {
         let origin = format!("{} · fixup {factor:.4}", w.origin().unwrap_or_default());
         let mut value = w.value().copy();
         let scale = T::from_f64(factor);
-        value
-            .as_mut_slice()
-            .iter_mut()
-            .for_each(|v| *v = *v * scale);
+        value.as_mut_slice().iter_mut().for_each(|v| *v *= scale);
         *w = Param::new(value).with_origin(origin);
         let scalar = |v| constant(&[1], v);
         Ok(Fixup {
