@@ -176,6 +176,10 @@ impl<'a, T: Float> Planner<'a, T> {
         for &t in targets {
             needed[t as usize] = true;
         }
+        // An adjoint that only the observer asks for, such as that of a recurrent state.
+        for (at, _, what) in wanted {
+            needed[*at as usize] |= *what == Seen::Adjoint;
+        }
         let available = |i: usize| g.values[i].is_some() || g.ints[i].is_some();
         for i in (0..g.len).rev() {
             if needed[i] && !available(i) {

@@ -5,6 +5,7 @@
 //! one a caller has `install`ed); a pool of one thread, or a single task, runs in place.
 
 use rayon::prelude::*;
+use std::marker::PhantomData;
 
 /// Elements below which a memory-bound pass is not worth a second thread.
 pub const GRAIN: usize = 1 << 15;
@@ -116,6 +117,119 @@ pub fn chunks_mut2<A: Send, B: Send>(
         // SAFETY: `share` calls once for each i below n, and returns before the borrows of `a` and `b` end.
         share(n, &|i| f(i, unsafe { a.take(i) }, unsafe { b.take(i) }));
     }
+}
+
+/// A band of rows of a stack of matrices `[steps, rows, width]`: one task's part of the whole.
+pub struct Band<'a, T> {
+    base: *mut T,
+    steps: usize,
+    /// Elements of a matrix of the whole stack.
+    matrix: usize,
+    /// Elements of the band's part of a matrix.
+    len: usize,
+    stack: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a band is a `&mut [T]` with holes; bands of one stack do not overlap.
+unsafe impl<T: Send> Send for Band<'_, T> {}
+
+impl<T> Band<'_, T> {
+    /// The band's rows of matrix `step`, side by side; a stack of fewer matrices is used again from the start.
+    #[inline]
+    pub fn at(&self, step: usize) -> &[T] {
+        if self.steps == 0 {
+            return &[];
+        }
+        // SAFETY: `bands` checked that the rows of every matrix lie inside the stack; the borrow of self keeps writers
+        // away.
+        unsafe {
+            std::slice::from_raw_parts(
+                self.base.add(step % self.steps * self.matrix),
+                self.len,
+            )
+        }
+    }
+
+    /// As [`Band::at`], writable.
+    #[inline]
+    pub fn at_mut(&mut self, step: usize) -> &mut [T] {
+        if self.steps == 0 {
+            return &mut [];
+        }
+        // SAFETY: as in `at`, and self is borrowed exclusively.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.base.add(step % self.steps * self.matrix),
+                self.len,
+            )
+        }
+    }
+
+    /// One matrix to read and another to write.
+    ///
+    /// # Panics
+    /// When they are the same.
+    #[inline]
+    pub fn pair(&mut self, read: usize, write: usize) -> (&[T], &mut [T]) {
+        if self.steps == 0 {
+            return (&[], &mut []);
+        }
+        let (r, w) = (read % self.steps, write % self.steps);
+        assert!(r != w, "bands: one matrix cannot be read and written");
+        // SAFETY: as in `at`, and parts of different matrices do not overlap.
+        unsafe {
+            (
+                std::slice::from_raw_parts(self.base.add(r * self.matrix), self.len),
+                std::slice::from_raw_parts_mut(self.base.add(w * self.matrix), self.len),
+            )
+        }
+    }
+}
+
+/// `f(first, count, parts)` for bands of at most `size` of `rows` rows, each with its part of every stack
+/// `[steps, rows, width]`, given as memory and width.
+///
+/// Where the borders lie must not matter to the result, so `size` may depend on the number of threads.
+///
+/// # Panics
+/// When the memory of a stack is not whole matrices.
+pub fn bands<T: Send, const N: usize>(
+    stacks: [(&mut [T], usize); N],
+    rows: usize,
+    size: usize,
+    f: impl Fn(usize, usize, [Band<'_, T>; N]) + Sync,
+) {
+    struct Whole<T>(*mut T, usize, usize);
+    // SAFETY: tasks get disjoint parts, see below.
+    unsafe impl<T: Send> Sync for Whole<T> {}
+    let size = size.max(1);
+    let whole = stacks.map(|(data, width)| {
+        let matrix = rows * width;
+        let steps = data.len().checked_div(matrix).unwrap_or(0);
+        assert!(
+            steps * matrix == data.len(),
+            "bands: {} elements are not whole matrices of {rows} rows of {width}",
+            data.len()
+        );
+        Whole(data.as_mut_ptr(), steps, width)
+    });
+    let whole = &whole;
+    tasks(rows.div_ceil(size), |i| {
+        let first = i * size;
+        let count = size.min(rows - first);
+        let parts = std::array::from_fn(|s| {
+            let Whole(base, steps, width) = whole[s];
+            Band {
+                // Wrapping: a stack of no matrices has no such row, and then it is never read.
+                base: base.wrapping_add(first * width),
+                steps,
+                matrix: rows * width,
+                len: count * width,
+                stack: PhantomData,
+            }
+        });
+        f(first, count, parts);
+    });
 }
 
 /// Two calls, perhaps at the same time.

@@ -21,6 +21,7 @@ pub mod norm;
 pub mod pad;
 pub mod pool;
 pub mod random;
+pub mod recurrent;
 pub mod reduce;
 pub mod scan;
 pub mod shape;
@@ -62,6 +63,7 @@ pub trait Kernels:
     + ctc::CtcKernels
     + pool::kernels::PoolKernels
     + interpolate::InterpolateKernels
+    + recurrent::RecurrentKernels
     + Scratch
 {
 }

@@ -28,10 +28,13 @@ mod conv;
 mod driver;
 mod kernels;
 mod pack;
+mod packed;
 mod skinny;
 mod tile;
 mod transpose;
 mod vector;
+
+pub use packed::{gemm_packed, pack, packed_len};
 
 use crate::Real;
 use crate::conv::{Channels, Geometry};
@@ -191,6 +194,9 @@ mod hook {
         #[doc(hidden)]
         #[allow(private_interfaces)]
         fn run_conv(level: crate::simd::Level, call: super::ConvCall<'_, Self>);
+        #[doc(hidden)]
+        #[allow(private_interfaces)]
+        fn kernels(level: crate::simd::Level) -> &'static super::kernels::Kernels<Self>;
     }
 }
 pub(crate) use hook::GemmElem;
@@ -204,6 +210,10 @@ impl GemmElem for f32 {
     fn run_conv(level: Level, call: ConvCall<'_, f32>) {
         call.run(kernels::f32(level));
     }
+    #[allow(private_interfaces)]
+    fn kernels(level: Level) -> &'static kernels::Kernels<f32> {
+        kernels::f32(level)
+    }
 }
 
 impl GemmElem for f64 {
@@ -214,6 +224,10 @@ impl GemmElem for f64 {
     #[allow(private_interfaces)]
     fn run_conv(level: Level, call: ConvCall<'_, f64>) {
         call.run(kernels::f64(level));
+    }
+    #[allow(private_interfaces)]
+    fn kernels(level: Level) -> &'static kernels::Kernels<f64> {
+        kernels::f64(level)
     }
 }
 
