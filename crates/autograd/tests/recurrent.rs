@@ -236,9 +236,8 @@ fn the_same_bits_for_any_number_of_threads_and_any_width() {
                     results(&s, &tape, &inputs)
                 })
             };
-            let bits = |v: Vec<Vec<f32>>| -> Vec<u32> {
-                v.concat().iter().map(|x| x.to_bits()).collect()
-            };
+            let bits =
+                |v: Vec<Vec<f32>>| -> Vec<u32> { v.concat().iter().map(|x| x.to_bits()).collect() };
             let one = bits(with(1));
             assert_eq!(one, bits(with(2)), "{s:?}");
             assert_eq!(one, bits(with(3)), "{s:?}");

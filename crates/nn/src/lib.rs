@@ -33,6 +33,7 @@ pub mod init;
 pub mod layers;
 pub mod loss;
 pub mod norm;
+pub mod recurrent;
 pub mod regularize;
 pub mod state;
 
@@ -42,4 +43,5 @@ pub use init::{Init, Nonlinearity};
 pub use layers::*;
 pub use loss::Reduction;
 pub use norm::*;
+pub use recurrent::*;
 pub use state::{Checkpoint, LoadOptions, StateExt};

@@ -143,10 +143,7 @@ impl<T> Band<'_, T> {
         // SAFETY: `bands` checked that the rows of every matrix lie inside the stack; the borrow of self keeps writers
         // away.
         unsafe {
-            std::slice::from_raw_parts(
-                self.base.add(step % self.steps * self.matrix),
-                self.len,
-            )
+            std::slice::from_raw_parts(self.base.add(step % self.steps * self.matrix), self.len)
         }
     }
 
@@ -158,10 +155,7 @@ impl<T> Band<'_, T> {
         }
         // SAFETY: as in `at`, and self is borrowed exclusively.
         unsafe {
-            std::slice::from_raw_parts_mut(
-                self.base.add(step % self.steps * self.matrix),
-                self.len,
-            )
+            std::slice::from_raw_parts_mut(self.base.add(step % self.steps * self.matrix), self.len)
         }
     }
 

@@ -46,7 +46,9 @@ mod truncated;
 pub use data_driven::{LsuvRule, fixup_scale};
 pub use fans::{FanMode, Fans};
 pub use nonlinearity::Nonlinearity;
-pub use recurrent::{GateBias, RecurrentInit, gru_bias, lstm_bias, sample_blocks};
+pub use recurrent::{
+    GateBias, RecurrentInit, gru_bias, lstm_bias, sample_blocks, try_sample_blocks,
+};
 pub use truncated::TRUNCATED_AT_2_STD;
 
 use rand::{Rng, RngExt};

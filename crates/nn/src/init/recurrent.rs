@@ -171,23 +171,39 @@ pub fn sample_blocks<T: Real>(
     fans: Fans,
     rng: &mut (impl Rng + ?Sized),
 ) -> Tensor<T> {
+    try_sample_blocks(init, blocks, shape, fans, rng).or_panic()
+}
+
+/// As [`sample_blocks`].
+///
+/// # Errors
+/// Where [`Init::try_sample`] errs.
+///
+/// # Panics
+/// When `blocks` is 0 or does not divide the first axis.
+#[track_caller]
+pub fn try_sample_blocks<T: Real>(
+    init: Init,
+    blocks: usize,
+    shape: impl IntoDims,
+    fans: Fans,
+    rng: &mut (impl Rng + ?Sized),
+) -> Result<Tensor<T>> {
     let shape = shape.into_dims();
     assert!(
         blocks > 0 && shape.first().is_some_and(|d| d.is_multiple_of(blocks)),
         "sample_blocks: {blocks} blocks do not divide the first axis of shape {:?}",
         shape.as_slice()
     );
-    let mut out = Tensor::try_zeros(&shape).or_panic();
+    let mut out = Tensor::try_zeros(&shape)?;
     let mut block = shape.clone();
     block[0] /= blocks;
     let n = out.numel() / blocks;
     if n == 0 {
-        return out;
+        return Ok(out);
     }
     for part in out.as_mut_slice().chunks_exact_mut(n) {
-        init.try_sample::<T>(&block, fans, rng)
-            .or_panic()
-            .copy_into(part);
+        init.try_sample::<T>(&block, fans, rng)?.copy_into(part);
     }
-    out
+    Ok(out)
 }

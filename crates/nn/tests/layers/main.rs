@@ -7,4 +7,5 @@ mod common;
 mod conv;
 mod loss;
 mod norm;
+mod recurrent;
 mod regularize;

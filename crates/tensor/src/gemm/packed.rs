@@ -28,12 +28,7 @@ pub fn packed_len<T: Real>(k: usize, n: usize) -> usize {
 /// When the operand does not lie inside its memory, or `out` has not [`packed_len`] elements.
 #[track_caller]
 pub fn pack<T: Real>(k: usize, n: usize, b: MatRef<'_, T>, out: &mut [T]) {
-    inside(
-        "B",
-        b.data.len(),
-        b.offset,
-        [(1, 0), (k, b.rs), (n, b.cs)],
-    );
+    inside("B", b.data.len(), b.offset, [(1, 0), (k, b.rs), (n, b.cs)]);
     assert!(
         out.len() == packed_len::<T>(k, n),
         "pack: room for {} elements, expected {}",
@@ -121,12 +116,7 @@ pub fn gemm_packed<T: Real>(
     beta: T,
     c: MatMut<'_, T>,
 ) {
-    inside(
-        "A",
-        a.data.len(),
-        a.offset,
-        [(1, 0), (m, a.rs), (k, a.cs)],
-    );
+    inside("A", a.data.len(), a.offset, [(1, 0), (m, a.rs), (k, a.cs)]);
     inside("C", c.data.len(), c.offset, [(1, 0), (m, c.rs), (n, c.cs)]);
     assert!(
         c.cs == 1 && (m <= 1 || c.rs >= n as isize),
@@ -173,7 +163,8 @@ pub fn gemm_packed<T: Real>(
                         a.offset as isize + first * a.rs + ks.start as isize * a.cs,
                     ),
                     v: panel,
-                    c: c_base.wrapping_offset(c.offset as isize + first * c.rs + cols.start as isize),
+                    c: c_base
+                        .wrapping_offset(c.offset as isize + first * c.rs + cols.start as isize),
                     bias_s: std::ptr::null(),
                     bias_v: std::ptr::null(),
                     tail: cols.len() - (nv - 1) * lanes,

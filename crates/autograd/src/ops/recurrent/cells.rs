@@ -17,7 +17,8 @@ pub(super) struct Running<'a, T> {
 impl<T: Real> Running<'_, T> {
     #[inline(always)]
     pub fn at(&self, r: usize) -> bool {
-        self.lengths.is_none_or(|l| T::from_f64(self.t as f64) < l[r])
+        self.lengths
+            .is_none_or(|l| T::from_f64(self.t as f64) < l[r])
     }
 }
 
@@ -340,9 +341,8 @@ impl<T: Real> Kernel for GruStep<'_, T> {
                 &mut none[..]
             };
             blocks(h, |j, n| {
-                let from_x = |k: usize| {
-                    sum(load(x, k * h + j, n), &load_some(self.bias, k * h + j, n))
-                };
+                let from_x =
+                    |k: usize| sum(load(x, k * h + j, n), &load_some(self.bias, k * h + j, n));
                 let from_h = |k: usize| {
                     let b = load_some(self.hidden_bias, k * h + j, n);
                     sum(load(p, k * h + j, n), &b)

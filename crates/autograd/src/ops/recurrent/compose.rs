@@ -74,7 +74,10 @@ pub(super) fn sequence<'t, T: Float>(c: &Config, v: &[Var<'t, T>]) -> Var<'t, T>
 /// A derivative of the sequence, from `v`: the cotangent, then the operation's inputs.
 pub(super) fn gradient<'t, T: Float>(c: &Config, of: Of, v: &[Var<'t, T>]) -> Var<'t, T> {
     let wanted: Vec<usize> = match of {
-        Of::Inputs => [Some(0), c.state(), c.cell()].into_iter().flatten().collect(),
+        Of::Inputs => [Some(0), c.state(), c.cell()]
+            .into_iter()
+            .flatten()
+            .collect(),
         of => vec![c.place(of).expect("asked for an input that is there")],
     };
     let own = &v[1..];

@@ -7,9 +7,7 @@ use super::cells::{GruBack, GruStep, LstmBack, LstmStep, RnnBack, RnnStep, Runni
 use super::{Config, Gate, Of};
 use crate::ops::Scratch;
 use std::borrow::Cow;
-use wengert_tensor::gemm::{
-    Epilogue, MatMut, MatRef, gemm, gemm_packed, pack, packed_len,
-};
+use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm, gemm_packed, pack, packed_len};
 use wengert_tensor::simd::dispatch;
 use wengert_tensor::{Real, Tensor, parallel};
 
@@ -73,7 +71,11 @@ impl Sizes {
 
     fn band(&self) -> usize {
         let work = self.steps * self.batch * self.out * self.sums;
-        let threads = if work < SERIAL { 1 } else { parallel::threads() };
+        let threads = if work < SERIAL {
+            1
+        } else {
+            parallel::threads()
+        };
         self.batch.div_ceil(threads).max(ROWS)
     }
 }
@@ -169,7 +171,15 @@ pub(super) fn sequence<T: Scratch>(c: &Config, inputs: &Inputs<'_, T>, out: &mut
             (hold, o),
         ];
         parallel::bands(stacks, z.batch, z.band(), |first, count, parts| {
-            let [mut y, mut last, mut gates, mut cells, mut m, mut products, mut hold] = parts;
+            let [
+                mut y,
+                mut last,
+                mut gates,
+                mut cells,
+                mut m,
+                mut products,
+                mut hold,
+            ] = parts;
             let part = |d: &Option<Cow<'_, [T]>>, width: usize| -> Option<(usize, usize)> {
                 d.as_ref().map(|_| (first * width, (first + count) * width))
             };
@@ -254,7 +264,11 @@ pub(super) fn sequence<T: Scratch>(c: &Config, inputs: &Inputs<'_, T>, out: &mut
                             before,
                             gates: gates.at_mut(t),
                             cell: now,
-                            m: if c.projection { m.at_mut(t) } else { y.at_mut(t) },
+                            m: if c.projection {
+                                m.at_mut(t)
+                            } else {
+                                y.at_mut(t)
+                            },
                         });
                         if c.projection {
                             gemm_packed(
@@ -337,7 +351,15 @@ pub(super) fn gradient<T: Scratch>(
             (products, sums),
         ];
         parallel::bands(stacks, z.batch, z.band(), |first, count, parts| {
-            let [mut dx, mut dh, mut dc, mut dq, mut whole, mut dm, mut products] = parts;
+            let [
+                mut dx,
+                mut dh,
+                mut dc,
+                mut dq,
+                mut whole,
+                mut dm,
+                mut products,
+            ] = parts;
             let of = |d: &'_ [T], t: usize, width: usize| -> std::ops::Range<usize> {
                 let from = (t * z.batch + first) * width;
                 debug_assert!(from + count * width <= d.len());
@@ -387,8 +409,7 @@ pub(super) fn gradient<T: Scratch>(
                         let starts = |r: usize| {
                             s == 0
                                 || c.reverse
-                                    && lengths
-                                        .is_some_and(|l| l[r] <= T::from_f64((t + 1) as f64))
+                                    && lengths.is_some_and(|l| l[r] <= T::from_f64((t + 1) as f64))
                         };
                         dispatch(GruBack {
                             hidden: h,
@@ -489,7 +510,11 @@ pub(super) fn weight_gradient<T: Scratch>(
                 to += used;
                 let later = z.steps.saturating_sub(1) * z.batch;
                 // Rows of time t beside the states before them.
-                let (skip_d, skip_y) = if c.reverse { (0, z.batch) } else { (z.batch, 0) };
+                let (skip_d, skip_y) = if c.reverse {
+                    (0, z.batch)
+                } else {
+                    (z.batch, 0)
+                };
                 let (skip_d, skip_y) = if later == 0 { (0, 0) } else { (skip_d, skip_y) };
                 product(
                     used,

@@ -198,8 +198,7 @@ impl<T: Float> Op<T> for Steps {
         unreachable!("recorded without gradient; its parts carry the rules")
     }
     fn flops(&self, inputs: &[&[usize]], _: &[usize]) -> u64 {
-        self.0
-            .flops(&Sizes::of(&self.0, inputs[0], inputs[1]))
+        self.0.flops(&Sizes::of(&self.0, inputs[0], inputs[1]))
     }
 }
 
@@ -348,8 +347,7 @@ impl<T: Float> Op<T> for Grad {
         unreachable!("recorded without gradient; its parts carry the rules")
     }
     fn flops(&self, inputs: &[&[usize]], _: &[usize]) -> u64 {
-        self.0
-            .flops(&Sizes::of(&self.0, inputs[2], inputs[3]))
+        self.0.flops(&Sizes::of(&self.0, inputs[2], inputs[3]))
     }
 }
 
@@ -450,7 +448,12 @@ impl<'t, T: Float> Recurrence<'t, T> {
 }
 
 #[track_caller]
-fn record<'t, T: Float>(x: Var<'t, T>, gate: Gate, r: &Recurrence<'t, T>, last: bool) -> Var<'t, T> {
+fn record<'t, T: Float>(
+    x: Var<'t, T>,
+    gate: Gate,
+    r: &Recurrence<'t, T>,
+    last: bool,
+) -> Var<'t, T> {
     let tape = x.tape();
     let name = gate.name();
     assert!(
@@ -478,9 +481,16 @@ fn record<'t, T: Float>(x: Var<'t, T>, gate: Gate, r: &Recurrence<'t, T>, last: 
     let lengths = r.lengths.map(|l| l.detach());
     let mut args: SmallVec<[Var<'t, T>; 12]> = smallvec![x, r.weight];
     args.extend(
-        [r.bias, r.hidden_bias, r.state, r.cell, r.projection, lengths]
-            .into_iter()
-            .flatten(),
+        [
+            r.bias,
+            r.hidden_bias,
+            r.state,
+            r.cell,
+            r.projection,
+            lengths,
+        ]
+        .into_iter()
+        .flatten(),
     );
     let shapes: SmallVec<[Dims; 8]> = args.iter().map(Var::shape).collect();
     let shapes: SmallVec<[&[usize]; 8]> = shapes.iter().map(|s| s.as_slice()).collect();
