@@ -69,6 +69,35 @@ def w4():
     return training(m, x, y, torch.optim.AdamW(m.parameters(), 1e-4, weight_decay=0.01), torch.nn.MSELoss())
 
 
+class Characters(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(65, 64)
+        self.lstm = torch.nn.LSTM(64, 256, batch_first=True)
+        self.out = torch.nn.Linear(256, 65)
+
+    def forward(self, x):
+        return self.out(self.lstm(self.embedding(x))[0]).reshape(-1, 65)
+
+
+def w7():
+    m = Characters()
+    for k, p in enumerate(m.parameters()):
+        p.data = uniform(9000 + k, tuple(p.shape), 1 if k == 0 else 1 / 16)
+    x, y = integers(9900, (32, 64), 65), integers(9901, (32 * 64,), 65)
+    optimizer = torch.optim.Adam(m.parameters(), 1e-3)
+
+    def step():
+        optimizer.zero_grad()
+        value = torch.nn.functional.cross_entropy(m(x), y)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(m.parameters(), 1.0)
+        optimizer.step()
+        return value.item()
+
+    return step
+
+
 def chain(multiply):
     x = (torch.ones(()) if multiply else torch.ones(100)).requires_grad_()
     c = torch.tensor(1.0001) if multiply else torch.full((100,), 0.001)
@@ -85,7 +114,7 @@ def chain(multiply):
     return step
 
 
-WORKLOADS = {"w1": w1, "w2": w2, "w4": w4, "w10": lambda: chain(True), "w10b": lambda: chain(False)}
+WORKLOADS = {"w1": w1, "w2": w2, "w4": w4, "w7": w7, "w10": lambda: chain(True), "w10b": lambda: chain(False)}
 
 
 def main():

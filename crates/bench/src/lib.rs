@@ -4,6 +4,7 @@
 
 pub mod fill;
 pub mod mlp;
+pub mod recurrent;
 pub mod scalar;
 
 /// One training step at a time.
@@ -18,6 +19,7 @@ pub fn workload(name: &str) -> Option<Box<dyn Workload>> {
         "w1" => Box::new(mlp::w1()),
         "w2" => Box::new(mlp::w2()),
         "w4" => Box::new(mlp::w4()),
+        "w7" => Box::new(recurrent::w7()),
         "w10" => Box::new(scalar::Chain::multiplications()),
         "w10b" => Box::new(scalar::Chain::additions()),
         _ => return None,
@@ -25,4 +27,4 @@ pub fn workload(name: &str) -> Option<Box<dyn Workload>> {
 }
 
 /// All workload names.
-pub const NAMES: &[&str] = &["w1", "w2", "w4", "w10", "w10b"];
+pub const NAMES: &[&str] = &["w1", "w2", "w4", "w7", "w10", "w10b"];

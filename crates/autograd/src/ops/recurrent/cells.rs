@@ -147,7 +147,7 @@ impl<T: Real> Kernel for RnnBack<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self) {
         let h = self.hidden;
-        let one = T::Lane::<I>::c(1.0);
+        let (zero, one) = (T::Lane::<I>::c(0.0), T::Lane::<I>::c(1.0));
         let new = T::Lane::<I>::new;
         for r in 0..self.y.len() / h {
             let dx = row_mut(self.dx, r, h);
@@ -163,7 +163,7 @@ impl<T: Real> Kernel for RnnBack<'_, T> {
                 for (d, y) in d.iter_mut().zip(&y) {
                     let (g, y) = (new(*d), new(*y));
                     *d = if self.relu {
-                        T::Lane::<I>::select(y <= one - one, one - one, g).get()
+                        T::Lane::<I>::select(y <= zero, zero, g).get()
                     } else {
                         (g * (one - y * y)).get()
                     };
