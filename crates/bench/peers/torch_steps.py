@@ -69,6 +69,61 @@ def w4():
     return training(m, x, y, torch.optim.AdamW(m.parameters(), 1e-4, weight_decay=0.01), torch.nn.MSELoss())
 
 
+class Draw:
+    """Draws tensors in order, each from a seed of its own."""
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def __call__(self, parameter, fan_in):
+        parameter.data = uniform(self.seed, tuple(parameter.shape), 1 / fan_in**0.5)
+        self.seed += 1
+
+    def module(self, m):
+        fan_in = m.weight[0].numel()
+        self(m.weight, fan_in)
+        if m.bias is not None:
+            self(m.bias, fan_in)
+        return m
+
+
+def w5():
+    d, nn = Draw(6000), torch.nn
+    m = nn.Sequential(
+        d.module(nn.Conv2d(1, 32, 3)), nn.ReLU(), d.module(nn.Conv2d(32, 64, 3)), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), d.module(nn.Linear(9216, 128)), nn.ReLU(), d.module(nn.Linear(128, 10)),
+    )
+    x, y = uniform(6900, (64, 1, 28, 28), 1), integers(6901, (64,), 10)
+    return training(m, x, y, torch.optim.SGD(m.parameters(), 0.01, momentum=0.9), nn.CrossEntropyLoss())
+
+
+class Block(torch.nn.Module):
+    def __init__(self, d, out, cin, stride):
+        super().__init__()
+        conv = lambda cin, size, stride: torch.nn.Sequential(
+            d.module(torch.nn.Conv2d(cin, out, size, stride, size // 2, bias=False)), torch.nn.BatchNorm2d(out)
+        )
+        self.conv1, self.conv2 = conv(cin, 3, stride), conv(out, 3, 1)
+        self.shortcut = conv(cin, 1, stride) if stride > 1 else torch.nn.Identity()
+
+    def forward(self, x):
+        return torch.relu(self.conv2(torch.relu(self.conv1(x))) + self.shortcut(x))
+
+
+def w6():
+    d, nn = Draw(7000), torch.nn
+    layers, cin = [d.module(nn.Conv2d(3, 16, 3, padding=1, bias=False)), nn.BatchNorm2d(16), nn.ReLU()], 16
+    for out in (16, 32, 64):
+        for i in range(3):
+            layers.append(Block(d, out, cin, 2 if i == 0 and out > 16 else 1))
+            cin = out
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), d.module(nn.Linear(64, 10))]
+    m = nn.Sequential(*layers)
+    x, y = uniform(7900, (64, 3, 32, 32), 1), integers(7901, (64,), 10)
+    sgd = torch.optim.SGD(m.parameters(), 0.05, momentum=0.9, weight_decay=1e-4)
+    return training(m, x, y, sgd, nn.CrossEntropyLoss())
+
+
 class Characters(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -114,7 +169,7 @@ def chain(multiply):
     return step
 
 
-WORKLOADS = {"w1": w1, "w2": w2, "w4": w4, "w7": w7, "w10": lambda: chain(True), "w10b": lambda: chain(False)}
+WORKLOADS = {"w1": w1, "w2": w2, "w4": w4, "w5": w5, "w6": w6, "w7": w7, "w10": lambda: chain(True), "w10b": lambda: chain(False)}
 
 
 def main():

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod fill;
+pub mod image;
 pub mod mlp;
 pub mod recurrent;
 pub mod scalar;
@@ -19,6 +20,8 @@ pub fn workload(name: &str) -> Option<Box<dyn Workload>> {
         "w1" => Box::new(mlp::w1()),
         "w2" => Box::new(mlp::w2()),
         "w4" => Box::new(mlp::w4()),
+        "w5" => Box::new(image::w5()),
+        "w6" => Box::new(image::w6()),
         "w7" => Box::new(recurrent::w7()),
         "w10" => Box::new(scalar::Chain::multiplications()),
         "w10b" => Box::new(scalar::Chain::additions()),
@@ -27,4 +30,4 @@ pub fn workload(name: &str) -> Option<Box<dyn Workload>> {
 }
 
 /// All workload names.
-pub const NAMES: &[&str] = &["w1", "w2", "w4", "w7", "w10", "w10b"];
+pub const NAMES: &[&str] = &["w1", "w2", "w4", "w5", "w6", "w7", "w10", "w10b"];
