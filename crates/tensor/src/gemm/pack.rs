@@ -176,20 +176,21 @@ pub(super) struct Piece {
 /// The instruction set of `V` is available; the pieces of all rows are readable and writable and do not overlap.
 #[inline(always)]
 pub(super) unsafe fn copy_rows<V: Vector>(job: &Copy<'_, V::Elem>) {
-    for i in 0..job.rows {
-        for p in job.pieces {
-            // SAFETY: the contract of the function.
-            unsafe {
-                let src = job.src.add(i * job.src_row + p.from);
-                let dst = job.dst.add(i * job.dst_row + p.to);
+    for p in job.pieces {
+        // SAFETY: the contract of the function.
+        unsafe {
+            let (src, dst) = (job.src.add(p.from), job.dst.add(p.to));
+            let whole = p.len / V::LANES * V::LANES;
+            let mask = V::mask(p.len - whole);
+            for i in 0..job.rows {
+                let (src, dst) = (src.add(i * job.src_row), dst.add(i * job.dst_row));
                 let mut j = 0;
-                while j + V::LANES <= p.len {
+                while j < whole {
                     V::load(src.add(j)).store(dst.add(j));
                     j += V::LANES;
                 }
-                if j < p.len {
-                    let mask = V::mask(p.len - j);
-                    V::load_part(src.add(j), mask).store_part(dst.add(j), mask);
+                if whole < p.len {
+                    V::load_part(src.add(whole), mask).store_part(dst.add(whole), mask);
                 }
             }
         }
