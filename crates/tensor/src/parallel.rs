@@ -239,6 +239,16 @@ pub fn join<A: Send, B: Send>(
     }
 }
 
+/// Runs `f` on a pool of one thread, for callers that are themselves one of several threads at work: what `f` computes does
+/// not spread, and nobody waits for the global pool. The results are the same.
+pub fn alone<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
+        Ok(pool) => pool.install(f),
+        // The system refuses another thread: the pool of the caller does it.
+        Err(_) => f(),
+    }
+}
+
 /// Sets the number of threads of the global pool; before its first use, once.
 ///
 /// # Errors

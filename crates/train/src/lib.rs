@@ -17,10 +17,13 @@
 
 pub mod callback;
 mod error;
+pub mod grow;
 
 mod history;
 pub mod metric;
 mod objective;
+mod range_test;
+pub mod search;
 
 mod source;
 mod trainer;
@@ -31,5 +34,6 @@ pub use callback::{
 pub use error::{Error, Result};
 pub use history::{History, Row, Scores, Stop};
 pub use objective::{FromFn, FromFnScored, Objective, Recorded, Supervised};
+pub use range_test::{LrCurve, LrRangeTest, LrSweep};
 pub use source::Source;
 pub use trainer::{Every, NonFiniteReport, OnNonFinite, Trainer};
