@@ -1,5 +1,7 @@
-//! What the examples share: options from the command line, data, accuracy.
+//! What the examples share: options from the command line, data, accuracy; and the stories they tell.
 #![forbid(unsafe_code)]
+
+pub mod stories;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};

@@ -69,9 +69,18 @@ impl<T: Float> Graph<T> {
 }
 
 impl<T: Float> crate::Tape<T> {
-    /// Sets the observer of the evaluations that follow.
+    /// Sets the observer of the evaluations that follow. What it wants is asked once per recording that repeats itself
+    /// (see [`forget_observed_plans`](crate::Tape::forget_observed_plans)).
     pub fn set_observer(&self, observer: Box<dyn Observer<T> + Send>) {
         self.graph.borrow_mut().observer = Some(observer);
+    }
+
+    /// Forgets the plans that were made for an observer, so that the next one is asked again what it wants. Needed when
+    /// it wants something else than the last one did.
+    pub fn forget_observed_plans(&self) {
+        for e in &mut self.graph.borrow_mut().events {
+            e.plans[1] = None;
+        }
     }
 
     /// The tensor behind an input node (see [`Tape::input`](crate::Tape::input)), by its index. `None` for every other node.

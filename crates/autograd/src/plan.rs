@@ -173,8 +173,10 @@ impl<'a, T: Float> Planner<'a, T> {
     ) -> Plan<T> {
         let g = self.g;
         let mut needed = vec![false; g.len];
+        let mut stored = vec![false; g.len];
         for &t in targets {
             needed[t as usize] = true;
+            stored[t as usize] = true;
         }
         // An adjoint that only the observer asks for, such as that of a recurrent state.
         for (at, _, what) in wanted {
@@ -201,14 +203,14 @@ impl<'a, T: Float> Planner<'a, T> {
                 "a leaf of the tape has no value: the tape is spent"
             );
             self.place(i);
-        }
-        // Whatever is still lazy and wanted as a value gets a step of its own.
-        let mut stored = vec![false; g.len];
-        for &t in targets.iter().chain(wanted.iter().map(|w| &w.0)) {
-            if self.step_of[t as usize] == LAZY {
-                self.materialize(t as usize);
+            // A random node that is asked for itself gets a step of its own, before anybody reads it.
+            if stored[i] {
+                self.materialize(i);
             }
-            stored[t as usize] = true;
+        }
+        // An observer sees what is computed anyway: a random node that each reader draws anew has no tensor to show.
+        for w in wanted.iter().filter(|w| self.step_of[w.0 as usize] != LAZY) {
+            stored[w.0 as usize] = true;
         }
         self.mark_stored(&mut stored);
         self.compile(&stored, targets, wanted, release, spend)

@@ -6,6 +6,9 @@
 //! to it; its output is the activation's.
 
 mod facts;
+mod snapshot;
+
+pub use snapshot::Snapshot;
 
 use crate::profile::{Bins, Detail, LayerProfile, StepProfile, Summary, TimeProfile};
 use std::any::Any;
@@ -58,17 +61,32 @@ pub const SATURATED_SLOPE: f64 = 0.05;
 /// Name of the share of units that are and stay identical, among the further measurements of a layer.
 pub const IDENTICAL_UNITS: &str = "identical units";
 
+/// Name of the effective rank of a layer's outputs, among its further measurements: `(Σ λ)² / Σ λ²` for the eigenvalues `λ`
+/// of their covariance, the number of directions that carry the signal (participation ratio).
+pub const EFFECTIVE_RANK: &str = "effective rank";
+
+/// Name of the share of rectified units that were zero for every sample of every observed batch so far.
+pub const DEAD_SO_FAR: &str = "dead so far";
+
 /// What a [`Probe`] looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct ProbeOptions {
     /// Detail of the summaries of activations, their gradients, weights and weight gradients.
     pub detail: Detail,
+    /// Whether to look for what shows at the start of a run: identical units, the scale of single input features, the
+    /// very operation that makes the first NaN or infinity. For the last, every value is looked at and nothing is fused:
+    /// for one step in a run, not for each.
+    pub start: bool,
+    /// Whether to measure the effective rank of outputs `[samples, units]` (see [`EFFECTIVE_RANK`]).
+    pub rank: bool,
 }
 
 impl Default for ProbeOptions {
     fn default() -> Self {
         ProbeOptions {
             detail: Detail::histogram(Bins::Auto),
+            start: true,
+            rank: false,
         }
     }
 }
@@ -246,18 +264,23 @@ fn units_axis(
 fn identical_units<T: Real>(w: &Tensor<T>, g: Option<&Tensor<T>>, axis: usize) -> f64 {
     let units = w.shape()[axis];
     let inner: usize = w.shape()[axis + 1..].iter().product();
-    let mut keys: Vec<Vec<i64>> = vec![Vec::new(); units];
+    // A hash of each unit's rounded values: 64 bits do not collide by chance among a layer's units.
+    let mut keys: Vec<u64> = vec![0xcbf2_9ce4_8422_2325; units];
     for t in std::iter::once(w).chain(g) {
         let n = t.numel().max(1) as f64;
         let rms = (t.iter().map(|x| x.as_f64().powi(2)).sum::<f64>() / n).sqrt();
         let unit = if rms > 0.0 { 1e3 / rms } else { 0.0 };
         for (i, x) in t.iter().enumerate() {
-            keys[i / inner % units].push((x.as_f64() * unit).round() as i64);
+            let k = &mut keys[i / inner % units];
+            let rounded = (x.as_f64() * unit).round() as i64 as u64;
+            *k = (*k ^ rounded)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(29);
         }
     }
-    let mut count: HashMap<&[i64], usize> = HashMap::new();
+    let mut count: HashMap<u64, usize> = HashMap::new();
     for k in &keys {
-        *count.entry(k).or_default() += 1;
+        *count.entry(*k).or_default() += 1;
     }
     let twins: usize = count.values().filter(|c| **c > 1).sum();
     twins as f64 / units.max(1) as f64
@@ -267,7 +290,9 @@ struct Measured {
     activation: Option<Summary>,
     gradient: Option<Summary>,
     saturation: Option<f64>,
-    dead: Option<f64>,
+    /// Which rectified units gave anything but zero.
+    alive: Vec<bool>,
+    rank: Option<f64>,
 }
 
 /// Collects summaries while the tape runs.
@@ -275,16 +300,25 @@ struct Recorder {
     layers: Layers,
     options: ProbeOptions,
     measured: Vec<Vec<Measured>>,
+    bad: Bad,
+}
+
+/// Where the first value or adjoint that is not finite was seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bad {
+    value: Option<u32>,
+    adjoint: Option<u32>,
 }
 
 impl<T: Float> Observer<T> for Recorder {
     fn wants(&mut self, node: &NodeInfo<'_>) -> bool {
-        self.layers.of.contains_key(&node.id)
+        self.options.start || self.layers.of.contains_key(&node.id)
     }
     fn see(&mut self, node: &NodeInfo<'_>, what: Seen, tensor: &Tensor<T>) {
-        let Some(&(layer, k)) = self.layers.of.get(&node.id) else {
+        let layer = self.layers.of.get(&node.id);
+        if layer.is_none() && !self.options.start {
             return;
-        };
+        }
         let copy;
         let values = match tensor.as_slice() {
             Some(s) => s,
@@ -293,6 +327,14 @@ impl<T: Float> Observer<T> for Recorder {
                 &copy
             }
         };
+        if self.options.start && values.iter().any(|v| !v.as_f64().is_finite()) {
+            let first = match what {
+                Seen::Value => &mut self.bad.value,
+                Seen::Adjoint => &mut self.bad.adjoint,
+            };
+            first.get_or_insert(node.id);
+        }
+        let Some(&(layer, k)) = layer else { return };
         let m = &mut self.measured[layer][k];
         let summary = Summary::with(values, self.options.detail);
         match what {
@@ -302,7 +344,12 @@ impl<T: Float> Observer<T> for Recorder {
                 let act = self.layers.found[layer].act;
                 m.saturation = act.and_then(|a| saturation(a, values));
                 if act == Some(Act::Rectifier) {
-                    m.dead = Some(dead(values, tensor.shape()));
+                    m.alive = alive(values, tensor.shape());
+                }
+                if self.options.rank
+                    && let [n, d] = *tensor.shape()
+                {
+                    m.rank = effective_rank(values, n, d);
                 }
             }
         }
@@ -324,8 +371,8 @@ fn saturation<T: Real>(act: Act, y: &[T]) -> Option<f64> {
     Some(n as f64 / y.len().max(1) as f64)
 }
 
-/// Share of units (indices of the last axis; channels for images) that are zero for the whole batch.
-fn dead<T: Real>(y: &[T], shape: &[usize]) -> f64 {
+/// Which units (indices of the last axis; channels for images) are not zero for the whole batch.
+fn alive<T: Real>(y: &[T], shape: &[usize]) -> Vec<bool> {
     let (units, inner) = match shape {
         [] => (1, 1),
         [_, c, rest @ ..] if !rest.is_empty() => (*c, rest.iter().product()),
@@ -337,7 +384,49 @@ fn dead<T: Real>(y: &[T], shape: &[usize]) -> f64 {
             alive[i / inner % units] = true;
         }
     }
-    alive.iter().filter(|a| !**a).count() as f64 / units.max(1) as f64
+    alive
+}
+
+fn dead_share(alive: &[bool]) -> Option<f64> {
+    let dead = alive.iter().filter(|a| !**a).count();
+    (!alive.is_empty()).then(|| dead as f64 / alive.len() as f64)
+}
+
+/// `(tr C)² / tr C²` of the covariance `C` of `n` samples of `d` units; by the Gram matrix of the smaller side, whose
+/// eigenvalues are the same. `None` for a single sample, for outputs that do not vary, and for NaN.
+fn effective_rank<T: Real>(y: &[T], n: usize, d: usize) -> Option<f64> {
+    if n < 2 || d == 0 {
+        return None;
+    }
+    let mut x: Vec<f64> = y.iter().map(|v| v.as_f64()).collect();
+    for j in 0..d {
+        let mean = (0..n).map(|i| x[i * d + j]).sum::<f64>() / n as f64;
+        for i in 0..n {
+            x[i * d + j] -= mean;
+        }
+    }
+    // Rows are what the products run over.
+    let (rows, len) = if n <= d {
+        (n, d)
+    } else {
+        let t = (0..d).flat_map(|j| (0..n).map(move |i| (i, j)));
+        x = t.map(|(i, j)| x[i * d + j]).collect();
+        (d, n)
+    };
+    let row = |i: usize| &x[i * len..(i + 1) * len];
+    let (mut trace, mut square) = (0.0, 0.0);
+    for i in 0..rows {
+        for j in 0..=i {
+            let dot: f64 = row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum();
+            if i == j {
+                trace += dot;
+                square += dot * dot;
+            } else {
+                square += 2.0 * dot * dot;
+            }
+        }
+    }
+    Some(trace * trace / square).filter(|r| r.is_finite())
 }
 
 struct Weights<'a, T: Float> {
@@ -358,7 +447,7 @@ impl<T: Float> Visitor<T> for Weights<'_, T> {
         };
         let g = self.grads.get(p).map(summary);
         let twins = (layer.units)
-            .filter(|&a| p.shape().get(a).is_some_and(|n| *n > 1))
+            .filter(|&a| self.options.start && p.shape().get(a).is_some_and(|n| *n > 1))
             .map(|a| identical_units(p.value(), self.grads.get(p), a));
         self.out.insert(p.id(), (summary(p.value()), g, twins));
     }
@@ -399,16 +488,28 @@ impl Probe {
         loss: Var<'_, T>,
         model: &dyn Module<T>,
     ) -> (Gradients<T>, StepProfile) {
+        self.tallied(loss, model, &mut HashMap::new())
+    }
+
+    /// As [`backward`](Probe::backward); `alive` remembers by layer which rectified units have ever been alive.
+    #[track_caller]
+    pub(crate) fn tallied<T: Float>(
+        &self,
+        loss: Var<'_, T>,
+        model: &dyn Module<T>,
+        alive: &mut HashMap<String, Vec<bool>>,
+    ) -> (Gradients<T>, StepProfile) {
         let tape = loss.tape();
         let layers = find_layers(tape, model);
-        let facts = facts::before(tape, model, loss.index());
+        let facts = facts::before(tape, model, loss.index(), self.options.start);
         let measured = (layers.found.iter())
             .map(|l| {
                 let empty = || Measured {
                     activation: None,
                     gradient: None,
                     saturation: None,
-                    dead: None,
+                    alive: Vec::new(),
+                    rank: None,
                 };
                 l.outputs.iter().map(|_| empty()).collect()
             })
@@ -417,16 +518,25 @@ impl Probe {
             layers,
             options: self.options,
             measured,
+            bad: Bad::default(),
         }));
+        // What is wanted may differ from the last probe's; planning costs little beside measuring.
+        if self.options.start {
+            tape.forget_observed_plans();
+        }
         let grads = loss.backward();
+        if self.options.start {
+            tape.forget_observed_plans();
+        }
         let recorder = tape
             .take_observer()
             .map(|o| o.into_any().downcast::<Recorder>());
         let Some(Ok(recorder)) = recorder else {
             unreachable!("the recorder was set above")
         };
-        let mut profile = self.assemble(*recorder, model, &grads);
-        profile.facts = facts.after(model, &grads, &profile);
+        let bad = recorder.bad;
+        let mut profile = self.assemble(*recorder, model, &grads, alive);
+        profile.facts = facts.after(model, &grads, &profile, bad);
         (grads, profile)
     }
 
@@ -435,6 +545,7 @@ impl Probe {
         recorder: Recorder,
         model: &dyn Module<T>,
         grads: &Gradients<T>,
+        alive: &mut HashMap<String, Vec<bool>>,
     ) -> StepProfile {
         let Recorder {
             layers, measured, ..
@@ -472,7 +583,21 @@ impl Probe {
                 p.activation = m.activation;
                 p.activation_grad = m.gradient;
                 p.saturation = m.saturation;
-                p.dead = m.dead;
+                p.dead = dead_share(&m.alive);
+                if let Some(r) = m.rank {
+                    p.extra.push((EFFECTIVE_RANK.into(), r));
+                }
+                if !m.alive.is_empty() {
+                    let so_far = alive
+                        .entry(l.path.clone())
+                        .or_insert_with(|| m.alive.clone());
+                    so_far.resize(m.alive.len(), false);
+                    for (a, b) in so_far.iter_mut().zip(&m.alive) {
+                        *a |= b;
+                    }
+                    p.extra
+                        .extend(dead_share(so_far).map(|d| (DEAD_SO_FAR.to_string(), d)));
+                }
             }
             if let Some(before) = step.layers.last() {
                 let ratio =
@@ -486,50 +611,5 @@ impl Probe {
     }
 }
 
-/// The weights of a model at one moment, to measure an update.
-pub struct Snapshot<T: Float> {
-    weights: HashMap<ParamId, (String, Tensor<T>)>,
-}
-
-impl<T: Float> Snapshot<T> {
-    /// Copies the weights.
-    pub fn of(model: &dyn Module<T>) -> Self {
-        struct Copy<T: Float>(HashMap<ParamId, (String, Tensor<T>)>);
-        impl<T: Float> Visitor<T> for Copy<T> {
-            fn param(&mut self, path: &str, p: &Param<T>) {
-                if p.value().rank() >= 2 {
-                    self.0.insert(p.id(), (path.to_string(), p.value().copy()));
-                }
-            }
-        }
-        let mut v = Copy(HashMap::new());
-        model.visit(&mut Path::new(), &mut v);
-        Snapshot { weights: v.0 }
-    }
-
-    /// Writes RMS(change) / RMS(weights before) of every layer into a profile.
-    pub fn measure_update(&self, model: &dyn Module<T>, step: &mut StepProfile) {
-        struct Compare<'a, T: Float>(&'a Snapshot<T>, &'a mut StepProfile);
-        impl<T: Float> Visitor<T> for Compare<'_, T> {
-            fn param(&mut self, path: &str, p: &Param<T>) {
-                let Some((_, before)) = self.0.weights.get(&p.id()) else {
-                    return;
-                };
-                let (mut change, mut size) = (0.0, 0.0);
-                for (a, b) in p.value().iter().zip(before.iter()) {
-                    change += (a - b).as_f64().powi(2);
-                    size += b.as_f64().powi(2);
-                }
-                let layer = self
-                    .1
-                    .layers
-                    .iter_mut()
-                    .find(|l| l.path == path || l.path == owner(path));
-                if let Some(l) = layer {
-                    l.update_ratio = Some((change / size).sqrt()).filter(|r| !r.is_nan());
-                }
-            }
-        }
-        model.visit(&mut Path::new(), &mut Compare(self, step));
-    }
-}
+#[cfg(test)]
+mod tests;

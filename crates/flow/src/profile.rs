@@ -19,7 +19,7 @@ mod facts;
 mod histogram;
 mod summary;
 
-pub use facts::{Facts, Link, LossFact, NonFinite, ParamFact};
+pub use facts::{AlongStep, Facts, GradientNoise, Link, LossFact, NonFinite, ParamFact};
 pub use histogram::{Bins, Histogram};
 pub use summary::{Detail, Quantiles, Summary};
 use wengert_tensor::Real;
@@ -310,6 +310,8 @@ pub struct Finding {
     pub location: Option<String>,
     /// The change that cures it.
     pub remedy: Option<String>,
+    /// Updates made before it showed: what is there before the first update (0) is no effect of one.
+    pub since: Option<u64>,
 }
 
 impl Finding {
@@ -344,6 +346,12 @@ impl Finding {
     /// Adds the line of code.
     pub fn location(mut self, location: impl Into<String>) -> Finding {
         self.location = Some(location.into());
+        self
+    }
+
+    /// Adds the number of updates made before it showed.
+    pub fn since(mut self, updates: u64) -> Finding {
+        self.since = Some(updates);
         self
     }
 

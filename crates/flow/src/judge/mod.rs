@@ -17,7 +17,9 @@
 //! | `learning rate too high`, `learning rate too low` | steps that overshoot or do not move |
 //!
 //! A cause hides its effects: where a rule explains others (unscaled inputs saturate units, saturated units make
-//! gradients vanish), their findings stay as notes that point to the cause.
+//! gradients vanish), their findings stay as notes that point to the cause. A cause never shows later than its effect:
+//! a gradient that explodes before the first update was not made by the learning rate, and units that die after it do
+//! not explain what was there before ([`Finding::since`]).
 //!
 //! ```
 //! use wengert_flow::judge::Judge;
@@ -209,18 +211,34 @@ impl Judge {
     }
 }
 
+/// Updates made before the first finding of at least a warning; facts of the network itself hold from the beginning.
+fn since(findings: &[Finding]) -> u64 {
+    let sick = findings.iter().filter(|f| f.severity >= Severity::Warning);
+    sick.map(|f| f.since.unwrap_or(0)).min().unwrap_or(0)
+}
+
 /// For each rule, the rule whose finding its own follows from.
 ///
+/// A rule explains another one's findings when it names it and its own do not show later.
 /// Roots are rules that no other one explains; what a root explains, directly or through others, is its effect. Where
-/// rules explain each other in a circle, the first in order of importance is the root.
+/// rules explain each other in a circle, the earliest, then the first in order of importance is the root.
 fn causes(found: &[(&Rule, Vec<Finding>)]) -> Vec<Option<usize>> {
     let mut cause = vec![None; found.len()];
     let fires = |f: &[Finding]| f.iter().any(|f| f.severity >= Severity::Warning);
     let mut open: Vec<usize> = (0..found.len()).filter(|&i| fires(&found[i].1)).collect();
-    let explains = |a: usize, b: usize| a != b && found[a].0.explains.contains(&found[b].0.name);
+    let times: Vec<u64> = found.iter().map(|f| since(&f.1)).collect();
+    let explains = |a: usize, b: usize| {
+        a != b && times[a] <= times[b] && found[a].0.explains.contains(&found[b].0.name)
+    };
     while let Some(&first) = open.first() {
         let free = |&&i: &&usize| open.iter().all(|&j| !explains(j, i));
-        let root = open.iter().find(free).copied().unwrap_or(first);
+        let earliest = open.iter().copied().min_by_key(|&i| (times[i], i));
+        let root = open
+            .iter()
+            .find(free)
+            .copied()
+            .or(earliest)
+            .unwrap_or(first);
         open.retain(|&i| i != root);
         let mut front = vec![root];
         while let Some(at) = front.pop() {

@@ -1,7 +1,7 @@
 //! What happens to activations and gradients on their way through the layers.
 
 use super::{Rule, about, graded};
-use crate::probe::IDENTICAL_UNITS;
+use crate::probe::{DEAD_SO_FAR, IDENTICAL_UNITS};
 use crate::profile::{Finding, LayerProfile, RunProfile, Severity, StepProfile};
 use crate::report::compare::{EXPLODING, FADING, STALLED};
 use crate::report::number::{pretty, times};
@@ -81,6 +81,8 @@ pub(super) fn rules() -> Vec<Rule> {
                 "learning rate too high",
                 "learning rate too low",
                 "not finite",
+                "saturated",
+                "dead",
             ]),
     ]
 }
@@ -100,6 +102,10 @@ fn ends(run: &RunProfile) -> Vec<&StepProfile> {
     v
 }
 
+fn extra(l: &LayerProfile, name: &str) -> Option<f64> {
+    l.extra.iter().find(|e| e.0 == name).map(|e| e.1)
+}
+
 fn share(x: f64) -> String {
     format!("{:.0} %", 100.0 * x)
 }
@@ -108,7 +114,7 @@ fn symmetric(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
     let Some(step) = run.first() else {
         return Vec::new();
     };
-    let twins = |l: &LayerProfile| l.extra.iter().find(|e| e.0 == IDENTICAL_UNITS).map(|e| e.1);
+    let twins = |l: &LayerProfile| extra(l, IDENTICAL_UNITS);
     let hit = step
         .layers
         .iter()
@@ -126,6 +132,7 @@ fn symmetric(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
             format!("{} of the units of `{}` are identical and get identical gradients: they stay one unit.", share(x), l.path),
         )
         .evidence(format!("{} of the units have the same weights and the same weight gradients as another", share(x)))
+        .since(step.step)
         .cause(format!("the weights start as {start}, so nothing tells the units apart"))
         .remedy("start with random weights: `Linear::builder(..).followed_by(activation)` chooses the variance"),
     ]
@@ -151,8 +158,17 @@ fn saturated(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
         return vec![
             about(severity, rule, l, format!("{} of the {} outputs of `{}` are in the flat part.", share(s), l.op, l.path))
                 .evidence(format!("slope below 5 % of the largest for {}; RMS of the weights {}; {count} layers like this", share(s), pretty(w)))
-                .cause("the sums that enter the function are too large: large weights or large inputs")
-                .remedy(format!("start with smaller weights (`Init::glorot_normal()`), or put a normalization before the {}", l.op)),
+                .since(step.step)
+                .cause(if step.step > 0 {
+                    "large steps drove the sums that enter the function into its flat part"
+                } else {
+                    "the sums that enter the function are too large: large weights or large inputs"
+                })
+                .remedy(if step.step > 0 {
+                    format!("lower the learning rate, or put a normalization before the {}", l.op)
+                } else {
+                    format!("start with smaller weights (`Init::glorot_normal()`), or put a normalization before the {}", l.op)
+                }),
         ];
     }
     Vec::new()
@@ -195,11 +211,16 @@ fn dead(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
                 ),
             )
             .evidence(format!(
-                "dead units {} at step {}; output RMS {}",
+                "dead units {} at step {}{}; output RMS {}",
                 share(d),
                 step.step,
+                extra(l, DEAD_SO_FAR).map_or(String::new(), |d| format!(
+                    ", {} in every batch so far",
+                    share(d)
+                )),
                 pretty(l.activation_rms().unwrap_or(f64::NAN))
             ))
+            .since(step.step)
             .cause(cause)
             .remedy(remedy),
         ];
@@ -257,7 +278,10 @@ fn blamed<'a>(w: &Way<'a>) -> Option<&'a LayerProfile> {
 }
 
 fn vanishing(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
-    let Some(w) = run.first().and_then(|s| way(s, true)) else {
+    let Some(step) = run.first() else {
+        return Vec::new();
+    };
+    let Some(w) = way(step, true) else {
         return Vec::new();
     };
     if w.last.1 == 0.0 {
@@ -268,6 +292,7 @@ fn vanishing(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
                 w.last.0,
                 "The gradient is zero at the output already.".into(),
             )
+            .since(step.step)
             .evidence("gradient 0 in every layer")
             .cause("the loss does not change with the output, or the output function is flat")
             .remedy("check that loss and output function fit each other and that targets differ"),
@@ -327,13 +352,41 @@ fn vanishing(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
             pretty(w.first.1),
             w.first.0.path
         ))
+        .since(step.step)
         .cause(cause)
         .remedy(remedy),
     ]
 }
 
+/// Growth of the outputs from the first layer to the last before the one that is not finite.
+fn outgrown(step: &StepProfile) -> Option<(&LayerProfile, &LayerProfile, usize, f64)> {
+    let bad = |l: &LayerProfile| l.activation.as_ref().is_none_or(|a| a.non_finite() > 0);
+    let n = step.layers.iter().position(bad)?;
+    let (first, last) = (step.layers.first()?, step.layers.get(n.checked_sub(1)?)?);
+    let growth = last.activation_rms()? / first.activation_rms()?;
+    Some((first, last, n, growth))
+}
+
+/// Change of the gradient that is asked of initializers.
+const FITTING: &str = "give the weights the variance that fits the activation (`Init::he_normal()` for relu, `Init::glorot_normal()` for tanh); clipping (`grads.clip_norm(1.0)`) treats the symptom";
+
 fn exploding(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
-    let Some(w) = run.first().and_then(|s| way(s, false)) else {
+    let Some(step) = run.first() else {
+        return Vec::new();
+    };
+    if let Some((first, last, n, growth)) = outgrown(step)
+        && n > 1
+        && growth >= rule.at("critical")
+    {
+        return vec![
+            about(Severity::Critical, rule, first, format!("On their way through {n} layers the outputs become **{} times larger**, then leave the range of numbers.", times(growth)))
+                .evidence(format!("output RMS {} in `{}`, {} in `{}`", pretty(first.activation_rms().unwrap_or(f64::NAN)), first.path, pretty(last.activation_rms().unwrap_or(f64::NAN)), last.path))
+                .since(step.step)
+                .cause(format!("each layer multiplies them by {}: the weights are too large", pretty(growth.powf(1.0 / (n - 1) as f64))))
+                .remedy(FITTING),
+        ];
+    }
+    let Some(w) = way(step, false) else {
         return Vec::new();
     };
     let factor = w.first.1 / w.last.1;
@@ -355,9 +408,25 @@ fn exploding(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
         ),
     };
     vec![
-        about(severity, rule, layer, format!("On its way back through {} layers the gradient becomes **{} times stronger**.", w.layers, times(factor)))
-            .evidence(format!("norm of the gradient {} in `{}`, {} in `{}`", pretty(w.last.1), w.last.0.path, pretty(w.first.1), w.first.0.path))
-            .cause(cause)
-            .remedy("give the weights the variance that fits the activation (`Init::he_normal()` for relu, `Init::glorot_normal()` for tanh); clipping (`grads.clip_norm(1.0)`) treats the symptom"),
+        about(
+            severity,
+            rule,
+            layer,
+            format!(
+                "On its way back through {} layers the gradient becomes **{} times stronger**.",
+                w.layers,
+                times(factor)
+            ),
+        )
+        .evidence(format!(
+            "norm of the gradient {} in `{}`, {} in `{}`",
+            pretty(w.last.1),
+            w.last.0.path,
+            pretty(w.first.1),
+            w.first.0.path
+        ))
+        .since(step.step)
+        .cause(cause)
+        .remedy(FITTING),
     ]
 }

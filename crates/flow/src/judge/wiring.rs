@@ -99,12 +99,19 @@ fn non_finite(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
             None => continue,
         };
         let f = match &step.facts.non_finite {
-            Some(n) if f.location.is_none() && !n.location.is_empty() => {
-                f.location(n.location.clone())
+            Some(n) if !n.location.is_empty() => {
+                let pass = if n.backward {
+                    "backward pass"
+                } else {
+                    "result"
+                };
+                let evidence = f.evidence.clone().unwrap_or_default();
+                f.evidence(format!("{evidence}; first in the {pass} of `{}`", n.op))
+                    .location(n.location.clone())
             }
             _ => f,
         };
-        return vec![f.cause(cause).remedy(remedy)];
+        return vec![f.since(step.step).cause(cause).remedy(remedy)];
     }
     let curve = run.curves.iter().find(|c| c.name.contains("loss"));
     let at = curve.and_then(|c| c.points.iter().find(|p| !p.1.is_finite()));
@@ -115,6 +122,7 @@ fn non_finite(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
             format!("The loss stops being a number at {}.", p.0),
         )
         .evidence(format!("loss {}", p.1))
+        .since(1)
         .cause("training diverged: numbers outgrew their range")
         .remedy("lower the learning rate or clip the gradient (`grads.clip_norm(1.0)`)")
     })
@@ -234,6 +242,7 @@ fn frozen(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
             out.push(
                 about(Severity::Warning, rule, l, format!("`{}` has a gradient, yet the optimizer does not move it.", l.path))
                     .evidence(format!("update 0, weight gradient {} at step {}", pretty(l.weight_grad_rms().unwrap_or(0.0)), step.step))
+                    .since(step.step.max(1))
                     .cause("the optimizer has no learning rate for it: a group with rate 0, or another model was stepped")
                     .remedy("step the model that was recorded, and give every group a learning rate"),
             );

@@ -122,6 +122,12 @@ pub fn propose(finding: &Finding, run: &RunProfile, spec: &NetSpec) -> Vec<Remed
             ]
         }
         "exploding" => vec![R::Init(None), R::BatchNorm(true), R::Clip(1.0)],
+        // Units that are driven into the flat part or below zero by the updates: it is their size.
+        "saturated" | "dead" if finding.since.is_some_and(|n| n > 0) => vec![
+            slower,
+            R::BatchNorm(true),
+            R::Activation(Activation::LeakyRelu(0.01)),
+        ],
         "saturated" => vec![
             R::Init(None),
             R::Bias(0.0),

@@ -3,7 +3,7 @@
 use super::net::Net;
 use super::spec::{Decay, NetSpec, Rule, SpecError};
 use crate::judge::Judge;
-use crate::probe::{Probe, Snapshot};
+use crate::monitor::Monitor;
 use crate::profile::{Curve, RunProfile};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -198,10 +198,8 @@ pub fn train(
     let total = per_epoch * spec.epochs;
     let mut step = optimizer(spec, total as u64);
     let mut tape = Tape::training(spec.seed);
-    let mut run = RunProfile::new(name);
-    run.config = spec.describe();
-    run.config.push(("data".into(), data.name.clone()));
-    let (mut losses, mut scores, mut each) = (Vec::new(), Vec::new(), Vec::new());
+    let mut monitor = Monitor::every(1).along().named(name);
+    let (mut losses, mut scores) = (Vec::new(), Vec::new());
     let mut order: Vec<usize> = (0..n).collect();
     let mut done = 0;
     'training: for epoch in 0..spec.epochs {
@@ -212,29 +210,21 @@ pub fn train(
             tape.reset();
             let loss = net.forward(tape.input(&x)).cross_entropy(&y);
             let watched = [0, 1, per_epoch - 1, total - 1].contains(&done);
-            let mut grads;
-            let value;
-            if watched {
-                let mut profile;
-                (grads, profile) = Probe::default().backward(loss, &net);
-                value = f64::from(grads.loss());
-                if let Some(c) = spec.clip {
-                    grads.clip_norm(c);
-                }
-                let before = Snapshot::of(&net);
-                step(&mut net, &grads);
-                before.measure_update(&net, &mut profile);
-                profile.step = done as u64;
-                run.steps.push(profile);
-            } else {
-                grads = loss.backward();
-                value = f64::from(grads.loss());
-                if let Some(c) = spec.clip {
-                    grads.clip_norm(c);
-                }
-                step(&mut net, &grads);
+            let mut grads = monitor.backward_if(watched, loss, &net);
+            let value = f64::from(grads.loss());
+            if let Some(c) = spec.clip {
+                grads.clip_norm(c);
             }
-            each.push((done as f64, value));
+            step(&mut net, &grads);
+            monitor.stepped(&net);
+            if monitor.wants_loss_after() {
+                // The same samples and masks once more, at the new weights.
+                let masks = tape.step_index();
+                tape.reset();
+                tape.set_step_index(masks);
+                let after = net.forward(tape.input(&x)).cross_entropy(&y).item();
+                monitor.loss_after(&net, f64::from(after));
+            }
             sum += value;
             done += 1;
             if !value.is_finite() {
@@ -247,6 +237,9 @@ pub fn train(
     if scores.is_empty() {
         scores.push((0.0, accuracy(&net, &data.test, data.classes)));
     }
+    let mut run = monitor.into_run();
+    run.config = spec.describe();
+    run.config.push(("data".into(), data.name.clone()));
     let seconds = start.elapsed().as_secs_f64();
     if let Some(last) = run.steps.last_mut() {
         last.metrics
@@ -255,8 +248,7 @@ pub fn train(
     }
     run = run
         .with_curve(Curve::new("loss", losses))
-        .with_curve(Curve::new("accuracy", scores))
-        .with_curve(Curve::new("step loss", each));
+        .with_curve(Curve::new("accuracy", scores));
     run.findings = judge.run(&run);
     Ok(run)
 }

@@ -1,6 +1,6 @@
 //! Inputs, parameters and loss, read off the recorded tape.
 
-use super::{activation, keeps_elements, weighted};
+use super::{Bad, activation, keeps_elements, weighted};
 use crate::profile::{Detail, Facts, Link, LossFact, NonFinite, ParamFact, StepProfile, Summary};
 use std::collections::{HashMap, HashSet};
 use std::panic::Location;
@@ -11,7 +11,7 @@ struct Node {
     op: &'static str,
     args: Vec<u32>,
     shape: Vec<usize>,
-    location: String,
+    location: &'static Location<'static>,
     param: Option<ParamId>,
 }
 
@@ -23,6 +23,7 @@ fn line(l: &Location<'_>) -> String {
 pub(super) struct Recorded {
     facts: Facts,
     links: HashMap<ParamId, Link>,
+    nodes: HashMap<u32, Node>,
 }
 
 fn summary<T: Float>(t: &Tensor<T>) -> Summary {
@@ -37,8 +38,10 @@ fn feature_std<T: Float>(t: &Tensor<T>) -> Option<(f64, f64)> {
     let [n, d] = *t.shape() else { return None };
     let v = t.to_vec();
     let mut range: Option<(f64, f64)> = None;
+    let mut column = Vec::with_capacity(n);
     for j in 0..d {
-        let column: Vec<T> = (0..n).map(|i| v[i * d + j]).collect();
+        column.clear();
+        column.extend((0..n).map(|i| v[i * d + j]));
         let s = Summary::with(&column, Detail::MOMENTS).std;
         if s > 0.0 {
             range = Some(range.map_or((s, s), |(a, b)| (a.min(s), b.max(s))));
@@ -48,7 +51,12 @@ fn feature_std<T: Float>(t: &Tensor<T>) -> Option<(f64, f64)> {
 }
 
 /// Reads the recording before it is spent.
-pub(super) fn before<T: Float>(tape: &Tape<T>, model: &dyn Module<T>, loss: u32) -> Recorded {
+pub(super) fn before<T: Float>(
+    tape: &Tape<T>,
+    model: &dyn Module<T>,
+    loss: u32,
+    start: bool,
+) -> Recorded {
     let mut nodes: HashMap<u32, Node> = HashMap::new();
     tape.for_each_node(|n| {
         if n.origin.is_none() && n.id <= loss {
@@ -58,7 +66,7 @@ pub(super) fn before<T: Float>(tape: &Tape<T>, model: &dyn Module<T>, loss: u32)
                     op: n.op,
                     args: n.args.to_vec(),
                     shape: n.shape.to_vec(),
-                    location: line(n.location),
+                    location: n.location,
                     param: n.param,
                 },
             );
@@ -77,7 +85,7 @@ pub(super) fn before<T: Float>(tape: &Tape<T>, model: &dyn Module<T>, loss: u32)
     });
     if let Some(t) = first.and_then(|id| tape.input_value(id)) {
         facts.batch = t.shape().first().copied();
-        facts.feature_std = feature_std(&t);
+        facts.feature_std = start.then(|| feature_std(&t)).flatten();
         facts.inputs = Some(summary(&t));
     }
     facts.loss = loss_fact(tape, &nodes, &ids);
@@ -88,6 +96,7 @@ pub(super) fn before<T: Float>(tape: &Tape<T>, model: &dyn Module<T>, loss: u32)
     Recorded {
         links: links(&nodes, &ids, loss),
         facts,
+        nodes,
     }
 }
 
@@ -122,9 +131,24 @@ fn links(nodes: &HashMap<u32, Node>, ids: &[u32], loss: u32) -> HashMap<ParamId,
             users.entry(*a).or_default().push(*id);
         }
     }
+    // What reaches the loss without a cut has a gradient; only for the others is the reason looked for.
+    let (mut open, mut reaches) = (vec![loss], HashSet::new());
+    while let Some(at) = open.pop() {
+        if reaches.insert(at)
+            && let Some(n) = nodes.get(&at).filter(|n| n.op != "detach")
+        {
+            open.extend(&n.args);
+        }
+    }
     let mut out = HashMap::new();
     for id in ids {
         let Some(p) = nodes[id].param else { continue };
+        if reaches.contains(id) {
+            let user = users.get(id).and_then(|u| u.first());
+            let location = user.map_or(String::new(), |u| line(nodes[u].location));
+            out.insert(p, Link::Cut { location });
+            continue;
+        }
         let (mut open, mut seen) = (vec![*id], HashSet::new());
         let (mut cut, mut first_use) = (None, None);
         while let Some(at) = open.pop() {
@@ -133,10 +157,10 @@ fn links(nodes: &HashMap<u32, Node>, ids: &[u32], loss: u32) -> HashMap<ParamId,
             }
             let n = &nodes[&at];
             if n.op == "detach" && cut.is_none() {
-                cut = Some(n.location.clone());
+                cut = Some(line(n.location));
             }
             for u in users.get(&at).into_iter().flatten() {
-                first_use.get_or_insert_with(|| nodes[u].location.clone());
+                first_use.get_or_insert_with(|| line(nodes[u].location));
                 open.push(*u);
             }
         }
@@ -164,7 +188,9 @@ fn loss_fact<T: Float>(
             "cross_entropy" => ("cross_entropy", n.args[0], None),
             "bce_with_logits_" => ("bce_with_logits", n.args[0], n.args.get(1).copied()),
             "square" => {
-                let difference = nodes.get(&n.args[0]).filter(|d| d.op == "sub")?;
+                let Some(difference) = nodes.get(&n.args[0]).filter(|d| d.op == "sub") else {
+                    continue;
+                };
                 let [a, b] = difference.args[..] else {
                     continue;
                 };
@@ -195,7 +221,7 @@ fn loss_fact<T: Float>(
             .map(|t| summary(&t));
         return Some(LossFact {
             kind: kind.into(),
-            location: n.location.clone(),
+            location: line(n.location),
             before,
             classes: (kind == "cross_entropy").then(|| nodes[&prediction].shape[1]),
             targets,
@@ -211,6 +237,7 @@ impl Recorded {
         model: &dyn Module<T>,
         grads: &Gradients<T>,
         step: &StepProfile,
+        bad: Bad,
     ) -> Facts {
         let mut params = Vec::new();
         let mut each = |path: &str, p: &wengert_autograd::Param<T>| {
@@ -229,8 +256,34 @@ impl Recorded {
         };
         ModuleExt::for_each_param(model, &mut each);
         self.facts.params = params;
-        self.facts.non_finite = first_non_finite(step);
+        self.facts.non_finite = self.first_operation(bad).or_else(|| first_non_finite(step));
         self.facts
+    }
+
+    /// The operation that made the first value, or else the first adjoint, that is not finite.
+    fn first_operation(&self, bad: Bad) -> Option<NonFinite> {
+        let named = |n: &Node, backward| NonFinite {
+            op: n.op.into(),
+            location: line(n.location),
+            backward,
+        };
+        if self
+            .facts
+            .inputs
+            .as_ref()
+            .is_some_and(|s| s.non_finite() > 0)
+        {
+            let input = self.nodes.values().find(|n| n.op == "input")?;
+            return Some(named(input, false));
+        }
+        if let Some(n) = bad.value.and_then(|id| self.nodes.get(&id)) {
+            return Some(named(n, false));
+        }
+        // The adjoint of a node is made by the rules of those that use it.
+        let id = bad.adjoint?;
+        let users = self.nodes.iter().filter(|(_, n)| n.args.contains(&id));
+        let (_, user) = users.max_by_key(|(i, _)| **i)?;
+        Some(named(user, true))
     }
 }
 

@@ -60,6 +60,84 @@ pub struct NonFinite {
     pub backward: bool,
 }
 
+/// The loss of one batch along one update `d` of the weights `w`.
+///
+/// A parabola through what is known, `L(w + s d) ≈ L(w) + slope s + (change - slope) s²`, tells whether the step was too
+/// long or too short.
+///
+/// ```
+/// use wengert_flow::profile::AlongStep;
+/// // L(w) = w² at w = 1, and a step of -1.5: past the minimum at 0, up the other side.
+/// let a = AlongStep { slope: 2.0 * -1.5, change: 0.25 - 1.0, length: 1.5 };
+/// assert_eq!((a.curvature(), a.best()), (2.0, Some(2.0 / 3.0)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AlongStep {
+    /// `∇L(w)·d`: the change of the loss if it were a plane.
+    pub slope: f64,
+    /// `L(w + d) - L(w)`, for the same samples and masks.
+    pub change: f64,
+    /// `‖d‖`.
+    pub length: f64,
+}
+
+impl AlongStep {
+    /// Second derivative of the loss in the direction of the step: `2 (change - slope) / ‖d‖²`.
+    pub fn curvature(&self) -> f64 {
+        2.0 * (self.change - self.slope) / (self.length * self.length)
+    }
+
+    /// Multiple of the step at which the parabola is lowest: `slope / (2 (slope - change))`; infinite where the loss bends
+    /// down, `None` where the step sets out uphill or is not finite.
+    pub fn best(&self) -> Option<f64> {
+        if !(self.slope < 0.0 && self.change.is_finite()) {
+            return None;
+        }
+        let bend = self.change - self.slope;
+        Some(if bend > 0.0 {
+            -self.slope / (2.0 * bend)
+        } else {
+            f64::INFINITY
+        })
+    }
+}
+
+/// How noisy the gradient of a batch is (McCandlish et al. 2018, section 2.2 and appendix A.1).
+///
+/// A batch of `B` samples gives `E‖g‖² = ‖G‖² + tr Σ / B`. Two gradients of different batches at (nearly) the same
+/// weights tell both terms apart: their product estimates `‖G‖²`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GradientNoise {
+    /// Estimate of `‖G‖²`, the squared norm of the gradient without noise; may come out negative when noise rules.
+    pub signal: f64,
+    /// Estimate of `tr Σ`, the variance of the gradient of single samples.
+    pub variance: f64,
+}
+
+impl GradientNoise {
+    /// From gradients of batches of `batch` samples at the same weights: `‖mean‖²` and the mean of `‖g‖²` over `n` of them.
+    ///
+    /// `tr Σ / B = n / (n - 1) (mean ‖g‖² - ‖mean‖²)`, `‖G‖² = ‖mean‖² - tr Σ / (B n)`: both without bias.
+    pub fn of(n: usize, batch: usize, norm2_of_mean: f64, mean_of_norm2: f64) -> GradientNoise {
+        let (n, b) = (n as f64, batch as f64);
+        let per_batch = n / (n - 1.0) * (mean_of_norm2 - norm2_of_mean);
+        GradientNoise {
+            signal: norm2_of_mean - per_batch / n,
+            variance: per_batch * b,
+        }
+    }
+
+    /// The simple noise scale `tr Σ / ‖G‖²`: batches far below it are mostly noise, batches far above it waste work.
+    /// Infinite when no signal is left.
+    pub fn scale(&self) -> f64 {
+        if self.signal > 0.0 {
+            self.variance / self.signal
+        } else {
+            f64::INFINITY
+        }
+    }
+}
+
 /// What is known about a step beyond its layers. Everything is optional: absent means "not known".
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
@@ -79,4 +157,8 @@ pub struct Facts {
     pub modules: Vec<(String, String)>,
     /// First operation that made a value that is not finite.
     pub non_finite: Option<NonFinite>,
+    /// The loss along the update that followed, if it was asked for.
+    pub along: Option<AlongStep>,
+    /// Noise of the gradient, if it was asked for.
+    pub noise: Option<GradientNoise>,
 }

@@ -7,9 +7,9 @@
 //! |---|---|
 //! | document | `schema` = `"wengert.flow/1"`, `runs`: array of run |
 //! | run | `name`, `config`: array of `{what, value}`, `findings`: array of finding, `curves`: array of curve, `steps`: array of step |
-//! | finding | `severity` (`healthy`, `note`, `warning`, `critical`), `rule`, `message`, `layer`?, `evidence`?, `cause`?, `location`?, `remedy`? |
+//! | finding | `severity` (`healthy`, `note`, `warning`, `critical`), `rule`, `message`, `layer`?, `evidence`?, `cause`?, `location`?, `remedy`?, `since`?: integer, updates made before it showed |
 //! | curve | `name`, `x`: array of number, `y`: array of number |
-//! | step | `step`: integer, `loss`?, `metrics`: array of `{name, value}`, `layers`: array of layer, `time`: array of `{path, grad_rms: array of number, decay?, memory?}` |
+//! | step | `step`: integer, `loss`?, `metrics`: array of `{name, value}`, `batch`?: integer, `along`?: `{slope, change, length, curvature, best?}`, `noise`?: `{signal, variance, scale}`, `layers`: array of layer, `time`: array of `{path, grad_rms: array of number, decay?, memory?}` |
 //! | layer | `path`, `op`, `location`?, `activation`?, `activation_grad`?, `weights`?, `weight_grad`?: summary; `update_ratio`?, `saturation`?, `dead`?, `forward_gain`?, `backward_gain`?: number; `extra`: array of `{name, value}` |
 //! | summary | `count`, `nan`, `infinite`, `zeros`: integers; `mean`, `std`, `rms`, `min`, `max`, `norm`: numbers over the finite values; `quantiles`?: `{p01, p05, p25, p50, p75, p95, p99}`; `histogram`?: histogram |
 //! | histogram | `edges`: rising array of n + 1 numbers, `counts`: array of n integers, `below`, `above`: integers outside, `magnitude`: whether absolute values were counted |
@@ -193,6 +193,9 @@ fn finding(j: &mut Json, f: &Finding) {
         j.maybe_text("cause", &f.cause);
         j.maybe_text("location", &f.location);
         j.maybe_text("remedy", &f.remedy);
+        if let Some(n) = f.since {
+            j.key("since").integer(n);
+        }
     });
 }
 
@@ -201,6 +204,25 @@ fn step(j: &mut Json, s: &StepProfile) {
         j.key("step").integer(s.step);
         j.maybe_number("loss", s.loss);
         j.key("metrics").named(&s.metrics);
+        if let Some(n) = s.facts.batch {
+            j.key("batch").integer(n as u64);
+        }
+        if let Some(a) = &s.facts.along {
+            j.key("along").object(|j| {
+                j.key("slope").number(a.slope);
+                j.key("change").number(a.change);
+                j.key("length").number(a.length);
+                j.key("curvature").number(a.curvature());
+                j.maybe_number("best", a.best());
+            });
+        }
+        if let Some(n) = &s.facts.noise {
+            j.key("noise").object(|j| {
+                j.key("signal").number(n.signal);
+                j.key("variance").number(n.variance);
+                j.key("scale").number(n.scale());
+            });
+        }
         j.key("layers").array(&s.layers, layer);
         j.key("time").array(&s.time, time);
     });
