@@ -1,6 +1,6 @@
 //! What a layer does: [`Forward`], and the object-safe [`Layer`].
 
-use wengert_autograd::{Float, Module, Tape, Tensor, Var};
+use wengert_autograd::{Float, Module, Path, Tape, Tensor, Var};
 
 /// A function of one tensor, usually with parameters: one code path for training, evaluation and export.
 ///
@@ -37,6 +37,22 @@ pub trait Forward<T: Float = f32> {
     /// Records the layer's operations on the tape of `x` and returns its output.
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T>;
 
+    /// As [`Forward::forward`], and shows the shape of the output of every layer inside with its path, in order; what
+    /// [`ModelSummary`](crate::ModelSummary) prints.
+    ///
+    /// By default shows the layer's own output. Containers of layers pass it on.
+    #[track_caller]
+    fn trace<'t>(
+        &self,
+        x: Var<'t, T>,
+        path: &mut Path,
+        see: &mut dyn FnMut(&str, &[usize]),
+    ) -> Var<'t, T> {
+        let y = self.forward(x);
+        see(path.as_str(), &y.shape());
+        y
+    }
+
     /// The output for `x` on an inference tape: dropout off, running statistics in use, nothing kept.
     fn predict(&self, x: &Tensor<T>) -> Tensor<T> {
         let tape = Tape::inference();
@@ -49,12 +65,28 @@ impl<T: Float, F: Forward<T> + ?Sized> Forward<T> for Box<F> {
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
         (**self).forward(x)
     }
+    fn trace<'t>(
+        &self,
+        x: Var<'t, T>,
+        path: &mut Path,
+        see: &mut dyn FnMut(&str, &[usize]),
+    ) -> Var<'t, T> {
+        (**self).trace(x, path, see)
+    }
 }
 
 impl<T: Float, F: Forward<T> + ?Sized> Forward<T> for &F {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
         (**self).forward(x)
+    }
+    fn trace<'t>(
+        &self,
+        x: Var<'t, T>,
+        path: &mut Path,
+        see: &mut dyn FnMut(&str, &[usize]),
+    ) -> Var<'t, T> {
+        (**self).trace(x, path, see)
     }
 }
 
@@ -64,6 +96,17 @@ impl<T: Float, F: Forward<T>> Forward<T> for Option<F> {
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
         match self {
             Some(f) => f.forward(x),
+            None => x,
+        }
+    }
+    fn trace<'t>(
+        &self,
+        x: Var<'t, T>,
+        path: &mut Path,
+        see: &mut dyn FnMut(&str, &[usize]),
+    ) -> Var<'t, T> {
+        match self {
+            Some(f) => f.trace(x, path, see),
             None => x,
         }
     }
@@ -78,6 +121,17 @@ impl<T: Float, F: Forward<T>> Forward<T> for Vec<F> {
         }
         x
     }
+    fn trace<'t>(
+        &self,
+        mut x: Var<'t, T>,
+        path: &mut Path,
+        see: &mut dyn FnMut(&str, &[usize]),
+    ) -> Var<'t, T> {
+        for (i, f) in self.iter().enumerate() {
+            x = path.scoped(&i.to_string(), |p| f.trace(x, p, see));
+        }
+        x
+    }
 }
 
 /// One after the other.
@@ -86,6 +140,17 @@ impl<T: Float, F: Forward<T>, const N: usize> Forward<T> for [F; N] {
     fn forward<'t>(&self, mut x: Var<'t, T>) -> Var<'t, T> {
         for f in self {
             x = f.forward(x);
+        }
+        x
+    }
+    fn trace<'t>(
+        &self,
+        mut x: Var<'t, T>,
+        path: &mut Path,
+        see: &mut dyn FnMut(&str, &[usize]),
+    ) -> Var<'t, T> {
+        for (i, f) in self.iter().enumerate() {
+            x = path.scoped(&i.to_string(), |p| f.trace(x, p, see));
         }
         x
     }
@@ -105,6 +170,10 @@ macro_rules! tuple {
             #[track_caller]
             fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
                 $(let x = self.$i.forward(x);)+
+                x
+            }
+            fn trace<'t>(&self, x: Var<'t, T>, path: &mut Path, see: &mut dyn FnMut(&str, &[usize])) -> Var<'t, T> {
+                $(let x = path.scoped(stringify!($i), |p| self.$i.trace(x, p, see));)+
                 x
             }
         }

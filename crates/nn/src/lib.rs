@@ -36,6 +36,7 @@ pub mod norm;
 pub mod recurrent;
 pub mod regularize;
 pub mod state;
+mod summary;
 
 pub use attention::*;
 pub use forward::{Forward, Layer};
@@ -45,3 +46,4 @@ pub use loss::Reduction;
 pub use norm::*;
 pub use recurrent::*;
 pub use state::{Checkpoint, LoadOptions, StateExt};
+pub use summary::{ModelSummary, SummaryParam, SummaryRow};

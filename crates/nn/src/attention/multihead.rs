@@ -6,7 +6,8 @@ use crate::init::{Fans, Init, sample_blocks};
 use crate::layers::{Linear, draw, positive, probability, refuse, zeros};
 use rand::Rng;
 use std::marker::PhantomData;
-use wengert_autograd::{Float, Param, Result, Tensor, Var};
+use wengert_autograd::ops::attention::Attention;
+use wengert_autograd::{Float, Param, Result, Tape, Tensor, Var};
 use wengert_derive::Module;
 use wengert_tensor::error::OrPanic;
 
@@ -55,38 +56,47 @@ impl<'a, 't, T: Float> AttentionMask<'a, 't, T> {
         self
     }
 
-    /// Scores `[n, heads, queries, keys]` with the mask applied.
+    /// The mask as settings of the operation: what is added to scores `[n, heads, queries, keys]`, as small as it can be.
     #[track_caller]
-    fn apply(&self, mut scores: Var<'t, T>) -> Var<'t, T> {
-        let shape = scores.shape();
-        let (n, queries, keys) = (shape[0], shape[2], shape[3]);
+    fn settings(&self, tape: &'t Tape<T>, scores: [usize; 4], dropout: f64) -> Attention<'t, T> {
+        let [n, _, queries, keys] = scores;
         if let Some(b) = self.bias {
-            scores = scores + b;
+            let shape = b.shape();
+            let fits = shape.len() <= 4
+                && (shape.iter().rev().zip(scores.iter().rev())).all(|(&b, &s)| b == s || b == 1);
             assert!(
-                scores.shape() == shape,
-                "attention: a bias of shape {:?} does not broadcast to {:?} (samples, heads, queries, keys)",
-                b.shape().as_slice(),
+                fits,
+                "attention: a bias of shape {:?} does not broadcast to {scores:?} (samples, heads, queries, keys)",
                 shape.as_slice()
             );
         }
+        let mut mask = self.bias;
         if let Some(l) = self.lengths {
             assert!(
                 l.len() == n && l.iter().all(|&l| (1..=keys).contains(&l)),
                 "attention: expected {n} lengths from 1 to {keys}, found {l:?}"
             );
+            let rows = |hidden: T, shown: T| {
+                Tensor::from_fn([n, 1, 1, keys], |i| {
+                    if i[3] >= l[i[0]] { hidden } else { shown }
+                })
+            };
+            mask = Some(match mask {
+                None => tape.input(&rows(T::neg_infinity(), T::zero())),
+                Some(b) => {
+                    // Selected, not added: what a bias holds for padding does not count.
+                    let heads = b.rank().checked_sub(3).map_or(1, |axis| b.shape()[axis]);
+                    b.broadcast_to([n, heads, queries, keys])
+                        .masked_fill(tape.input(&rows(T::one(), T::zero())), f64::NEG_INFINITY)
+                }
+            });
         }
-        if !self.causal && self.lengths.is_none() {
-            return scores;
+        Attention {
+            mask,
+            causal: self.causal,
+            dropout,
+            scale: None,
         }
-        // As small as it can be; the rest is broadcast.
-        let samples = if self.lengths.is_some() { n } else { 1 };
-        let rows = if self.causal { queries } else { 1 };
-        let hidden = Tensor::from_fn([samples, 1, rows, keys], |i| {
-            let late = self.causal && i[3] > i[2];
-            let padding = self.lengths.is_some_and(|l| i[3] >= l[i[0]]);
-            if late || padding { T::one() } else { T::zero() }
-        });
-        scores.masked_fill(scores.tape().input(&hidden), f64::NEG_INFINITY)
     }
 }
 
@@ -190,7 +200,11 @@ impl<T: Float> MultiHeadAttention<T> {
         values: Var<'t, T>,
         mask: &AttentionMask<'_, 't, T>,
     ) -> Var<'t, T> {
-        self.attend_with_weights(queries, keys, values, mask).0
+        let (q, k, v) = self.heads_of(queries, keys, values);
+        let (sq, sk) = (q.shape(), k.shape());
+        let scores = [sq[0], sq[1], sq[2], sk[2]];
+        let settings = mask.settings(q.tape(), scores, self.dropout);
+        self.joined(q.scaled_dot_product_attention(k, v, settings))
     }
 
     /// As [`MultiHeadAttention::attend`]; also returns the weights `[n, heads, queries, keys]` before dropout.
@@ -205,6 +219,40 @@ impl<T: Float> MultiHeadAttention<T> {
         values: Var<'t, T>,
         mask: &AttentionMask<'_, 't, T>,
     ) -> (Var<'t, T>, Var<'t, T>) {
+        let (q, k, v) = self.heads_of(queries, keys, values);
+        let (sq, sk) = (q.shape(), k.shape());
+        let settings = mask.settings(q.tape(), [sq[0], sq[1], sq[2], sk[2]], self.dropout);
+        let mut scores = (q * (1.0 / (sq[3] as f64).sqrt())).matmul(k.t());
+        if let Some(m) = settings.mask {
+            scores = scores + m;
+        }
+        if settings.causal {
+            let late = q.tape().ones([sq[2], sk[2]]).triu(1);
+            scores = scores.masked_fill(late, f64::NEG_INFINITY);
+        }
+        let weights = scores.softmax(-1);
+        let heads = weights.dropout(self.dropout).matmul(v);
+        (self.joined(heads), weights)
+    }
+
+    /// Heads `[n, heads, queries, size]` side by side, through the last projection.
+    #[track_caller]
+    fn joined<'t>(&self, heads: Var<'t, T>) -> Var<'t, T> {
+        let s = heads.shape();
+        let joined = heads
+            .permute([0, 2, 1, 3])
+            .reshape([s[0], s[2], s[1] * s[3]]);
+        self.out_proj.forward(joined)
+    }
+
+    /// Queries, keys and values of each head, `[n, heads, length, size]`.
+    #[track_caller]
+    fn heads_of<'t>(
+        &self,
+        queries: Var<'t, T>,
+        keys: Var<'t, T>,
+        values: Var<'t, T>,
+    ) -> (Var<'t, T>, Var<'t, T>, Var<'t, T>) {
         let embed = self.out_proj.inputs();
         let (sq, sk, sv) = (queries.shape(), keys.shape(), values.shape());
         let fits = sq.len() == 3
@@ -244,11 +292,7 @@ impl<T: Float> MultiHeadAttention<T> {
         if let Some(r) = &self.rotary {
             (q, k) = (r.rotate(q), r.rotate(k));
         }
-        let scores = (q * (1.0 / (size as f64).sqrt())).matmul(k.t());
-        let weights = mask.apply(scores).softmax(-1);
-        let heads = weights.dropout(self.dropout).matmul(v);
-        let joined = heads.permute([0, 2, 1, 3]).reshape([n, l, embed]);
-        (self.out_proj.forward(joined), weights)
+        (q, k, v)
     }
 }
 

@@ -28,7 +28,7 @@
 //! | [`Init::DeltaOrthogonal`] | orthogonal at the centre of the kernel | Xiao et al. 2018 |
 //! | [`Init::Identity`], [`Init::Dirac`] | passes its input through | Le et al. 2015 (IRNN), Zagoruyko & Komodakis 2017 |
 //! | [`Init::Sparse`] | a fixed share of zeros per column | Martens 2010 |
-//! | [`LsuvRule`] | scaled by measured activations | Mishkin & Matas 2016 |
+//! | [`lsuv`], [`LsuvRule`] | scaled by measured activations | Mishkin & Matas 2016 |
 //! | [`fixup_scale`] | residual branches scaled by depth | Zhang et al. 2019 |
 //! | [`GateBias`], [`RecurrentInit`] | gates of LSTM and GRU | Jozefowicz et al. 2015, Tallec & Ollivier 2018 |
 //!
@@ -43,7 +43,7 @@ mod orthogonal;
 mod recurrent;
 mod truncated;
 
-pub use data_driven::{LsuvRule, fixup_scale};
+pub use data_driven::{LsuvRule, LsuvStep, fixup_scale, lsuv};
 pub use fans::{FanMode, Fans};
 pub use nonlinearity::Nonlinearity;
 pub use recurrent::{

@@ -4,7 +4,7 @@ use super::{Activation, Linear, constant, positive, refuse};
 use crate::forward::{Forward, Layer};
 use crate::init::{Init, Nonlinearity};
 use rand::Rng;
-use wengert_autograd::{Float, Param, Result, Var};
+use wengert_autograd::{Float, Param, Path, Result, Var};
 use wengert_derive::Module;
 use wengert_tensor::error::OrPanic;
 
@@ -103,6 +103,22 @@ impl<T: Float> Forward<T> for Residual<T> {
         self.activation
             .apply(join("residual", self.body.forward(h), past))
     }
+    fn trace<'t>(
+        &self,
+        x: Var<'t, T>,
+        path: &mut Path,
+        see: &mut dyn FnMut(&str, &[usize]),
+    ) -> Var<'t, T> {
+        let h = path.scoped("pre", |p| self.pre.trace(x, p, see));
+        let branch = path.scoped("body", |p| self.body.trace(h, p, see));
+        let past = match &self.shortcut {
+            Some(s) => path.scoped("shortcut", |p| s.trace(h, p, see)),
+            None => x,
+        };
+        let y = self.activation.apply(join("residual", branch, past));
+        see(path.as_str(), &y.shape());
+        y
+    }
 }
 
 /// Residual connection whose branch starts silent: y = x + α f(x), with one learned α = 0 at the start (Bachlechner et
@@ -133,6 +149,17 @@ impl<T: Float> Forward<T> for ReZero<T> {
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
         let alpha = x.tape().param(&self.alpha);
         join("rezero", self.body.forward(x) * alpha, x)
+    }
+    fn trace<'t>(
+        &self,
+        x: Var<'t, T>,
+        path: &mut Path,
+        see: &mut dyn FnMut(&str, &[usize]),
+    ) -> Var<'t, T> {
+        let branch = path.scoped("body", |p| self.body.trace(x, p, see));
+        let y = join("rezero", branch * x.tape().param(&self.alpha), x);
+        see(path.as_str(), &y.shape());
+        y
     }
 }
 
@@ -340,6 +367,17 @@ impl<T: Float> Forward<T> for DenseSkip<T> {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
         Var::cat(&[x, self.body.forward(x)], self.axis)
+    }
+    fn trace<'t>(
+        &self,
+        x: Var<'t, T>,
+        path: &mut Path,
+        see: &mut dyn FnMut(&str, &[usize]),
+    ) -> Var<'t, T> {
+        let new = path.scoped("body", |p| self.body.trace(x, p, see));
+        let y = Var::cat(&[x, new], self.axis);
+        see(path.as_str(), &y.shape());
+        y
     }
 }
 

@@ -85,6 +85,18 @@ impl<T: Float> Forward<T> for Sequential<T> {
         }
         x
     }
+    fn trace<'t>(
+        &self,
+        mut x: Var<'t, T>,
+        path: &mut Path,
+        see: &mut dyn FnMut(&str, &[usize]),
+    ) -> Var<'t, T> {
+        for (name, layer) in &self.layers {
+            x = path.scoped(name, |p| layer.trace(x, p, see));
+        }
+        see(path.as_str(), &x.shape());
+        x
+    }
 }
 
 impl<T: Float> Module<T> for Sequential<T> {

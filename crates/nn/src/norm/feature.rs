@@ -17,16 +17,15 @@ fn check_shape(op: &'static str, shape: &[usize]) -> Result<()> {
     Ok(())
 }
 
-/// The last axes of the input, which must have the given sizes.
+/// Checks that the last axes of the input have the given sizes.
 #[track_caller]
-fn last_axes<T: Float>(op: &str, x: &Var<'_, T>, sizes: &[usize]) -> Vec<isize> {
+fn last_axes<T: Float>(op: &str, x: &Var<'_, T>, sizes: &[usize]) {
     let shape = x.shape();
     assert!(
         shape.ends_with(sizes),
         "{op}: the last axes of an input of shape {:?} are not {sizes:?}",
         shape.as_slice()
     );
-    (-(sizes.len() as isize)..0).collect()
 }
 
 /// Layer normalization (Ba et al. 2016): y = γ (x - mean) / √(var + ε) + β, with mean and variance (divided by n) of each
@@ -109,18 +108,11 @@ impl<T: Float> LayerNorm<T> {
 impl<T: Float> Forward<T> for LayerNorm<T> {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        let axes = last_axes("layer_norm", &x, &self.sizes);
+        last_axes("layer_norm", &x, &self.sizes);
         let tape = x.tape();
-        let centred = x - x.mean_dim(&axes, true);
-        let var = centred.square().mean_dim(&axes, true);
-        let mut y = centred * (var + self.eps).rsqrt();
-        if let Some(w) = &self.weight {
-            y = y * tape.param(w);
-        }
-        if let Some(b) = &self.bias {
-            y = y + tape.param(b);
-        }
-        y
+        let weight = self.weight.as_ref().map(|w| tape.param(w));
+        let bias = self.bias.as_ref().map(|b| tape.param(b));
+        x.layer_norm(self.sizes.len(), weight, bias, self.eps)
     }
 }
 
@@ -193,11 +185,8 @@ impl<T: Float> RmsNorm<T> {
 impl<T: Float> Forward<T> for RmsNorm<T> {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        let axes = last_axes("rms_norm", &x, &self.sizes);
-        let y = x * (x.square().mean_dim(&axes, true) + self.eps).rsqrt();
-        match &self.weight {
-            Some(w) => y * x.tape().param(w),
-            None => y,
-        }
+        last_axes("rms_norm", &x, &self.sizes);
+        let weight = self.weight.as_ref().map(|w| x.tape().param(w));
+        x.rms_norm(self.sizes.len(), weight, self.eps)
     }
 }

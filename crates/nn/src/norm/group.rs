@@ -7,23 +7,6 @@ use wengert_autograd::{Buffer, Dims, Float, Param, Result, Tensor, Var};
 use wengert_derive::Module;
 use wengert_tensor::error::OrPanic;
 
-/// Centres and scales each row `[n, groups, rest]` over its last axis; also returns mean and variance.
-#[track_caller]
-fn normalize<'t, T: Float>(
-    x: Var<'t, T>,
-    groups: usize,
-    eps: f64,
-) -> (Var<'t, T>, Var<'t, T>, Var<'t, T>) {
-    let shape = x.shape();
-    let rest = shape[1] / groups * shape[2..].iter().product::<usize>();
-    let rows = x.reshape([shape[0], groups, rest]);
-    let mean = rows.mean_dim(-1, true);
-    let centred = rows - mean;
-    let var = centred.square().mean_dim(-1, true);
-    let y = (centred * (var + eps).rsqrt()).reshape(shape);
-    (y, mean, var)
-}
-
 #[track_caller]
 fn affine<'t, T: Float>(
     y: Var<'t, T>,
@@ -134,8 +117,10 @@ impl<T: Float> Forward<T> for GroupNorm<T> {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
         check_input("group_norm", &x, self.channels);
-        let (y, ..) = normalize(x, self.groups, self.eps);
-        affine(y, &self.weight, &self.bias)
+        let tape = x.tape();
+        let weight = self.weight.as_ref().map(|w| tape.param(w));
+        let bias = self.bias.as_ref().map(|b| tape.param(b));
+        x.group_norm(self.groups, weight, bias, self.eps)
     }
 }
 
@@ -257,11 +242,14 @@ impl<T: Float> Forward<T> for InstanceNorm<T> {
             "instance_norm: expected more than one value per channel, found shape {:?}",
             shape.as_slice()
         );
-        let (y, mean, var) = normalize(x, self.channels, self.eps);
+        let y = x.group_norm(self.channels, None, None, self.eps);
         if let Some((running_mean, running_var)) = running {
             let (n, m) = (space as f64, self.momentum);
             let flat = Dims::from_slice(&[self.channels]);
             tape.no_grad(|| {
+                let rows = x.reshape([shape[0], self.channels, space]);
+                let mean = rows.mean_dim(-1, true);
+                let var = (rows - mean).square().mean_dim(-1, true);
                 let var = var * (n / (n - 1.0));
                 for (buffer, new) in [(running_mean, mean), (running_var, var)] {
                     let new = new.mean_dim(0, true).reshape(&flat);

@@ -20,8 +20,7 @@ fn options(activation: Activation, norm_first: bool) -> TransformerOptions {
     }
 }
 
-#[test]
-fn values_and_gradients_are_pytorchs() {
+pub fn values_and_gradients_are_pytorchs() {
     let none = AttentionMask::none;
     let mut seen = 0;
     for c in cases(REFERENCE) {
@@ -89,8 +88,7 @@ fn values_and_gradients_are_pytorchs() {
     assert_eq!(seen, 15);
 }
 
-#[test]
-fn derivatives() {
+pub fn derivatives() {
     let r = &mut rng(2);
     let (q, k) = (sample(&[2, 3, 4], 1), sample(&[2, 2, 4], 2));
     let mut m = MultiHeadAttention::builder(4, 2)

@@ -48,8 +48,19 @@ fn activations() -> Vec<Activation> {
     ]
 }
 
-#[test]
-fn values_and_gradients_are_pytorchs() {
+/// Whether an activation has this name.
+pub fn is_activation(name: &str) -> bool {
+    activations().iter().any(|a| Module::<f64>::kind(a) == name)
+}
+
+/// Whether a text names every activation.
+pub fn all_activations_in(text: &str) -> bool {
+    activations()
+        .iter()
+        .all(|a| text.contains(&format!("`{}`", Module::<f64>::kind(a))))
+}
+
+pub fn values_and_gradients_are_pytorchs() {
     let mut seen = 0;
     for case in cases(REFERENCE) {
         seen += 1;
@@ -95,8 +106,7 @@ fn values_and_gradients_are_pytorchs() {
     assert_eq!(seen, 7 + activations().len());
 }
 
-#[test]
-fn derivatives() {
+pub fn derivatives() {
     let r = &mut rng(2);
     let x = sample(&[2, 3], 1);
     fn first<'t, M: Forward<f64>>(m: &M, _: &'t Tape<f64>, x: &[Var<'t, f64>]) -> Var<'t, f64> {
@@ -104,6 +114,13 @@ fn derivatives() {
         m.forward(x[0]).tanh()
     }
     check("linear", &Linear::new(3, 4, r), &[x.copy()], true, first);
+    let bare = Linear::builder(3, 4).bias(false).build(r);
+    check("linear, no bias", &bare, &[x.copy()], true, first);
+    check("flatten", &Flatten::new(), &[x.copy()], true, first);
+    let cut = Unflatten::new(1, [3, 1]);
+    check("unflatten", &cut, &[x.copy()], true, first);
+    let cube = Lambda::new(|x: Var<'_, f64>| x.powi(3));
+    check("lambda", &cube, &[x.copy()], true, first);
     check(
         "bilinear",
         &Bilinear::new(3, 2, 2, r),
@@ -120,6 +137,7 @@ fn derivatives() {
         |m, t, _| m.lookup(t, &ids).tanh(),
     );
     check("prelu", &Prelu::with(3, 0.2), &[x.copy()], true, first);
+    check("prelu, one slope", &Prelu::new(), &[x.copy()], true, first);
     for a in activations() {
         let even = sample(&[3, 4], 5);
         check(Module::<f64>::kind(&a), &a, &[even], true, first);

@@ -4,8 +4,21 @@
 
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use wengert_autograd::{Module, ModuleExt, Tape, Tensor, Var, grad_many, vjp_many};
+
+/// Kinds of modules whose derivatives were checked.
+pub static CHECKED: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+/// Kinds of modules that were compared with PyTorch.
+pub static COMPARED: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+
+/// Puts a model's kinds into a set.
+pub fn note<M: Module<f64> + ?Sized>(set: &Mutex<BTreeSet<&'static str>>, model: &M) {
+    let mut set = set.lock().unwrap();
+    set.insert(model.kind());
+    set.extend(model.modules().iter().map(|m| m.kind));
+}
 
 pub fn rng(seed: u64) -> Xoshiro256PlusPlus {
     Xoshiro256PlusPlus::seed_from_u64(seed)
@@ -79,6 +92,7 @@ where
     M: Module<f64> + Clone,
     F: for<'t> Fn(&M, &'t Tape<f64>, &[Var<'t, f64>]) -> Var<'t, f64>,
 {
+    note(&CHECKED, model);
     let point: Vec<Tensor<f64>> = inputs
         .iter()
         .map(Tensor::copy)
@@ -274,6 +288,7 @@ impl Case {
         M: Module<f64>,
         F: for<'t> Fn(&M, &'t Tape<f64>, &[Var<'t, f64>]) -> Var<'t, f64>,
     {
+        note(&COMPARED, model);
         self.load(model);
         let tape = tape(training);
         let inputs = self.inputs();

@@ -90,8 +90,7 @@ fn over_axes<const D: usize>(c: &crate::common::Case, name: &str) -> bool {
     true
 }
 
-#[test]
-fn convolutions_against_pytorch() {
+pub fn convolutions_against_pytorch() {
     let mut seen = 0;
     for c in cases(CONV) {
         seen += 1;
@@ -143,8 +142,7 @@ fn convolutions_against_pytorch() {
     assert_eq!(seen, 3 * 19 + 6);
 }
 
-#[test]
-fn blocks_against_pytorch() {
+pub fn blocks_against_pytorch() {
     let mut seen = 0;
     for c in cases(BLOCK) {
         seen += 1;
@@ -292,8 +290,7 @@ fn derivatives_over_axes<const D: usize>() {
     );
 }
 
-#[test]
-fn derivatives() {
+pub fn derivatives() {
     derivatives_over_axes::<1>();
     derivatives_over_axes::<2>();
     derivatives_over_axes::<3>();

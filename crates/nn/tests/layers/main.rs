@@ -4,8 +4,11 @@
 mod attention;
 mod basic;
 mod common;
+mod complete;
 mod conv;
+mod depth;
 mod loss;
 mod norm;
 mod recurrent;
 mod regularize;
+mod summary;

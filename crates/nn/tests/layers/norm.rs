@@ -1,6 +1,6 @@
 //! Norms of activations and weights.
 
-use crate::common::{cases, check, params, rng, sample, stir, tape};
+use crate::common::{COMPARED, cases, check, note, params, rng, sample, stir, tape};
 use wengert_autograd::{Module, ModuleExt, Tape, Tensor, Var};
 use wengert_nn::{
     BatchNorm1d, BatchNorm2d, BatchNorm3d, Forward, GroupNorm, InstanceNorm, LayerNorm, Linear,
@@ -13,8 +13,7 @@ fn first<'t, M: Forward<f64>>(m: &M, _: &'t Tape<f64>, x: &[Var<'t, f64>]) -> Va
     m.forward(x[0])
 }
 
-#[test]
-fn values_gradients_and_running_statistics_are_pytorchs() {
+pub fn values_gradients_and_running_statistics_are_pytorchs() {
     let mut seen = 0;
     for c in cases(REFERENCE) {
         seen += 1;
@@ -106,6 +105,7 @@ fn values_gradients_and_running_statistics_are_pytorchs() {
                 let [gx, gw] = wengert_autograd::grad((y * tape.input(c.get("cot"))).sum(), [v, w]);
                 c.close("grad.in.0", &gx.value());
                 c.close("grad.in.1", &gw.value());
+                note(&COMPARED, &m);
             }
             name => panic!("{name} is not tested"),
         }
@@ -113,8 +113,7 @@ fn values_gradients_and_running_statistics_are_pytorchs() {
     assert_eq!(seen, 20);
 }
 
-#[test]
-fn derivatives() {
+pub fn derivatives() {
     let r = &mut rng(2);
     let (flat, image) = (sample(&[4, 3], 1), sample(&[2, 3, 2, 2], 2));
     let mut b1 = BatchNorm1d::new(3);
@@ -135,6 +134,10 @@ fn derivatives() {
         false,
         first,
     );
+    let mut b3 = BatchNorm3d::new(2).with_momentum(0.5).with_eps(0.1);
+    stir(&mut b3, 8);
+    let volume = sample(&[2, 2, 2, 1, 2], 4);
+    check("batch norm 3d", &b3, &[volume], true, first);
     let mut l = LayerNorm::new([2, 2]);
     stir(&mut l, 3);
     check("layer norm", &l, &[image.copy()], true, first);
@@ -151,6 +154,16 @@ fn derivatives() {
     let mut g = GroupNorm::new(2, 4);
     stir(&mut g, 5);
     check("group norm", &g, &[sample(&[2, 4, 3], 3)], true, first);
+    let plain = GroupNorm::new(2, 4).without_affine();
+    check(
+        "group norm, plain",
+        &plain,
+        &[sample(&[2, 4], 3)],
+        true,
+        first,
+    );
+    let plain = InstanceNorm::new(3);
+    check("instance norm, plain", &plain, &[image.copy()], true, first);
     let mut i = InstanceNorm::new(3)
         .with_affine()
         .with_running_statistics(0.1);
