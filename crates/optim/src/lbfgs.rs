@@ -400,6 +400,7 @@ impl<T: Real> Lbfgs<T> {
     pub fn load_state<M: Module<T>>(&mut self, model: &M, state: &OptimizerState) -> Result<()> {
         let mut check = Checker::default();
         check.kind(state, "lbfgs");
+        check.no_parts(state);
         let what = "the state";
         let pairs = check.count(what, &state.scalars, "pairs");
         if pairs > self.history as u64 {

@@ -331,6 +331,27 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
         model: &M,
         state: &OptimizerState,
     ) -> Result<()> {
+        self.load(model, state, true)
+    }
+
+    /// Whether [`Optimizer::load_state`] would take a state; changes nothing.
+    ///
+    /// # Errors
+    /// Those of [`Optimizer::load_state`].
+    pub fn check_state<M: Module<T> + ?Sized>(
+        &mut self,
+        model: &M,
+        state: &OptimizerState,
+    ) -> Result<()> {
+        self.load(model, state, false)
+    }
+
+    fn load<M: Module<T> + ?Sized>(
+        &mut self,
+        model: &M,
+        state: &OptimizerState,
+        commit: bool,
+    ) -> Result<()> {
         let mut check = Checker::default();
         let what = "the state";
         let skipped = check.count(what, &state.scalars, "skipped");
@@ -343,14 +364,13 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
             p.bad = check.count(what, &state.scalars, "plateau_bad");
             p.cooling = check.count(what, &state.scalars, "plateau_cooling");
         }
-        if !state.parts.is_empty() {
-            let roles: Vec<&String> = state.parts.keys().collect();
-            check.problem(format!("the state: the parts {roles:?} are unknown"));
+        check.no_parts(state);
+        self.core.load(model, state, &extra, check, commit)?;
+        if commit {
+            self.skipped = skipped;
+            self.core.lr_scale = lr_scale;
+            self.plateau = plateau;
         }
-        self.core.load(model, state, &extra, check)?;
-        self.skipped = skipped;
-        self.core.lr_scale = lr_scale;
-        self.plateau = plateau;
         Ok(())
     }
 
@@ -468,6 +488,12 @@ pub trait Optimize<T: Real> {
     /// # Errors
     /// When the state does not fit; all reasons are listed and nothing is changed.
     fn load_state(&mut self, model: &dyn Module<T>, state: &OptimizerState) -> Result<()>;
+    /// Whether [`Optimize::load_state`] would take a state; changes nothing. What is loaded in parts asks every part
+    /// before it changes the first.
+    ///
+    /// # Errors
+    /// Those of [`Optimize::load_state`].
+    fn check_state(&mut self, model: &dyn Module<T>, state: &OptimizerState) -> Result<()>;
 }
 
 impl<R: Rule, T: Real> Optimize<T> for Optimizer<R, T> {
@@ -489,6 +515,9 @@ impl<R: Rule, T: Real> Optimize<T> for Optimizer<R, T> {
     fn load_state(&mut self, model: &dyn Module<T>, state: &OptimizerState) -> Result<()> {
         Optimizer::load_state(self, model, state)
     }
+    fn check_state(&mut self, model: &dyn Module<T>, state: &OptimizerState) -> Result<()> {
+        Optimizer::check_state(self, model, state)
+    }
 }
 
 impl<T: Real, O: Optimize<T> + ?Sized> Optimize<T> for Box<O> {
@@ -509,5 +538,8 @@ impl<T: Real, O: Optimize<T> + ?Sized> Optimize<T> for Box<O> {
     }
     fn load_state(&mut self, model: &dyn Module<T>, state: &OptimizerState) -> Result<()> {
         (**self).load_state(model, state)
+    }
+    fn check_state(&mut self, model: &dyn Module<T>, state: &OptimizerState) -> Result<()> {
+        (**self).check_state(model, state)
     }
 }

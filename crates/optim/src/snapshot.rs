@@ -140,13 +140,14 @@ impl<T: Real> Snapshot<T> {
         }
     }
 
-    /// The kept values of a state, checked against the model; `check` hears of every problem. An empty state gives an
-    /// empty snapshot.
+    /// The kept values of a state, checked against the model; `check` hears of every problem. Where nothing was `begun`,
+    /// an empty state gives an empty snapshot.
     pub(crate) fn load(
         &self,
         model: &dyn Module<T>,
         state: &OptimizerState,
         name: &str,
+        begun: bool,
         check: &mut Checker,
     ) -> Snapshot<T> {
         struct Expected<T: Real>(Vec<(String, Dims)>, bool, std::marker::PhantomData<T>);
@@ -165,7 +166,7 @@ impl<T: Real> Snapshot<T> {
             }
         }
         let mut fresh = Snapshot::new(self.buffers);
-        if state.params.is_empty() {
+        if state.params.is_empty() && !begun {
             return fresh;
         }
         let mut expected = Expected(Vec::new(), self.buffers, std::marker::PhantomData);

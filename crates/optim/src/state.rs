@@ -264,6 +264,11 @@ impl Checker {
         }
     }
 
+    /// A state without parts, where none belong.
+    pub(crate) fn no_parts(&mut self, state: &OptimizerState) {
+        self.names("the parts", state.parts.keys(), &[]);
+    }
+
     /// The names of `found` that are not among `expected`, and the other way round.
     pub(crate) fn names<'a>(
         &mut self,
@@ -322,6 +327,22 @@ impl Checker {
         name: &str,
         shape: &[usize],
     ) -> Option<&'a Tensor<T>> {
+        let t = self.any_tensor::<T>(path, tensors, name, shape)?;
+        if t.iter().any(|x| x.is_nan()) {
+            self.problem(format!("`{path}`: `{name}` holds NaN"));
+            return None;
+        }
+        Some(t)
+    }
+
+    /// The tensor under a name, if it has the right type and shape, whatever it holds.
+    pub(crate) fn any_tensor<'a, T: Real>(
+        &mut self,
+        path: &str,
+        tensors: &'a BTreeMap<String, StateTensor>,
+        name: &str,
+        shape: &[usize],
+    ) -> Option<&'a Tensor<T>> {
         let tensor = tensors.get(name)?;
         let Some(t) = tensor.get::<T>() else {
             self.problem(format!(
@@ -336,10 +357,6 @@ impl Checker {
                 "`{path}`: `{name}` must have shape {shape:?}, found {:?}",
                 t.shape()
             ));
-            return None;
-        }
-        if t.iter().any(|x| x.is_nan()) {
-            self.problem(format!("`{path}`: `{name}` holds NaN"));
             return None;
         }
         Some(t)

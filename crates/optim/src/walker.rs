@@ -748,7 +748,8 @@ impl<T: Real> Core<T> {
         }
     }
 
-    /// Takes the place of the present state, or changes nothing and reports every problem to `check`.
+    /// Takes the place of the present state if `commit` is set and nothing is wrong; changes nothing otherwise and
+    /// reports every problem to `check`.
     ///
     /// `extra` names the scalars of the state that are not this part's.
     pub(crate) fn load<M: Module<T> + ?Sized>(
@@ -757,6 +758,7 @@ impl<T: Real> Core<T> {
         state: &OptimizerState,
         extra: &[&str],
         mut check: Checker,
+        commit: bool,
     ) -> Result<()> {
         check.kind(state, self.base.name());
         let mut known: Vec<&str> = vec!["step"];
@@ -778,12 +780,12 @@ impl<T: Real> Core<T> {
         );
         let planned = self.replan(model);
         if planned.is_ok() {
-            self.load_entries(state, &mut check);
+            self.load_entries(state, step, &mut check);
         } else {
             check.absorb("the model", planned);
         }
         let result = check.finish();
-        if result.is_ok() {
+        if commit && result.is_ok() {
             self.step = step;
             self.globals = globals;
         } else {
@@ -792,9 +794,9 @@ impl<T: Real> Core<T> {
         result
     }
 
-    fn load_entries(&mut self, state: &OptimizerState, check: &mut Checker) {
-        // A state of no parameters is that of an optimizer that has not stepped.
-        let fresh = state.params.is_empty();
+    fn load_entries(&mut self, state: &OptimizerState, step: u64, check: &mut Checker) {
+        // An optimizer that has not stepped knows no parameters.
+        let fresh = state.params.is_empty() && step == 0;
         for path in state.params.keys() {
             match self.entries.iter().find(|e| e.path == *path) {
                 None => check.problem(format!("`{path}`: the model has no such parameter")),

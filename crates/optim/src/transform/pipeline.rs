@@ -7,7 +7,6 @@ use super::links::{
 use crate::error::{NonFinite, Result, or_panic};
 use crate::optimizer::NonFinitePolicy;
 use crate::state::{Checker, OptimizerState, StateScalar, scalars};
-use std::collections::BTreeMap;
 use wengert_autograd::{Gradients, Module};
 use wengert_tensor::Real;
 
@@ -265,33 +264,32 @@ impl<T: Real> Pipeline<T> {
         check.kind(state, "pipeline");
         check.names("the pipeline", state.scalars.keys(), &["step"]);
         let step = check.count("the pipeline", &state.scalars, "step");
-        if !state.params.is_empty() {
-            check.problem("the pipeline: has no parameters".to_string());
-        }
+        check.names("the pipeline", state.params.keys(), &[]);
         let roles: Vec<String> = (0..self.links.len()).map(|i| i.to_string()).collect();
         let names: Vec<&str> = roles.iter().map(String::as_str).collect();
         check.names("the links", state.parts.keys(), &names);
-        let mut values = BTreeMap::new();
-        for (i, link) in self.links.iter().enumerate() {
-            let Some(part) = state.parts.get(&roles[i]) else {
+        let mut values: Vec<Vec<f64>> = Vec::new();
+        for (link, role) in self.links.iter().zip(&roles) {
+            let Some(part) = state.parts.get(role) else {
                 continue;
             };
             check.kind(part, link.name());
+            check.names(link.name(), part.params.keys(), &[]);
+            check.no_parts(part);
             let numbers = link.scalars();
             let names: Vec<&str> = numbers.iter().map(|n| n.0).collect();
             check.names(link.name(), part.scalars.keys(), &names);
-            let read: Vec<f64> = names
-                .iter()
-                .map(|n| check.number(link.name(), &part.scalars, n))
-                .collect();
-            values.insert(i, read);
+            let read = names.iter();
+            values.push(
+                read.map(|n| check.number(link.name(), &part.scalars, n))
+                    .collect(),
+            );
         }
         check.finish()?;
         self.step = step;
-        for (i, link) in self.links.iter_mut().enumerate() {
-            if let Some(v) = values.get(&i) {
-                link.restore(v);
-            }
+        // Nothing was missing: there are values for every link.
+        for (link, v) in self.links.iter_mut().zip(&values) {
+            link.restore(v);
         }
         Ok(())
     }

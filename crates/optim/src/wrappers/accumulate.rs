@@ -2,9 +2,13 @@
 
 use crate::error::{Error, Result, or_panic};
 use crate::hub::ops;
+use crate::state::{Checker, OptimizerState, ParamState, StateScalar, StateTensor, scalars};
 use crate::transform::ClipExt;
-use wengert_autograd::{Buffer, Gradients, Module, Param, ParamId, Path, VisitorMut};
+use wengert_autograd::{Buffer, Gradients, Module, Param, ParamId, Path, Visitor, VisitorMut};
 use wengert_tensor::{Real, Tensor};
+
+/// Name of the sums in saved states.
+const SUM: &str = "sum";
 
 /// Adds up the gradients of `n` micro-batches and gives their mean to one step.
 ///
@@ -103,6 +107,114 @@ impl<T: Real> Accumulator<T> {
     /// The mean of the micro-batches so far, for an epoch that ends in the middle; `None` if there are none.
     pub fn flush(&mut self) -> Option<Gradients<T>> {
         (self.seen > 0).then(|| self.take())
+    }
+
+    /// The sums of the micro-batches since the last step, for a run that ends between two steps.
+    pub fn state<M: Module<T> + ?Sized>(&self, model: &M) -> OptimizerState {
+        struct Save<'a, T: Real>(&'a [(ParamId, Tensor<T>)], OptimizerState);
+        impl<T: Real> Visitor<T> for Save<'_, T> {
+            fn param(&mut self, path: &str, param: &Param<T>) {
+                let Some(at) = self.0.iter().position(|e| e.0 == param.id()) else {
+                    return;
+                };
+                let sum = &self.0[at].1;
+                let saved = ParamState {
+                    scalars: scalars([("at", StateScalar::Count(at as u64))]),
+                    tensors: [(SUM.to_string(), StateTensor::from_tensor(&sum.copy()))].into(),
+                };
+                self.1.params.insert(path.to_string(), saved);
+            }
+        }
+        let mut state = OptimizerState::new("accumulator");
+        state.scalars = scalars([
+            ("seen", StateScalar::Count(self.seen as u64)),
+            ("loss", StateScalar::Number(self.loss)),
+        ]);
+        let mut save = Save(&self.entries, state);
+        model.visit(&mut Path::new(), &mut save);
+        let mut state = save.1;
+        let sums = StateScalar::Count(state.params.len() as u64);
+        state.scalars.insert("sums".to_string(), sums);
+        state
+    }
+
+    /// Goes on from a saved state. What is not finite among the sums stays so: the optimizer's policy decides.
+    ///
+    /// # Errors
+    /// When it does not fit the model or holds more micro-batches than make a step; all reasons are listed and nothing
+    /// is changed.
+    pub fn load_state<M: Module<T> + ?Sized>(
+        &mut self,
+        model: &M,
+        state: &OptimizerState,
+    ) -> Result<()> {
+        struct Load<'a, T: Real> {
+            state: &'a OptimizerState,
+            check: Checker,
+            found: Vec<(u64, ParamId, Tensor<T>)>,
+            known: Vec<String>,
+        }
+        impl<T: Real> Visitor<T> for Load<'_, T> {
+            fn param(&mut self, path: &str, param: &Param<T>) {
+                let Some(saved) = self.state.params.get(path) else {
+                    return;
+                };
+                self.known.push(path.to_string());
+                let what = format!("`{path}`");
+                let check = &mut self.check;
+                check.names(&what, saved.scalars.keys(), &["at"]);
+                check.names(&what, saved.tensors.keys(), &[SUM]);
+                let at = check.count(&what, &saved.scalars, "at");
+                if let Some(t) = check.any_tensor::<T>(path, &saved.tensors, SUM, param.shape()) {
+                    self.found.push((at, param.id(), t.copy()));
+                }
+            }
+        }
+        let mut load = Load {
+            state,
+            check: Checker::default(),
+            found: Vec::new(),
+            known: Vec::new(),
+        };
+        let check = &mut load.check;
+        let what = "the state";
+        check.kind(state, "accumulator");
+        check.no_parts(state);
+        check.names(what, state.scalars.keys(), &["seen", "sums", "loss"]);
+        let seen = check.count(what, &state.scalars, "seen");
+        let sums = check.count(what, &state.scalars, "sums");
+        if sums != state.params.len() as u64 {
+            let found = state.params.len();
+            check.problem(format!(
+                "{what}: `sums` says {sums} parameters, found {found}"
+            ));
+        }
+        let loss = match state.scalars.get("loss") {
+            Some(StateScalar::Number(x)) => *x,
+            _ => check.number(what, &state.scalars, "loss"),
+        };
+        if seen >= self.every as u64 {
+            check.problem(format!(
+                "{what}: `seen` must be below {}, found {seen}",
+                self.every
+            ));
+        }
+        model.visit(&mut Path::new(), &mut load);
+        let Load {
+            mut check,
+            mut found,
+            known,
+            ..
+        } = load;
+        for path in state.params.keys().filter(|p| !known.contains(*p)) {
+            check.problem(format!("`{path}`: the model has no such parameter"));
+        }
+        check.finish()?;
+        found.sort_unstable_by_key(|f| f.0);
+        self.seen = seen as usize;
+        self.loss = loss;
+        self.entries = found.into_iter().map(|(_, id, t)| (id, t)).collect();
+        Ok(())
     }
 
     fn take(&mut self) -> Gradients<T> {

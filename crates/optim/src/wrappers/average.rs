@@ -48,16 +48,17 @@ macro_rules! average {
             ///
             /// # Errors
             /// When it does not fit the model; all reasons are listed and nothing is changed.
-            pub fn load_state<M: Module<T>>(
+            pub fn load_state(
                 &mut self,
-                model: &M,
+                model: &dyn Module<T>,
                 state: &OptimizerState,
             ) -> Result<()> {
                 let mut check = Checker::default();
                 check.kind(state, $kind);
                 check.names("the state", state.scalars.keys(), &["updates"]);
                 let updates = check.count("the state", &state.scalars, "updates");
-                let loaded = self.kept.load(model, state, $slot, &mut check);
+                let loaded = self.kept.load(model, state, $slot, updates > 0, &mut check);
+                check.no_parts(state);
                 commit(&mut self.kept, loaded, check)?;
                 self.updates = updates;
                 Ok(())

@@ -4,7 +4,7 @@ use crate::error::{Error, Result, or_panic};
 use crate::hub::ops;
 use crate::optimizer::{Optimize, StepReport};
 use crate::rule::Range;
-use crate::snapshot::{Snapshot, commit};
+use crate::snapshot::Snapshot;
 use crate::state::{Checker, OptimizerState, StateScalar, scalars};
 use wengert_autograd::{Gradients, Module};
 use wengert_tensor::Real;
@@ -118,23 +118,35 @@ impl<T: Real, O: Optimize<T>> Optimize<T> for Lookahead<O, T> {
         state
     }
     fn load_state(&mut self, model: &dyn Module<T>, state: &OptimizerState) -> Result<()> {
+        let (taken, slow) = self.read(model, state)?;
+        if let Some(inner) = state.parts.get("inner") {
+            self.inner.load_state(model, inner)?;
+        }
+        (self.taken, self.slow) = (taken, slow);
+        Ok(())
+    }
+    fn check_state(&mut self, model: &dyn Module<T>, state: &OptimizerState) -> Result<()> {
+        self.read(model, state).map(drop)
+    }
+}
+
+impl<T: Real, O: Optimize<T>> Lookahead<O, T> {
+    /// What a state says of this wrapper, once the inner optimizer has found nothing wrong with its part, either.
+    fn read(
+        &mut self,
+        model: &dyn Module<T>,
+        state: &OptimizerState,
+    ) -> Result<(u64, Snapshot<T>)> {
         let mut check = Checker::default();
         check.kind(state, "lookahead");
         check.names("the state", state.scalars.keys(), &["taken"]);
         check.names("the parts", state.parts.keys(), &["inner"]);
         let taken = check.count("the state", &state.scalars, "taken");
-        let loaded = self.slow.load(model, state, "slow", &mut check);
-        // All or nothing: the inner optimizer goes back if anything else is wrong.
-        let before = self.inner.state();
+        let slow = self.slow.load(model, state, "slow", taken > 0, &mut check);
         if let Some(inner) = state.parts.get("inner") {
-            check.absorb("inner", self.inner.load_state(model, inner));
+            check.absorb("inner", self.inner.check_state(model, inner));
         }
-        let result = commit(&mut self.slow, loaded, check);
-        if result.is_ok() {
-            self.taken = taken;
-        } else {
-            self.inner.load_state(model, &before)?;
-        }
-        result
+        check.finish()?;
+        Ok((taken, slow))
     }
 }
