@@ -4,11 +4,17 @@
 //! `f32` and for `f64`. Crates that use an optimizer instantiate only thin wrappers, so a debug build of theirs steps as
 //! fast as this crate was compiled.
 
+use crate::engine::{self, Engine, Rewrite, Show, Walk};
+use crate::error::Result;
+use crate::groups::Group;
+use crate::optimizer::StepReport;
 use crate::reduce;
 use crate::rule::{Pass, Rule, Sums, Whole};
-use crate::walker::{self, Core, Walk};
+use crate::schedule::Schedule;
+use crate::state::OptimizerState;
 use std::any::Any;
-use wengert_autograd::{Gradients, Param, ParamId};
+use std::sync::Arc;
+use wengert_autograd::{Gradients, Module, Param, ParamId};
 use wengert_tensor::{Real, Tensor};
 
 /// An element type that the tables exist for.
@@ -41,11 +47,27 @@ impl Hub for f64 {
 
 /// The functions of one element type.
 pub(crate) struct Ops<T: Real> {
+    pub new: fn(Box<dyn Rule>) -> Engine<T>,
+    pub set: fn(&mut Engine<T>, &str, Arc<dyn Schedule>) -> Result<()>,
+    pub group: fn(&mut Engine<T>, Group) -> Result<()>,
+    pub edit: fn(&mut Engine<T>, &mut dyn FnMut(&mut dyn Rule)),
+    pub observe: fn(&mut Engine<T>, f64) -> f64,
+    pub hyper: fn(&Engine<T>, &str) -> Option<f64>,
+    pub hypers_of: fn(&Engine<T>, &str) -> Option<Vec<(&'static str, f64)>>,
+    pub step: fn(&mut Engine<T>, &mut dyn Module<T>, &Gradients<T>) -> Result<StepReport>,
+    pub save: fn(&Engine<T>) -> OptimizerState,
+    pub load: fn(&mut Engine<T>, Show<'_, T>, &OptimizerState, bool) -> Result<()>,
+    pub rewrite: fn(&Engine<T>, &mut dyn Module<T>, Rewrite<'_, T>),
+    pub fold: fn(
+        &mut Engine<T>,
+        Show<'_, T>,
+        &Gradients<T>,
+        usize,
+        &dyn Fn(f64, f64) -> f64,
+    ) -> Result<()>,
     pub param: fn(&mut Walk<'_, T>, &str, &mut Param<T>),
-    pub run: fn(&mut Core<T>, &Gradients<T>),
-    pub finite: fn(&[(ParamId, Tensor<T>)]) -> bool,
-    pub sum_squares: fn(&[(ParamId, Tensor<T>)]) -> f64,
-    pub sum_squares_of: fn(&Tensor<T>) -> f64,
+    pub norm: fn(&[(ParamId, Tensor<T>)]) -> f64,
+    pub norm_of: fn(&Tensor<T>) -> f64,
     pub scale: fn(&mut Tensor<T>, f64),
     pub clamp: fn(&mut Tensor<T>, f64) -> usize,
     pub blend: fn(&mut [T], &[T], f64, f64),
@@ -53,14 +75,24 @@ pub(crate) struct Ops<T: Real> {
 
 impl<T: Hub> Ops<T> {
     const TABLE: Ops<T> = Ops {
-        param: walker::visit_param::<T>,
-        run: walker::run::<T>,
-        finite: reduce::finite::<T>,
-        sum_squares: reduce::sum_squares::<T>,
-        sum_squares_of: reduce::sum_squares_of::<T>,
-        scale: reduce::scale::<T>,
-        clamp: reduce::clamp::<T>,
-        blend: reduce::blend::<T>,
+        new: Engine::new,
+        set: Engine::set,
+        group: Engine::group,
+        edit: Engine::edit,
+        observe: Engine::observe,
+        hyper: Engine::hyper_now,
+        hypers_of: Engine::hypers_of,
+        step: Engine::step,
+        save: Engine::save,
+        load: Engine::load,
+        rewrite: Engine::rewrite,
+        fold: Engine::fold,
+        param: engine::visit_param,
+        norm: reduce::norm,
+        norm_of: reduce::norm_of,
+        scale: reduce::scale,
+        clamp: reduce::clamp,
+        blend: reduce::blend,
     };
 }
 

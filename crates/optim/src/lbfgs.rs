@@ -364,7 +364,7 @@ impl<T: Real> Lbfgs<T> {
     /// The memory and the counters.
     pub fn state(&self) -> OptimizerState {
         let mut state = OptimizerState::new("lbfgs");
-        state.scalars = scalars([
+        state.scalars = scalars(&[
             ("iterations", StateScalar::Count(self.iterations)),
             ("evaluations", StateScalar::Count(self.evaluations)),
             ("step", StateScalar::Number(self.step)),

@@ -1,6 +1,7 @@
 //! The gradient-descent family: optimizers, parameter groups, schedules, clipping.
 #![forbid(unsafe_code)]
 
+mod engine;
 pub mod error;
 mod groups;
 mod hub;
@@ -14,7 +15,6 @@ pub mod schedule;
 mod snapshot;
 pub mod state;
 pub mod transform;
-mod walker;
 pub mod wrappers;
 
 pub use error::{Error, NonFinite, Result};

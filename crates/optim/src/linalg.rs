@@ -46,8 +46,7 @@ pub(crate) fn eigenvectors<T: Real>(a: &[T], n: usize) -> Vec<T> {
     // Row i of q is eigenvector i: rotations then work on contiguous rows.
     let mut q = z;
     implicit_ql(&mut d, &mut e, &mut q, n);
-    let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by(|&i, &j| d[j].total_cmp(&d[i]));
+    let order = falling(&d);
     let mut out = vec![T::ZERO; n * n];
     for (col, &i) in order.iter().enumerate() {
         for row in 0..n {
@@ -55,6 +54,13 @@ pub(crate) fn eigenvectors<T: Real>(a: &[T], n: usize) -> Vec<T> {
         }
     }
     out
+}
+
+/// The indices of `x` by falling value.
+pub(crate) fn falling(x: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..x.len()).collect();
+    order.sort_by(|&i, &j| x[j].total_cmp(&x[i]));
+    order
 }
 
 /// Reduces the symmetric matrix `a` to tridiagonal form `Qᵀ A Q`; returns diagonal and subdiagonal (`e[i]` couples `i`

@@ -1,15 +1,19 @@
-//! Passes over all gradients: sums of squares, finiteness, scaling.
+//! Passes over all gradients: norms, scaling.
 //!
-//! Sums are taken in `f64` over a tree whose shape depends on sizes only, so the bits do not depend on the threads.
+//! Sums are taken in `f64` and cut at places that depend on sizes only, so the bits do not depend on the threads.
 
 use crate::hub::Hub;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use wengert_autograd::ParamId;
 use wengert_tensor::parallel;
-use wengert_tensor::simd::{Isa, Kernel, dispatch};
+use wengert_tensor::simd::{Isa, Kernel, dispatch, dispatch_narrow};
 use wengert_tensor::{Real, Tensor};
 
-/// Elements of one leaf of the tree.
+/// Elements of one stretch.
 const LEAF: usize = 1 << 17;
+
+/// Elements between the places where a tensor may be cut: whole cache lines of either type.
+const LINE: usize = 64;
 
 /// Elements in all below which everything runs on the calling thread.
 pub(crate) const PARALLEL: usize = 1 << 16;
@@ -42,7 +46,14 @@ fn is_permuted<T: Real>(t: &Tensor<T>) -> bool {
         .filter(|(d, _)| **d != 1)
         .map(|(&d, &s)| (s.unsigned_abs(), d))
         .collect();
-    axes.sort_unstable();
+    // A few axes: by insertion.
+    for i in 1..axes.len() {
+        for j in (1..=i).rev() {
+            if axes[j - 1] > axes[j] {
+                axes.swap(j - 1, j);
+            }
+        }
+    }
     let mut step = 1;
     axes.iter().all(|&(s, d)| {
         let fits = s == step;
@@ -51,162 +62,171 @@ fn is_permuted<T: Real>(t: &Tensor<T>) -> bool {
     })
 }
 
-/// `leaf` over every stretch of at most [`LEAF`] elements of every tensor, merged in a fixed tree.
-fn tree<T: Real, R: Send>(
-    entries: &[(ParamId, Tensor<T>)],
-    none: &(impl Fn() -> R + Sync),
-    leaf: &(impl Fn(&[T]) -> R + Sync),
-    merge: &(impl Fn(R, R) -> R + Sync),
-) -> R {
-    let total: usize = entries.iter().map(|e| e.1.numel()).sum();
-    if total >= PARALLEL && parallel::threads() > 1 {
-        parallel::install(|| over_tensors(entries, true, none, leaf, merge))
+/// `f(0)`, …, `f(n - 1)`, on all threads.
+fn tasks(n: usize, f: &(dyn Fn(usize) + Sync)) {
+    if n > 1 && parallel::threads() > 1 {
+        parallel::install(|| parallel::tasks(n, f));
     } else {
-        over_tensors(entries, false, none, leaf, merge)
+        (0..n).for_each(f);
     }
 }
 
-fn both<R: Send>(par: bool, a: impl FnOnce() -> R + Send, b: impl FnOnce() -> R + Send) -> (R, R) {
-    if par {
-        parallel::join(a, b)
+/// `f(offset, chunk)` over a slice, on all threads if it is worth it.
+fn chunks<T: Hub>(data: &mut [T], f: &(dyn Fn(usize, &mut [T]) + Sync)) {
+    if data.len() < PARALLEL {
+        f(0, data);
     } else {
-        (a(), b())
+        parallel::chunks_mut(data, LEAF, |i, c| f(i * LEAF, c));
     }
 }
 
-fn over_tensors<T: Real, R: Send>(
-    entries: &[(ParamId, Tensor<T>)],
-    par: bool,
-    none: &(impl Fn() -> R + Sync),
-    leaf: &(impl Fn(&[T]) -> R + Sync),
-    merge: &(impl Fn(R, R) -> R + Sync),
-) -> R {
-    match entries {
-        [] => none(),
-        [(_, t)] => over_tensor(t, par, leaf, merge),
-        _ => {
-            let (a, b) = entries.split_at(entries.len() / 2);
-            let (a, b) = both(
-                par,
-                || over_tensors(a, par, none, leaf, merge),
-                || over_tensors(b, par, none, leaf, merge),
-            );
-            merge(a, b)
-        }
-    }
-}
+struct Squares<'a, T>(&'a [T]);
 
-fn over_tensor<T: Real, R: Send>(
-    t: &Tensor<T>,
-    par: bool,
-    leaf: &(impl Fn(&[T]) -> R + Sync),
-    merge: &(impl Fn(R, R) -> R + Sync),
-) -> R {
-    match dense(t) {
-        Some(range) => over_slice(&t.storage().as_slice()[range], par, leaf, merge),
-        None => over_slice(&t.to_vec(), par, leaf, merge),
-    }
-}
-
-fn over_slice<T: Real, R: Send>(
-    data: &[T],
-    par: bool,
-    leaf: &(impl Fn(&[T]) -> R + Sync),
-    merge: &(impl Fn(R, R) -> R + Sync),
-) -> R {
-    if data.len() <= LEAF {
-        return leaf(data);
-    }
-    let (a, b) = data.split_at((data.len() / LEAF).div_ceil(2) * LEAF);
-    let (a, b) = both(
-        par,
-        || over_slice(a, par, leaf, merge),
-        || over_slice(b, par, leaf, merge),
-    );
-    merge(a, b)
-}
-
-/// What is gathered of each element; mark the functions `#[inline(always)]`.
-trait Term<T> {
-    type Acc: Copy;
-    const ZERO: Self::Acc;
-    fn add(acc: Self::Acc, x: T) -> Self::Acc;
-    fn merge(a: Self::Acc, b: Self::Acc) -> Self::Acc;
-}
-
-struct Gather<'a, T, F>(&'a [T], std::marker::PhantomData<F>);
-
-impl<T: Real, F: Term<T>> Kernel for Gather<'_, T, F> {
-    type Output = F::Acc;
+impl<T: Real> Kernel for Squares<'_, T> {
+    type Output = f64;
     #[inline(always)]
-    fn run<I: Isa>(self) -> F::Acc {
+    fn run<I: Isa>(self) -> f64 {
         const W: usize = 32;
         // Several stretches are read side by side: one stream of reads does not fill the memory bus.
         const STREAMS: usize = 8;
-        let data = self.0;
-        let each = data.len() / STREAMS / W * W;
-        let (streams, rest) = data.split_at(each * STREAMS);
-        let mut acc = [F::ZERO; W];
-        if each > 0 {
-            let mut start = 0;
-            while start < each {
-                for k in 0..STREAMS {
-                    let c = &streams[k * each + start..k * each + start + W];
-                    for j in 0..W {
-                        acc[j] = F::add(acc[j], c[j]);
-                    }
+        let each = self.0.len() / STREAMS / W * W;
+        let (streams, rest) = self.0.split_at(each * STREAMS);
+        let mut acc = [0.0f64; W];
+        let mut start = 0;
+        while start < each {
+            for k in 0..STREAMS {
+                let c = &streams[k * each + start..k * each + start + W];
+                for j in 0..W {
+                    let x = c[j].as_f64();
+                    acc[j] += x * x;
                 }
-                start += W;
             }
+            start += W;
         }
-        let mut chunks = rest.chunks_exact(W);
-        for c in &mut chunks {
+        let mut rows = rest.chunks_exact(W);
+        for c in &mut rows {
             for j in 0..W {
-                acc[j] = F::add(acc[j], c[j]);
+                let x = c[j].as_f64();
+                acc[j] += x * x;
             }
         }
-        for (a, &x) in acc.iter_mut().zip(chunks.remainder()) {
-            *a = F::add(*a, x);
+        for (a, x) in acc.iter_mut().zip(rows.remainder()) {
+            let x = x.as_f64();
+            *a += x * x;
         }
-        acc.into_iter().fold(F::ZERO, |a, b| F::merge(a, b))
+        acc.into_iter().sum()
     }
 }
 
-#[inline]
-fn gather<T: Real, F: Term<T>>(data: &[T]) -> F::Acc {
-    dispatch(Gather::<T, F>(data, std::marker::PhantomData))
-}
-
-struct Squares;
-
-impl<T: Real> Term<T> for Squares {
-    type Acc = f64;
-    const ZERO: f64 = 0.0;
-    #[inline(always)]
-    fn add(acc: f64, x: T) -> f64 {
-        let x = x.as_f64();
-        acc + x * x
-    }
-    #[inline(always)]
-    fn merge(a: f64, b: f64) -> f64 {
-        a + b
+/// The sum of squares over a stretch of the elements of a tensor.
+fn squares_in<T: Hub>(t: &Tensor<T>, from: usize, to: usize) -> f64 {
+    match dense(t) {
+        Some(range) => dispatch(Squares(&t.storage().as_slice()[range][from..to])),
+        None => {
+            let squares = t.iter().skip(from).take(to - from);
+            squares.map(|x| x.as_f64() * x.as_f64()).sum()
+        }
     }
 }
 
-/// x · 0 is NaN exactly for NaN and infinities, and a sum that met NaN stays NaN.
-struct Finite;
+/// The sum of squares over all tensors, taken as one line of elements and cut at places that depend on its length only.
+fn sum_squares<T: Hub>(tensors: &dyn Tensors<T>) -> f64 {
+    const MOST: usize = 64;
+    let total: usize = (0..tensors.len()).map(|i| tensors.at(i).numel()).sum();
+    let n = (total / LEAF).clamp(1, MOST);
+    let partial = [const { AtomicU64::new(0) }; MOST];
+    tasks(n, &|task| {
+        let (from, to) = (total / n * task, total / n * (task + 1));
+        let to = if task + 1 == n { total } else { to };
+        let (mut end, mut sum) = (0, 0.0);
+        for i in 0..tensors.len() {
+            let t = tensors.at(i);
+            let start = end;
+            end += t.numel();
+            if start >= to {
+                break;
+            }
+            // Borders within a tensor stand at whole cache lines.
+            let border = |x: usize| {
+                x.saturating_sub(start)
+                    .next_multiple_of(LINE)
+                    .min(t.numel())
+            };
+            let (from, to) = (border(from), border(to));
+            if to > from {
+                sum += squares_in(t, from, to);
+            }
+        }
+        partial[task].store(sum.to_bits(), Ordering::Relaxed);
+    });
+    let parts = partial[..n].iter();
+    parts
+        .map(|x| f64::from_bits(x.load(Ordering::Relaxed)))
+        .sum()
+}
 
-impl<T: Real> Term<T> for Finite {
-    type Acc = T;
-    const ZERO: T = T::ZERO;
-    #[inline(always)]
-    fn add(acc: T, x: T) -> T {
-        acc + x * T::ZERO
+/// Some tensors, by index.
+trait Tensors<T: Real>: Sync {
+    fn len(&self) -> usize;
+    fn at(&self, i: usize) -> &Tensor<T>;
+}
+
+impl<T: Real> Tensors<T> for &[(ParamId, Tensor<T>)] {
+    fn len(&self) -> usize {
+        <[_]>::len(self)
     }
-    #[inline(always)]
-    fn merge(a: T, b: T) -> T {
-        a + b
+    fn at(&self, i: usize) -> &Tensor<T> {
+        &self[i].1
     }
+}
+
+impl<T: Real> Tensors<T> for &Tensor<T> {
+    fn len(&self) -> usize {
+        1
+    }
+    fn at(&self, _: usize) -> &Tensor<T> {
+        self
+    }
+}
+
+/// The norm from the sum of squares; from the elements where that overflowed or vanished, which in `f64` it can before
+/// the norm does.
+fn root<T: Hub>(tensors: &dyn Tensors<T>) -> f64 {
+    let squares = sum_squares(tensors);
+    if squares.is_finite() && squares > f64::MIN_POSITIVE {
+        return squares.sqrt();
+    }
+    let mut largest = 0.0f64;
+    for i in 0..tensors.len() {
+        for x in tensors.at(i).iter() {
+            let x = x.as_f64().abs();
+            largest = if x > largest || x.is_nan() {
+                x
+            } else {
+                largest
+            };
+        }
+    }
+    if largest == 0.0 || !largest.is_finite() {
+        return largest;
+    }
+    let mut scaled = 0.0;
+    for i in 0..tensors.len() {
+        for x in tensors.at(i).iter() {
+            scaled += (x.as_f64() / largest).powi(2);
+        }
+    }
+    largest * scaled.sqrt()
+}
+
+/// The norm over all tensors, as if they were one vector; finite exactly if all elements are, but for overflow.
+pub(crate) fn norm<T: Hub>(entries: &[(ParamId, Tensor<T>)]) -> f64 {
+    root(&entries)
+}
+
+/// The norm of one tensor.
+pub(crate) fn norm_of<T: Hub>(t: &Tensor<T>) -> f64 {
+    root(&t)
 }
 
 struct Scale<'a, T>(&'a mut [T], T);
@@ -219,34 +239,6 @@ impl<T: Real> Kernel for Scale<'_, T> {
             *x *= self.1;
         }
     }
-}
-
-/// Whether every element of every tensor is finite.
-pub(crate) fn finite<T: Hub>(entries: &[(ParamId, Tensor<T>)]) -> bool {
-    tree(
-        entries,
-        &|| true,
-        &|s: &[T]| gather::<T, Finite>(s) == T::ZERO,
-        &|a, b| a & b,
-    )
-}
-
-/// The sum of squares over all tensors.
-pub(crate) fn sum_squares<T: Hub>(entries: &[(ParamId, Tensor<T>)]) -> f64 {
-    tree(
-        entries,
-        &|| 0.0,
-        &|s: &[T]| gather::<T, Squares>(s),
-        &|a, b| a + b,
-    )
-}
-
-/// The sum of squares of one tensor.
-pub(crate) fn sum_squares_of<T: Hub>(t: &Tensor<T>) -> f64 {
-    let par = t.numel() >= PARALLEL && parallel::threads() > 1;
-    let leaf = |s: &[T]| gather::<T, Squares>(s);
-    let run = || over_tensor(t, par, &leaf, &|a, b| a + b);
-    if par { parallel::install(run) } else { run() }
 }
 
 struct Clamp<'a, T>(&'a mut [T], T);
@@ -270,7 +262,12 @@ impl<T: Real> Kernel for Clamp<'_, T> {
 
 /// Brings every element into `-limit..=limit` and counts those outside.
 pub(crate) fn clamp<T: Hub>(t: &mut Tensor<T>, limit: f64) -> usize {
-    dispatch(Clamp(t.as_mut_slice(), T::from_f64(limit)))
+    let limit = T::from_f64(limit);
+    let changed = AtomicUsize::new(0);
+    chunks(t.as_mut_slice(), &|_, c| {
+        changed.fetch_add(dispatch_narrow(Clamp(c, limit)), Ordering::Relaxed);
+    });
+    changed.into_inner()
 }
 
 struct Lerp<'a, T>(&'a mut [T], &'a [T], T, T);
@@ -290,23 +287,14 @@ impl<T: Real> Kernel for Lerp<'_, T> {
 /// `dst ← keep · dst + fresh · src`.
 pub(crate) fn blend<T: Hub>(dst: &mut [T], src: &[T], keep: f64, fresh: f64) {
     let (keep, fresh) = (T::from_f64(keep), T::from_f64(fresh));
-    if dst.len() < PARALLEL {
-        dispatch(Lerp(dst, src, keep, fresh));
-    } else {
-        parallel::chunks_mut(dst, LEAF, |i, c| {
-            let src = &src[i * LEAF..i * LEAF + c.len()];
-            dispatch(Lerp(c, src, keep, fresh));
-        });
-    }
+    chunks(dst, &|at, c| {
+        let src = &src[at..at + c.len()];
+        dispatch_narrow(Lerp(c, src, keep, fresh));
+    });
 }
 
 /// Multiplies every element.
 pub(crate) fn scale<T: Hub>(t: &mut Tensor<T>, factor: f64) {
     let factor = T::from_f64(factor);
-    let data = t.as_mut_slice();
-    if data.len() < PARALLEL {
-        dispatch(Scale(data, factor));
-    } else {
-        parallel::chunks_mut(data, LEAF, |_, c| dispatch(Scale(c, factor)));
-    }
+    chunks(t.as_mut_slice(), &|_, c| dispatch_narrow(Scale(c, factor)));
 }

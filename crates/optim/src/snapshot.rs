@@ -3,7 +3,6 @@
 use crate::error::Result;
 use crate::hub::ops;
 use crate::state::{Checker, OptimizerState, ParamState, StateTensor};
-use std::collections::HashSet;
 use wengert_autograd::{Buffer, Module, Param, Path, Visitor, VisitorMut};
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::{Dims, Real, Storage};
@@ -171,8 +170,9 @@ impl<T: Real> Snapshot<T> {
         }
         let mut expected = Expected(Vec::new(), self.buffers, std::marker::PhantomData);
         model.visit(&mut Path::new(), &mut expected);
-        let known: HashSet<&str> = expected.0.iter().map(|e| e.0.as_str()).collect();
-        for path in state.params.keys().filter(|p| !known.contains(p.as_str())) {
+        // Both lists know their entries; what is in one alone is found by name.
+        let known = |path: &String| expected.0.iter().any(|e| e.0 == *path);
+        for path in state.params.keys().filter(|p| !known(p)) {
             check.problem(format!("`{path}`: the model has no such parameter"));
         }
         let none = ParamState::default();

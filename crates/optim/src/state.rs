@@ -363,12 +363,11 @@ impl Checker {
     }
 }
 
-/// A map with one more entry, to write states in one expression.
-pub(crate) fn scalars<const N: usize>(
-    entries: [(&str, StateScalar); N],
-) -> BTreeMap<String, StateScalar> {
-    entries
-        .into_iter()
-        .map(|(k, v)| (k.to_string(), v))
-        .collect()
+/// A map of a few entries. By insertion: collecting would sort, and bring a sort of its own into the program.
+pub(crate) fn scalars(entries: &[(&str, StateScalar)]) -> BTreeMap<String, StateScalar> {
+    let mut map = BTreeMap::new();
+    for (name, x) in entries {
+        map.insert(name.to_string(), x.clone());
+    }
+    map
 }

@@ -154,6 +154,18 @@ pub fn dispatch<K: Kernel>(k: K) -> K::Output {
     k.run::<Baseline>()
 }
 
+/// As [`dispatch`], with AVX2 in place of AVX-512: one copy of the code less, for bodies whose speed is that of memory
+/// or of divisions and roots, which wider vectors do not do faster.
+#[inline]
+pub fn dispatch_narrow<K: Kernel>(k: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    if level() != Level::Baseline {
+        // SAFETY: `level` returns Avx2 or Avx512 only after AVX2 and FMA were detected on this machine.
+        return unsafe { run_avx2(k) };
+    }
+    k.run::<Baseline>()
+}
+
 /// Runs `k` with the instruction set of `level`, or with the best one of this machine if that is lower; for tests
 /// that compare the paths.
 #[doc(hidden)]

@@ -197,6 +197,8 @@ impl MeanSquare {
 }
 
 impl Update<1> for MeanSquare {
+    const WIDE: bool = true;
+
     #[inline(always)]
     fn step<L: Lane>(&self, p: L, g: L, [v]: [L; 1]) -> (L, [L; 1]) {
         let g = self.gradient(p, g);

@@ -268,6 +268,8 @@ impl Moments {
 }
 
 impl Update<2> for Moments {
+    const WIDE: bool = true;
+
     #[inline(always)]
     fn step<L: Lane>(&self, p: L, g: L, [m, v]: [L; 2]) -> (L, [L; 2]) {
         let (m, v) = self.moments(p, g, m, v);

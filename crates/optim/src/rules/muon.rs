@@ -194,6 +194,7 @@ impl MuonRule {
             coefs: x.coefs,
             param: &mut *u,
             grad: x.grad,
+            scale: 1.0,
             slots: [x.slots[0].data.as_mut_slice(), b, c, d],
         };
         pass.sweep(Momentum {
@@ -234,6 +235,7 @@ impl MuonRule {
             coefs: x.coefs,
             param: x.param,
             grad: u,
+            scale: 1.0,
             slots: [&mut [], &mut [], &mut [], &mut []],
         };
         pass.sweep(Write {

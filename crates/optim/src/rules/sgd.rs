@@ -114,6 +114,8 @@ struct Descent {
 }
 
 impl Update<0> for Descent {
+    const WIDE: bool = true;
+
     #[inline(always)]
     fn step<L: Lane>(&self, p: L, g: L, s: [L; 0]) -> (L, [L; 0]) {
         let d = p.mul_add(L::c(self.l2), g);
@@ -132,6 +134,8 @@ struct Momentum {
 }
 
 impl Update<1> for Momentum {
+    const WIDE: bool = true;
+
     #[inline(always)]
     fn step<L: Lane>(&self, p: L, g: L, [b]: [L; 1]) -> (L, [L; 1]) {
         let d = p.mul_add(L::c(self.l2), g);

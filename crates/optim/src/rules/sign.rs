@@ -155,6 +155,8 @@ impl Evolved {
 }
 
 impl Update<1> for Evolved {
+    const WIDE: bool = true;
+
     #[inline(always)]
     fn step<L: Lane>(&self, p: L, g: L, [m]: [L; 1]) -> (L, [L; 1]) {
         let mut u = self.direction(g, m);

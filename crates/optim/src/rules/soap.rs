@@ -1,6 +1,6 @@
 //! SOAP: Adam in the eigenbasis of Shampoo.
 
-use crate::linalg::{eigenvectors, mul, orthonormal};
+use crate::linalg::{eigenvectors, falling, mul, orthonormal};
 use crate::optimizer::Optimizer;
 use crate::rule::{
     Coefs, Pass, Plan, Range, Rule, Scope, Slot, SlotData, Slots, Sums, Update, Whole, betas,
@@ -297,8 +297,7 @@ fn refresh<T: Real>(
                 .sum()
         })
         .collect();
-    let mut order: Vec<usize> = (0..size).collect();
-    order.sort_by(|&a, &b| weight[b].total_cmp(&weight[a]));
+    let order = falling(&weight);
     let mut sorted = vec![T::ZERO; size * size];
     for r in 0..size {
         for (c, &from) in order.iter().enumerate() {

@@ -1,11 +1,12 @@
 //! Sophia: clipped steps scaled by an estimate of the curvature.
 
 use crate::error::{Result, or_panic};
+use crate::hub::ops;
 use crate::optimizer::Optimizer;
 use crate::rule::{
     Coefs, Pass, Plan, Range, Rule, Slots, Sums, Update, betas, coefs, optimizer, precisions, zeros,
 };
-use wengert_autograd::{Gradients, Module};
+use wengert_autograd::{Gradients, Module, Path, Visitor};
 use wengert_tensor::Real;
 use wengert_tensor::lane::Lane;
 
@@ -87,8 +88,10 @@ impl<T: Real> Optimizer<SophiaRule, T> {
         f: impl Fn(f64) -> f64,
     ) -> Result<()> {
         let beta = self.hyper("beta2").unwrap_or(0.0);
-        self.core
-            .fold_into_slot(model, estimate, 1, &|h, x| beta * h + (1.0 - beta) * f(x))
+        let show = |v: &mut dyn Visitor<T>| model.visit(&mut Path::new(), v);
+        (ops::<T>().fold)(&mut self.engine, &show, estimate, 1, &|h, x| {
+            beta * h + (1.0 - beta) * f(x)
+        })
     }
 }
 

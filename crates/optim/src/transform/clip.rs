@@ -4,7 +4,7 @@ use crate::error::{Result, or_panic};
 use crate::hub::ops;
 use crate::rule::Range;
 use wengert_autograd::Gradients;
-use wengert_tensor::{Real, Tensor};
+use wengert_tensor::Real;
 
 /// What a clipping did.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -77,36 +77,27 @@ pub trait ClipExt {
     fn scale(&mut self, factor: f64);
 }
 
-/// The norm from its square; from the elements where the square overflowed or vanished, which in `f64` it can before
-/// the norm does.
-fn norm_of<'a, T: Real>(
-    squares: f64,
-    elements: impl Iterator<Item = &'a Tensor<T>> + Clone,
-) -> f64 {
-    if squares.is_finite() && squares > f64::MIN_POSITIVE {
-        return squares.sqrt();
+impl ClipRecord {
+    /// What scaling gradients of `count` tensors to the norm `max` does.
+    pub(crate) fn to_norm(before: f64, max: f64, count: usize) -> ClipRecord {
+        Self::by(before, max / (before + 1e-6), count)
     }
-    let all = || {
-        let each = elements.clone().flat_map(|g| g.iter());
-        each.map(|x| x.as_f64().abs())
-    };
-    let largest = all().fold(0.0f64, |m, x| if x > m || x.is_nan() { x } else { m });
-    if largest == 0.0 || !largest.is_finite() {
-        return largest;
-    }
-    let scaled: f64 = all().map(|x| (x / largest) * (x / largest)).sum();
-    largest * scaled.sqrt()
-}
 
-/// Norm of one gradient.
-pub(super) fn norm<T: Real>(g: &Tensor<T>) -> f64 {
-    norm_of((ops::<T>().sum_squares_of)(g), std::iter::once(g))
+    /// What scaling by `factor` does, where that is below 1 and the norm is finite.
+    pub(super) fn by(before: f64, factor: f64, count: usize) -> ClipRecord {
+        let clipped = before.is_finite() && factor < 1.0;
+        ClipRecord {
+            before,
+            after: if clipped { before * factor } else { before },
+            clipped,
+            count: if clipped { count } else { 0 },
+        }
+    }
 }
 
 impl<T: Real> ClipExt for Gradients<T> {
     fn global_norm(&self) -> f64 {
-        let squares = (ops::<T>().sum_squares)(self.entries());
-        norm_of(squares, self.entries().iter().map(|e| &e.1))
+        (ops::<T>().norm)(self.entries())
     }
 
     #[track_caller]
@@ -152,7 +143,7 @@ impl<T: Real> ClipExt for Gradients<T> {
         let before = self.global_norm();
         let mut count = 0;
         for (_, g) in self.iter_mut() {
-            let norm = norm(g);
+            let norm = (ops::<T>().norm_of)(g);
             let factor = max / (norm + 1e-6);
             if norm.is_finite() && factor < 1.0 {
                 (ops::<T>().scale)(g, factor);
@@ -181,14 +172,9 @@ impl<T: Real> ClipExt for Gradients<T> {
 
 /// Scales everything by `factor` where that is below 1 and the norm is finite.
 pub(super) fn clip_to<T: Real>(grads: &mut Gradients<T>, before: f64, factor: f64) -> ClipRecord {
-    let clipped = before.is_finite() && factor < 1.0;
-    if clipped {
+    let record = ClipRecord::by(before, factor, grads.len());
+    if record.clipped {
         grads.scale(factor);
     }
-    ClipRecord {
-        before,
-        after: if clipped { before * factor } else { before },
-        clipped,
-        count: if clipped { grads.len() } else { 0 },
-    }
+    record
 }

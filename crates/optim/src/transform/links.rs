@@ -2,8 +2,9 @@
 
 use super::clip::{ClipExt, clip_to};
 use super::pipeline::{Context, Outcome, Transform};
+use crate::engine::{locate, zero_non_finite};
 use crate::error::{Error, Result, or_panic};
-use crate::optimizer::{NonFinitePolicy, locate, zero_non_finite};
+use crate::optimizer::NonFinitePolicy;
 use crate::rule::Range;
 use crate::schedule::Schedule;
 use rand::SeedableRng;

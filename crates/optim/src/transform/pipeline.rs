@@ -242,14 +242,13 @@ impl<T: Real> Pipeline<T> {
     /// Everything that the links carry from step to step.
     pub fn state(&self) -> OptimizerState {
         let mut state = OptimizerState::new("pipeline");
-        state.scalars = scalars([("step", StateScalar::Count(self.step))]);
+        state.scalars = scalars(&[("step", StateScalar::Count(self.step))]);
         for (i, link) in self.links.iter().enumerate() {
             let mut part = OptimizerState::new(link.name());
             let numbers = link.scalars();
-            part.scalars = numbers
-                .into_iter()
-                .map(|(k, v)| (k.to_string(), StateScalar::Number(v)))
-                .collect();
+            for (k, v) in numbers {
+                part.scalars.insert(k.to_string(), StateScalar::Number(v));
+            }
             state.parts.insert(i.to_string(), part);
         }
         state

@@ -118,15 +118,17 @@ impl<T: Real> Accumulator<T> {
                     return;
                 };
                 let sum = &self.0[at].1;
-                let saved = ParamState {
-                    scalars: scalars([("at", StateScalar::Count(at as u64))]),
-                    tensors: [(SUM.to_string(), StateTensor::from_tensor(&sum.copy()))].into(),
+                let mut saved = ParamState {
+                    scalars: scalars(&[("at", StateScalar::Count(at as u64))]),
+                    ..ParamState::default()
                 };
+                let copy = StateTensor::from_tensor(&sum.copy());
+                saved.tensors.insert(SUM.to_string(), copy);
                 self.1.params.insert(path.to_string(), saved);
             }
         }
         let mut state = OptimizerState::new("accumulator");
-        state.scalars = scalars([
+        state.scalars = scalars(&[
             ("seen", StateScalar::Count(self.seen as u64)),
             ("loss", StateScalar::Number(self.loss)),
         ]);

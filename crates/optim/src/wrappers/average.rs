@@ -39,7 +39,7 @@ macro_rules! average {
             /// The averaged weights and what is needed to go on.
             pub fn state(&self) -> OptimizerState {
                 let mut state = OptimizerState::new($kind);
-                state.scalars = scalars([("updates", StateScalar::Count(self.updates))]);
+                state.scalars = scalars(&[("updates", StateScalar::Count(self.updates))]);
                 self.kept.save(&mut state, $slot);
                 state
             }

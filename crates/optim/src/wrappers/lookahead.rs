@@ -112,7 +112,7 @@ impl<T: Real, O: Optimize<T>> Optimize<T> for Lookahead<O, T> {
     }
     fn state(&self) -> OptimizerState {
         let mut state = OptimizerState::new("lookahead");
-        state.scalars = scalars([("taken", StateScalar::Count(self.taken))]);
+        state.scalars = scalars(&[("taken", StateScalar::Count(self.taken))]);
         self.slow.save(&mut state, "slow");
         state.parts.insert("inner".to_string(), self.inner.state());
         state
