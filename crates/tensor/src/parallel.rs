@@ -5,25 +5,110 @@
 //! one a caller has `install`ed); a pool of one thread, or a single task, runs in place.
 
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Elements below which a memory-bound pass is not worth a second thread.
 pub const GRAIN: usize = 1 << 15;
 
-/// Threads of the current pool.
+/// Threads of the current pool; 1 where the calling thread works alone.
 #[inline]
 pub fn threads() -> usize {
-    rayon::current_num_threads()
+    if ALONE.get() {
+        1
+    } else {
+        rayon::current_num_threads()
+    }
 }
 
-/// Runs `f` inside the pool, so that the tasks it starts meet warm workers (joining from outside costs microseconds,
-/// from inside tens of nanoseconds).
+/// Runs `f` inside the pool, where the tasks it starts cost tens of nanoseconds (from outside, microseconds), with the
+/// other workers kept awake until it ends.
+///
+/// Called from outside of the pool while another thread is inside, it runs `f` on the calling thread alone: callers
+/// share the processors, not the pool. The bits are the same.
 pub fn install<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    if threads() == 1 || rayon::current_thread_index().is_some() {
+    let n = threads();
+    if n == 1 {
         f()
+    } else if rayon::current_thread_index().is_some() {
+        awake(n, f)
+    } else if ENTERED
+        .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+        .is_ok()
+    {
+        let _leave = Leave;
+        rayon::scope(|_| awake(n, f))
     } else {
-        rayon::scope(|_| f())
+        alone(f)
     }
+}
+
+/// Whether a thread from outside is inside the pool.
+static ENTERED: AtomicBool = AtomicBool::new(false);
+
+struct Leave;
+impl Drop for Leave {
+    fn drop(&mut self) {
+        ENTERED.store(false, Ordering::Release);
+    }
+}
+
+thread_local! {
+    /// Whether this thread runs its tasks by itself.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread keeps the others awake, or is kept awake.
+    static AWAKE: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Alone(bool);
+impl Alone {
+    fn enter() -> Self {
+        Alone(ALONE.replace(true))
+    }
+}
+impl Drop for Alone {
+    fn drop(&mut self) {
+        ALONE.set(self.0);
+    }
+}
+
+/// Runs `f`; meanwhile the other workers look for its tasks without going to sleep, because waking a thread costs as
+/// much as many a task.
+fn awake<R: Send>(n: usize, f: impl FnOnce() -> R + Send) -> R {
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+            AWAKE.set(false);
+        }
+    }
+    if AWAKE.replace(true) {
+        return f();
+    }
+    let done = AtomicBool::new(false);
+    let run = || {
+        let _done = Done(&done);
+        f()
+    };
+    rayon::join(run, || watch(n - 1, &done)).0
+}
+
+/// Keeps `n` workers at hand until `done`.
+fn watch(n: usize, done: &AtomicBool) {
+    if n > 1 {
+        rayon::join(|| watch(n / 2, done), || watch(n - n / 2, done));
+        return;
+    }
+    let before = AWAKE.replace(true);
+    while !done.load(Ordering::Acquire) {
+        if rayon::yield_now() != Some(rayon::Yield::Executed) {
+            for _ in 0..16 {
+                std::hint::spin_loop();
+            }
+        }
+    }
+    AWAKE.set(before);
 }
 
 /// `f(0)`, …, `f(n - 1)`, in any order, perhaps at the same time.
@@ -239,23 +324,26 @@ pub fn join<A: Send, B: Send>(
     }
 }
 
-/// Runs `f` on a pool of one thread, for callers that are themselves one of several threads at work: what `f` computes does
-/// not spread, and nobody waits for the global pool. The results are the same.
-pub fn alone<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
-        Ok(pool) => pool.install(f),
-        // The system refuses another thread: the pool of the caller does it.
-        Err(_) => f(),
-    }
+/// Runs `f` on the calling thread alone, for callers that are themselves one of several threads at work: what `f`
+/// computes does not spread, and nobody waits for the pool. The results are the same.
+pub fn alone<R>(f: impl FnOnce() -> R) -> R {
+    let _before = Alone::enter();
+    f()
 }
 
-/// Sets the number of threads of the global pool; before its first use, once.
+/// Sets the number of threads of the global pool; before its first use, once. The calling thread becomes one of them, so
+/// that its work enters the pool without a change of threads: call it from the thread that trains, which has to live
+/// as long as the pool is used.
 ///
 /// # Errors
 /// When the global pool exists already.
 pub fn set_global_threads(n: usize) -> Result<(), String> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(n)
-        .build_global()
-        .map_err(|e| e.to_string())
+    let builder = rayon::ThreadPoolBuilder::new().num_threads(n);
+    // A pool of one would have no thread left for callers from other threads.
+    let builder = if n == 1 {
+        builder
+    } else {
+        builder.use_current_thread()
+    };
+    builder.build_global().map_err(|e| e.to_string())
 }
