@@ -160,3 +160,32 @@ fn text_shows_values_and_leaves_out_the_middle() {
         [1.0, 0.0]
     );
 }
+
+#[test]
+fn callers_from_several_threads_share_the_pool_or_work_alone() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use wengert_tensor::parallel;
+    let whole = |round: usize| {
+        parallel::install(|| {
+            let total = AtomicUsize::new(0);
+            parallel::tasks(64, |i| {
+                total.fetch_add(i * round, Ordering::Relaxed);
+            });
+            total.into_inner()
+        })
+    };
+    std::thread::scope(|s| {
+        for _ in 0..4 {
+            s.spawn(|| {
+                for round in 0..200 {
+                    assert_eq!(whole(round), 2016 * round);
+                }
+            });
+        }
+    });
+    // A panic leaves the pool to the next caller.
+    let refused = std::panic::catch_unwind(|| parallel::install(|| panic!("on purpose")));
+    assert!(refused.is_err());
+    assert_eq!(whole(3), 6048);
+    assert_eq!(parallel::alone(parallel::threads), 1);
+}
