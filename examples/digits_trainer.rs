@@ -7,7 +7,7 @@ use std::path::Path;
 use wengert::data::{DataLoader, Digits, split};
 use wengert::nn::loss::CrossEntropy;
 use wengert::prelude::*;
-use wengert::train::{Every, Stop};
+use wengert::train::{Every, Scores, Stop};
 use wengert_examples::{Options, fail};
 
 const HELP: &str = "\
@@ -37,13 +37,31 @@ fn trainer<'a>(seed: u64, checkpoint: &Path) -> Trainer<'a, Sequential, Batch> {
         .checkpoint_every(checkpoint, Every::Epochs(1))
 }
 
+/// What the story shows.
+pub struct Numbers {
+    /// Loss and accuracy on the test images.
+    pub test: Scores,
+    /// The run.
+    pub history: History,
+    /// Whether the resumed run ended with the same bits.
+    pub same: bool,
+}
+
+#[allow(dead_code, reason = "a test calls `story` itself")]
 fn main() -> Result<(), wengert::train::Error> {
     let options = Options::parse(HELP, &["epochs", "seed", "dir"]);
     let epochs = options.number("epochs", 100u64, 1, 10_000);
     let seed = options.number("seed", 1u64, 0, u64::MAX);
-    let dir = options
-        .text("dir")
-        .map_or_else(std::env::temp_dir, Into::into);
+    let dir = options.text("dir");
+    let dir = dir.map_or_else(std::env::temp_dir, Into::into);
+    if !story(epochs, seed, &dir)?.same {
+        fail("a resumed run must not differ");
+    }
+    Ok(())
+}
+
+/// Trains, tests, interrupts and resumes.
+pub fn story(epochs: u64, seed: u64, dir: &Path) -> Result<Numbers, wengert::train::Error> {
     let file = |name: &str| dir.join(format!("digits_trainer-{}-{name}", std::process::id()));
 
     // A fifth of the training images judges; the test images are looked at once, at the end.
@@ -104,8 +122,9 @@ fn main() -> Result<(), wengert::train::Error> {
     for name in ["whole", "cut"] {
         let _ = std::fs::remove_file(file(name));
     }
-    if !same {
-        fail("a resumed run must not differ");
-    }
-    Ok(())
+    Ok(Numbers {
+        test: scores,
+        history,
+        same,
+    })
 }

@@ -61,10 +61,24 @@ fn trainer<'a>(model: Stack) -> Trainer<'a, Stack, (Tensor, Tensor<i64>)> {
     Trainer::new(model, CrossEntropy::default(), Adam::new(1e-3)).metric(Accuracy::new())
 }
 
+/// What the story shows.
+pub struct Numbers {
+    /// Test losses: trained, wider, trained, deeper, trained, begun anew.
+    pub losses: Vec<f64>,
+    /// Largest change of an output when made wider and when made deeper.
+    pub changes: [f32; 2],
+}
+
+#[allow(dead_code, reason = "a test calls `story` itself")]
 fn main() -> Result<(), wengert::train::Error> {
     let options = Options::parse(HELP, &["epochs", "seed"]);
     let epochs = options.number("epochs", 4u64, 1, 1000);
     let seed = options.number("seed", 1u64, 0, u64::MAX);
+    story(epochs, seed).map(|_| ())
+}
+
+/// Trains, widens, deepens, compares.
+pub fn story(epochs: u64, seed: u64) -> Result<Numbers, wengert::train::Error> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let images = Images::digits();
     let train = DataLoader::new(images.train.dataset(), 32).shuffle(seed);
@@ -123,7 +137,10 @@ fn main() -> Result<(), wengert::train::Error> {
         "After {epochs} epochs at its last size the network that grew has a test loss of {:.4}, the one that began anew {:.4}.",
         told[4], told[5]
     );
-    Ok(())
+    Ok(Numbers {
+        losses: told,
+        changes: [wider, deeper],
+    })
 }
 
 fn difference(a: &Tensor, b: &Tensor) -> f32 {

@@ -43,13 +43,30 @@ fn trainer<'a>(t: &Trial) -> Run<'a> {
         .metric(Accuracy::new())
 }
 
+/// What the story shows.
+pub struct Numbers {
+    /// What the range test suggests.
+    pub lr: Option<f64>,
+    /// Best validation accuracy of the random search and of Hyperband.
+    pub best: [f64; 2],
+    /// Epochs that each spent.
+    pub spent: [u64; 2],
+    /// Test accuracy of the best of Hyperband.
+    pub test: f64,
+}
+
+#[allow(dead_code, reason = "a test calls `story` itself")]
 fn main() -> Result<(), Error> {
     let options = Options::parse(HELP, &["trials", "epochs", "threads", "seed"]);
     let trials = options.number("trials", 24usize, 1, 10_000);
     let epochs = options.number("epochs", 9u64, 1, 1000);
     let threads = options.number("threads", 2usize, 1, 256);
     let seed = options.number("seed", 1u64, 0, u64::MAX);
+    story(trials, epochs, threads, seed).map(|_| ())
+}
 
+/// Range test, random search, Hyperband.
+pub fn story(trials: usize, epochs: u64, threads: usize, seed: u64) -> Result<Numbers, Error> {
     let images = Images::digits();
     let cut = images.train.len() * 4 / 5;
     let part = |r: std::ops::Range<usize>| -> Labeled {
@@ -116,12 +133,18 @@ fn main() -> Result<(), Error> {
     let test = DataLoader::new(images.test.dataset(), 360);
     let mut run = trainer(&best.trial);
     run.fit(&train(best.trial.seed), None, epochs)?;
+    let accuracy = run.evaluate(&test)?["accuracy"];
     println!(
         "Best of Hyperband: {}; validation accuracy {:.3}, test accuracy {:.3}, with {:.0} % of the epochs of the random search.",
         best.trial,
         best.score,
-        run.evaluate(&test)?["accuracy"],
+        accuracy,
         100.0 * early as f64 / whole as f64
     );
-    Ok(())
+    Ok(Numbers {
+        lr: curve.suggestion(),
+        best: [random.best().map_or(f64::NAN, |b| b.score), best.score],
+        spent: [whole, early],
+        test: accuracy,
+    })
 }
