@@ -7,6 +7,7 @@ pub mod layer_speeds;
 pub mod overfitting;
 pub mod sigmoid_chain;
 pub mod ten_layers;
+pub mod transfer;
 pub mod zero_initialization;
 
 use wengert::data::{Digits, Labeled};

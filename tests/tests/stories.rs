@@ -105,3 +105,26 @@ fn dropout_and_decay_narrow_the_gap() {
         assert!(gap(k) < 0.85 * gap(0), "{ways:?}");
     }
 }
+
+#[test]
+fn a_frozen_backbone_serves_old_and_new_digits() {
+    let s = transfer::story();
+    println!("{s}");
+    assert!(s.pretrained > 0.97, "{}", s.pretrained);
+    let [scratch, frozen, careful] = &s.ways[..] else {
+        panic!("three ways")
+    };
+    assert_eq!((frozen.trained, scratch.trained), (128 * 3 + 3, 5_235));
+    assert!(frozen.kept && !careful.kept && !scratch.kept);
+    // A sum of equal numbers, rounded eight times.
+    assert!((frozen.old_accuracy - s.pretrained).abs() < 1e-12, "{s:?}");
+    assert!(scratch.old_accuracy < 0.5, "{s:?}");
+    assert!(
+        frozen.accuracy > 0.8 && frozen.accuracy > scratch.accuracy - 0.04,
+        "{s:?}"
+    );
+    assert!(
+        careful.accuracy > 0.8 && careful.accuracy > scratch.accuracy - 0.04,
+        "{s:?}"
+    );
+}

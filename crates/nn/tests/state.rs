@@ -1,5 +1,6 @@
 //! State by path: save, load, options, sections, all or nothing.
 
+use rand::SeedableRng;
 use std::path::{Path, PathBuf};
 use wengert_autograd::{Buffer, Module, ModuleExt, Param, Real, Tensor};
 use wengert_derive::Module;
@@ -671,4 +672,77 @@ fn a_file_of_pytorch() {
     );
     assert_eq!(m.weight.value().to_vec(), [1.5, 2.5]);
     assert_eq!(m.running_var.value().to_vec(), [1.0, 1.0]);
+}
+
+/// Convolutions, norms, recurrent layers, attention, written by PyTorch (`reference/torch_layers.py`): the same names and
+/// layouts; weight norm by renaming, a transposed weight by adaption. The net computes what PyTorch's did.
+#[test]
+fn layers_of_pytorch() {
+    use wengert_nn::{
+        BatchNorm2d, Conv2d, ConvTranspose2d, Forward, Gru, LayerNorm, Linear, Lstm,
+        MultiHeadAttention, WeightNorm,
+    };
+    #[derive(Module)]
+    #[module(crate = wengert_autograd, float = f32)]
+    struct Layers {
+        conv: Conv2d,
+        bn: BatchNorm2d,
+        up: ConvTranspose2d,
+        lstm: Lstm,
+        gru: Gru,
+        norm: LayerNorm,
+        attention: MultiHeadAttention,
+        fc: WeightNorm<Linear>,
+        dense: Linear,
+    }
+    impl Forward for Layers {
+        fn forward<'t>(&self, x: wengert_autograd::Var<'t>) -> wengert_autograd::Var<'t> {
+            let h = self.bn.forward(self.conv.forward(x)).relu();
+            let h = self.up.forward(h).mean_dim(1, false);
+            let h = self.gru.forward(self.lstm.forward(h));
+            let h = self.attention.forward(self.norm.forward(h));
+            self.dense.forward(self.fc.forward(h))
+        }
+    }
+    let r = &mut rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(1);
+    let mut net = Layers {
+        conv: Conv2d::builder(2, 4, 3).padding(1).groups(2).build(r),
+        bn: BatchNorm2d::new(4),
+        up: ConvTranspose2d::builder(4, 3, 2).stride(2).build(r),
+        lstm: Lstm::builder(6, 5)
+            .layers(2)
+            .bidirectional(true)
+            .batch_first(true)
+            .build(r),
+        gru: Gru::builder(10, 4).batch_first(true).build(r),
+        norm: LayerNorm::new(4),
+        attention: MultiHeadAttention::new(4, 2, r),
+        fc: WeightNorm::new(Linear::new(4, 3, r)),
+        dense: Linear::new(3, 2, r),
+    };
+    let bytes = include_bytes!("data/torch_layers.safetensors");
+    let options = LoadOptions::pytorch()
+        .rename("fc.parametrizations.weight.original0", "fc.g")
+        .rename("fc.parametrizations.weight.original1", "fc.inner.weight")
+        .rename("fc.bias", "fc.inner.bias")
+        .rename("dense.kernel", "dense.weight")
+        .map(|name| {
+            let none = ["x", "y"].contains(&name) || name.ends_with("num_batches_tracked");
+            (!none).then(|| name.to_owned())
+        })
+        .adapt(|path, t| match t.get::<f32>() {
+            Some(w) if path == "dense.weight" => w.t().into(),
+            _ => t,
+        });
+    // The counter of batches stays as it was.
+    let report = net.load_bytes(bytes, &options.allow_missing(true)).unwrap();
+    assert_eq!(report.missing, ["bn.num_batches_tracked"]);
+    assert_eq!(report.loaded.len(), 39);
+    let c = Checkpoint::from_bytes(bytes).unwrap();
+    let tensor = |name: &str| c.tensor("", name).unwrap().get::<f32>().unwrap().clone();
+    let (y, expected) = (net.predict(&tensor("x")), tensor("y"));
+    assert_eq!(y.shape(), expected.shape());
+    for (a, b) in y.iter().zip(expected.iter()) {
+        assert!((a - b).abs() < 2e-6 * (1.0 + b.abs()), "{a}, PyTorch {b}");
+    }
 }

@@ -28,6 +28,7 @@
 //! | between distributions, sets, vectors | |
 //! | [`kl_divergence`] | Σ y (ln y - x) |
 //! | [`dice`] | overlap of regions |
+//! | [`Ctc`], [`ctc`] | label sequences without alignment |
 //! | [`margin_ranking`], [`cosine_embedding`], [`triplet_margin`] | order and distance |
 //!
 //! Unless said otherwise, formulas, defaults and reductions are PyTorch's. Shapes must be equal: nothing is broadcast
@@ -38,6 +39,7 @@ mod distance;
 mod distribution;
 mod objects;
 mod regression;
+mod sequence;
 
 pub use classification::{
     bce, bce_with_logits, cross_entropy, cross_entropy_probabilities, dice, focal, hinge,
@@ -53,6 +55,7 @@ pub use objects::{
     TripletMargin,
 };
 pub use regression::{huber, l1, log_cosh, mse, smooth_l1};
+pub use sequence::{Ctc, CtcTarget, ctc};
 
 use wengert_autograd::{Float, Var};
 

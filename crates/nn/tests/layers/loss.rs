@@ -53,6 +53,20 @@ fn apply<'t>(name: &str, case: &Case, r: Reduction, x: &[Var<'t, f64>]) -> Var<'
         "triplet_swap" => triplet_margin(x[0], x[1], x[2], 2.0, 3.0, true, r),
         "focal" => focal(x[0], x[1].detach(), Some(0.25), 1.5, r),
         "dice" => dice(x[0], x[1], 0.5, r),
+        "ctc" => {
+            let target = CtcTarget {
+                labels: case.ints("ids"),
+                steps: vec![6, 5, 4],
+                lengths: vec![3, 2, 0],
+            };
+            let log_p = x[0].log_softmax(-1);
+            let object = Ctc {
+                blank: 3,
+                zero_infinity: false,
+                reduction: r,
+            };
+            object.loss(log_p, &target)
+        }
         _ => panic!("{name} is not tested"),
     }
 }
@@ -73,7 +87,7 @@ fn values_and_gradients_are_pytorchs() {
             apply(name, case, reduction, x)
         });
     }
-    assert_eq!(all.len(), 106);
+    assert_eq!(all.len(), 109);
 }
 
 #[test]
@@ -102,7 +116,7 @@ fn derivatives_of_both_orders() {
         }
         .assert_ok();
     }
-    assert_eq!(checked, 32);
+    assert_eq!(checked, 33);
     let x = sample(&[2, 3], 1);
     let y = Tensor::from_vec(vec![1.0, 0.0, 1.0, 1.0, 0.0, 0.0], [2, 3]);
     gradcheck(

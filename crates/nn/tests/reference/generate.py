@@ -230,6 +230,10 @@ def losses():
             return l if red == "none" else getattr(l, red)()
         f.case(f"hinge {red}", [x], hinge, extra={"answers": s})
     f.case("kl batchmean", [F.log_softmax(x, 1), F.softmax(y, 1)], lambda x, y: F.kl_div(x, y, reduction="batchmean"))
+    ids = torch.tensor([[1, 2, 1], [2, 2, 0], [0, 0, 0]])
+    for red in ("mean", "sum", "none"):
+        f.case(f"ctc {red}", [f.rand(6, 3, 4)], lambda x: F.ctc_loss(
+            F.log_softmax(x, -1), ids, torch.tensor([6, 5, 4]), torch.tensor([3, 2, 0]), 3, red), extra={"ids": ids})
     f.write()
 
 
