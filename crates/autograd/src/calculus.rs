@@ -11,8 +11,8 @@ use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::param::Param;
 use crate::tape::Tape;
 use crate::var::Var;
+use crate::vmap::vmap;
 use std::fmt;
-use std::sync::Arc;
 use wengert_tensor::{Dims, Real, Result, Tensor};
 
 /// Vector-Jacobian product (reverse mode): cᵀ ∂y/∂x for each of `wrt`.
@@ -94,10 +94,14 @@ pub fn value_and_grad<T: Float, const N: usize>(
     (y.item(), g)
 }
 
+/// Largest number of elements that one value of a batched product may have; more rows than fit are taken in parts.
+const WIDEST: usize = 1 << 24;
+
 /// Jacobian of a function of one tensor: shape of the output followed by that of the input.
 ///
-/// One recorded program is evaluated row by row (column by column where the input is smaller), so memory stays that of
-/// one product.
+/// The products with all unit vectors are one recorded program with a batch axis ([`vmap`]): by rows, or by columns where
+/// the input is smaller. There is no loop over rows; only where a value of the batched program would have more than 2²⁴
+/// elements are the rows taken in a few parts.
 ///
 /// ```
 /// use wengert_autograd::{Tensor, jacobian};
@@ -110,41 +114,46 @@ pub fn jacobian<T: Float>(
     x: &Tensor<T>,
 ) -> Tensor<T> {
     let mut tape = Tape::<T>::inference();
-    let (m, n) = {
+    let (m, n, widest) = {
         let v = tape.input(x);
         let y = f(v);
-        (y.shape(), v.shape())
+        let mut widest = 1;
+        tape.for_each_node(|n| widest = widest.max(n.shape.iter().product()));
+        (y.shape(), v.shape(), widest)
     };
     let (rows, cols) = (m.iter().product::<usize>(), n.iter().product::<usize>());
     let mut shape = m.clone();
     shape.extend_from_slice(&n);
     let mut out = Tensor::zeros(shape);
     let reverse = rows <= cols;
-    let mut unit = Tensor::zeros(if reverse { m } else { n });
-    let count = if reverse { rows } else { cols };
-    for k in 0..count {
-        unit.as_mut_slice()[k] = T::one();
-        tape.reset();
-        // The step repeats itself, so it is planned once.
-        let v = tape.input(x);
-        let y = f(v);
-        let u = tape.input(&unit);
-        let p = if reverse {
-            vjp(y, u, [v])[0]
-        } else {
-            jvp(y, [v], [u])
-        };
-        let p = p.value();
-        let to = out.as_mut_slice();
-        if reverse {
-            p.copy_into(&mut to[k * cols..(k + 1) * cols]);
-        } else {
-            for (r, x) in p.iter().enumerate() {
-                to[r * cols + k] = x;
-            }
+    let (unit, lanes) = if reverse { (m, rows) } else { (n, cols) };
+    let at_once = (WIDEST / widest).clamp(1, lanes.max(1));
+    for start in (0..lanes).step_by(at_once) {
+        let count = at_once.min(lanes - start);
+        let mut own = Dims::from_slice(&[count]);
+        own.extend_from_slice(&unit);
+        let mut units = Tensor::zeros(own);
+        for k in 0..count {
+            units.as_mut_slice()[k * lanes + start + k] = T::one();
         }
         tape.reset();
-        unit.as_mut_slice()[k] = T::zero();
+        // Random numbers of the function are the same for all rows.
+        tape.set_step_index(0);
+        let v = tape.input(x);
+        let (y, u) = (f(v), tape.input(&units));
+        let p = if reverse {
+            vmap(|[u]| vjp(y, u, [v])[0], [u])
+        } else {
+            vmap(|[u]| jvp(y, [v], [u]), [u])
+        };
+        let (p, to) = (p.value(), out.as_mut_slice());
+        if reverse {
+            p.copy_into(&mut to[start * cols..(start + count) * cols]);
+        } else {
+            for (i, x) in p.iter().enumerate() {
+                to[i % rows * cols + start + i / rows] = x;
+            }
+        }
     }
     out
 }
@@ -154,26 +163,113 @@ pub fn hessian<T: Float>(f: impl for<'t> Fn(Var<'t, T>) -> Var<'t, T>, x: &Tenso
     jacobian(|v| grad_many(f(v), &[v])[0], x)
 }
 
-type Rule<T> = dyn for<'t> Fn(&VjpCtx<'t, '_, T>) -> Cotangents<'t, T> + Send + Sync;
+impl<'t, T: Float> Var<'t, T> {
+    /// Gradient of this scalar: [`grad`](crate::grad) as a method.
+    ///
+    /// # Panics
+    /// When the value has more than one element.
+    #[track_caller]
+    pub fn grad<const N: usize>(self, wrt: [Self; N]) -> [Self; N] {
+        crate::diff::grad(self, wrt)
+    }
 
-/// The identity on its first input, with a derivative of its own for the rest.
-struct CustomGrad<T: Float> {
-    rule: Arc<Rule<T>>,
+    /// Vector-Jacobian product: [`vjp`](crate::vjp) as a method.
+    ///
+    /// # Panics
+    /// When the cotangent has another shape.
+    #[track_caller]
+    pub fn vjp<const N: usize>(self, cotangent: Self, wrt: [Self; N]) -> [Self; N] {
+        vjp(self, cotangent, wrt)
+    }
+
+    /// Jacobian-vector product: [`jvp`](crate::jvp) as a method.
+    ///
+    /// # Panics
+    /// When a tangent has another shape than its input.
+    #[track_caller]
+    pub fn jvp<const N: usize>(self, wrt: [Self; N], tangents: [Self; N]) -> Self {
+        jvp(self, wrt, tangents)
+    }
+
+    /// Hessian-vector product of this scalar: [`hvp`](crate::hvp) as a method.
+    ///
+    /// # Panics
+    /// When the value has more than one element, or a vector another shape than its input.
+    #[track_caller]
+    pub fn hvp<const N: usize>(self, wrt: [Self; N], vectors: [Self; N]) -> [Self; N] {
+        hvp(self, wrt, vectors)
+    }
+
+    /// Jacobian with respect to a value on the tape: this shape followed by that of `x`. It can be differentiated again.
+    ///
+    /// One batched program for all rows (or all columns, where `x` is smaller): see [`vmap`].
+    ///
+    /// ```
+    /// use wengert_autograd::{Tape, Tensor};
+    /// let tape = Tape::<f64>::inference();
+    /// let x = tape.input(&Tensor::from_vec(vec![1.0, 2.0], [2]));
+    /// let w = tape.input(&Tensor::from_vec(vec![3.0, 0.0, 1.0, 1.0], [2, 2]));
+    /// let j = w.matmul(x.square()).jacobian(x); // w diag(2 x)
+    /// assert_eq!(j.value().to_vec(), [6.0, 0.0, 2.0, 4.0]);
+    /// ```
+    #[track_caller]
+    pub fn jacobian(self, x: Self) -> Self {
+        let (tape, m, n) = (self.tape(), self.shape(), x.shape());
+        let (rows, cols) = (self.numel(), x.numel());
+        let mut shape = m.clone();
+        shape.extend_from_slice(&n);
+        if rows * cols == 0 {
+            return tape.zeros(shape);
+        }
+        let units = |count: usize, one: &[usize]| {
+            let mut s = Dims::from_slice(&[count]);
+            s.extend_from_slice(one);
+            tape.eye(count).reshape(s)
+        };
+        if rows <= cols {
+            vmap(|[u]| vjp(self, u, [x])[0], [units(rows, &m)]).reshape(shape)
+        } else {
+            let columns = vmap(|[u]| jvp(self, [x], [u]), [units(cols, &n)]);
+            columns.reshape([cols, rows]).t().reshape(shape)
+        }
+    }
+
+    /// Hessian of this scalar with respect to a value on the tape: the shape of `x` twice. It can be differentiated again.
+    ///
+    /// # Panics
+    /// When the value has more than one element.
+    #[track_caller]
+    pub fn hessian(self, x: Self) -> Self {
+        grad_many(self, &[x])[0].jacobian(x)
+    }
 }
 
-impl<T: Float> fmt::Debug for CustomGrad<T> {
+/// The identity on its first input, with a derivative of its own for the rest.
+struct CustomGrad<C, F> {
+    config: C,
+    rule: F,
+}
+
+impl<C, F> fmt::Debug for CustomGrad<C, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("CustomGrad")
     }
 }
 
-impl<T: Float> PartialEq for CustomGrad<T> {
+/// A rule that captures nothing is its type, so a repeated step finds its plan again; one that captures something could
+/// be another at every step.
+impl<C: PartialEq, F> PartialEq for CustomGrad<C, F> {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.rule, &other.rule)
+        size_of::<F>() == 0 && self.config == other.config
     }
 }
 
-impl<T: Float> Op<T> for CustomGrad<T> {
+impl<T, C, F> Op<T> for CustomGrad<C, F>
+where
+    T: Float,
+    C: PartialEq + Send + Sync + 'static,
+    F: for<'a> Fn(&C, &VjpCtx<'a, '_, T>) -> Cotangents<'a, T> + Send + Sync + 'static,
+{
     fn name(&self) -> &'static str {
         "custom_grad"
     }
@@ -182,7 +278,7 @@ impl<T: Float> Op<T> for CustomGrad<T> {
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let x = ctx.input(0);
-        x.copy_into(ctx.output());
+        T::copy_tensor(x, ctx.output());
     }
     fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
         Some(input.clone())
@@ -197,13 +293,24 @@ impl<T: Float> Op<T> for CustomGrad<T> {
             cotangent: ctx.cotangent,
             needs: &ctx.needs[1..],
         };
-        let cts = (self.rule)(&own);
+        let cts = (self.rule)(&self.config, &own);
         assert!(
             cts.len() == own.inputs.len(),
             "custom_grad: the rule returned {} cotangents for {} inputs",
             cts.len(),
             own.inputs.len()
         );
+        for (k, ct) in cts.iter().enumerate() {
+            if let Some(ct) = ct {
+                let (found, expected) = (ct.shape(), own.inputs[k].shape());
+                assert!(
+                    found == expected,
+                    "custom_grad: the rule returned a cotangent of shape {:?} for input {k} of shape {:?}",
+                    found.as_slice(),
+                    expected.as_slice()
+                );
+            }
+        }
         // The value itself was recorded without gradients.
         std::iter::once(None).chain(cts).collect()
     }
@@ -211,6 +318,9 @@ impl<T: Float> Op<T> for CustomGrad<T> {
 
 /// A function with a derivative of its own: `forward` says how the value is computed, `rule` the cotangents of the
 /// inputs, in `Var` operations (so it can be differentiated again).
+///
+/// A rule that captures nothing is recognized in the next step, which then needs no new plan; numbers that it depends on
+/// go through [`custom_grad_with`].
 ///
 /// ```
 /// use wengert_autograd::{Tape, Tensor, custom_grad, grad};
@@ -222,23 +332,47 @@ impl<T: Float> Op<T> for CustomGrad<T> {
 /// ```
 ///
 /// # Panics
-/// When the rule returns another number of cotangents than inputs, or of another shape.
+/// Without inputs; when differentiated, if the rule returns another number of cotangents than inputs, or of another shape.
+/// The tape stays usable.
 #[track_caller]
 pub fn custom_grad<'t, T: Float, const N: usize>(
     inputs: [Var<'t, T>; N],
     forward: impl FnOnce([Var<'t, T>; N]) -> Var<'t, T>,
     rule: impl for<'a> Fn(&VjpCtx<'a, '_, T>) -> Cotangents<'a, T> + Send + Sync + 'static,
 ) -> Var<'t, T> {
+    custom_grad_with(
+        (),
+        inputs,
+        forward,
+        move |_: &(), ctx: &VjpCtx<'_, '_, T>| rule(ctx),
+    )
+}
+
+/// As [`custom_grad`], with numbers that the rule depends on: two steps with equal configuration share their plan.
+///
+/// ```
+/// use wengert_autograd::{Tape, Tensor, custom_grad_with, grad};
+/// // The identity whose gradient is reversed and scaled (Ganin and Lempitsky 2015).
+/// let tape = Tape::<f64>::inference();
+/// let x = tape.input(&Tensor::scalar(1.7));
+/// let y = custom_grad_with(0.5, [x], |[x]| x, |&scale, ctx| [Some(ctx.cotangent() * -scale)].into_iter().collect());
+/// assert_eq!((y.item(), grad(y * 3.0, [x])[0].item()), (1.7, -1.5));
+/// ```
+///
+/// # Panics
+/// As [`custom_grad`].
+#[track_caller]
+pub fn custom_grad_with<'t, T: Float, C: PartialEq + Send + Sync + 'static, const N: usize>(
+    config: C,
+    inputs: [Var<'t, T>; N],
+    forward: impl FnOnce([Var<'t, T>; N]) -> Var<'t, T>,
+    rule: impl for<'a> Fn(&C, &VjpCtx<'a, '_, T>) -> Cotangents<'a, T> + Send + Sync + 'static,
+) -> Var<'t, T> {
     assert!(N > 0, "custom_grad: expected at least one input");
     let tape = inputs[0].tape();
     let value = tape.no_grad(|| forward(inputs));
     let args: Vec<Var<'t, T>> = std::iter::once(value).chain(inputs).collect();
-    tape.apply(
-        CustomGrad {
-            rule: Arc::new(rule),
-        },
-        &args,
-    )
+    tape.apply(CustomGrad { config, rule }, &args)
 }
 
 impl<T: Float> Gradients<T> {

@@ -5,7 +5,7 @@ use crate::gradients::Gradients;
 use crate::op::{Cotangents, NodeOp, VjpCtx};
 use crate::ops::reduce;
 use crate::plan::Event;
-use crate::tape::Tape;
+use crate::tape::{Region, Tape};
 use crate::var::Var;
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
@@ -27,6 +27,7 @@ pub(crate) fn differentiate<'t, T: Float>(
         });
     }
     let has_hooks = !tape.graph.borrow().hooks.is_empty();
+    let region = Region::enter(tape);
     let before = tape.graph.borrow().origin;
     // The checkpointed stretch whose values are at hand again, and the copies of its nodes.
     let mut stretch = 0;
@@ -79,10 +80,11 @@ pub(crate) fn differentiate<'t, T: Float>(
         let mut cts = vjp(&op, &vars, out, ct, &needs);
         assert!(
             cts.len() == args.len(),
-            "{}: the rule returned {} cotangents for {} inputs",
+            "{}: the rule returned {} cotangents for {} inputs (recorded at {})",
             op.name(),
             cts.len(),
-            args.len()
+            args.len(),
+            place(tape, i)
         );
         for (k, ct) in cts.drain(..).enumerate() {
             let Some(mut ct) = ct else { continue };
@@ -95,10 +97,11 @@ pub(crate) fn differentiate<'t, T: Float>(
                     ct = reduce::sum_to(ct, shape);
                 } else {
                     panic!(
-                        "{}: the rule returned a cotangent of shape {:?} for an input of shape {:?}",
+                        "{}: the rule returned a cotangent of shape {:?} for input {k} of shape {:?} (recorded at {})",
                         op.name(),
                         ct.shape().as_slice(),
-                        shape.as_slice()
+                        shape.as_slice(),
+                        place(tape, i)
                     );
                 }
             }
@@ -110,8 +113,15 @@ pub(crate) fn differentiate<'t, T: Float>(
         }
         tape.graph.borrow_mut().origin = before;
     }
-    tape.graph.borrow_mut().origin = before;
+    drop(region);
     adjoint
+}
+
+/// Source line of a node.
+fn place<T: Float>(tape: &Tape<T>, node: usize) -> String {
+    let g = tape.graph.borrow();
+    let loc = g.nodes[node].loc;
+    format!("{}:{}", loc.file(), loc.line())
 }
 
 fn vjp<'t, T: Float>(

@@ -1,5 +1,6 @@
 //! The executor: runs a plan, hands tensors to the observer, releases values at their last use.
 
+use crate::anomaly::{self, Anomaly};
 use crate::float::Float;
 use crate::gradients::Gradients;
 use crate::observe::Seen;
@@ -9,7 +10,7 @@ use crate::pool;
 use crate::tape::Graph;
 use smallvec::SmallVec;
 use std::sync::Arc;
-use wengert_tensor::{Real, Tensor, parallel};
+use wengert_tensor::{Tensor, parallel};
 
 /// Elementary operations below which a program runs on the calling thread alone.
 const PARALLEL_COST: u64 = 1 << 18;
@@ -123,8 +124,6 @@ impl<T: Float> Graph<T> {
 }
 
 pub(crate) fn execute<T: Float>(g: &mut Graph<T>, plan: &mut Plan<T>) {
-    let mut observer = g.observer.take();
-    let hooks = std::mem::take(&mut g.hooks);
     let mut run = Run {
         values: &mut g.values,
         ints: &g.ints,
@@ -135,18 +134,19 @@ pub(crate) fn execute<T: Float>(g: &mut Graph<T>, plan: &mut Plan<T>) {
         kernels: 0,
         fused: 0,
         scopes: &g.scopes,
-        observer: observer.as_mut(),
+        observer: g.observer.as_mut(),
+        tracing: g.tracing,
+        found: None,
     };
     if plan.cost > PARALLEL_COST {
         parallel::install(|| run.all(plan));
     } else {
         run.all(plan);
     }
-    let (kernels, fused) = (run.kernels, run.fused);
+    let (kernels, fused, found) = (run.kernels, run.fused, run.found);
     g.counters.kernels += kernels;
     g.counters.fused += fused;
-    g.observer = observer;
-    g.hooks = hooks;
+    g.found = g.found.take().or(found);
 }
 
 struct Run<'a, T: Float> {
@@ -160,6 +160,9 @@ struct Run<'a, T: Float> {
     fused: u64,
     scopes: &'a [(u32, String)],
     observer: Option<&'a mut Box<dyn crate::observe::Observer<T> + Send>>,
+    /// Whether an anomaly is noted instead of refused.
+    tracing: bool,
+    found: Option<Anomaly>,
 }
 
 impl<T: Float> Run<'_, T> {
@@ -286,54 +289,18 @@ impl<T: Float> Run<'_, T> {
     }
 
     /// Anomaly mode: a non-finite output of finite inputs is reported.
-    fn check(&self, id: u32) {
-        let n = &self.nodes[id as usize];
-        let Some(t) = self.values[id as usize].as_ref() else {
-            return;
-        };
-        let bad = |t: &Tensor<T>| t.iter().filter(|x| !x.is_finite()).count();
-        let count = bad(t);
-        if count == 0 {
+    fn check(&mut self, id: u32) {
+        if self.found.is_some() {
             return;
         }
-        if (n.args.iter()).any(|&a| self.values[a as usize].as_ref().is_some_and(|t| bad(t) > 0)) {
-            return;
+        let found = anomaly::of(self.nodes, self.scopes, id, |a| {
+            self.values[a as usize].as_ref()
+        });
+        match found {
+            Some(a) if self.tracing => self.found = Some(a),
+            Some(a) => panic!("{a}"),
+            None => {}
         }
-        let describe = |t: &Tensor<T>| {
-            let finite = || t.iter().filter(|x| x.is_finite()).map(Real::as_f64);
-            format!(
-                "shape {:?}, minimum {:e}, maximum {:e}, {} of {} not finite",
-                t.shape(),
-                finite().fold(f64::INFINITY, f64::min),
-                finite().fold(f64::NEG_INFINITY, f64::max),
-                bad(t),
-                t.numel()
-            )
-        };
-        let scope = match self.scopes[n.scope as usize].1.as_str() {
-            "" => String::new(),
-            s => format!(" in {s}"),
-        };
-        let mut text = match n.origin {
-            crate::tape::NO_ORIGIN => format!("anomaly: {} made non-finite values", n.op.name()),
-            o => format!(
-                "anomaly: the backward pass of {} made non-finite values (in {})",
-                self.nodes[o as usize].op.name(),
-                n.op.name()
-            ),
-        };
-        text += &format!(
-            "{scope}, recorded at {}:{}\n  output: {}",
-            n.loc.file(),
-            n.loc.line(),
-            describe(t)
-        );
-        for (k, &a) in n.args.iter().enumerate() {
-            if let Some(t) = self.values[a as usize].as_ref() {
-                text += &format!("\n  input {k}: {}", describe(t));
-            }
-        }
-        panic!("{text}");
     }
 }
 

@@ -1,8 +1,11 @@
 //! Derivatives against finite differences.
 
 use crate::diff::{grad_many, vjp_many};
+use crate::module::{Module, Path, Visitor, VisitorMut};
+use crate::param::{Param, ParamId};
 use crate::tape::Tape;
 use crate::var::Var;
+use std::cell::RefCell;
 use wengert_tensor::Tensor;
 
 /// Result of [`gradcheck`]: the largest deviation found.
@@ -49,8 +52,10 @@ pub struct GradCheckOptions {
     pub tolerance2: f64,
     /// Inputs with more elements than this are checked in a few random directions instead of element by element.
     pub dense: usize,
-    /// Seed of the cotangents and directions.
+    /// Seed of the cotangents and directions, and of the tapes.
     pub seed: u64,
+    /// Whether the function runs on training tapes (dropout, batch statistics) instead of inference tapes.
+    pub training: bool,
 }
 
 impl Default for GradCheckOptions {
@@ -61,6 +66,7 @@ impl Default for GradCheckOptions {
             tolerance2: 2e-8,
             dense: 40,
             seed: 0,
+            training: false,
         }
     }
 }
@@ -106,20 +112,44 @@ pub fn gradcheck_with(
     inputs: &[Tensor<f64>],
     options: GradCheckOptions,
 ) -> GradCheck {
-    let first = |xs: &[Tensor<f64>]| -> f64 {
-        let tape = Tape::<f64>::inference();
+    let names: Vec<String> = (0..inputs.len()).map(|k| format!("input {k}")).collect();
+    let run = |xs: &[Tensor<f64>], then: &mut dyn FnMut(Var<'_, f64>, &[Var<'_, f64>])| {
+        let tape = if options.training {
+            Tape::training(options.seed)
+        } else {
+            Tape::inference()
+        };
         let vars: Vec<_> = xs.iter().map(|x| tape.input(x)).collect();
-        scalarize(f(&vars), options.seed).item()
+        then(scalarize(f(&vars), options.seed), &vars);
+    };
+    check_function(&run, &names, inputs, options)
+}
+
+/// Records a scalar function of tensors and hands over its result and its inputs.
+type Recorded<'a> = dyn Fn(&[Tensor<f64>], &mut dyn FnMut(Var<'_, f64>, &[Var<'_, f64>])) + 'a;
+
+fn check_function(
+    run: &Recorded<'_>,
+    names: &[String],
+    inputs: &[Tensor<f64>],
+    options: GradCheckOptions,
+) -> GradCheck {
+    let first = |xs: &[Tensor<f64>]| -> f64 {
+        let mut value = 0.0;
+        run(xs, &mut |y, _| value = y.item());
+        value
     };
     let gradient = |xs: &[Tensor<f64>]| -> Vec<Tensor<f64>> {
-        let tape = Tape::<f64>::inference();
-        let vars: Vec<_> = xs.iter().map(|x| tape.input(x)).collect();
-        let y = scalarize(f(&vars), options.seed);
-        grad_many(y, &vars).iter().map(Var::value).collect()
+        let mut all = Vec::new();
+        run(xs, &mut |y, vars| {
+            all = grad_many(y, vars).iter().map(Var::value).collect();
+        });
+        all
     };
     let mut check = compare(
         &first,
         &gradient,
+        names,
         inputs,
         options,
         options.tolerance,
@@ -137,24 +167,26 @@ pub fn gradcheck_with(
         };
         let second = |xs: &[Tensor<f64>]| -> f64 { contract(&gradient(xs)) };
         let hvp = |xs: &[Tensor<f64>]| -> Vec<Tensor<f64>> {
-            let tape = Tape::<f64>::inference();
-            let vars: Vec<_> = xs.iter().map(|x| tape.input(x)).collect();
-            let y = scalarize(f(&vars), options.seed);
-            let grads = grad_many(y, &vars);
-            let cotangents: Vec<_> = (grads.iter().enumerate())
-                .map(|(k, g)| {
-                    let w = weights(options.seed ^ (k as u64 + 77), g.numel());
-                    tape.input(&Tensor::from_vec(w, g.shape()))
-                })
-                .collect();
-            vjp_many(&grads, &cotangents, &vars)
-                .iter()
-                .map(Var::value)
-                .collect()
+            let mut all = Vec::new();
+            run(xs, &mut |y, vars| {
+                let grads = grad_many(y, vars);
+                let cotangents: Vec<_> = (grads.iter().enumerate())
+                    .map(|(k, g)| {
+                        let w = weights(options.seed ^ (k as u64 + 77), g.numel());
+                        y.tape().input(&Tensor::from_vec(w, g.shape()))
+                    })
+                    .collect();
+                all = vjp_many(&grads, &cotangents, vars)
+                    .iter()
+                    .map(Var::value)
+                    .collect();
+            });
+            all
         };
         let c = compare(
             &second,
             &hvp,
+            names,
             inputs,
             options,
             options.tolerance2,
@@ -168,6 +200,108 @@ pub fn gradcheck_with(
         check.compared = compared;
     }
     check
+}
+
+/// Checks the derivatives of a loss with respect to every trainable parameter of a model, layer or whole network, by
+/// their paths: as [`gradcheck`], in orders 1 and 2.
+///
+/// `loss` records the forward pass; its result may have any shape. Every evaluation runs on a fresh tape with the same
+/// seed, so random masks are the same in all of them.
+///
+/// ```
+/// use wengert_autograd::{GradCheckOptions, Param, Tensor, gradcheck_module};
+/// let mut model = (
+///     Param::new(Tensor::from_vec(vec![0.3, -0.7, 1.1, 0.2], [2, 2])),
+///     Param::new(Tensor::from_vec(vec![0.5, -0.1], [2])),
+/// );
+/// let x = Tensor::from_vec(vec![0.4, -1.3], [1, 2]);
+/// gradcheck_module(
+///     &mut model,
+///     |tape, m| (tape.input(&x).matmul(tape.param(&m.0)) + tape.param(&m.1)).tanh(),
+///     GradCheckOptions::default(),
+/// )
+/// .assert_ok();
+/// ```
+///
+/// # Panics
+/// When the model has no trainable parameter.
+#[track_caller]
+pub fn gradcheck_module<M: Module<f64>>(
+    model: &mut M,
+    loss: impl for<'t> Fn(&'t Tape<f64>, &M) -> Var<'t, f64>,
+    options: GradCheckOptions,
+) -> GradCheck {
+    struct List(Vec<(String, ParamId, Tensor<f64>)>);
+    impl Visitor<f64> for List {
+        fn param(&mut self, path: &str, p: &Param<f64>) {
+            if p.is_trainable() && self.0.iter().all(|q| q.1 != p.id()) {
+                self.0.push((path.to_string(), p.id(), p.value().copy()));
+            }
+        }
+    }
+    struct Set<'a>(&'a [ParamId], &'a [Tensor<f64>]);
+    impl VisitorMut<f64> for Set<'_> {
+        fn param(&mut self, _: &str, p: &mut Param<f64>) {
+            if let Some(k) = self.0.iter().position(|&id| id == p.id()) {
+                p.set(self.1[k].clone());
+            }
+        }
+    }
+    let mut list = List(Vec::new());
+    model.visit(&mut Path::new(), &mut list);
+    assert!(
+        !list.0.is_empty(),
+        "gradcheck_module: the model has no trainable parameter"
+    );
+    let names: Vec<String> = list
+        .0
+        .iter()
+        .map(|p| format!("parameter {}", p.0))
+        .collect();
+    let ids: Vec<ParamId> = list.0.iter().map(|p| p.1).collect();
+    let start: Vec<Tensor<f64>> = list.0.into_iter().map(|p| p.2).collect();
+    let cell = RefCell::new(model);
+    let run = |xs: &[Tensor<f64>], then: &mut dyn FnMut(Var<'_, f64>, &[Var<'_, f64>])| {
+        let mut model = cell.borrow_mut();
+        model.visit_mut(&mut Path::new(), &mut Set(&ids, xs));
+        let tape = if options.training {
+            Tape::training(options.seed)
+        } else {
+            Tape::inference()
+        };
+        let y = scalarize(loss(&tape, &model), options.seed);
+        let params = Collect::of(&tape, &**model, &ids);
+        then(y, &params);
+    };
+    let check = check_function(&run, &names, &start, options);
+    cell.into_inner()
+        .visit_mut(&mut Path::new(), &mut Set(&ids, &start));
+    check
+}
+
+/// The tape's nodes of parameters; one that the loss does not use has a node of its own.
+struct Collect<'t, 'a> {
+    tape: &'t Tape<f64>,
+    ids: &'a [ParamId],
+    found: Vec<Option<Var<'t, f64>>>,
+}
+impl<'t, 'a> Collect<'t, 'a> {
+    fn of(tape: &'t Tape<f64>, model: &dyn Module<f64>, ids: &'a [ParamId]) -> Vec<Var<'t, f64>> {
+        let mut c = Collect {
+            tape,
+            ids,
+            found: vec![None; ids.len()],
+        };
+        model.visit(&mut Path::new(), &mut c);
+        c.found.into_iter().flatten().collect()
+    }
+}
+impl Visitor<f64> for Collect<'_, '_> {
+    fn param(&mut self, _: &str, p: &Param<f64>) {
+        if let Some(k) = self.ids.iter().position(|&id| id == p.id()) {
+            self.found[k] = Some(self.tape.param(p));
+        }
+    }
 }
 
 fn scalarize(y: Var<'_, f64>, seed: u64) -> Var<'_, f64> {
@@ -211,9 +345,23 @@ fn finite(
     best
 }
 
+/// The index of element `i` in row-major order.
+fn index(shape: &[usize], mut i: usize) -> Vec<usize> {
+    let mut at: Vec<usize> = (shape.iter().rev())
+        .map(|&d| {
+            let k = i % d;
+            i /= d;
+            k
+        })
+        .collect();
+    at.reverse();
+    at
+}
+
 fn compare(
     f: &dyn Fn(&[Tensor<f64>]) -> f64,
     derivative: &dyn Fn(&[Tensor<f64>]) -> Vec<Tensor<f64>>,
+    names: &[String],
     inputs: &[Tensor<f64>],
     options: GradCheckOptions,
     tolerance: f64,
@@ -243,7 +391,9 @@ fn compare(
             for (i, &a) in g.iter().enumerate() {
                 let n = finite(f, inputs, k, &[(i, 1.0)], a);
                 see((a - n).abs() / scale, &|| {
-                    format!("{what} of input {k}, element {i}: analytic {a:e}, numeric {n:e}")
+                    let at = index(inputs[k].shape(), i);
+                    let name = &names[k];
+                    format!("{what} for {name}, element {at:?}: analytic {a:e}, numeric {n:e}")
                 });
             }
         } else {
@@ -256,7 +406,8 @@ fn compare(
                 let n = finite(f, inputs, k, &d, a);
                 see((a - n).abs() / scale.max(a.abs()), &|| {
                     format!(
-                        "{what} of input {k}, random direction {r}: analytic {a:e}, numeric {n:e}"
+                        "{what} for {}, random direction {r}: analytic {a:e}, numeric {n:e}",
+                        names[k]
                     )
                 });
             }

@@ -8,13 +8,16 @@
 //! | `tape.rs`, `var.rs`, `op.rs` | recording: the tape, the handle, the trait of operations |
 //! | `ops/` | the operations, one file per family, kernel and derivative rule side by side |
 //! | `diff.rs` | the adjoint program: `grad`, `backward` |
-//! | `calculus.rs` | `vjp`, `jvp`, `hvp`, `jacobian`, `hessian`, `custom_grad` |
+//! | `calculus.rs` | `vjp`, `jvp`, `hvp`, `jacobian`, `hessian`, own derivatives |
+//! | `vmap.rs` | a function of one example over a batch, without a loop |
 //! | `plan.rs`, `exec.rs`, `pool.rs` | what is needed, what runs fused, where values die; running it; memory |
 //! | `observe.rs`, `hooks.rs` | looking at values and gradients in passing |
+//! | `anomaly.rs`, `missing.rs` | where a NaN came from, why a parameter got no gradient |
 //! | `param.rs`, `module.rs`, `gradients.rs` | what a model owns, how it is visited, what a backward pass returns |
 //! | `gradcheck.rs` | derivatives against finite differences |
 #![forbid(unsafe_code)]
 
+mod anomaly;
 mod calculus;
 mod diff;
 mod exec;
@@ -22,6 +25,7 @@ mod float;
 mod gradcheck;
 mod gradients;
 mod hooks;
+mod missing;
 mod module;
 mod observe;
 mod op;
@@ -32,12 +36,17 @@ mod pool;
 mod tape;
 mod var;
 mod visit;
+mod vmap;
 
-pub use calculus::{custom_grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp};
+pub use anomaly::{Anomaly, Extent};
+pub use calculus::{
+    custom_grad, custom_grad_with, hessian, hvp, jacobian, jvp, value_and_grad, vjp,
+};
 pub use diff::{grad, grad_many, vjp_many};
 pub use float::Float;
-pub use gradcheck::{GradCheck, GradCheckOptions, gradcheck, gradcheck_with};
+pub use gradcheck::{GradCheck, GradCheckOptions, gradcheck, gradcheck_module, gradcheck_with};
 pub use gradients::Gradients;
+pub use missing::{MissingGradient, WhyMissing};
 pub use module::{Module, Path, Visitor, VisitorMut};
 pub use observe::{NodeInfo, Observer, Seen};
 pub use op::{Cotangents, DynEq, ForwardCtx, Op, VjpCtx};
@@ -46,4 +55,5 @@ pub use pool::MemoryStats;
 pub use tape::{Counters, Tape};
 pub use var::Var;
 pub use visit::{BufferInfo, ModuleExt, ModuleInfo, ParamInfo, path_matches};
+pub use vmap::{BatchCtx, vmap, vmap_many};
 pub use wengert_tensor::{Dims, Error, IntoDims, Real, Result, Tensor};

@@ -4,6 +4,7 @@ use crate::float::Float;
 use crate::ops::elementwise::Elem;
 use crate::param::ParamId;
 use crate::var::Var;
+use crate::vmap::BatchCtx;
 use smallvec::SmallVec;
 use std::any::Any;
 use std::fmt::Debug;
@@ -65,6 +66,14 @@ pub trait Op<T: Float>: DynEq + Debug + Send + Sync {
 
     /// Records the cotangents of the inputs: for `y = f(x)` and the cotangent `gy`, the vectors `gyᵀ ∂f/∂x`.
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T>;
+
+    /// Records the operation on a batch of examples ([`vmap`](crate::vmap)): the operands that `ctx` calls batched carry a
+    /// leading axis of `ctx.size()`, and so must the result. `None`, the default, runs the kernel for one example after
+    /// the other inside one node, so a rule is a matter of speed only.
+    fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
+        let _ = ctx;
+        None
+    }
 
     /// For operations that only look at their input another way: the view, without a copy, or `None` where the strides
     /// do not allow it; then [`Op::forward`] copies.

@@ -152,6 +152,13 @@ pub(crate) fn make<T: Float>(g: &mut Graph<T>, event: &Event) {
     g.events[at].plans[usize::from(observed)] = Some(plan);
 }
 
+/// A plan for `targets`, one operation at a time, that releases all values but those.
+pub(crate) fn traced<T: Float>(g: &Graph<T>, targets: &[u32]) -> Plan<T> {
+    let mut planner = Planner::new(g);
+    planner.fuse = false;
+    planner.plan(targets, &[], true, true)
+}
+
 impl<'a, T: Float> Planner<'a, T> {
     fn new(g: &'a Graph<T>) -> Self {
         Planner {

@@ -37,6 +37,40 @@ pub(crate) struct Node<T: Float> {
 
 pub(crate) const NO_ORIGIN: u32 = u32::MAX;
 
+/// What a recording stands in (scope, no-grad region, stretch, rule); put back when dropped, so also after a panic in the
+/// caller's code.
+pub(crate) struct Region<'t, T: Float> {
+    tape: &'t Tape<T>,
+    scope: u32,
+    no_grad: u32,
+    stretch: u32,
+    origin: Option<(&'static Location<'static>, u32)>,
+}
+
+impl<'t, T: Float> Region<'t, T> {
+    pub fn enter(tape: &'t Tape<T>) -> Self {
+        let g = tape.graph.borrow();
+        Region {
+            tape,
+            scope: g.scope,
+            no_grad: g.no_grad,
+            stretch: g.stretch,
+            origin: g.origin,
+        }
+    }
+}
+
+impl<T: Float> Drop for Region<'_, T> {
+    fn drop(&mut self) {
+        if let Ok(mut g) = self.tape.graph.try_borrow_mut() {
+            g.scope = self.scope;
+            g.no_grad = self.no_grad;
+            g.stretch = self.stretch;
+            g.origin = self.origin;
+        }
+    }
+}
+
 /// Everything a tape holds. Nodes from `len` on are left from the previous step and are taken over again as long as the
 /// recording repeats them.
 pub struct Graph<T: Float> {
@@ -65,6 +99,9 @@ pub struct Graph<T: Float> {
     pub(crate) training: bool,
     pub(crate) fuse: bool,
     pub(crate) anomaly: bool,
+    /// Whether anomalies are noted in `found` instead of refused.
+    pub(crate) tracing: bool,
+    pub(crate) found: Option<crate::anomaly::Anomaly>,
     pub(crate) observer: Option<Box<dyn Observer<T> + Send>>,
     pub(crate) scopes: Vec<(u32, String)>,
     pub(crate) scope: u32,
@@ -213,7 +250,8 @@ impl<T: Float> Tape<T> {
     }
 
     /// Anomaly mode: the first operation, forward or backward, whose output holds a NaN or an infinity while its
-    /// inputs do not, panics with its name, scope, source line and shapes. Off (the default) it costs nothing.
+    /// inputs do not, panics with its name, scope, source line, and the shapes and extremes of its operands
+    /// ([`Anomaly`](crate::Anomaly)). Off (the default) it costs nothing; [`Tape::trace`] looks after the fact.
     pub fn detect_anomaly(&mut self, on: bool) {
         let g = self.graph.get_mut();
         g.anomaly = on;
@@ -304,14 +342,14 @@ impl<T: Float> Tape<T> {
 
     /// Runs `f` under a name that messages, observers and reports show: `encoder.block1`.
     pub fn scope<R>(&self, name: &str, f: impl FnOnce() -> R) -> R {
-        let before = {
+        let inside = {
             let mut g = self.graph.borrow_mut();
             let parent = g.scope;
             let found = g.scopes.iter().enumerate().skip(1).find_map(|(i, (p, n))| {
                 let tail = n.strip_suffix(name)?;
                 (*p == parent && (tail.is_empty() || tail.ends_with('.'))).then_some(i as u32)
             });
-            g.scope = match found {
+            match found {
                 Some(i) => i,
                 None => {
                     let path = match &g.scopes[parent as usize].1 {
@@ -321,19 +359,21 @@ impl<T: Float> Tape<T> {
                     g.scopes.push((parent, path));
                     g.scopes.len() as u32 - 1
                 }
-            };
-            parent
+            }
         };
+        let region = Region::enter(self);
+        self.graph.borrow_mut().scope = inside;
         let r = f();
-        self.graph.borrow_mut().scope = before;
+        drop(region);
         r
     }
 
     /// Runs `f`; no gradient flows through what it records.
     pub fn no_grad<R>(&self, f: impl FnOnce() -> R) -> R {
+        let region = Region::enter(self);
         self.graph.borrow_mut().no_grad += 1;
         let r = f();
-        self.graph.borrow_mut().no_grad -= 1;
+        drop(region);
         r
     }
 
@@ -343,17 +383,16 @@ impl<T: Float> Tape<T> {
     ///
     /// A stretch inside a stretch belongs to the outer one.
     pub fn checkpoint<R>(&self, f: impl FnOnce() -> R) -> R {
-        let before = {
+        let region = Region::enter(self);
+        {
             let mut g = self.graph.borrow_mut();
-            let before = g.stretch;
-            if before == 0 {
+            if g.stretch == 0 {
                 g.stretches += 1;
                 g.stretch = g.stretches;
             }
-            before
-        };
+        }
         let r = f();
-        self.graph.borrow_mut().stretch = before;
+        drop(region);
         r
     }
 
@@ -629,6 +668,8 @@ impl<T: Float> Graph<T> {
             training,
             fuse: true,
             anomaly: false,
+            tracing: false,
+            found: None,
             observer: None,
             scopes: vec![(0, String::new())],
             scope: 0,

@@ -100,6 +100,10 @@ refusals! {
     "argsort" "axis 1": |t, x| x(&[2]).argsort(1, false);
     "sort" "axis 1": |t, x| x(&[2]).sort(1, false);
     "topk" "k = 4", "[2, 3]": |t, x| x(&[2, 3]).topk(4, 1, true);
+    "topk" "k = 4", "[2, 3]": |t, x| x(&[2, 3]).topk_values(4, 1, true);
+    "sort_values" "axis 2": |t, x| x(&[2, 3]).sort_values(2, true);
+    "l1" "[2]", "[3]": |t, x| x(&[2]).l1(x(&[3]));
+    "reshape" "[2, 3]", "[4]": |t, x| x(&[2, 3]).view([4]);
     "kthvalue" "found 0", "[2, 3]": |t, x| x(&[2, 3]).kthvalue(0, 1, false);
     "median" "[0, 2]": |t, x| x(&[0, 2]).median_dim(0, false);
     "median" "[0]": |t, x| x(&[0, 2]).median();

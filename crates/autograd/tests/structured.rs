@@ -1,6 +1,8 @@
 //! The property suite over the table of structured operations.
 
 mod registry;
+#[path = "registry/vmap.rs"]
+mod vmap;
 
 use registry::{CASES, Case};
 use wengert_autograd::{Float, GradCheckOptions, Tape, Tensor, Var, gradcheck_with, vjp_many};

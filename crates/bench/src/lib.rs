@@ -5,6 +5,7 @@
 pub mod fill;
 pub mod image;
 pub mod mlp;
+pub mod ops;
 pub mod recurrent;
 pub mod scalar;
 

@@ -6,7 +6,9 @@
 use crate::diff::{dependents, differentiate};
 use crate::float::Float;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
+use crate::tape::Region;
 use crate::var::Var;
+use crate::vmap::BatchCtx;
 use smallvec::{SmallVec, smallvec};
 use wengert_tensor::{Dims, Real, Result, Tensor};
 
@@ -29,6 +31,9 @@ impl<T: Float> Op<T> for Alias {
     fn is_view(&self) -> bool {
         true
     }
+    fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
+        Some(ctx.input(0).apply(Alias))
+    }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         smallvec![Some(ctx.cotangent())]
     }
@@ -46,14 +51,15 @@ pub(crate) fn partials<'t, T: Float>(
 ) -> Cotangents<'t, T> {
     let tape = cotangent.tape();
     // Inside a no-grad region the result must not be differentiated further, but the composition itself must be.
-    let region = std::mem::take(&mut tape.graph.borrow_mut().no_grad);
+    let region = Region::enter(tape);
+    tape.graph.borrow_mut().no_grad = 0;
     let own: SmallVec<[Var<'t, T>; 6]> = inputs
         .iter()
         .zip(needs)
         .map(|(x, &n)| if n { x.apply(Alias) } else { *x })
         .collect();
     let y = f(&own);
-    tape.graph.borrow_mut().no_grad = region;
+    drop(region);
     let ids: SmallVec<[u32; 6]> = (own.iter().zip(needs))
         .filter(|(_, n)| **n)
         .map(|(v, _)| v.id)

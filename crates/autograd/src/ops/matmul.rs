@@ -5,6 +5,7 @@ use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::ops::reduce::sum_to;
 use crate::var::Var;
+use crate::vmap::{BatchCtx, align};
 use smallvec::SmallVec;
 use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm, gemm_batched};
 use wengert_tensor::shape::broadcast;
@@ -129,6 +130,20 @@ impl<T: Float> Op<T> for MatMul {
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let (a, b, shape) = (ctx.input(0), ctx.input(1), ctx.shape());
         <T as MatmulKernels>::matmul(a, b, ctx.output(), shape);
+    }
+    fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
+        let (a, b) = (ctx.input(0), ctx.input(1));
+        let (ra, rb) = (
+            a.rank() - usize::from(ctx.batched(0)),
+            b.rank() - usize::from(ctx.batched(1)),
+        );
+        if ctx.batched(0) && !ctx.batched(1) && rb == 2 {
+            // The batch axis joins the rows of one product.
+            return Some(a.matmul(b));
+        }
+        let rank = ra.max(rb);
+        let at = |i: usize, x: Var<'t, T>| if ctx.batched(i) { align(x, rank) } else { x };
+        Some(at(0, a).mm(at(1, b)))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (a, b, g) = (ctx.input(0), ctx.input(1), ctx.cotangent());

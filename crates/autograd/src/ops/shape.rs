@@ -5,6 +5,7 @@ use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::ops::reduce::sum_to;
 use crate::var::Var;
+use crate::vmap::{BatchCtx, align};
 use smallvec::{SmallVec, smallvec};
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::shape::{self, IntoAxes, checked_numel};
@@ -99,6 +100,9 @@ impl<T: Float> Op<T> for Reshape {
     fn is_view(&self) -> bool {
         true
     }
+    fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
+        Some(ctx.input(0).reshape(ctx.shape(&self.0)))
+    }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         smallvec![Some(ctx.cotangent().reshape(ctx.input(0).shape()))]
     }
@@ -123,6 +127,12 @@ impl<T: Float> Op<T> for Permute {
     }
     fn is_view(&self) -> bool {
         true
+    }
+    fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
+        let order: SmallVec<[isize; 6]> = std::iter::once(0)
+            .chain(self.0.iter().map(|a| a + 1))
+            .collect();
+        Some(ctx.input(0).permute(order))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let mut inverse: SmallVec<[isize; 6]> = smallvec![0; self.0.len()];
@@ -151,6 +161,9 @@ impl<T: Float> Op<T> for BroadcastTo {
     }
     fn is_view(&self) -> bool {
         true
+    }
+    fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
+        Some(align(ctx.input(0), self.0.len()).broadcast_to(ctx.shape(&self.0)))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         smallvec![Some(sum_to(ctx.cotangent(), &ctx.input(0).shape()))]
@@ -190,6 +203,10 @@ impl<T: Float> Op<T> for Slice {
     fn is_view(&self) -> bool {
         true
     }
+    fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
+        let axis = self.axis + 1;
+        Some(ctx.input(0).apply(Slice { axis, ..*self }))
+    }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let shape = ctx.input(0).shape();
         smallvec![Some(ctx.cotangent().apply(Embed {
@@ -217,6 +234,13 @@ impl<T: Float> Op<T> for Embed {
         ctx.output().fill(T::zero());
         let s = self.slice;
         T::write_slice(x, ctx.output(), &self.shape, s.axis, s.start, s.step);
+    }
+    fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
+        let axis = self.slice.axis + 1;
+        Some(ctx.input(0).apply(Embed {
+            slice: Slice { axis, ..self.slice },
+            shape: ctx.shape(&self.shape),
+        }))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         smallvec![Some(ctx.cotangent().apply(self.slice))]
@@ -256,6 +280,10 @@ impl<T: Float> Op<T> for Cat {
             at += x.shape()[self.0];
         }
     }
+    fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
+        let parts: SmallVec<[Var<'t, T>; 8]> = (0..ctx.len()).map(|i| ctx.lifted(i)).collect();
+        Some(parts[0].tape().apply(Cat(self.0 + 1), &parts))
+    }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let mut at = 0;
         let axis = self.0 as isize;
@@ -289,6 +317,9 @@ impl<T: Float> Op<T> for Detach {
     fn is_view(&self) -> bool {
         true
     }
+    fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
+        Some(ctx.input(0).apply(Detach))
+    }
     fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         smallvec![None]
     }
@@ -312,6 +343,9 @@ impl<T: Float> Op<T> for Contiguous {
     }
     fn is_view(&self) -> bool {
         true
+    }
+    fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
+        Some(ctx.input(0).apply(Contiguous))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         smallvec![Some(ctx.cotangent())]

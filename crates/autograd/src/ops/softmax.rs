@@ -4,6 +4,7 @@ use crate::float::Float;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::var::Var;
+use crate::vmap::BatchCtx;
 use smallvec::smallvec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::lane::Lane;
@@ -272,6 +273,12 @@ impl<T: Float> Op<T> for Softmax {
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         T::softmax(ctx.input(0), ctx.output(), self.axis, self.log);
     }
+    fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
+        Some(ctx.input(0).apply(Softmax {
+            axis: self.axis + 1,
+            log: self.log,
+        }))
+    }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (y, g) = (ctx.output(), ctx.cotangent());
         let axis = [self.axis as isize];
@@ -341,6 +348,19 @@ impl<T: Float> Op<T> for CrossEntropyGrad {
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let (x, labels, g) = (ctx.input(0), ctx.ints(1), ctx.input(2));
         T::cross_entropy_grad(x, labels, g, ctx.output(), self.ignore);
+    }
+    fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
+        // Linear in the cotangent: with logits that are the same for all, their part is computed once.
+        if ctx.batched(0) {
+            return None;
+        }
+        let (x, labels, g) = (ctx.input(0), ctx.input(1), ctx.input(2));
+        let one = x.tape().ones(labels.shape());
+        let ignore = self.ignore;
+        let d = x
+            .tape()
+            .apply(CrossEntropyGrad { ignore }, &[x, labels, one]);
+        Some(d * g.unsqueeze(-1))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (x, labels, g, c) = (ctx.input(0), ctx.input(1), ctx.input(2), ctx.cotangent());

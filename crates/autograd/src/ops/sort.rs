@@ -1,17 +1,20 @@
 //! Order: largest and smallest with their places, sorting, the largest few, medians and quantiles.
 //!
-//! Places are integers that depend on the data. So these methods evaluate their input at once ([`Var::value`]), find the
-//! places, and record a gather: the values stay differentiable to any order, the places come as `Tensor<i64>`.
+//! Places are integers that depend on the data. So methods that return them evaluate their input at once ([`Var::value`]),
+//! find the places, and record a gather: the values stay differentiable to any order, the places come as `Tensor<i64>`.
+//! Methods that return values only record an operation that finds the places when it runs, and again in its derivative.
 //!
 //! NaN counts as larger than everything (it sorts last, and is the maximum); minima, medians and quantiles of a line
 //! that holds a NaN are that NaN. Equal values keep their order, and the first of them wins.
 
 use crate::float::Float;
+use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::ops::compiled_here;
 use crate::var::Var;
+use smallvec::smallvec;
 use std::cmp::Ordering;
 use wengert_tensor::error::OrPanic;
-use wengert_tensor::{Real, Tensor, parallel, shape};
+use wengert_tensor::{Dims, Real, Result, Tensor, parallel, shape};
 
 compiled_here! {
     /// Kernels of this file.
@@ -19,7 +22,7 @@ compiled_here! {
         fn extreme(x: &Tensor<Self>, axis: usize, largest: bool) -> Tensor<i64> = extreme;
         fn sorted_places(x: &Tensor<Self>, axis: usize, from: usize, to: usize, descending: bool) -> Tensor<i64>
             = sorted_places;
-        fn quantile_places(x: &Tensor<Self>, axis: usize, ranks: [usize; 2]) -> [Tensor<i64>; 2] = quantile_places;
+        fn rank_places(x: &Tensor<Self>, axis: usize, ranks: [usize; 2]) -> Tensor<i64> = rank_places;
     }
 }
 
@@ -107,8 +110,8 @@ fn sorted_places<T: Real>(
 }
 
 /// Places of two neighbouring ranks; of the first NaN, for both, where there is one.
-fn quantile_places<T: Real>(x: &Tensor<T>, axis: usize, ranks: [usize; 2]) -> [Tensor<i64>; 2] {
-    let both = per_line(x, axis, 2, |line, places| {
+fn rank_places<T: Real>(x: &Tensor<T>, axis: usize, ranks: [usize; 2]) -> Tensor<i64> {
+    per_line(x, axis, 2, |line, places| {
         if let Some(i) = line.iter().position(|v| v.is_nan()) {
             places.fill(i as i64);
             return;
@@ -125,11 +128,146 @@ fn quantile_places<T: Real>(x: &Tensor<T>, axis: usize, ranks: [usize; 2]) -> [T
                 .expect("the upper rank is below the length")
         };
         places.copy_from_slice(&[low, high]);
-    });
-    [0, 1].map(|k| both.narrow(axis as isize, k, k + 1))
+    })
+}
+
+/// Which places of a line are taken.
+#[derive(Debug, PartialEq, Clone, Copy)]
+enum Places {
+    /// Ranks `from..to` of the sorted order.
+    Sorted {
+        from: usize,
+        to: usize,
+        descending: bool,
+    },
+    /// Two neighbouring ranks, or the first NaN.
+    Ranks([usize; 2]),
+}
+
+impl Places {
+    fn count(self) -> usize {
+        match self {
+            Places::Sorted { from, to, .. } => to - from,
+            Places::Ranks(_) => 2,
+        }
+    }
+
+    fn of<T: Float>(self, x: &Tensor<T>, axis: usize) -> Tensor<i64> {
+        match self {
+            Places::Sorted {
+                from,
+                to,
+                descending,
+            } => T::sorted_places(x, axis, from, to, descending),
+            Places::Ranks(ranks) => T::rank_places(x, axis, ranks),
+        }
+    }
+}
+
+/// Elements of the second operand at places that the order of the first one names.
+#[derive(Debug, PartialEq, Clone, Copy)]
+struct InOrder {
+    axis: usize,
+    places: Places,
+}
+impl<T: Float> Op<T> for InOrder {
+    fn name(&self) -> &'static str {
+        "in_order"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        let mut s = Dims::from_slice(inputs[1]);
+        s[self.axis] = self.places.count();
+        Ok(s)
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        let places = self.places.of(ctx.input(0), self.axis);
+        let x = ctx.input(1);
+        T::gather(x, &places, ctx.output(), self.axis);
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        let back = FromOrder(*self);
+        let g = (ctx.cotangent().tape()).apply(back, &[ctx.input(0), ctx.cotangent()]);
+        smallvec![None, Some(g)]
+    }
+}
+
+/// The adjoint of [`InOrder`]: zeros with the second operand at those places.
+#[derive(Debug, PartialEq)]
+struct FromOrder(InOrder);
+impl<T: Float> Op<T> for FromOrder {
+    fn name(&self) -> &'static str {
+        "from_order"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        Ok(Dims::from_slice(inputs[0]))
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        let InOrder { axis, places } = self.0;
+        let places = places.of(ctx.input(0), axis);
+        let (g, shape) = (ctx.input(1), ctx.shape());
+        T::scatter_add(g, &places, ctx.output(), shape, axis);
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        let g = (ctx.cotangent().tape()).apply(self.0, &[ctx.input(0), ctx.cotangent()]);
+        smallvec![None, Some(g)]
+    }
 }
 
 impl<'t, T: Float> Var<'t, T> {
+    #[track_caller]
+    fn in_order(self, axis: usize, places: Places) -> Self {
+        self.tape().apply(InOrder { axis, places }, &[self, self])
+    }
+
+    /// The elements of each line along an axis in order, without their places: [`Var::sort`] that evaluates nothing.
+    ///
+    /// # Panics
+    /// When the axis is out of range.
+    #[track_caller]
+    pub fn sort_values(self, axis: isize, descending: bool) -> Self {
+        let a = shape::axis("sort_values", axis, self.rank()).or_panic();
+        let (from, to) = (0, self.shape()[a]);
+        self.in_order(
+            a,
+            Places::Sorted {
+                from,
+                to,
+                descending,
+            },
+        )
+    }
+
+    /// The `k` largest (or smallest) elements along an axis, in order, without their places: [`Var::topk`] that
+    /// evaluates nothing.
+    ///
+    /// # Panics
+    /// When the axis is out of range or shorter than `k`.
+    #[track_caller]
+    pub fn topk_values(self, k: usize, axis: isize, largest: bool) -> Self {
+        let a = self.topk_axis(k, axis);
+        let descending = largest;
+        self.in_order(
+            a,
+            Places::Sorted {
+                from: 0,
+                to: k,
+                descending,
+            },
+        )
+    }
+
+    #[track_caller]
+    fn topk_axis(self, k: usize, axis: isize) -> usize {
+        let a = shape::axis("topk", axis, self.rank()).or_panic();
+        let s = self.shape();
+        assert!(
+            k <= s[a],
+            "topk: k = {k} is more than the size of axis {axis} of shape {:?}",
+            s.as_slice()
+        );
+        a
+    }
+
     #[track_caller]
     fn line_axis(self, op: &'static str, axis: isize) -> usize {
         let a = shape::axis(op, axis, self.rank()).or_panic();
@@ -242,13 +380,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range or shorter than `k`.
     #[track_caller]
     pub fn topk(self, k: usize, axis: isize, largest: bool) -> (Self, Tensor<i64>) {
-        let a = shape::axis("topk", axis, self.rank()).or_panic();
-        let s = self.shape();
-        assert!(
-            k <= s[a],
-            "topk: k = {k} is more than the size of axis {axis} of shape {:?}",
-            s.as_slice()
-        );
+        let a = self.topk_axis(k, axis);
         let places = T::sorted_places(&self.value(), a, 0, k, largest);
         (self.gather(axis, &places), places)
     }
@@ -280,20 +412,23 @@ impl<'t, T: Float> Var<'t, T> {
     pub fn median_dim(self, axis: isize, keepdim: bool) -> (Self, Tensor<i64>) {
         let a = self.line_axis("median", axis);
         let middle = (self.shape()[a] - 1) / 2;
-        let [places, _] = T::quantile_places(&self.value(), a, [middle; 2]);
-        self.pick(a, places, keepdim)
+        let places = T::rank_places(&self.value(), a, [middle; 2]);
+        self.pick(a, places.narrow(a as isize, 0, 1), keepdim)
     }
 
-    /// Median of all elements (the lower of two); see [`Var::median_dim`]. Evaluates `self`.
+    /// Median of all elements (the lower of two); see [`Var::median_dim`].
     ///
     /// # Panics
     /// Over nothing.
     #[track_caller]
     pub fn median(self) -> Self {
-        self.reshape([self.numel()]).median_dim(0, false).0
+        let n = self.numel();
+        let x = self.reshape([n]);
+        let a = x.line_axis("median", 0);
+        x.in_order(a, Places::Ranks([(n - 1) / 2; 2])).select(0, 0)
     }
 
-    /// Quantile `q` of all elements; see [`Var::quantile_dim`]. Evaluates `self`.
+    /// Quantile `q` of all elements; see [`Var::quantile_dim`].
     ///
     /// # Panics
     /// Over nothing, or when `q` is not in [0, 1].
@@ -303,7 +438,7 @@ impl<'t, T: Float> Var<'t, T> {
     }
 
     /// Quantile `q` along an axis: the element at rank q (n - 1) of the sorted line, interpolated linearly between
-    /// neighbours. NaN if there is one. Evaluates `self`.
+    /// neighbours. NaN if there is one.
     ///
     /// # Panics
     /// When the axis is out of range or empty, or `q` is not in [0, 1].
@@ -319,8 +454,8 @@ impl<'t, T: Float> Var<'t, T> {
         let low = (rank.floor() as usize).min(last);
         let high = (low + 1).min(last);
         let weight = rank - low as f64;
-        let places = T::quantile_places(&self.value(), a, [low, high]);
-        let [low, high] = places.map(|p| self.gather(a as isize, &p));
+        let both = self.in_order(a, Places::Ranks([low, high]));
+        let [low, high] = [0, 1].map(|k| both.narrow(a as isize, k, k + 1));
         let y = if weight == 0.0 {
             low
         } else {

@@ -151,6 +151,8 @@ cases! {
     "sort descending" [([2, 5], AROUND)] |x| x[0].sort(-1, true).0;
     "argsort" [([2, 5], AROUND)] |x| x[0].gather(1, &x[0].argsort(1, true));
     "topk" [([2, 6], AROUND)] |x| x[0].topk(3, 1, true).0;
+    "sort_values" [([2, 4, 3], AROUND)] |x| x[0].sort_values(1, true);
+    "topk_values" [([2, 6], AROUND)] |x| x[0].topk_values(3, 1, true);
     "topk smallest" [([5, 2], AROUND)] |x| x[0].topk(2, 0, false).0;
     "kthvalue" [([2, 5], AROUND)] |x| x[0].kthvalue(2, 1, false).0;
     "median" [([2, 3], AROUND)] |x| x[0].median();
@@ -325,6 +327,19 @@ cases! {
     "powi" [([2, 3], AROUND)] |x| x[0].powi(3) + x[0].powi(5);
     "softplus" [([2, 3], AROUND)] |x| x[0].softplus();
     "swish" [([2, 3], AROUND)] |x| x[0].swish(1.5);
+
+    // ---- with numbers ----
+    "clamp_min" [([2, 5], AROUND)] |x| x[0].clamp_min(0.1);
+    "clamp_max" [([2, 5], AROUND)] |x| x[0].clamp_max(0.1);
+    "comparisons with numbers" [([2, 5], AROUND)] |x| x[0] * (x[0].gt_scalar(0.1) + x[0].ge_scalar(0.2) * 2.0 + x[0].lt_scalar(-0.3) * 3.0 + x[0].le_scalar(-0.4) * 5.0 + x[0].eq_scalar(0.0) * 7.0 + x[0].ne_scalar(0.0) * 11.0);
+    "rpow" [([2, 3], AROUND)] |x| x[0].rpow(1.7);
+    "rem number" [([2, 3], POSITIVE)] |x| x[0] % 0.3;
+    "floor_div" [([2, 3], AROUND), ([2, 3], POSITIVE)] |x| x[0].floor_div(x[1]) * x[0];
+    "logit" [([2, 3], (0.1, 0.9))] |x| x[0].logit();
+    "sinc" [([2, 3], AROUND)] |x| x[0].sinc();
+    "l1" [([2, 3], AROUND), ([2, 3], AROUND)] |x| x[0].l1(x[1]);
+    "view" [([2, 6], AROUND)] |x| x[0].view([3, 4]);
+    "truths" [([2, 3], AROUND)] |x| x[0].mask(x[0].tape().truth(&x[0].gt_scalar(0.0).truths()));
 
     // ---- einsum ----
     "einsum product" [([2, 3], AROUND), ([3, 4], AROUND)] |x| Var::einsum("ij,jk->ik", x);

@@ -1,0 +1,126 @@
+"""Single operations against PyTorch eager, in turn: `torch_ops.py [--program target/release/ops] [--threads N]
+[--elements N] [--seconds S] [--only WORDS]` prints a table in Markdown. Each cell is measured three times on both sides,
+one after the other; the figures are medians of the best times (microseconds)."""
+
+import argparse
+import statistics
+import subprocess
+import time
+
+import torch
+import torch.nn.functional as F
+
+
+def channels(x):
+    return x.reshape(x.shape[0], 10, x.shape[1] // 10)
+
+
+OPS = {
+    "add": lambda x, b: x + b,
+    "mul": lambda x, b: x * b,
+    "div": lambda x, b: x / b,
+    "maximum": lambda x, b: torch.maximum(x, b),
+    "where": lambda x, b: torch.where(x > b, x, b),
+    "sqrt": lambda x, b: x.sqrt(),
+    "exp": lambda x, b: x.exp(),
+    "ln": lambda x, b: x.log(),
+    "sin": lambda x, b: x.sin(),
+    "tanh": lambda x, b: x.tanh(),
+    "erf": lambda x, b: x.erf(),
+    "pow 2.5": lambda x, b: x.pow(2.5),
+    "relu": lambda x, b: F.relu(x),
+    "sigmoid": lambda x, b: x.sigmoid(),
+    "gelu": lambda x, b: F.gelu(x),
+    "silu": lambda x, b: F.silu(x),
+    "softplus": lambda x, b: F.softplus(x),
+    "clamp": lambda x, b: x.clamp(0.3, 1.2),
+    "sum": lambda x, b: x.sum(),
+    "sum rows": lambda x, b: x.sum(1),
+    "sum columns": lambda x, b: x.sum(0),
+    "mean": lambda x, b: x.mean(),
+    "var rows": lambda x, b: x.var(1),
+    "amax rows": lambda x, b: x.amax(1),
+    "amax columns": lambda x, b: x.amax(0),
+    "max rows": lambda x, b: x.max(1).values,
+    "logsumexp rows": lambda x, b: x.logsumexp(1),
+    "norm": lambda x, b: x.norm(),
+    "prod columns": lambda x, b: x.prod(0),
+    "cumsum rows": lambda x, b: x.cumsum(1),
+    "softmax rows": lambda x, b: x.softmax(1),
+    "softmax columns": lambda x, b: x.softmax(0),
+    "log_softmax rows": lambda x, b: x.log_softmax(1),
+    "mse": lambda x, b: F.mse_loss(x, b),
+    "bce with logits": lambda x, b: F.binary_cross_entropy_with_logits(x, b),
+    "layer_norm": lambda x, b: F.layer_norm(x, x.shape[1:]),
+    "rms_norm": lambda x, b: F.rms_norm(x, x.shape[1:], eps=1e-5),
+    "batch_norm": lambda x, b: F.batch_norm(channels(x), None, None, training=True),
+    "group_norm": lambda x, b: F.group_norm(channels(x), 2),
+}
+
+
+def measure(op, n, mode, budget):
+    cols = 100 if n < 10_000 else 1000
+    x = torch.rand(n // cols, cols) + 0.5
+    b = torch.rand(n // cols, cols) + 0.45
+    if mode == "forward":
+        def run():
+            with torch.no_grad():
+                op(x, b)
+    else:
+        x.requires_grad_(True)
+        with torch.no_grad():
+            c = torch.rand_like(op(x, b)) - 0.3
+
+        def run():
+            torch.autograd.grad(op(x, b), x, c)
+    start = time.perf_counter()
+    for _ in range(3):
+        run()
+    group = min(max(int(2e-5 / ((time.perf_counter() - start) / 3)), 1), 1000)
+    best = float("inf")
+    count = 0
+    start = time.perf_counter()
+    while count < 5 or time.perf_counter() - start < budget:
+        t = time.perf_counter()
+        for _ in range(group):
+            run()
+        best = min(best, (time.perf_counter() - t) / group)
+        count += 1
+    return best
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--program", default="target/release/ops")
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--elements", type=int, default=100_000)
+    p.add_argument("--seconds", type=float, default=0.02)
+    p.add_argument("--only", default="")
+    p.add_argument("--rounds", type=int, default=3)
+    a = p.parse_args()
+    torch.set_num_threads(a.threads)
+    ours = subprocess.Popen([a.program, "--threads", str(a.threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(mode, name):
+        ours.stdin.write(f"{a.elements} {mode} {a.seconds} {name}\n")
+        ours.stdin.flush()
+        return float(ours.stdout.readline().split()[0])
+
+    floor = ask("copy", "-")
+    print(f"{a.elements} elements, {a.threads} threads; copy of one tensor: {floor * 1e6:.1f} us")
+    print("| operation | forward | torch | ratio | with derivative | torch | ratio |")
+    print("|---|---|---|---|---|---|---|")
+    for name, op in OPS.items():
+        if a.only and not any(w in name for w in a.only.split(",")):
+            continue
+        row = [name]
+        for mode in ("forward", "backward"):
+            pairs = [(ask(mode, name), measure(op, a.elements, mode, a.seconds)) for _ in range(a.rounds)]
+            w = statistics.median(p[0] for p in pairs)
+            t = statistics.median(p[1] for p in pairs)
+            row += [f"{w * 1e6:.1f}", f"{t * 1e6:.1f}", f"{t / w:.2f}"]
+        print("| " + " | ".join(row) + " |", flush=True)
+    ours.stdin.close()
+
+
+main()

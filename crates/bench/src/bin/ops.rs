@@ -1,0 +1,49 @@
+//! Single operations: `ops --threads N` answers requests on standard input, one a line: `elements pass seconds name`
+//! (`pass` is `forward`, `backward` or `copy`), with `best median` in seconds; `ops --list` prints the names.
+//! `crates/bench/peers/torch_ops.py` drives it.
+#![forbid(unsafe_code)]
+
+use std::io::{BufRead, Write};
+use wengert_bench::ops;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.iter().any(|a| a == "--list") {
+        ops::all().for_each(|(name, _)| println!("{name}"));
+        return;
+    }
+    let at = args.iter().position(|a| a == "--threads");
+    let threads = at.and_then(|i| args.get(i + 1)?.parse().ok()).unwrap_or(2);
+    if let Err(e) = wengert::tensor::parallel::set_global_threads(threads) {
+        fail(&e);
+    }
+    for line in std::io::stdin().lock().lines() {
+        let Ok(line) = line else { break };
+        let mut words = line.splitn(4, ' ');
+        let mut next = || words.next().unwrap_or_default();
+        let (n, pass, budget, name) = (next(), next(), next(), next());
+        let (Ok(n), Ok(budget)) = (n.parse(), budget.parse()) else {
+            fail(&format!(
+                "expected `elements pass seconds name`, found `{line}`"
+            ))
+        };
+        let (best, median) = match pass {
+            "copy" => {
+                let t = ops::copy_floor(n, threads, budget);
+                (t, t)
+            }
+            "forward" | "backward" => match ops::all().find(|o| o.0 == name) {
+                Some(&(_, op)) => ops::measure(op, n, pass, budget),
+                None => fail(&format!("unknown operation `{name}`")),
+            },
+            _ => fail(&format!("unknown pass `{pass}`")),
+        };
+        println!("{best:e} {median:e}");
+        let _ = std::io::stdout().flush();
+    }
+}
+
+fn fail(message: &str) -> ! {
+    eprintln!("ops: {message}");
+    std::process::exit(2)
+}

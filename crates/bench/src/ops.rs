@@ -1,0 +1,151 @@
+//! Single operations, forward and with their derivatives: the rows of `docs/benchmarks-ops.md`.
+
+use std::hint::black_box;
+use std::time::Instant;
+use wengert::autograd::vjp_many;
+use wengert::{Tape, Tensor, Var};
+
+/// An operation on `x` and a second operand of the same shape.
+pub type Operation = for<'t> fn(Var<'t>, Var<'t>) -> Var<'t>;
+
+/// Operations of one element or two, on a matrix.
+pub const ELEMENTWISE: &[(&str, Operation)] = &[
+    ("add", |x, b| x + b),
+    ("mul", |x, b| x * b),
+    ("div", |x, b| x / b),
+    ("maximum", |x, b| x.maximum(b)),
+    ("where", |x, b| x.gt(b).where_(x, b)),
+    ("sqrt", |x, _| x.sqrt()),
+    ("exp", |x, _| x.exp()),
+    ("ln", |x, _| x.ln()),
+    ("sin", |x, _| x.sin()),
+    ("tanh", |x, _| x.tanh()),
+    ("erf", |x, _| x.erf()),
+    ("pow 2.5", |x, _| x.powf(2.5)),
+    ("relu", |x, _| x.relu()),
+    ("sigmoid", |x, _| x.sigmoid()),
+    ("gelu", |x, _| x.gelu()),
+    ("silu", |x, _| x.silu()),
+    ("softplus", |x, _| x.softplus()),
+    ("clamp", |x, _| x.clamp(0.3, 1.2)),
+];
+
+/// Reductions of a matrix.
+pub const REDUCTIONS: &[(&str, Operation)] = &[
+    ("sum", |x, _| x.sum()),
+    ("sum rows", |x, _| x.sum_dim([1], false)),
+    ("sum columns", |x, _| x.sum_dim([0], false)),
+    ("mean", |x, _| x.mean()),
+    ("var rows", |x, _| x.var_dim([1], 1.0, false)),
+    ("amax rows", |x, _| x.amax_dim([1], false)),
+    ("amax columns", |x, _| x.amax_dim([0], false)),
+    ("max rows", |x, _| x.max_dim(1, false).0),
+    ("logsumexp rows", |x, _| x.logsumexp_dim([1], false)),
+    ("norm", |x, _| x.norm(2.0)),
+    ("prod columns", |x, _| x.prod_dim(0, false)),
+    ("cumsum rows", |x, _| x.cumsum(1)),
+];
+
+/// Softmax, losses and normalizations of a matrix, or of `[n, channels, length]` for the last ones.
+pub const NORMALIZATIONS: &[(&str, Operation)] = &[
+    ("softmax rows", |x, _| x.softmax(1)),
+    ("softmax columns", |x, _| x.softmax(0)),
+    ("log_softmax rows", |x, _| x.log_softmax(1)),
+    ("mse", |x, b| x.mse(b)),
+    ("bce with logits", |x, b| x.bce_with_logits(b, None).mean()),
+    ("layer_norm", |x, _| x.layer_norm(1, None, None, 1e-5)),
+    ("rms_norm", |x, _| x.rms_norm(1, None, 1e-5)),
+    ("batch_norm", |x, _| {
+        let s = x.shape();
+        let x = x.reshape([s[0], 10, s[1] / 10]);
+        let (m, v) = x.batch_statistics();
+        x.batch_norm(m, v, None, None, 1e-5)
+    }),
+    ("group_norm", |x, _| {
+        let s = x.shape();
+        x.reshape([s[0], 10, s[1] / 10])
+            .group_norm(2, None, None, 1e-5)
+    }),
+];
+
+/// Every row.
+pub fn all() -> impl Iterator<Item = &'static (&'static str, Operation)> {
+    ELEMENTWISE.iter().chain(REDUCTIONS).chain(NORMALIZATIONS)
+}
+
+/// Rows and columns of the matrix with `n` elements.
+fn matrix(n: usize) -> [usize; 2] {
+    match n {
+        0..10_000 => [n / 100, 100],
+        _ => [n / 1000, 1000],
+    }
+}
+
+/// Seconds of one call: the best and the median of as many as `budget` seconds hold (at least 5).
+///
+/// `pass` is `forward` or `backward` (forward and the product of the Jacobian with a cotangent).
+pub fn measure(op: Operation, n: usize, pass: &str, budget: f64) -> (f64, f64) {
+    let shape = matrix(n);
+    let number = |i: usize| (i.wrapping_mul(2_654_435_761) % 1_000_003) as f32 / 1_000_003.0;
+    let make = |lo: f32, salt: usize| {
+        Tensor::from_vec((0..n).map(|i| lo + number(i + salt)).collect(), shape)
+    };
+    let (x, b) = (make(0.5, 0), make(0.45, 77));
+    let mut tape = Tape::<f32>::inference();
+    let out = op(tape.input(&x), tape.input(&b)).shape();
+    let total: usize = out.iter().product();
+    let c = Tensor::from_vec((0..total).map(|i| number(i + 5) - 0.3).collect(), out);
+    let mut run = || {
+        tape.reset();
+        let (x, b) = (tape.input(&x), tape.input(&b));
+        let y = op(x, b);
+        if pass == "forward" {
+            black_box(y.value());
+        } else {
+            let c = tape.input(&c);
+            black_box(vjp_many(&[y], &[c], &[x])[0].value());
+        }
+    };
+    // Small calls are timed in groups, so that the clock does not count.
+    let start = Instant::now();
+    for _ in 0..3 {
+        run();
+    }
+    let group = ((2e-5 / (start.elapsed().as_secs_f64() / 3.0)) as usize).clamp(1, 1000);
+    let mut times = Vec::new();
+    let start = Instant::now();
+    while times.len() < 5 || start.elapsed().as_secs_f64() < budget {
+        let t = Instant::now();
+        for _ in 0..group {
+            run();
+        }
+        times.push(t.elapsed().as_secs_f64() / group as f64);
+    }
+    times.sort_by(f64::total_cmp);
+    (times[0], times[times.len() / 2])
+}
+
+/// Seconds of a copy of `n` numbers in warm memory with `threads` threads: the floor of what is bound by memory (one
+/// read, one write per element).
+pub fn copy_floor(n: usize, threads: usize, budget: f64) -> f64 {
+    let x = vec![1.0f32; n];
+    let mut y = vec![2.0f32; n];
+    let mut best = f64::INFINITY;
+    let start = Instant::now();
+    let part = n.div_ceil(threads);
+    while start.elapsed().as_secs_f64() < budget {
+        let t = Instant::now();
+        if threads == 1 {
+            y.copy_from_slice(black_box(&x));
+        } else {
+            std::thread::scope(|s| {
+                for (y, x) in y.chunks_mut(part).zip(x.chunks(part)) {
+                    s.spawn(move || y.copy_from_slice(black_box(x)));
+                }
+            });
+        }
+        black_box(&y);
+        best = best.min(t.elapsed().as_secs_f64());
+    }
+    best
+}
