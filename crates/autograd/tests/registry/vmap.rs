@@ -126,7 +126,8 @@ fn every_structured_operation() {
         "truths",
     ];
     for case in CASES {
-        if places.contains(&case.name.split(' ').next().unwrap()) {
+        let name = case.name.split(' ').next().unwrap();
+        if places.contains(&name) || name.ends_with("_places") {
             continue;
         }
         fn f<'t>(name: &str, x: &[Var<'t, f64>]) -> Var<'t, f64> {
