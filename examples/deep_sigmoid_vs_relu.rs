@@ -6,6 +6,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 use wengert::data::DataLoader;
+use wengert::flow::judge::Judge;
 use wengert::flow::probe::{Probe, Snapshot};
 use wengert::flow::profile::{Curve, RunProfile};
 use wengert::flow::report::{compare, text::Terminal};
@@ -223,11 +224,10 @@ fn main() {
         lr,
     };
     let start = Instant::now();
-    let mut runs = Vec::new();
+    let (mut runs, judge) = (Vec::new(), Judge::default());
     for recipe in recipes() {
         let mut run = train(&recipe, &plan, &images).with_config("data", images.name.clone());
-        let finding = compare::assess(&run);
-        run.findings.push(finding);
+        run.findings = judge.run(&run);
         runs.push(run);
     }
     let terminal = Terminal::stdout();

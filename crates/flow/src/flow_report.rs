@@ -1,7 +1,7 @@
 //! One call for everything: measure a model on a batch, judge, show.
 
 use crate::judge::Judge;
-use crate::probe::Probe;
+use crate::probe::{Probe, ProbeOptions};
 use crate::profile::{Finding, RunProfile, Severity, StepProfile};
 use crate::report::{compare, html, json, text::Terminal};
 use wengert_autograd::{Float, Module, Tape, Tensor, Var};
@@ -56,7 +56,11 @@ impl FlowReport {
                 run: RunProfile::new("model").with_finding(f),
             };
         }
-        let (_, step) = Probe::default().backward(loss, model);
+        let options = ProbeOptions {
+            rank: true,
+            ..ProbeOptions::default()
+        };
+        let (_, step) = Probe::new(options).backward(loss, model);
         FlowReport::judged(RunProfile::new("model").with_step(step), &Judge::default())
     }
 

@@ -157,10 +157,10 @@ fn gains(step: &StepProfile) -> Vec<LayerGain> {
         };
         let fan_in = (step.facts.params.iter())
             .find(|p| {
-                p.shape.len() == 2
+                p.shape.len() >= 2
                     && (p.path == l.path || p.path.strip_suffix(".weight") == Some(&l.path))
             })
-            .map(|p| p.shape[1] as f64);
+            .map(|p| p.shape[1..].iter().product::<usize>() as f64);
         let predicted = (|| {
             let (w, x) = (l.weights.as_ref()?.rms, rms_in?);
             Some(through(&l.op, fan_in?.sqrt() * w * x)? / x)

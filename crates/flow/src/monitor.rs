@@ -3,7 +3,7 @@
 use crate::flow_report::FlowReport;
 use crate::judge::Judge;
 use crate::probe::{Probe, ProbeOptions, Snapshot};
-use crate::profile::{Bins, Curve, Detail, GradientNoise, RunProfile};
+use crate::profile::{Bins, Curve, Detail, GradientNoise, RunProfile, TimeProfile};
 use std::collections::HashMap;
 use wengert_autograd::{Float, Gradients, Module, ParamId, Tensor, Var};
 
@@ -188,6 +188,20 @@ impl<T: Float> Monitor<T> {
         }
     }
 
+    /// Adds the gradients over time (see [`time_profile`](crate::probe::time_profile)) to the step that was measured last,
+    /// in the place of those of the same path and of the parts below it.
+    pub fn add_time(&mut self, profiles: impl IntoIterator<Item = TimeProfile>) {
+        if let Some(s) = self.run.steps.last_mut() {
+            for t in profiles {
+                // What was measured of its single weights says less.
+                let part = format!("{}.", t.path);
+                s.time
+                    .retain(|old| old.path != t.path && !old.path.starts_with(&part));
+                s.time.push(t);
+            }
+        }
+    }
+
     /// Call after the optimizer's step: measures the update of a measured step.
     pub fn stepped(&mut self, model: &dyn Module<T>) {
         if !std::mem::take(&mut self.open) {
@@ -233,5 +247,90 @@ impl<T: Float> Monitor<T> {
     /// What was measured so far, judged by the default rules.
     pub fn report(&self) -> FlowReport {
         FlowReport::judged(self.run(), &Judge::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wengert_autograd::{Param, Tape};
+    use wengert_optim::Sgd;
+
+    fn weight(v: &[f64]) -> Param<f64> {
+        Param::new(Tensor::from_vec(v.to_vec(), [1, v.len()]))
+    }
+
+    #[test]
+    fn the_loss_along_a_step_is_the_parabola_it_is() {
+        let mut w = weight(&[1.0]);
+        let (mut sgd, mut tape) = (Sgd::new(0.75), Tape::training(0));
+        let mut monitor = Monitor::every(1).along();
+        let x = Tensor::from_vec(vec![1.0], [1, 1]);
+        let loss = |tape: &Tape<f64>, w: &Param<f64>| {
+            let y = tape.input(&x).linear(tape.param(w), None).square().sum();
+            y.item()
+        };
+        tape.reset();
+        let l = tape.input(&x).linear(tape.param(&w), None).square().sum();
+        let grads = monitor.backward(l, &w);
+        sgd.step(&mut w, &grads);
+        monitor.stepped(&w);
+        assert!(monitor.wants_loss_after());
+        tape.reset();
+        let after = loss(&tape, &w);
+        monitor.loss_after(&w, after);
+        let along = monitor.run().steps[0].facts.along.expect("measured");
+        // w: 1 to -1/2 on w².
+        assert_eq!(
+            (along.slope, along.change, along.length),
+            (-3.0, -0.75, 1.5)
+        );
+        assert_eq!((along.curvature(), along.best()), (2.0, Some(2.0 / 3.0)));
+        assert_eq!(monitor.run().steps[0].layers[0].update_ratio, Some(1.5));
+    }
+
+    #[test]
+    fn noise_comes_from_neighbouring_steps() {
+        let mut w = weight(&[0.0, 0.0]);
+        let mut tape = Tape::training(0);
+        let mut monitor = Monitor::every(2).noise();
+        // Gradients (3, 1) and (3, -1) of batches of four samples, at the same weights.
+        for k in 0..3 {
+            tape.reset();
+            let x = Tensor::from_vec([3.0, [1.0, -1.0][k % 2]].repeat(4), [4, 2]);
+            let loss = tape.input(&x).linear(tape.param(&w), None).mean();
+            let grads = monitor.backward(loss, &w);
+            Sgd::new(0.0).step(&mut w, &grads);
+            monitor.stepped(&w);
+        }
+        let noise = monitor.run().steps[0].facts.noise.expect("measured");
+        // Mean gradient (3, 0); each is 1 off: per batch variance 2, per sample 8; signal 9 - 1.
+        assert_eq!(
+            (noise.signal, noise.variance, noise.scale()),
+            (8.0, 8.0, 1.0)
+        );
+        assert!(monitor.run().steps[1].facts.noise.is_none());
+    }
+
+    #[test]
+    fn only_due_steps_are_measured() {
+        let w = weight(&[1.0]);
+        let mut tape = Tape::training(0);
+        let mut monitor = Monitor::every(3);
+        for _ in 0..7 {
+            tape.reset();
+            let x = tape.input(&Tensor::ones([2, 1]));
+            monitor.backward(x.linear(tape.param(&w), None).sum(), &w);
+            monitor.stepped(&w);
+        }
+        let run = monitor.into_run();
+        let steps: Vec<u64> = run.steps.iter().map(|s| s.step).collect();
+        assert_eq!(steps, [0, 3, 6]);
+        assert_eq!(run.curve("step loss").map(|c| c.points.len()), Some(7));
+        assert!(
+            run.steps
+                .iter()
+                .all(|s| s.layers[0].update_ratio == Some(0.0))
+        );
     }
 }

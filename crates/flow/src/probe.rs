@@ -48,11 +48,15 @@ fn keeps_elements(op: &str) -> bool {
 }
 
 fn weighted(op: &str) -> bool {
-    matches!(op, "matmul" | "index_select" | "einsum" | "bilinear")
-        || op.starts_with("conv")
-        || op.starts_with("lstm")
-        || op.starts_with("gru")
-        || op.starts_with("rnn")
+    matches!(
+        op,
+        "matmul" | "index_select" | "einsum" | "bilinear" | "recurrent_steps"
+    ) || op.starts_with("conv")
+}
+
+/// The outputs of a recurrent layer, cut out of all that its steps computed.
+fn recurrent_output(op: &str) -> bool {
+    matches!(op, "rnn_tanh" | "rnn_relu" | "lstm" | "gru")
 }
 
 /// Share of an activation's largest slope below which a unit counts as saturated.
@@ -62,7 +66,7 @@ pub const SATURATED_SLOPE: f64 = 0.05;
 pub const IDENTICAL_UNITS: &str = "identical units";
 
 /// Name of the effective rank of a layer's outputs, among its further measurements: `(Σ λ)² / Σ λ²` for the eigenvalues `λ`
-/// of their covariance, the number of directions that carry the signal (participation ratio).
+/// of their covariance over at most 256 samples, the number of directions that carry the signal (participation ratio).
 pub const EFFECTIVE_RANK: &str = "effective rank";
 
 /// Name of the share of rectified units that were zero for every sample of every observed batch so far.
@@ -196,7 +200,12 @@ fn find_layers<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Layers {
         // The function may stand behind a normalization or an addition of what bypasses the layer.
         let act = activation(n.op).filter(|_| follows || !layer.finished);
         let same = follows && keeps_elements(n.op);
-        if bias || same {
+        if follows && recurrent_output(n.op) {
+            layer.op = n.op.to_string();
+            layer.finished = true;
+            *layer.outputs.last_mut().expect("a layer has an output") = n.id;
+            chain.insert(n.id, at);
+        } else if bias || same {
             *layer.outputs.last_mut().expect("a layer has an output") = n.id;
             chain.insert(n.id, at);
         } else if let Some(act) = act {
@@ -392,13 +401,20 @@ fn dead_share(alive: &[bool]) -> Option<f64> {
     (!alive.is_empty()).then(|| dead as f64 / alive.len() as f64)
 }
 
+/// Samples that the effective rank is taken from at most.
+const RANK_SAMPLES: usize = 256;
+
 /// `(tr C)² / tr C²` of the covariance `C` of `n` samples of `d` units; by the Gram matrix of the smaller side, whose
 /// eigenvalues are the same. `None` for a single sample, for outputs that do not vary, and for NaN.
 fn effective_rank<T: Real>(y: &[T], n: usize, d: usize) -> Option<f64> {
     if n < 2 || d == 0 {
         return None;
     }
-    let mut x: Vec<f64> = y.iter().map(|v| v.as_f64()).collect();
+    // Of many samples, evenly spaced ones: the cost grows with the square of their number.
+    let step = n.div_ceil(RANK_SAMPLES);
+    let picked = y.chunks_exact(d).step_by(step);
+    let n = picked.len();
+    let mut x: Vec<f64> = picked.flatten().map(|v| v.as_f64()).collect();
     for j in 0..d {
         let mean = (0..n).map(|i| x[i * d + j]).sum::<f64>() / n as f64;
         for i in 0..n {
@@ -427,6 +443,42 @@ fn effective_rank<T: Real>(y: &[T], n: usize, d: usize) -> Option<f64> {
         }
     }
     Some(trace * trace / square).filter(|r| r.is_finite())
+}
+
+/// Gradient of the loss with respect to each state of a recurrent layer, from the first time step to the last; to be
+/// called before `backward`, which spends the tape. Put it into [`StepProfile::time`].
+///
+/// The states are `Var`s that the recording went through: those a cell returns, or a sequence layer run step by step.
+///
+/// ```
+/// use wengert_autograd::{Tape, Tensor};
+/// use wengert_flow::probe::time_profile;
+/// let tape = Tape::<f64>::training(0);
+/// let mut states = vec![tape.input(&Tensor::ones([1]))];
+/// for _ in 0..9 {
+///     let last = states[states.len() - 1];
+///     states.push(last * 0.5);
+/// }
+/// let t = time_profile("halving", states[9].sum(), &states);
+/// assert!((t.decay().unwrap() - 0.5).abs() < 1e-12);
+/// ```
+#[track_caller]
+pub fn time_profile<'t, T: Float>(
+    path: &str,
+    loss: Var<'t, T>,
+    states: &[Var<'t, T>],
+) -> TimeProfile {
+    let one = loss.tape().full(loss.shape().as_slice(), 1.0);
+    let grads = wengert_autograd::vjp_many(&[loss], &[one], states);
+    let rms = |g: &Var<'t, T>| {
+        let g = g.value();
+        let sum: f64 = g.iter().map(|x| x.as_f64().powi(2)).sum();
+        (sum / g.numel().max(1) as f64).sqrt()
+    };
+    TimeProfile {
+        path: path.into(),
+        grad_rms: grads.iter().map(rms).collect(),
+    }
 }
 
 struct Weights<'a, T: Float> {

@@ -2,7 +2,7 @@
 
 use super::{Outcome, Part, Specimen, digits};
 use wengert::flow::judge::Judge;
-use wengert::flow::lab::{LabData, NetSpec, Rule, Samples, cure, train};
+use wengert::flow::lab::{Cell, LabData, NetSpec, Rule, Samples, cure, train};
 use wengert::flow::profile::RunProfile;
 use wengert::nn::{Activation, Init};
 use wengert::prelude::*;
@@ -221,6 +221,16 @@ pub fn specimens(part: Part) -> Vec<Specimen> {
             1.0,
             &|s| s.output = Activation::Relu,
         );
+        // The image read from left to right, top to bottom, some pixels at a time.
+        let read = |cell, steps| NetSpec {
+            cell: Some(cell),
+            steps,
+            ..of(Activation::Tanh, 2)
+        };
+        let rnn = Some("recurrent.rnn");
+        add("vanishing over time", rnn, read(Cell::Rnn, 16), 1.0, &|s| {
+            s.init = Some(Init::normal(0.05))
+        });
         let norm = NetSpec {
             batch_norm: true,
             ..shallow(Activation::Relu)
@@ -239,6 +249,9 @@ pub fn specimens(part: Part) -> Vec<Specimen> {
                 shallow(Activation::Elu(1.0)),
                 of(Activation::Selu, z.deep),
                 shallow(Activation::Gelu),
+                read(Cell::Rnn, 8),
+                read(Cell::Lstm, 8),
+                read(Cell::Gru, 16),
                 NetSpec {
                     batch_norm: true,
                     ..relu.clone()

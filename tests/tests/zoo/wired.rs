@@ -250,7 +250,7 @@ fn train(plan: &Plan, part: Part) -> (RunProfile, f64) {
     let mut net = Net::new(plan);
     let mut sgd = Sgd::new(plan.lr).momentum(0.9);
     if let Fault::Still(k) = plan.fault {
-        sgd = sgd.group(Group::matching(format!("layers.{k}.linear")).lr_scale(0.0));
+        sgd = sgd.group(Group::matching(format!("layers.{k}.linear.*")).lr_scale(0.0));
     }
     let mut tape = match plan.fault {
         Fault::WrongMode => Tape::inference(),

@@ -14,6 +14,7 @@
 //! | `batch norm` | a batch of one, or running statistics while training |
 //! | `saturated`, `dead` | activation functions that pass no gradient |
 //! | `vanishing`, `exploding` | gradients that shrink or grow on their way back |
+//! | `vanishing over time`, `exploding over time` | the same on their way back through the steps of a sequence |
 //! | `learning rate too high`, `learning rate too low` | steps that overshoot or do not move |
 //!
 //! A cause hides its effects: where a rule explains others (unscaled inputs saturate units, saturated units make
@@ -32,6 +33,7 @@
 //! ```
 
 mod signal;
+mod time;
 pub(crate) mod training;
 mod wiring;
 
@@ -135,7 +137,13 @@ pub struct Judge {
 
 impl Default for Judge {
     fn default() -> Self {
-        let rules = [wiring::rules(), training::rules(), signal::rules()].concat();
+        let rules = [
+            wiring::rules(),
+            training::rules(),
+            time::rules(),
+            signal::rules(),
+        ]
+        .concat();
         Judge { rules }
     }
 }

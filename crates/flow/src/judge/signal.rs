@@ -229,9 +229,19 @@ fn dead(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
 }
 
 /// Gradient that is kept from layer to layer by a variance-preserving initializer whatever the widths: the norm of the
-/// gradient of the outputs; else, of the weights.
-fn strength(l: &LayerProfile) -> Option<f64> {
-    (l.activation_grad.as_ref().map(|s| s.norm)).or_else(|| l.weight_grad.as_ref().map(|s| s.rms))
+/// gradient of the outputs; where no layer's is known, the RMS of that of the weights.
+fn strengths(step: &StepProfile) -> Vec<(&LayerProfile, f64)> {
+    let outputs = |l: &LayerProfile| l.activation_grad.as_ref().map(|s| s.norm);
+    let weights = |l: &LayerProfile| l.weight_grad.as_ref().map(|s| s.rms);
+    let of = |f: &dyn Fn(&LayerProfile) -> Option<f64>| -> Vec<(&LayerProfile, f64)> {
+        (step.layers.iter())
+            .filter_map(|l| Some((l, f(l)?)))
+            .collect()
+    };
+    match of(&outputs) {
+        v if v.is_empty() => of(&weights),
+        v => v,
+    }
 }
 
 /// The way of the gradient from the last layer to the first, and the step that changes it most.
@@ -244,9 +254,7 @@ struct Way<'a> {
 }
 
 fn way(step: &StepProfile, shrinks: bool) -> Option<Way<'_>> {
-    let v: Vec<(&LayerProfile, f64)> = (step.layers.iter())
-        .filter_map(|l| Some((l, strength(l)?)))
-        .collect();
+    let v = strengths(step);
     let (first, last) = (*v.first()?, *v.last()?);
     if v.len() < 2 || v.iter().any(|(_, g)| !g.is_finite()) {
         return None;

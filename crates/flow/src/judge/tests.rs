@@ -82,3 +82,104 @@ fn a_rising_loss_is_a_learning_rate_too_high() {
     let run = RunProfile::new("r").with_step(chain(1.0, 3)).with_curve(up);
     assert_eq!(Judge::default().run(&run)[0].rule, "learning rate too high");
 }
+
+fn over_time(factor: f64, steps: i32) -> Vec<Finding> {
+    let mut step = chain(1.0, 3);
+    step.time.push(crate::profile::TimeProfile {
+        path: "rnn".into(),
+        grad_rms: (0..steps).map(|t| factor.powi(steps - 1 - t)).collect(),
+    });
+    Judge::default().step(&step)
+}
+
+#[test]
+fn gradients_may_change_a_thousandfold_over_time() {
+    let first = |f: Vec<Finding>| (f[0].rule.clone(), f[0].severity, f[0].layer.clone());
+    let rnn = Some("rnn".to_string());
+    let (weak, strong) = ("vanishing over time", "exploding over time");
+    assert_eq!(over_time(0.95, 100)[0].severity, Severity::Healthy);
+    assert_eq!(
+        first(over_time(0.9, 100)),
+        (weak.into(), Severity::Warning, rnn.clone())
+    );
+    assert_eq!(
+        first(over_time(0.5, 100)),
+        (weak.into(), Severity::Critical, rnn.clone())
+    );
+    assert_eq!(
+        first(over_time(0.0, 100)),
+        (weak.into(), Severity::Critical, rnn.clone())
+    );
+    assert_eq!(
+        first(over_time(1.06, 100)),
+        (strong.into(), Severity::Warning, rnn.clone())
+    );
+    assert_eq!(
+        first(over_time(1.5, 100)),
+        (strong.into(), Severity::Critical, rnn)
+    );
+    // A few steps say nothing about a rate.
+    assert_eq!(over_time(0.01, 5)[0].severity, Severity::Healthy);
+    let f = &over_time(0.5, 100)[0];
+    assert!(f.cause.as_ref().is_some_and(|c| c.contains("0.5")));
+    assert!(
+        f.evidence
+            .as_ref()
+            .is_some_and(|e| e.contains("memory 1.44 steps"))
+    );
+}
+
+#[test]
+fn what_shows_before_the_first_update_is_no_effect_of_one() {
+    // Exploding at step 0, steps that overshoot after it, dead units in the end: one cause, the first.
+    let mut step = chain(3.0, 10);
+    for l in &mut step.layers {
+        l.op = "relu".into();
+        l.weights = Some(Summary::of(&[1.0]));
+    }
+    let mut last = chain(1.0, 10);
+    last.step = 50;
+    for l in &mut last.layers {
+        l.op = "relu".into();
+        l.weights = Some(Summary::of(&[1.0]));
+        l.update_ratio = Some(3.0);
+        l.dead = Some(1.0);
+    }
+    let run = RunProfile::new("r").with_step(step).with_step(last);
+    let f = Judge::default().run(&run);
+    assert_eq!((f[0].rule.as_str(), f[0].since), ("exploding", Some(0)));
+    assert!(f[1..].iter().all(|f| f.severity <= Severity::Note), "{f:?}");
+    // Without the explosion, the learning rate is what killed them.
+    let mut calm = run.clone();
+    calm.steps[0] = chain(1.0, 10);
+    let f = Judge::default().run(&calm);
+    assert_eq!(f[0].rule, "learning rate too high");
+    assert!(f[1..].iter().all(|f| f.severity <= Severity::Note), "{f:?}");
+}
+
+#[test]
+fn a_loss_that_bends_up_within_the_step_is_a_learning_rate_too_high() {
+    use crate::profile::AlongStep;
+    let stuck = Curve::new("loss", (0..20).map(|i| (f64::from(i), 1.0)));
+    let run = |best: f64| {
+        let mut step = chain(1.0, 3);
+        // slope -1: the minimum lies at `best` of the step.
+        step.facts.along = Some(AlongStep {
+            slope: -1.0,
+            change: -1.0 + 0.5 / best,
+            length: 1.0,
+        });
+        let run = RunProfile::new("r")
+            .with_step(step)
+            .with_curve(stuck.clone());
+        Judge::default().run(&run)[0].clone()
+    };
+    assert_eq!(run(1.0).severity, Severity::Healthy);
+    let f = run(0.1);
+    assert_eq!(f.rule, "learning rate too high");
+    assert!(
+        f.evidence.is_some_and(|e| e.contains("curvature 10")),
+        "{:?}",
+        run(0.1)
+    );
+}

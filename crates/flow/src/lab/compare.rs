@@ -21,6 +21,8 @@ const MEMORY: usize = 1 << 30;
 
 fn memory(spec: &NetSpec, inputs: usize) -> usize {
     let weights = inputs * spec.width + spec.depth * spec.width * spec.width;
+    // A recurrent layer has a weight for each of up to four gates.
+    let weights = weights * if spec.cell.is_some() { 4 } else { 1 };
     // Weights, gradients, optimizer state, a snapshot; activations and their adjoints.
     4 * (5 * weights + 4 * spec.batch * spec.width * spec.depth)
 }

@@ -15,5 +15,5 @@ pub use compare::{Comparison, compare};
 pub use cure::{Cure, cure};
 pub use net::Net;
 pub use remedy::{Remedy, propose};
-pub use spec::{Decay, NetSpec, Rule, SpecError};
+pub use spec::{Cell, Decay, NetSpec, Rule, SpecError};
 pub use train::{LabData, Samples, train};

@@ -1,10 +1,11 @@
 //! The network that a [`NetSpec`] describes.
 
-use super::spec::{NetSpec, SpecError};
+use super::spec::{Cell, NetSpec, SpecError};
 use rand::Rng;
 use wengert_autograd::{Buffer, Param, Tensor, Var};
 use wengert_derive::Module;
-use wengert_nn::{Activation, Forward, Linear};
+use wengert_nn::init::RecurrentInit;
+use wengert_nn::{Activation, Forward, Gru, Linear, Lstm, Nonlinearity, RecurrentState, Rnn};
 
 /// Normalization over the batch (Ioffe and Szegedy 2015), for `[n, features]`.
 #[derive(Module)]
@@ -55,10 +56,91 @@ struct Hidden {
     norm: Option<BatchNorm>,
 }
 
-/// A stack of linear layers as a [`NetSpec`] describes it. Paths: `hidden.0.linear.weight`, …, `out.weight`.
+#[derive(Module)]
+#[module(crate = wengert_autograd)]
+struct Recurrent {
+    rnn: Option<Rnn>,
+    lstm: Option<Lstm>,
+    gru: Option<Gru>,
+    #[module(skip)]
+    steps: usize,
+}
+
+impl Recurrent {
+    fn new(
+        cell: Cell,
+        spec: &NetSpec,
+        inputs: usize,
+        rng: &mut impl Rng,
+    ) -> Result<Recurrent, SpecError> {
+        if !inputs.is_multiple_of(spec.steps) {
+            return Err(SpecError {
+                what: "steps",
+                problem: format!("{} steps do not divide {inputs} features", spec.steps),
+            });
+        }
+        let (features, units) = (inputs / spec.steps, spec.width);
+        let fit = |fitting: RecurrentInit| match spec.init {
+            Some(init) => RecurrentInit {
+                input: init,
+                recurrent: init,
+                ..fitting
+            },
+            None => fitting,
+        };
+        macro_rules! built {
+            ($kind:ident, $cell:expr, $init:expr) => {
+                match cell == $cell {
+                    true => Some(
+                        ($kind::builder(features, units)
+                            .init(fit($init))
+                            .try_build(rng))
+                        .map_err(|e| SpecError {
+                            what: "network",
+                            problem: e.to_string(),
+                        })?,
+                    ),
+                    false => None,
+                }
+            };
+        }
+        Ok(Recurrent {
+            rnn: built!(Rnn, Cell::Rnn, RecurrentInit::rnn(Nonlinearity::Tanh)),
+            lstm: built!(Lstm, Cell::Lstm, RecurrentInit::lstm()),
+            gru: built!(Gru, Cell::Gru, RecurrentInit::gru()),
+            steps: spec.steps,
+        })
+    }
+
+    /// The hidden state `[n, units]` after each step, first to last. Step by step, so that each is a value on the tape.
+    fn states<'t>(&self, x: Var<'t>) -> Vec<Var<'t>> {
+        let (n, d) = (x.shape()[0], x.shape()[1]);
+        let width = d / self.steps;
+        let mut state: Option<RecurrentState<'t>> = None;
+        let mut out = Vec::with_capacity(self.steps);
+        for t in 0..self.steps {
+            let now = x
+                .narrow(1, t * width, (t + 1) * width)
+                .reshape([1, n, width]);
+            let end = match self {
+                Recurrent { rnn: Some(l), .. } => l.run(now, state).1,
+                Recurrent { lstm: Some(l), .. } => l.run(now, state).1,
+                Recurrent { gru: Some(l), .. } => l.run(now, state).1,
+                _ => unreachable!("one of them was built"),
+            };
+            out.push(end.hidden);
+            state = Some(end);
+        }
+        out
+    }
+}
+
+/// A network as a [`NetSpec`] describes it. Paths: `recurrent.lstm.weight_hh_l0`, `hidden.0.linear.weight`, …,
+/// `out.weight`.
 #[derive(Module)]
 #[module(crate = wengert_autograd)]
 pub struct Net {
+    recurrent: Option<Recurrent>,
     hidden: Vec<Hidden>,
     out: Linear,
     #[module(skip)]
@@ -96,7 +178,14 @@ impl Net {
         };
         let mut hidden = Vec::new();
         let mut from = inputs;
-        for _ in 1..spec.depth {
+        let recurrent = match spec.cell {
+            Some(cell) => Some(Recurrent::new(cell, spec, inputs, rng)?),
+            None => None,
+        };
+        if recurrent.is_some() {
+            from = spec.width;
+        }
+        for _ in (1 + usize::from(recurrent.is_some()))..spec.depth {
             let mut linear: Linear = layer(from, spec.width, spec.activation, rng)?;
             if let Some(b) = &mut linear.bias {
                 b.set(Tensor::full([spec.width], spec.bias as f32));
@@ -106,6 +195,7 @@ impl Net {
             from = spec.width;
         }
         Ok(Net {
+            recurrent,
             hidden,
             out: layer(from, classes, Activation::Identity, rng)?,
             activation: spec.activation,
@@ -116,8 +206,13 @@ impl Net {
     }
 }
 
-impl Forward for Net {
-    fn forward<'t>(&self, mut x: Var<'t>) -> Var<'t> {
+impl Net {
+    /// The outputs, and the states of the recurrent layer by time step, if there is one.
+    pub fn forward_with_states<'t>(&self, mut x: Var<'t>) -> (Var<'t>, Vec<Var<'t>>) {
+        let states = self.recurrent.as_ref().map_or(Vec::new(), |r| r.states(x));
+        if let Some(last) = states.last() {
+            x = last.reshape([x.shape()[0], last.shape()[2]]);
+        }
         for h in &self.hidden {
             let before = x;
             x = h.norm.forward(h.linear.forward(x));
@@ -129,6 +224,21 @@ impl Forward for Net {
                 x = before + x;
             }
         }
-        self.output.forward(self.out.forward(x))
+        (self.output.forward(self.out.forward(x)), states)
+    }
+
+    /// Path of the recurrent layer, if there is one.
+    pub fn recurrent_path(&self) -> Option<&'static str> {
+        self.recurrent.as_ref().map(|r| match r {
+            Recurrent { rnn: Some(_), .. } => "recurrent.rnn",
+            Recurrent { lstm: Some(_), .. } => "recurrent.lstm",
+            _ => "recurrent.gru",
+        })
+    }
+}
+
+impl Forward for Net {
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        self.forward_with_states(x).0
     }
 }

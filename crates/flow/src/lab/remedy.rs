@@ -1,6 +1,6 @@
 //! What can be changed about a network, and what a verdict proposes to change.
 
-use super::spec::{Decay, NetSpec, Rule};
+use super::spec::{Cell, Decay, NetSpec, Rule};
 use crate::judge::training::faster;
 use crate::profile::{Finding, RunProfile};
 use wengert_nn::{Activation, Init};
@@ -37,6 +37,8 @@ pub enum Remedy {
     Dropout(f64),
     /// Weight decay.
     L2(f64),
+    /// A recurrent layer, or another one, with the weights that fit it.
+    Cell(Cell),
     /// Another depth.
     Depth(usize),
     /// Another batch size.
@@ -67,6 +69,7 @@ impl std::fmt::Display for Remedy {
             Remedy::Clip(c) => write!(f, "gradient clipped at norm {c}"),
             Remedy::Dropout(p) => write!(f, "dropout {p}"),
             Remedy::L2(l) => write!(f, "weight decay {l}"),
+            Remedy::Cell(c) => write!(f, "{c:?}"),
             Remedy::Depth(d) => write!(f, "{d} layers"),
             Remedy::Batch(b) => write!(f, "batches of {b}"),
         }
@@ -98,6 +101,11 @@ impl Remedy {
             Remedy::Clip(c) => s.clip = Some(*c),
             Remedy::Dropout(p) => s.dropout = *p,
             Remedy::L2(l) => s.l2 = *l,
+            Remedy::Cell(c) => {
+                s.cell = Some(*c);
+                s.init = None;
+                s.depth = s.depth.max(2);
+            }
             Remedy::Depth(d) => s.depth = *d,
             Remedy::Batch(b) => s.batch = *b,
         }
@@ -121,6 +129,10 @@ pub fn propose(finding: &Finding, run: &RunProfile, spec: &NetSpec) -> Vec<Remed
                 R::BatchNorm(true),
             ]
         }
+        "vanishing over time" => {
+            vec![R::Init(None), R::Cell(Cell::Lstm), R::Cell(Cell::Gru)]
+        }
+        "exploding over time" => vec![R::Init(None), R::Clip(1.0), R::Cell(Cell::Lstm)],
         "exploding" => vec![R::Init(None), R::BatchNorm(true), R::Clip(1.0)],
         // Units that are driven into the flat part or below zero by the updates: it is their size.
         "saturated" | "dead" if finding.since.is_some_and(|n| n > 0) => vec![

@@ -28,6 +28,17 @@ pub enum Decay {
     Warmup,
 }
 
+/// A recurrent layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// Plain, with tanh.
+    Rnn,
+    /// Long short-term memory.
+    Lstm,
+    /// Gated recurrent unit.
+    Gru,
+}
+
 /// A settings value that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {problem}")]
@@ -38,13 +49,17 @@ pub struct SpecError {
     pub problem: String,
 }
 
-/// A stack of linear layers, and how it is trained with cross-entropy.
+/// A stack of linear layers, or a recurrent layer before them, and how it is trained with cross-entropy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetSpec {
     /// Layers with weights, the output layer included.
     pub depth: usize,
     /// Units of a hidden layer.
     pub width: usize,
+    /// Recurrent layer in the place of the first hidden one.
+    pub cell: Option<Cell>,
+    /// Time steps that the features are cut into for the recurrent layer.
+    pub steps: usize,
     /// Activation function of the hidden layers.
     pub activation: Activation,
     /// Initializer of all weights; `None`: the one that fits the activation.
@@ -84,6 +99,8 @@ impl Default for NetSpec {
         NetSpec {
             depth: 4,
             width: 32,
+            cell: None,
+            steps: 8,
             activation: Activation::Relu,
             init: None,
             bias: 0.0,
@@ -120,6 +137,15 @@ impl NetSpec {
                 format!("expected 1 to 16384, found {}", self.width),
             );
         }
+        if self.cell.is_some() && (self.depth < 2 || self.steps == 0) {
+            return no(
+                "cell",
+                format!(
+                    "expected 2 layers and 1 time step at least, found {} and {}",
+                    self.depth, self.steps
+                ),
+            );
+        }
         if self.batch == 0 || self.epochs == 0 {
             return no("batch, epochs", "expected at least 1".into());
         }
@@ -149,8 +175,12 @@ impl NetSpec {
         let init = self
             .init
             .map_or("fits the activation".into(), |i| i.to_string());
+        let recurrent = self
+            .cell
+            .map_or("no".into(), |c| format!("{c:?} over {} steps", self.steps));
         [
             ("layers", format!("{} of {} units", self.depth, self.width)),
+            ("recurrent", recurrent),
             ("activation", format!("{:?}", self.activation)),
             ("weights", init),
             ("batch norm", self.batch_norm.to_string()),

@@ -4,6 +4,7 @@ use super::net::Net;
 use super::spec::{Decay, NetSpec, Rule, SpecError};
 use crate::judge::Judge;
 use crate::monitor::Monitor;
+use crate::probe::time_profile;
 use crate::profile::{Curve, RunProfile};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -208,9 +209,13 @@ pub fn train(
         for index in order.chunks_exact(batch) {
             let (x, y) = rows(&data.train, index);
             tape.reset();
-            let loss = net.forward(tape.input(&x)).cross_entropy(&y);
+            let (scores_now, states) = net.forward_with_states(tape.input(&x));
+            let loss = scores_now.cross_entropy(&y);
             let watched = [0, 1, per_epoch - 1, total - 1].contains(&done);
+            let time = (net.recurrent_path().filter(|_| watched))
+                .map(|path| time_profile(path, loss, &states));
             let mut grads = monitor.backward_if(watched, loss, &net);
+            monitor.add_time(time);
             let value = f64::from(grads.loss());
             if let Some(c) = spec.clip {
                 grads.clip_norm(c);

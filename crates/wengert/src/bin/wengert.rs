@@ -1,8 +1,6 @@
 //! The command line of the gradient doctor: `wengert flow`, `compare`, `cure`, `init-report`.
 #![forbid(unsafe_code)]
 
-use rand::SeedableRng;
-use rand_xoshiro::Xoshiro256PlusPlus;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,11 +9,13 @@ use wengert::data::{Digits, Labeled, Mnist, csv};
 use wengert::flow::init_report;
 use wengert::flow::judge::Judge;
 use wengert::flow::lab::{
-    Decay, LabData, Net, NetSpec, Remedy, Rule, Samples, compare, cure, train,
+    Cell, Decay, LabData, Net, NetSpec, Remedy, Rule, Samples, compare, cure, train,
 };
 use wengert::flow::profile::{RunProfile, Severity};
+use wengert::flow::report::number::pretty;
 use wengert::flow::report::{compare as side_by_side, json, text::Terminal, write_atomic};
 use wengert::nn::{Activation, Init};
+use wengert::prelude::{SeedableRng, Xoshiro256PlusPlus};
 
 const HELP: &str = "\
 wengert - see, judge and cure the gradients of a network
@@ -26,6 +26,7 @@ usage: wengert COMMAND [OPTIONS]
   compare      train it as it is and under each --remedy, side by side
   cure         apply what the verdict proposes until the network is healthy
   init-report  look at the weights before training: gains, Jacobian, symmetry
+  rules        what is judged, by which thresholds, and why these
 
 The network
   --depth N           layers with weights (4)            --width N    units of a hidden layer (32)
@@ -33,6 +34,8 @@ The network
   --init NAME         fit (what fits the activation), he, glorot, lecun, orthogonal, zeros, normal:STD, constant:X (fit)
   --bias X            start of the hidden biases (0)     --dropout P  dropout behind each hidden layer (0)
   --batch-norm        normalize over the batch           --residual   bypass each hidden layer
+  --cell NAME         rnn, lstm, gru: a recurrent layer in the place of the first hidden one
+  --steps N           time steps that the features are cut into for it (8)
 
 The training
   --optimizer NAME    sgd, momentum, rmsprop, adam (momentum)
@@ -49,7 +52,7 @@ Data
 Remedies, for compare (repeat the option; without any: relu, fit, batch-norm, residual, clip=1)
   --remedy relu|tanh|...   --remedy fit|he|...   --remedy batch-norm   --remedy residual   --remedy standardize
   --remedy lr=X  --remedy clip=X  --remedy dropout=P  --remedy l2=X  --remedy depth=N  --remedy batch=N
-  --remedy adam|sgd|momentum|rmsprop  --remedy cosine|warmup
+  --remedy adam|sgd|momentum|rmsprop  --remedy cosine|warmup  --remedy rnn|lstm|gru
 
 Output
   --json FILE   what was measured, for programs (`-`: standard output)
@@ -60,6 +63,7 @@ Try these, from sick to healthy
   wengert init-report --activation tanh --init normal:1 --depth 10    every unit starts saturated
   wengert compare --activation sigmoid --depth 12 --remedy relu --remedy residual
   wengert cure --init zeros --activation tanh                         symmetric units, and their cure
+  wengert compare --cell rnn --steps 16 --init normal:0.05 --depth 2 --remedy fit --remedy lstm --remedy gru
 
 exit code: 0 healthy, 1 not healthy (compare: no remedy is), 2 the command cannot be understood or its data not be read";
 
@@ -125,6 +129,15 @@ fn decay(name: &str) -> Option<Decay> {
     })
 }
 
+fn cell(name: &str) -> Option<Cell> {
+    Some(match name {
+        "rnn" => Cell::Rnn,
+        "lstm" => Cell::Lstm,
+        "gru" => Cell::Gru,
+        _ => return None,
+    })
+}
+
 fn remedy(text: &str, spec: &NetSpec) -> Result<Remedy, String> {
     if let Some(a) = activation(text) {
         return Ok(Remedy::Activation(a));
@@ -139,6 +152,9 @@ fn remedy(text: &str, spec: &NetSpec) -> Result<Remedy, String> {
             Rule::Sgd | Rule::Momentum => spec.lr,
         };
         return Ok(Remedy::Optimizer(r, lr));
+    }
+    if let Some(c) = cell(text) {
+        return Ok(Remedy::Cell(c));
     }
     if let Some(d) = decay(text) {
         return Ok(Remedy::Decay(d));
@@ -182,6 +198,11 @@ fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
                 let v = value()?;
                 s.init = init(&v)?.ok_or_else(|| unknown(&v))?;
             }
+            "--cell" => {
+                let v = value()?;
+                s.cell = Some(cell(&v).ok_or_else(|| unknown(&v))?);
+            }
+            "--steps" => s.steps = number(&name, &value()?)?,
             "--bias" => s.bias = number(&name, &value()?)?,
             "--dropout" => s.dropout = number(&name, &value()?)?,
             "--batch-norm" => s.batch_norm = true,
@@ -278,7 +299,22 @@ fn well(run: &RunProfile) -> bool {
     run.severity().unwrap_or_default() <= Severity::Note
 }
 
+/// The rules with their thresholds.
+fn rules() -> String {
+    let mut out = String::new();
+    for r in Judge::default().rules() {
+        out += &format!("{}: {}\n", r.name, r.says);
+        for t in &r.thresholds {
+            out += &format!("    {} = {}: {}\n", t.name, pretty(t.value), t.why);
+        }
+    }
+    out
+}
+
 fn run(command: &str, o: &Options) -> Result<bool, String> {
+    if command == "rules" {
+        return say(rules().trim_end()).map(|()| true);
+    }
     let data = load(o.data.as_deref(), o.spec.seed)?;
     let (terminal, judge) = (Terminal::stdout(), Judge::default());
     let text = |e: wengert::flow::lab::SpecError| e.to_string();
@@ -345,7 +381,7 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::from(2),
         };
     }
-    let known = ["flow", "compare", "cure", "init-report"];
+    let known = ["flow", "compare", "cure", "init-report", "rules"];
     let result = match args.first() {
         Some(c) if known.contains(&c.as_str()) => {
             let command = args.remove(0);

@@ -29,6 +29,7 @@ use super::escape::{LONGEST, clean};
 use super::number::{list, pretty, times};
 use super::table::{Cell, Column, Table};
 use super::text::{Terminal, mark};
+use crate::probe::EFFECTIVE_RANK;
 use crate::profile::{Finding, LayerProfile, RunProfile, Severity, StepProfile};
 
 /// Share of the output layer's gradient below which a layer practically stands still: a millionth. With one learning
@@ -263,6 +264,9 @@ pub fn layer_table(step: &StepProfile, range: Option<(f64, f64)>) -> Table {
         Column::new("dead")
             .priority(5)
             .hint("share of units that are zero for every sample"),
+        Column::new("rank")
+            .priority(6)
+            .hint("number of directions in which the layer's outputs vary (effective rank)"),
         Column::new("gradient RMS")
             .log_bars(1)
             .range(range)
@@ -293,6 +297,11 @@ pub fn layer_table(step: &StepProfile, range: Option<(f64, f64)>) -> Table {
             Cell::from(l.activation.as_ref().map(|s| s.std)),
             share(l.saturation),
             share(l.dead),
+            Cell::from(
+                (l.extra.iter())
+                    .find(|e| e.0 == EFFECTIVE_RANK)
+                    .map(|e| e.1),
+            ),
             l.activation_grad_rms().map_or(Cell::Empty, Cell::Bar),
             Cell::from(l.weight_grad_rms()),
             Cell::from(l.update_ratio),
