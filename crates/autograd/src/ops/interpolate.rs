@@ -18,7 +18,7 @@ compiled_here! {
     }
 }
 
-/// How values between the elements are found.
+/// How values between the elements are found. (PyTorch's mode `area` is [`Var::adaptive_avg_pool`].)
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Interpolation {
     /// The element at ⌊i · n / m⌋ (PyTorch's `nearest`).

@@ -215,6 +215,15 @@ fn combine_row<V: Lane>(w: &Axis, x: &[V::Elem], y: &mut [V::Elem], f: impl Fn(V
             for (y, &x) in y.iter_mut().zip(x) {
                 *y = f(new(*y), new(x)).get();
             }
+        } else if w.s == 2 {
+            // Pairs, of which the first counts, become shuffles of whole vectors.
+            for (y, x) in y.iter_mut().zip(x.chunks_exact(2)) {
+                *y = f(new(*y), new(x[0])).get();
+            }
+            let last = b - a - 1;
+            if x.len() == 2 * last + 1 {
+                y[last] = f(new(y[last]), new(x[2 * last])).get();
+            }
         } else {
             for (y, &x) in y.iter_mut().zip(x.iter().step_by(w.s)) {
                 *y = f(new(*y), new(x)).get();
@@ -366,7 +375,99 @@ fn wins<V: Lane>(v: V, best: V) -> bool {
 
 /// `f(window, place)` with the place of the largest element of each window of a plane; the first of equals, the first
 /// NaN.
-fn each_max<T: Real>(axes: &Axes, x: &[T], mut f: impl FnMut(usize, usize)) {
+fn each_max<T: Scratch>(axes: &Axes, x: &[T], mut f: impl FnMut(usize, usize)) {
+    let w = &axes[2];
+    // Places are kept as numbers of the element type, which must be whole.
+    if w.adaptive || w.m == 1 || x.len() >= 1 << 24 {
+        return each_max_slowly(axes, x, f);
+    }
+    T::with_scratch(2 * w.m, |memory| {
+        let (best, place) = memory.split_at_mut(w.m);
+        for o0 in 0..axes[0].m {
+            for o1 in 0..axes[1].m {
+                dispatch(RowMax {
+                    axes,
+                    x,
+                    row: [o0, o1],
+                    best,
+                    place,
+                });
+                let first = (o0 * axes[1].m + o1) * w.m;
+                for (o, p) in place.iter().enumerate() {
+                    f(first + o, p.as_f64() as usize + o * w.s - w.p);
+                }
+            }
+        }
+    });
+}
+
+/// For a row of windows the largest elements, and their places less what the window's own place adds.
+struct RowMax<'a, T: Real> {
+    axes: &'a Axes,
+    x: &'a [T],
+    row: [usize; 2],
+    best: &'a mut [T],
+    place: &'a mut [T],
+}
+
+impl<T: Real> Kernel for RowMax<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let new = T::Lane::<I>::new;
+        let [a0, a1, w] = self.axes;
+        let (i0, c0) = a0.span(self.row[0]);
+        let (i1, c1) = a1.span(self.row[1]);
+        // Nothing seen yet.
+        self.place.fill(-T::one());
+        for j0 in 0..c0 {
+            for j1 in 0..c1 {
+                let row = ((i0 + j0 * a0.step()) * a1.n + i1 + j1 * a1.step()) * w.n;
+                for j in 0..w.k {
+                    let (a, b, i) = w.lane(j);
+                    if a == b {
+                        continue;
+                    }
+                    let here = T::Lane::<I>::c((row + j * w.d) as f64);
+                    let (best, place) = (&mut self.best[a..b], &mut self.place[a..b]);
+                    let x = &self.x[row + i..row + w.n];
+                    let step = |v: T, best: &mut T, place: &mut T| {
+                        let (v, old, at) = (new(v), new(*best), new(*place));
+                        let t = wins(v, old) | (at < T::Lane::<I>::c(0.0));
+                        *best = T::Lane::<I>::select(t, v, old).get();
+                        *place = T::Lane::<I>::select(t, here, at).get();
+                    };
+                    let windows = best.iter_mut().zip(place.iter_mut());
+                    match w.s {
+                        1 => {
+                            for (&v, (best, place)) in x.iter().zip(windows) {
+                                step(v, best, place);
+                            }
+                        }
+                        2 => {
+                            // Pairs, of which the first counts, become shuffles of whole vectors.
+                            for (v, (best, place)) in x.chunks_exact(2).zip(windows) {
+                                step(v[0], best, place);
+                            }
+                            let last = b - a - 1;
+                            if x.len() == 2 * last + 1 {
+                                step(x[2 * last], &mut best[last], &mut place[last]);
+                            }
+                        }
+                        s => {
+                            for (&v, (best, place)) in x.iter().step_by(s).zip(windows) {
+                                step(v, best, place);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// As [`each_max`], element by element.
+fn each_max_slowly<T: Real>(axes: &Axes, x: &[T], mut f: impl FnMut(usize, usize)) {
     type L<T> = <T as Real>::Lane<wengert_tensor::simd::Baseline>;
     let [a0, a1, w] = axes;
     let mut o = 0;
@@ -397,7 +498,7 @@ fn each_max<T: Real>(axes: &Axes, x: &[T], mut f: impl FnMut(usize, usize)) {
     }
 }
 
-fn max_places<T: Real>(x: &Tensor<T>, out: &mut [i64], axes: &Axes) {
+fn max_places<T: Scratch>(x: &Tensor<T>, out: &mut [i64], axes: &Axes) {
     let x = x.contiguous();
     let x = x.as_slice().expect("made contiguous above");
     let planes = planes_per_task(axes);
@@ -410,7 +511,7 @@ fn max_places<T: Real>(x: &Tensor<T>, out: &mut [i64], axes: &Axes) {
     });
 }
 
-fn max_gather<T: Real>(h: &Tensor<T>, x: &Tensor<T>, out: &mut [T], axes: &Axes) {
+fn max_gather<T: Scratch>(h: &Tensor<T>, x: &Tensor<T>, out: &mut [T], axes: &Axes) {
     let (h, x) = (h.contiguous(), x.contiguous());
     let [h, x] = [&h, &x].map(|t| t.as_slice().expect("made contiguous above"));
     let planes = planes_per_task(axes);
@@ -424,7 +525,7 @@ fn max_gather<T: Real>(h: &Tensor<T>, x: &Tensor<T>, out: &mut [T], axes: &Axes)
     });
 }
 
-fn max_scatter<T: Real>(g: &Tensor<T>, x: &Tensor<T>, out: &mut [T], axes: &Axes) {
+fn max_scatter<T: Scratch>(g: &Tensor<T>, x: &Tensor<T>, out: &mut [T], axes: &Axes) {
     let (g, x) = (g.contiguous(), x.contiguous());
     let [g, x] = [&g, &x].map(|t| t.as_slice().expect("made contiguous above"));
     let planes = planes_per_task(axes);
