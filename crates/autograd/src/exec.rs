@@ -124,6 +124,9 @@ impl<T: Float> Graph<T> {
 }
 
 pub(crate) fn execute<T: Float>(g: &mut Graph<T>, plan: &mut Plan<T>) {
+    g.counters.flops += plan.cost;
+    g.counters.bytes += plan.bytes;
+    g.counters.live = g.counters.live.max(g.pool.stats().live as u64 + plan.live);
     let mut run = Run {
         values: &mut g.values,
         ints: &g.ints,

@@ -50,6 +50,10 @@ pub struct Plan<T: Float> {
     pub(crate) steps: Vec<Step<T>>,
     /// Rough number of elementary operations, to decide on threads.
     pub(crate) cost: u64,
+    /// Bytes that kernels read and write.
+    pub(crate) bytes: u64,
+    /// Bytes that the program's values need at once, if every one takes just its size; without those alive before.
+    pub(crate) live: u64,
 }
 
 pub(crate) struct Step<T: Float> {
@@ -504,11 +508,69 @@ impl<'a, T: Float> Planner<'a, T> {
             }
         }
         Plan {
+            bytes: self.traffic(&steps),
+            live: self.live(&steps),
             prologue: self.prologue,
             observe_first,
             steps,
             cost,
         }
+    }
+
+    /// Bytes of a node's value.
+    fn size(&self, i: u32) -> u64 {
+        let n: usize = self.g.nodes[i as usize].shape.iter().product();
+        (n * size_of::<T>()) as u64
+    }
+
+    /// What the kernels of the program read and write: every operand and result of a step once.
+    fn traffic(&self, steps: &[Step<T>]) -> u64 {
+        let all = |list: &[u32]| list.iter().map(|&i| self.size(i)).sum::<u64>();
+        let of = |s: &Step<T>| match &s.kind {
+            StepKind::Fused(f) => all(&f.inputs) + all(&f.outs) + all(&f.reduced),
+            StepKind::Op(i) => all(&self.g.nodes[*i as usize].args) + self.size(*i),
+        };
+        steps.iter().map(of).sum()
+    }
+
+    /// The largest sum of the sizes of values alive at once. A view keeps what it looks at alive.
+    fn live(&self, steps: &[Step<T>]) -> u64 {
+        let g = self.g;
+        let is_view = |i: u32| matches!(&g.nodes[i as usize].op, NodeOp::Op(o) if o.is_view());
+        let root = |mut i: u32| {
+            while is_view(i) {
+                i = g.nodes[i as usize].args[0];
+            }
+            i
+        };
+        let mut holders = vec![0u32; g.len];
+        for &v in &self.prologue {
+            holders[root(v) as usize] += 1;
+        }
+        let (mut live, mut most) = (0i64, 0i64);
+        for s in steps {
+            let made = match &s.kind {
+                StepKind::Fused(f) => [&f.outs[..], &f.reduced[..]].concat(),
+                StepKind::Op(i) => vec![*i],
+            };
+            for i in made {
+                holders[i as usize] += 1;
+                live += self.size(i) as i64;
+            }
+            most = most.max(live);
+            for &v in &s.views {
+                holders[root(v) as usize] += 1;
+            }
+            for &i in &s.release {
+                let r = root(i);
+                let h = &mut holders[r as usize];
+                *h = h.saturating_sub(1);
+                if *h == 0 && !g.nodes[r as usize].op.is_leaf() {
+                    live -= self.size(r) as i64;
+                }
+            }
+        }
+        most as u64
     }
 
     fn compile_group(

@@ -118,6 +118,13 @@ pub struct Counters {
     pub fused: u64,
     /// Programs planned (a step that repeats the last one plans nothing).
     pub plans: u64,
+    /// Floating-point operations, as the operations count theirs; one for each element of an elementwise operation.
+    pub flops: u64,
+    /// Bytes that kernels read and wrote: every operand and result of a kernel or fused group once.
+    pub bytes: u64,
+    /// Bytes of the values alive at once, at most, if each took just its size: what [`MemoryStats::peak`] would be in a
+    /// perfect allocator.
+    pub live: u64,
 }
 
 /// Identities are small counters: one multiplication spreads them.

@@ -460,3 +460,33 @@ fn sums_are_accurate() {
         x.sum().item()
     );
 }
+
+#[test]
+fn peak_memory_is_that_of_the_values_alive_at_once() {
+    let fill = |r: usize, c: usize| Tensor::<f32>::full([r, c], 0.01);
+    let sizes = [128, 512, 384, 512, 10];
+    let weights: Vec<Param<f32>> = (sizes.windows(2))
+        .map(|s| Param::new(fill(s[1], s[0])))
+        .collect();
+    let (x, labels) = (fill(256, 128), Tensor::from_vec(vec![3; 256], [256]));
+    let mut tape = Tape::training(1);
+    for _ in 0..4 {
+        tape.reset();
+        tape.reset_peak();
+        let mut h = tape.input(&x);
+        for w in &weights {
+            h = h.linear(tape.param(w), None).gelu();
+        }
+        h.cross_entropy(&labels).backward();
+    }
+    let (peak, live) = (tape.memory().peak as f64, tape.counters().live as f64);
+    assert!(
+        live <= peak && peak <= 1.1 * live,
+        "peak {peak}, values {live}"
+    );
+    // Two of the hidden activations and one gradient at least, in bytes, and far from the sum of everything.
+    let unit = (256 * 512 * 4) as f64;
+    assert!(live > 2.0 * unit && live < 12.0 * unit, "values {live}");
+    let c = tape.counters();
+    assert!(c.flops > 4 * 6 * 256 * 128 * 512 && c.bytes > c.flops / 1000);
+}

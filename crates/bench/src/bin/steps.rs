@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use wengert_bench::{NAMES, workload};
 
 fn main() {
+    let start = Instant::now();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let value = |name: &str, default: f64| -> f64 {
         match args.iter().position(|a| a == name) {
