@@ -40,7 +40,13 @@ def mlp(w, sizes, activation):
     return torch.nn.Sequential(*layers)
 
 
+COMPILE = []
+
+
 def training(model, x, y, optimizer, loss):
+    if any(COMPILE):
+        model = torch.compile(model)
+
     def step():
         optimizer.zero_grad()
         value = loss(model(x), y)
@@ -178,8 +184,10 @@ def main():
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--secs", type=float, default=2.0)
     p.add_argument("--min-steps", type=int, default=20)
+    p.add_argument("--compile", action="store_true", help="torch.compile of the model (w1 to w6)")
     a = p.parse_args()
     torch.set_num_threads(a.threads)
+    COMPILE.append(a.compile)
     for name in WORKLOADS if a.workload == "all" else [a.workload]:
         step = WORKLOADS[name]()
         losses = [step() for _ in range(21)]
@@ -193,7 +201,7 @@ def main():
             times.append((time.perf_counter() - t) * 1e3)
         times.sort()
         rss = next(int(l.split()[1]) / 1024 for l in open("/proc/self/status") if l.startswith("VmHWM"))
-        print(json.dumps({"peer": "torch", "workload": name, "threads": a.threads,
+        print(json.dumps({"peer": "torch compiled" if a.compile else "torch", "workload": name, "threads": a.threads,
                           "median_ms": times[len(times) // 2], "p10_ms": times[len(times) // 10],
                           "n": len(times), "rss_mb": rss, "losses": losses}), flush=True)
 

@@ -1,4 +1,6 @@
-//! Whole training steps: `steps <workload|all> [--threads N] [--secs S] [--min-steps M]` prints one JSON line per workload.
+//! Whole training steps: `steps [WORKLOAD|all] [--threads N] [--secs S] [--min-steps M]` prints one JSON line per workload:
+//! median and 10th percentile of a step in ms, number of steps, peak memory of the process in MB, ms from the start of the
+//! program to the end of its first step (of the first workload), the losses of the first 21 steps.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
@@ -18,11 +20,9 @@ fn main() {
     };
     let threads = value("--threads", 2.0) as usize;
     let (secs, min_steps) = (value("--secs", 2.0), value("--min-steps", 20.0) as usize);
-    let Some(name) = args.first().filter(|a| !a.starts_with("--")) else {
-        fail(&format!(
-            "usage: steps <{}|all> [--threads N] [--secs S] [--min-steps M]",
-            NAMES.join("|")
-        ))
+    let name = match args.first().filter(|a| !a.starts_with("--")) {
+        Some(name) => name.as_str(),
+        None => "all",
     };
     let names: Vec<&str> = if name == "all" {
         NAMES.to_vec()
@@ -32,14 +32,17 @@ fn main() {
     if let Err(e) = wengert::tensor::parallel::set_global_threads(threads) {
         fail(&e);
     }
+    let mut first = None;
     for name in names {
         let Some(mut work) = workload(name) else {
             fail(&format!(
-                "unknown workload {name}: expected one of {}",
+                "unknown workload {name}: expected all or one of {}",
                 NAMES.join(", ")
             ))
         };
-        let losses: Vec<String> = (0..21).map(|_| format!("{:.7}", work.step())).collect();
+        let mut losses = vec![format!("{:.7}", work.step())];
+        let first = *first.get_or_insert_with(|| start.elapsed().as_secs_f64() * 1e3);
+        losses.extend((1..21).map(|_| format!("{:.7}", work.step())));
         let warm = Instant::now();
         while warm.elapsed() < Duration::from_secs(1) {
             work.step();
@@ -55,7 +58,7 @@ fn main() {
         let at = |q: f64| times[((times.len() - 1) as f64 * q) as usize];
         println!(
             "{{\"peer\":\"wengert\",\"workload\":\"{name}\",\"threads\":{threads},\"median_ms\":{:.5},\"p10_ms\":{:.5},\
-             \"n\":{},\"rss_mb\":{:.1},\"losses\":[{}]}}",
+             \"n\":{},\"rss_mb\":{:.1},\"first_ms\":{first:.1},\"losses\":[{}]}}",
             at(0.5),
             at(0.1),
             times.len(),
