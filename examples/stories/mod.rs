@@ -2,9 +2,12 @@
 //! tests (`tests/tests/stories.rs`) hold the numbers to bounds.
 
 pub mod batch_norm_rescue;
+pub mod clipping;
 pub mod fifty_layers;
 pub mod layer_speeds;
 pub mod overfitting;
+pub mod ravine;
+pub mod schedules;
 pub mod sigmoid_chain;
 pub mod ten_layers;
 pub mod transfer;

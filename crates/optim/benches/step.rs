@@ -6,8 +6,9 @@
 
 use std::time::Instant;
 use wengert_autograd::{Gradients, Module, Param, Path, Tensor, Visitor, VisitorMut};
-use wengert_optim::rule::Rule;
+use wengert_optim::rule::*;
 use wengert_optim::{Adam, AdamW, ClipExt, NonFinitePolicy, Optimizer, Sgd};
+use wengert_tensor::lane::Lane;
 use wengert_tensor::parallel;
 
 /// Layers of a weight and a bias, visited by hand so that the visit allocates nothing.
@@ -74,39 +75,66 @@ fn time(rounds: usize, mut f: impl FnMut()) -> f64 {
     times[rounds / 2]
 }
 
-/// The least a step can do: read `reads` arrays and write `writes` of them, one multiply-add per element.
-fn floor(n: usize, writes: usize, rounds: usize) -> f64 {
-    let g = vec![0.5f32; n];
-    let mut arrays: Vec<Vec<f32>> = (0..writes).map(|_| vec![1.0f32; n]).collect();
-    const CHUNK: usize = 1 << 15;
-    time(rounds, || {
-        let mut tasks: Vec<(Vec<&mut [f32]>, &[f32])> = Vec::new();
-        let mut chunks: Vec<_> = arrays.iter_mut().map(|a| a.chunks_mut(CHUNK)).collect();
-        for g in g.chunks(CHUNK) {
-            let parts = chunks.iter_mut().map(|c| c.next().unwrap()).collect();
-            tasks.push((parts, g));
-        }
-        parallel::chunks_mut(&mut tasks, 1, |_, t| {
-            let (parts, g) = &mut t[0];
-            match parts.as_mut_slice() {
-                [a, b] => {
-                    for ((a, b), g) in a.iter_mut().zip(b.iter_mut()).zip(*g) {
-                        *b = *b * 0.9 + g;
-                        *a -= *b * 1e-4;
-                    }
-                }
-                [a, b, c] => {
-                    for (((a, b), c), g) in a.iter_mut().zip(b.iter_mut()).zip(c.iter_mut()).zip(*g)
-                    {
-                        *b = *b * 0.9 + g;
-                        *c = *c * 0.9 + g;
-                        *a -= *b * *c * 1e-4;
-                    }
-                }
-                _ => unreachable!("two or three arrays are written"),
-            }
-        });
-    })
+/// The least that a step with `S` slots can do: a rule that reads everything once and writes it back, one multiply-add
+/// per number, through the same walk, chunks and threads.
+#[derive(Debug, Clone)]
+struct ReadWrite<const S: usize>;
+
+#[derive(Clone, Copy)]
+struct Touch;
+
+impl<const S: usize> Update<S> for Touch {
+    const WIDE: bool = true;
+
+    #[inline(always)]
+    fn step<L: Lane>(&self, p: L, g: L, s: [L; S]) -> (L, [L; S]) {
+        let touch = |x: L| g.mul_add(L::c(1e-6), x);
+        (touch(p), s.map(touch))
+    }
+}
+
+impl<const S: usize> Hyperparameters for ReadWrite<S> {
+    fn name(&self) -> &'static str {
+        "read_write"
+    }
+    fn hypers(&self) -> &'static [Hyper] {
+        &[]
+    }
+    fn get(&self, _: usize) -> f64 {
+        0.0
+    }
+    fn put(&mut self, _: usize, _: f64) {}
+}
+
+impl<const S: usize> Rule for ReadWrite<S> {
+    fn boxed(&self) -> Box<dyn Rule> {
+        Box::new(self.clone())
+    }
+    fn slots(&self, _shape: &[usize]) -> Slots {
+        ["a", "b", "c", "d"][..S]
+            .iter()
+            .map(|n| Slot::zeros(n))
+            .collect()
+    }
+    fn plan(&self, _: Plan<'_>) -> Coefs {
+        Coefs::default()
+    }
+    fn pass_f32(&self, x: Pass<'_, f32>) -> Sums {
+        x.sweep::<S, _>(Touch)
+    }
+    fn pass_f64(&self, x: Pass<'_, f64>) -> Sums {
+        x.sweep::<S, _>(Touch)
+    }
+}
+
+fn floor<const S: usize>(model: &mut Layers, rounds: usize) {
+    let o = Optimizer::with_rule(ReadWrite::<S>).non_finite(NonFinitePolicy::Ignore);
+    run(
+        &format!("floor, {} written 1 read", S + 1),
+        o,
+        model,
+        rounds,
+    );
 }
 
 fn run<R: Rule>(name: &str, mut o: Optimizer<R, f32>, model: &mut Layers, rounds: usize) {
@@ -123,11 +151,7 @@ fn main() {
     let mut big = layers(1, &[2500, 4000 - 1], &[2500]);
     let ignore = NonFinitePolicy::Ignore;
     println!("10,000,000 parameters");
-    println!(
-        "{:32} {:9.4} ms",
-        "floor, 3 written 1 read",
-        floor(10_000_000, 3, rounds)
-    );
+    floor::<2>(&mut big, rounds);
     run("adam", Adam::new(1e-3), &mut big, rounds);
     run(
         "adam, finiteness unchecked",
@@ -136,11 +160,13 @@ fn main() {
         rounds,
     );
     run("adamw", AdamW::new(1e-3), &mut big, rounds);
-    println!(
-        "{:32} {:9.4} ms",
-        "floor, 2 written 1 read",
-        floor(10_000_000, 2, rounds)
+    run(
+        "adam, clip_norm in the step",
+        Adam::new(1e-3).clip_norm(1.0),
+        &mut big,
+        rounds,
     );
+    floor::<1>(&mut big, rounds);
     run(
         "sgd momentum",
         Sgd::new(1e-3).momentum(0.9),

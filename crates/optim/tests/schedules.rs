@@ -42,6 +42,11 @@ fn cases() -> Vec<(&'static str, Box<dyn Schedule>)> {
     case!("one_cycle_three", three.clone());
     case!("one_cycle_three_momentum", three.momentum(0.85, 0.95));
     case!("lambda", from_fn(|t| 0.1 / (1.0 + 0.1 * t as f64)));
+    let factor = |t: u64| if t.is_multiple_of(3) { 1.05 } else { 0.9 };
+    let product = move |t: u64| 0.1 * (1..=t).map(factor).product::<f64>();
+    case!("multiplicative", from_fn(product));
+    case!("swa_cos", Cosine::new(0.1, 25).floor(0.02));
+    case!("swa_linear", Linear::new(0.1, 25).floor(0.02));
     let warmup = Linear::new(0.01, 10).floor(0.1);
     case!("warmup_cosine", warmup.then(10, Cosine::new(0.1, 50)));
     let factor = Piecewise::new(0.5, [(4, 1.0)]);

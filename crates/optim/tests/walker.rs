@@ -200,6 +200,31 @@ fn hyperparameters_can_change_in_the_middle() {
 }
 
 #[test]
+fn momentum_can_be_switched_on_in_the_middle() {
+    // With what other groups and slots there are kept, for small and for lent parameters.
+    let large = Param::new(Tensor::zeros([70_000]));
+    let mut m = named(vec![("w", param(&[0.0])), ("large", large)]);
+    let g = ones(&m);
+    let mut sgd = Sgd::new(1.0);
+    sgd.step(&mut m, &g);
+    sgd.set("momentum", 0.5).unwrap();
+    for expected in [-2.0, -3.5, -5.25] {
+        sgd.step(&mut m, &g);
+        assert_eq!(m.values(), vec![expected; 70_001]);
+    }
+    let mut rms = RmsProp::new(0.1).alpha(0.5);
+    rms.step(&mut m, &g);
+    let before = rms.state().params["w"].tensors["square_avg"].clone();
+    rms.set("momentum", 0.5).unwrap();
+    rms.step(&mut m, &g);
+    let after = rms.state();
+    let w = &after.params["w"].tensors;
+    let value = |t: &wengert_optim::state::StateTensor| t.get::<f64>().unwrap().to_vec()[0];
+    assert_eq!((value(&before), value(&w["square_avg"])), (0.5, 0.75));
+    assert!(w.contains_key("momentum_buffer"));
+}
+
+#[test]
 fn frozen_parameters_hold_no_state_and_do_not_move() {
     let mut m = named(vec![("a", param(&[1.0])), ("b", param(&[1.0]))]);
     m.0[0].1.set_trainable(false);

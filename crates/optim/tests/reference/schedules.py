@@ -48,6 +48,10 @@ for name, options in [
     case(name, make)
     case(name + "_momentum", make, key="momentum")
 case("lambda", lambda o: s.LambdaLR(o, lambda t: 1 / (1 + 0.1 * t)))
+case("multiplicative", lambda o: s.MultiplicativeLR(o, lambda t: 0.9 if t % 3 else 1.05))
+for strategy in ("cos", "linear"):
+    make = lambda o: torch.optim.swa_utils.SWALR(o, swa_lr=0.02, anneal_epochs=25, anneal_strategy=strategy)
+    case(f"swa_{strategy}", make)
 case(
     "warmup_cosine",
     lambda o: s.SequentialLR(o, [s.LinearLR(o, 0.1, total_iters=10), s.CosineAnnealingLR(o, 50)], [10]),

@@ -24,6 +24,8 @@ pub struct RuleCase<T: Real> {
     pub policy: fn(Lr, NonFinitePolicy) -> Box<dyn Optimize<T>>,
     /// As `make`, with a reaction to plateaus.
     pub plateau: fn(Lr, Plateau) -> Box<dyn Optimize<T>>,
+    /// As `make`, with clipping to a norm in the step.
+    pub clipped: fn(Lr, f64) -> Box<dyn Optimize<T>>,
     /// `try_new`
     pub try_new: fn(f64) -> Option<Error>,
     /// `new`
@@ -46,6 +48,7 @@ macro_rules! rules {
                 group: |x, group| Ok(Box::new(make::<T>(x).refine_group(group)?)),
                 policy: |x, policy| Box::new(make::<T>(x).refine_policy(policy)),
                 plateau: |x, plateau| Box::new(make::<T>(x).refine_plateau(plateau)),
+                clipped: |x, max| Box::new(make::<T>(x).refine_clip(max)),
                 try_new: |x| $kind::<T>::try_new(x).err(),
                 new: |x| drop($kind::<T>::new(x)),
                 hypers: make::<T>(Arc::new($lr)).hypers(),
@@ -60,6 +63,7 @@ pub trait Refine<T: Real>: Sized {
     fn refine_group(self, group: Group) -> Result<Self>;
     fn refine_policy(self, policy: NonFinitePolicy) -> Self;
     fn refine_plateau(self, plateau: Plateau) -> Self;
+    fn refine_clip(self, max: f64) -> Self;
     fn hypers(&self) -> Vec<(Hyper, f64)>;
 }
 
@@ -75,6 +79,9 @@ impl<R: rule::Rule, T: Real> Refine<T> for Optimizer<R, T> {
     }
     fn refine_plateau(self, plateau: Plateau) -> Self {
         self.reduce_on_plateau(plateau)
+    }
+    fn refine_clip(self, max: f64) -> Self {
+        self.clip_norm(max)
     }
     fn hypers(&self) -> Vec<(Hyper, f64)> {
         let rule = self.rule();
