@@ -222,6 +222,13 @@ impl<'t, T: Float> Var<'t, T> {
                     other.shape().as_slice(),
                     other.size(0)
                 );
+                // Batch axes in another order than in memory: what is smaller is put in order, operand or result.
+                if other.size(1) < k
+                    && let Some((order, base)) = self.permutation()
+                    && order[ra - 1] == ra as isize - 1
+                {
+                    return base.matmul(other).permute(order);
+                }
                 let rows: usize = shape[..ra - 1].iter().product();
                 shape[ra - 1] = other.size(1);
                 self.reshape([rows, k]).mm(other).reshape(shape)

@@ -5,10 +5,12 @@ use super::driver::part;
 use super::kernels::Kernels;
 use super::tile::{Job, Spot};
 use super::{MatMut, MatRef, inside};
-use crate::Real;
 use crate::simd::level;
+use crate::{Real, parallel};
 use std::ops::Range;
 
+/// Elements below which packing is not worth a second thread.
+const SERIAL: usize = 1 << 16;
 /// Bytes of a row of one block of `k`.
 const K_BYTES: usize = 2048;
 
@@ -39,11 +41,18 @@ pub fn pack<T: Real>(k: usize, n: usize, b: MatRef<'_, T>, out: &mut [T]) {
         return;
     }
     let kernels = T::kernels(level());
-    panels(kernels, n, |cols| {
+    let to = Whole(out.as_mut_ptr());
+    let count = panels(kernels, n);
+    let one = |i: usize| {
+        let (to, cols) = (&to, panel(kernels, n, i));
         let width = cols.len().div_ceil(kernels.lanes) * kernels.lanes;
         for kb in 0..blocks_of::<T>(k) {
             let ks = part(k, blocks_of::<T>(k), kb);
-            let to = &mut out[place(kernels, n, &ks, cols.start)..][..width * ks.len()];
+            // SAFETY: the panels of all blocks lie side by side in `out`, whose length was checked, and each is taken once.
+            let to = unsafe {
+                let from = to.0.add(place(kernels, n, &ks, cols.start));
+                std::slice::from_raw_parts_mut(from, width * ks.len())
+            };
             let at = |p: usize, j: usize| {
                 (b.offset as isize + p as isize * b.rs + j as isize * b.cs) as usize
             };
@@ -70,22 +79,33 @@ pub fn pack<T: Real>(k: usize, n: usize, b: MatRef<'_, T>, out: &mut [T]) {
                 }
             }
         }
-    });
+    };
+    if k * n < SERIAL {
+        (0..count).for_each(one);
+    } else {
+        parallel::tasks(count, one);
+    }
 }
+
+/// Memory that tasks take disjoint parts of.
+struct Whole<T>(*mut T);
+// SAFETY: see `pack`.
+unsafe impl<T: Send> Sync for Whole<T> {}
 
 /// Where the panel of a block of `k` that starts at column `col` lies.
 fn place<T>(kernels: &Kernels<T>, n: usize, ks: &Range<usize>, col: usize) -> usize {
     n.div_ceil(kernels.lanes) * kernels.lanes * ks.start + col * ks.len()
 }
 
-/// Columns of each panel: a few registers, shared out evenly.
-fn panels<T>(kernels: &Kernels<T>, n: usize, mut f: impl FnMut(Range<usize>)) {
-    let registers = n.div_ceil(kernels.lanes);
-    let count = registers.div_ceil(kernels.nv());
-    for i in 0..count {
-        let r = part(registers, count, i);
-        f(r.start * kernels.lanes..(r.end * kernels.lanes).min(n));
-    }
+/// Number of panels.
+fn panels<T>(kernels: &Kernels<T>, n: usize) -> usize {
+    n.div_ceil(kernels.lanes).div_ceil(kernels.nv())
+}
+
+/// Columns of panel `i`: a few registers, shared out evenly.
+fn panel<T>(kernels: &Kernels<T>, n: usize, i: usize) -> Range<usize> {
+    let r = part(n.div_ceil(kernels.lanes), panels(kernels, n), i);
+    r.start * kernels.lanes..(r.end * kernels.lanes).min(n)
 }
 
 /// `C = A B + beta * C` with `A` of shape `m x k` and a `B` of `k x n` that [`pack`] packed; on the calling thread.
@@ -139,7 +159,7 @@ pub fn gemm_packed<T: Real>(
     let c_base = c.data.as_mut_ptr();
     for kb in 0..blocks_of::<T>(k) {
         let ks = part(k, blocks_of::<T>(k), kb);
-        panels(kernels, n, |cols| {
+        for cols in (0..panels(kernels, n)).map(|i| panel(kernels, n, i)) {
             let nv = cols.len().div_ceil(lanes);
             let job = Job {
                 k: ks.len(),
@@ -154,7 +174,7 @@ pub fn gemm_packed<T: Real>(
                 segments: std::ptr::null(),
                 segment: 0,
             };
-            let panel = packed[place(kernels, n, &ks, cols.start)..].as_ptr();
+            let v = packed[place(kernels, n, &ks, cols.start)..].as_ptr();
             for t in 0..tiles {
                 let rows = tile_rows(m, mr, tiles, t);
                 let first = rows.start as isize;
@@ -162,7 +182,7 @@ pub fn gemm_packed<T: Real>(
                     s: a.data.as_ptr().wrapping_offset(
                         a.offset as isize + first * a.rs + ks.start as isize * a.cs,
                     ),
-                    v: panel,
+                    v,
                     c: c_base
                         .wrapping_offset(c.offset as isize + first * c.rs + cols.start as isize),
                     bias_s: std::ptr::null(),
@@ -174,10 +194,10 @@ pub fn gemm_packed<T: Real>(
                     fetch_rows: 0,
                     copy: std::ptr::null_mut(),
                 };
-                // SAFETY: the operands and the result were checked above; the panel holds `ks.len()` rows of `nv`
+                // SAFETY: the operands and the result were checked above; `v` holds `ks.len()` rows of `nv`
                 // registers; `level` says that this machine has the instruction set.
                 unsafe { (kernels.tiles[nv - 1][rows.len() - 1])(&job, &spot) };
             }
-        });
+        }
     }
 }

@@ -69,17 +69,24 @@ fn sum<T: Real>(a: [T; W], b: &[T; W]) -> [T; W] {
     out
 }
 
-/// `f(unit, count)` for blocks of units.
+/// First unit and number of units of each block. (A loop, not a function of closures: those would be compiled apart,
+/// without the instruction set.)
 #[inline(always)]
-fn blocks(hidden: usize, mut f: impl FnMut(usize, usize)) {
-    let mut j = 0;
-    while j + W <= hidden {
-        f(j, W);
-        j += W;
-    }
-    if j < hidden {
-        f(j, hidden - j);
-    }
+fn blocks(hidden: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..hidden.div_ceil(W)).map(move |b| (b * W, W.min(hidden - b * W)))
+}
+
+/// The sum of a gate: of both products and the bias, where there is one.
+#[inline(always)]
+fn sums<T: Real>(p: &[T], x: &[T], bias: Option<&[T]>, at: usize, n: usize) -> [T; W] {
+    let a = sum(load(p, at, n), &load(x, at, n));
+    sum(a, &load_some(bias, at, n))
+}
+
+/// One product and its bias.
+#[inline(always)]
+fn biased<T: Real>(p: &[T], bias: Option<&[T]>, at: usize, n: usize) -> [T; W] {
+    sum(load(p, at, n), &load_some(bias, at, n))
 }
 
 /// Rows `r` of matrices of different widths.
@@ -114,9 +121,8 @@ impl<T: Real> Kernel for RnnStep<'_, T> {
                 continue;
             }
             let (p, x) = (row(self.product, r, h), row(self.x, r, h));
-            blocks(h, |j, n| {
-                let a = sum(load(p, j, n), &load(x, j, n));
-                let a = sum(a, &load_some(self.bias, j, n));
+            for (j, n) in blocks(h) {
+                let a = sums(p, x, self.bias, j, n);
                 let v = if self.relu {
                     map::<T::Lane<I>>(&a, |v| {
                         let zero = Lane::c(0.0);
@@ -126,7 +132,7 @@ impl<T: Real> Kernel for RnnStep<'_, T> {
                     map::<T::Lane<I>>(&a, Lane::tanh)
                 };
                 store(y, j, n, &v);
-            });
+            }
         }
     }
 }
@@ -157,7 +163,7 @@ impl<T: Real> Kernel for RnnBack<'_, T> {
             }
             let (y, gy) = (row(self.y, r, h), row(self.gy, r, h));
             let dh = row_mut(self.dh, r, h);
-            blocks(h, |j, n| {
+            for (j, n) in blocks(h) {
                 let y = load(y, j, n);
                 let mut d = sum(load(gy, j, n), &load(dh, j, n));
                 for (d, y) in d.iter_mut().zip(&y) {
@@ -169,7 +175,7 @@ impl<T: Real> Kernel for RnnBack<'_, T> {
                     };
                 }
                 store(dx, j, n, &d);
-            });
+            }
             dh.fill(T::zero());
         }
     }
@@ -213,15 +219,11 @@ impl<T: Real> Kernel for LstmStep<'_, T> {
             } else {
                 &mut none[..]
             };
-            blocks(h, |j, n| {
-                let pre = |k: usize| {
-                    let a = sum(load(p, k * h + j, n), &load(x, k * h + j, n));
-                    sum(a, &load_some(self.bias, k * h + j, n))
-                };
-                let i = map::<T::Lane<I>>(&pre(0), Lane::sigmoid);
-                let f = map::<T::Lane<I>>(&pre(1), Lane::sigmoid);
-                let g = map::<T::Lane<I>>(&pre(2), Lane::tanh);
-                let o = map::<T::Lane<I>>(&pre(3), Lane::sigmoid);
+            for (j, n) in blocks(h) {
+                let i = map::<T::Lane<I>>(&sums(p, x, self.bias, j, n), Lane::sigmoid);
+                let f = map::<T::Lane<I>>(&sums(p, x, self.bias, h + j, n), Lane::sigmoid);
+                let g = map::<T::Lane<I>>(&sums(p, x, self.bias, 2 * h + j, n), Lane::tanh);
+                let o = map::<T::Lane<I>>(&sums(p, x, self.bias, 3 * h + j, n), Lane::sigmoid);
                 let mut now = load_some(before, j, n);
                 for l in 0..W {
                     now[l] = new(f[l]).mul_add(new(now[l]), new(i[l]) * new(g[l])).get();
@@ -238,7 +240,7 @@ impl<T: Real> Kernel for LstmStep<'_, T> {
                     store(gates, 2 * h + j, n, &g);
                     store(gates, 3 * h + j, n, &o);
                 }
-            });
+            }
         }
     }
 }
@@ -275,7 +277,7 @@ impl<T: Real> Kernel for LstmBack<'_, T> {
             let gm = row(self.gm, r, h);
             let mut dh = self.dh.as_deref_mut().map(|d| row_mut(d, r, h));
             let dc = row_mut(self.dc, r, h);
-            blocks(h, |j, n| {
+            for (j, n) in blocks(h) {
                 let d = sum(load(gm, j, n), &load_some(dh.as_deref(), j, n));
                 let (i, f) = (load(gates, j, n), load(gates, h + j, n));
                 let (g, o) = (load(gates, 2 * h + j, n), load(gates, 3 * h + j, n));
@@ -298,7 +300,7 @@ impl<T: Real> Kernel for LstmBack<'_, T> {
                 store(dx, h + j, n, &df);
                 store(dx, 2 * h + j, n, &dg);
                 store(dx, 3 * h + j, n, &d_o);
-            });
+            }
             if let Some(dh) = &mut dh {
                 dh.fill(T::zero());
             }
@@ -340,17 +342,23 @@ impl<T: Real> Kernel for GruStep<'_, T> {
             } else {
                 &mut none[..]
             };
-            blocks(h, |j, n| {
-                let from_x =
-                    |k: usize| sum(load(x, k * h + j, n), &load_some(self.bias, k * h + j, n));
-                let from_h = |k: usize| {
-                    let b = load_some(self.hidden_bias, k * h + j, n);
-                    sum(load(p, k * h + j, n), &b)
-                };
-                let reset = map::<T::Lane<I>>(&sum(from_x(0), &from_h(0)), Lane::sigmoid);
-                let update = map::<T::Lane<I>>(&sum(from_x(1), &from_h(1)), Lane::sigmoid);
-                let q = from_h(2);
-                let mut inside = from_x(2);
+            for (j, n) in blocks(h) {
+                let reset = map::<T::Lane<I>>(
+                    &sum(
+                        biased(x, self.bias, j, n),
+                        &biased(p, self.hidden_bias, j, n),
+                    ),
+                    Lane::sigmoid,
+                );
+                let update = map::<T::Lane<I>>(
+                    &sum(
+                        biased(x, self.bias, h + j, n),
+                        &biased(p, self.hidden_bias, h + j, n),
+                    ),
+                    Lane::sigmoid,
+                );
+                let q = biased(p, self.hidden_bias, 2 * h + j, n);
+                let mut inside = biased(x, self.bias, 2 * h + j, n);
                 for l in 0..W {
                     inside[l] = new(reset[l]).mul_add(new(q[l]), new(inside[l])).get();
                 }
@@ -367,7 +375,7 @@ impl<T: Real> Kernel for GruStep<'_, T> {
                     store(gates, 2 * h + j, n, &fresh);
                     store(gates, 3 * h + j, n, &q);
                 }
-            });
+            }
         }
     }
 }
@@ -415,7 +423,7 @@ impl<T: Real> Kernel for GruBack<'_, T> {
             let before = before.map(|b| row(b, r, h));
             let (gates, gy) = (row(self.gates, r, 4 * h), row(self.gy, r, h));
             let dh = row_mut(self.dh, r, h);
-            blocks(h, |j, n| {
+            for (j, n) in blocks(h) {
                 let (reset, update) = (load(gates, j, n), load(gates, h + j, n));
                 let (fresh, q) = (load(gates, 2 * h + j, n), load(gates, 3 * h + j, n));
                 let before = load_some(before, j, n);
@@ -439,7 +447,7 @@ impl<T: Real> Kernel for GruBack<'_, T> {
                 store(product, j, n, &dr);
                 store(product, h + j, n, &dz);
                 store(product, 2 * h + j, n, &dql);
-            });
+            }
         }
     }
 }

@@ -253,7 +253,8 @@ impl<T: Float> Op<T> for Output {
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let own = &ctx.inputs()[2..];
-        let g = ctx.cotangent();
+        // A copy only where the layout is another one, in the tape's own memory.
+        let g = ctx.cotangent().contiguous();
         let tape = g.tape();
         let mut c = self.config;
         let mut made = ctx.input(0);
