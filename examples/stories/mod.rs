@@ -1,6 +1,7 @@
 //! The stories: each is a function that computes its numbers, and a text that tells them. The examples print the text, the
 //! tests (`tests/tests/stories.rs`) hold the numbers to bounds.
 
+pub mod adding_problem;
 pub mod batch_norm_rescue;
 pub mod clipping;
 pub mod fifty_layers;

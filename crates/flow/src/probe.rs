@@ -7,8 +7,10 @@
 
 mod facts;
 mod snapshot;
+mod time;
 
 pub use snapshot::Snapshot;
+pub use time::rms_by_step;
 
 use crate::profile::{Bins, Detail, LayerProfile, StepProfile, Summary, TimeProfile};
 use std::any::Any;
@@ -307,6 +309,7 @@ struct Measured {
 /// Collects summaries while the tape runs.
 struct Recorder {
     layers: Layers,
+    states: time::States,
     options: ProbeOptions,
     measured: Vec<Vec<Measured>>,
     bad: Bad,
@@ -321,9 +324,12 @@ struct Bad {
 
 impl<T: Float> Observer<T> for Recorder {
     fn wants(&mut self, node: &NodeInfo<'_>) -> bool {
-        self.options.start || self.layers.of.contains_key(&node.id)
+        self.options.start || self.layers.of.contains_key(&node.id) || self.states.wants(node.id)
     }
     fn see(&mut self, node: &NodeInfo<'_>, what: Seen, tensor: &Tensor<T>) {
+        if what == Seen::Adjoint {
+            self.states.see(node.id, tensor);
+        }
         let layer = self.layers.of.get(&node.id);
         if layer.is_none() && !self.options.start {
             return;
@@ -566,8 +572,10 @@ impl Probe {
                 l.outputs.iter().map(|_| empty()).collect()
             })
             .collect();
+        let states = time::States::find(tape, model);
         tape.set_observer(Box::new(Recorder {
             layers,
+            states,
             options: self.options,
             measured,
             bad: Bad::default(),
@@ -600,7 +608,10 @@ impl Probe {
         alive: &mut HashMap<String, Vec<bool>>,
     ) -> StepProfile {
         let Recorder {
-            layers, measured, ..
+            layers,
+            states,
+            measured,
+            ..
         } = recorder;
         let mut weights = Weights {
             layers: &layers,
@@ -621,7 +632,7 @@ impl Probe {
                     p.extra.push((IDENTICAL_UNITS.into(), share));
                 }
             }
-            if uses.len() > 1 {
+            if uses.len() > 1 && !states.covers(&l.path) {
                 step.time.push(TimeProfile {
                     path: l.path.clone(),
                     grad_rms: uses
@@ -659,6 +670,7 @@ impl Probe {
             }
             step.layers.push(p);
         }
+        step.time.extend(states.into_profiles());
         step
     }
 }
