@@ -54,7 +54,7 @@ pub enum NonFinitePolicy {
     Error,
     /// Takes the offending elements as zero.
     Zero,
-    /// Does not look; saves one pass over the gradients, which is an eighth of the time of a large step.
+    /// Does not look; saves one pass over the gradients, which is a fifth of the time of a large step.
     Ignore,
 }
 
