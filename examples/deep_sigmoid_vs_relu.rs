@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Instant;
 use wengert::data::DataLoader;
 use wengert::flow::judge::Judge;
-use wengert::flow::probe::{Probe, Snapshot};
+use wengert::flow::probe::{Probe, ProbeOptions, Snapshot};
 use wengert::flow::profile::{Curve, RunProfile};
 use wengert::flow::report::{compare, text::Terminal};
 use wengert::nn::init::{Distribution, FanMode, Init};
@@ -125,7 +125,6 @@ fn train(recipe: &Recipe, plan: &Plan, images: &Images) -> RunProfile {
     let mut sgd = Sgd::new(plan.lr).momentum(0.9);
     let mut tape = Tape::training(plan.seed);
     let loader = DataLoader::new(images.train.dataset(), 64).shuffle(plan.seed);
-    let probe = Probe::default();
     let mut run = RunProfile::new(recipe.name)
         .with_config(
             "activation",
@@ -152,7 +151,11 @@ fn train(recipe: &Recipe, plan: &Plan, images: &Images) -> RunProfile {
             let loss = model.forward(tape.input(&x)).cross_entropy(&y);
             let look = steps == 0 || n as usize + 1 == loader.len();
             let grads = if look {
-                let (grads, mut profile) = probe.backward(loss, &model);
+                let probe = ProbeOptions {
+                    start: steps == 0,
+                    ..ProbeOptions::default()
+                };
+                let (grads, mut profile) = Probe::new(probe).backward(loss, &model);
                 let before = Snapshot::of(&model);
                 sgd.step(&mut model, &grads);
                 before.measure_update(&model, &mut profile);

@@ -291,7 +291,15 @@ fn init_report_looks_before_training() {
     ] {
         assert!(out(&o).contains(part), "{part}: {}", out(&o));
     }
-    assert_eq!(code(&wengert(&["init-report", "--depth", "5"])), 0);
+    let o = wengert(&["init-report", "--depth", "5", "--json", "-"]);
+    assert_eq!(code(&o), 0);
+    for part in [
+        "largest singular value of the Jacobian",
+        "\"predicted gain\"",
+        "\"backward_gain\"",
+    ] {
+        assert!(out(&o).contains(part), "{part}");
+    }
 }
 
 #[test]

