@@ -86,6 +86,8 @@ pub(crate) fn differentiate<'t, T: Float>(
             args.len(),
             place(tape, i)
         );
+        #[cfg(feature = "mutation")]
+        crate::mutation::disturb(op.name(), &mut cts);
         for (k, ct) in cts.drain(..).enumerate() {
             let Some(mut ct) = ct else { continue };
             if !needs[k] {

@@ -27,6 +27,9 @@ mod gradients;
 mod hooks;
 mod missing;
 mod module;
+#[cfg(feature = "mutation")]
+#[doc(hidden)]
+pub mod mutation;
 mod observe;
 mod op;
 pub mod ops;

@@ -184,6 +184,59 @@ fn derivatives_inside_a_no_grad_region() {
     }
 }
 
+#[test]
+fn forward_mode_is_the_adjoint_of_reverse_mode() {
+    for case in CASES {
+        let tape = Tape::<f64>::inference();
+        let x: Vec<_> = case.samples().iter().map(|x| tape.input(x)).collect();
+        let y = (case.f64)(&x);
+        let random = |salt: u64, like: &Var<'_, f64>| {
+            let v = registry::numbers(registry::hash(case.name) ^ salt, like.numel(), (-1.0, 1.0));
+            tape.input(&Tensor::from_vec(v, like.shape()))
+        };
+        let u = random(5, &y);
+        let v: Vec<_> = (x.iter().enumerate())
+            .map(|(k, x)| random(6 + k as u64, x))
+            .collect();
+        let g = vjp_many(&[y], &[u], &x);
+        let right = (g.iter().zip(&v))
+            .map(|(&g, &v)| (g * v).sum().item())
+            .sum::<f64>();
+        let size = (g.iter().zip(&v))
+            .map(|(&g, &v)| (g * v).abs().sum().item())
+            .sum::<f64>();
+        let left = (x.iter().zip(&v))
+            .map(|(&x, &v)| (u * wengert_autograd::jvp(y, [x], [v])).sum().item())
+            .sum::<f64>();
+        assert!(
+            (left - right).abs() <= 1e-12 * size.max(1.0),
+            "{}: {left:e} against {right:e}",
+            case.name
+        );
+    }
+}
+
+/// The same checks with the other instruction sets of this machine.
+#[test]
+fn other_instruction_sets() {
+    if std::env::var_os("WENGERT_ISA").is_some() {
+        return;
+    }
+    for isa in ["avx2", "baseline"] {
+        let own = std::env::current_exe().expect("a test program has a path");
+        let out = std::process::Command::new(own)
+            .env("WENGERT_ISA", isa)
+            .args(["agree_with", "strided", "fused_equals"])
+            .output()
+            .expect("the test program runs");
+        let text = String::from_utf8_lossy(&out.stdout);
+        assert!(
+            out.status.success() && text.contains("4 passed"),
+            "{isa}: {text}"
+        );
+    }
+}
+
 /// Two random projections of a tensor, as the reference generator takes them.
 fn project(name: &str, v: &[f64]) -> [f64; 2] {
     [0, 1].map(|k| {

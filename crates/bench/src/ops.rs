@@ -83,7 +83,7 @@ fn matrix(n: usize) -> [usize; 2] {
 
 /// Seconds of one call: the best and the median of as many as `budget` seconds hold (at least 5).
 ///
-/// `pass` is `forward` or `backward` (forward and the product of the Jacobian with a cotangent).
+/// `pass` is `forward` or `backward` (the value, and the product of the Jacobian with a cotangent).
 pub fn measure(op: Operation, n: usize, pass: &str, budget: f64) -> (f64, f64) {
     let shape = matrix(n);
     let number = |i: usize| (i.wrapping_mul(2_654_435_761) % 1_000_003) as f32 / 1_000_003.0;
@@ -103,6 +103,7 @@ pub fn measure(op: Operation, n: usize, pass: &str, budget: f64) -> (f64, f64) {
             black_box(y.value());
         } else {
             let c = tape.input(&c);
+            black_box(y.value());
             black_box(vjp_many(&[y], &[c], &[x])[0].value());
         }
     };

@@ -24,7 +24,10 @@ compiled_here! {
     }
 }
 
-const W: usize = 16;
+/// Accumulators: enough to hide the time an addition takes.
+const W: usize = 64;
+/// Accumulators of what is left of a row.
+const V16: usize = 16;
 
 /// Σ f(x) with a fixed tree.
 #[inline(always)]
@@ -34,6 +37,13 @@ fn sum_of<V: Lane>(x: &[V::Elem], f: impl Fn(V) -> V) -> V {
     let tail = chunks.remainder();
     for c in chunks {
         for k in 0..W {
+            acc[k] = acc[k] + f(V::new(c[k]));
+        }
+    }
+    let chunks = tail.chunks_exact(V16);
+    let tail = chunks.remainder();
+    for c in chunks {
+        for k in 0..V16 {
             acc[k] = acc[k] + f(V::new(c[k]));
         }
     }
@@ -209,8 +219,16 @@ impl<T: Real> Kernel for Backward<'_, T> {
                     s2[k] = u.mul_add(new(dx[at + k]), s2[k]);
                 }
             }
+            let most = n / V16 * V16;
+            for at in (full..most).step_by(V16) {
+                for k in 0..V16 {
+                    let u = weighted(at + k);
+                    s1[k] = s1[k] + u;
+                    s2[k] = u.mul_add(new(dx[at + k]), s2[k]);
+                }
+            }
             let (mut a, mut b) = (zero, zero);
-            for i in full..n {
+            for i in most..n {
                 let u = weighted(i);
                 a = a + u;
                 b = u.mul_add(new(dx[i]), b);

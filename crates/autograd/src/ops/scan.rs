@@ -37,7 +37,25 @@ fn cumsum<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, reverse: bool) {
     let grain = parallel::GRAIN.div_ceil(row) * row;
     // Sums are carried in f64: rounding does not build up along the axis.
     const B: usize = 64;
-    parallel::chunks_mut(out, grain, |_, part| {
+    parallel::chunks_mut(out, grain, |_, mut part| {
+        // Lines that lie in order: four at a time, so that one need not wait for the other's additions.
+        while inner == 1 && part.len() >= 4 * n {
+            let (group, rest) = std::mem::take(&mut part).split_at_mut(4 * n);
+            part = rest;
+            let (a, b) = group.split_at_mut(2 * n);
+            let ((a, b), (c, d)) = (a.split_at_mut(n), b.split_at_mut(n));
+            let (c, d) = (&mut c[..n], &mut d[..n]);
+            let mut sum = [0.0f64; 4];
+            for k in order(n, reverse) {
+                for (s, x) in sum
+                    .iter_mut()
+                    .zip([&mut a[k], &mut b[k], &mut c[k], &mut d[k]])
+                {
+                    *s += x.as_f64();
+                    *x = T::from_f64(*s);
+                }
+            }
+        }
         for r in part.chunks_exact_mut(row) {
             for c in (0..inner).step_by(B) {
                 let b = B.min(inner - c);

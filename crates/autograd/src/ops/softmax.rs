@@ -52,22 +52,7 @@ const W: usize = 16;
 /// Largest of a row; NaN if any is NaN.
 #[inline(always)]
 pub(crate) fn row_max<V: Lane>(x: &[V::Elem]) -> V {
-    let mut acc = [V::c(f64::NEG_INFINITY); W];
-    let chunks = x.chunks_exact(W);
-    let tail = chunks.remainder();
-    for c in chunks {
-        for k in 0..W {
-            acc[k] = acc[k].max(V::new(c[k]));
-        }
-    }
-    let mut m = V::c(f64::NEG_INFINITY);
-    for a in acc {
-        m = m.max(a);
-    }
-    for &t in tail {
-        m = m.max(V::new(t));
-    }
-    m
+    V::new(wengert_tensor::fused::extreme_of(x, true))
 }
 
 /// Adds the accumulators in a fixed tree.

@@ -14,6 +14,8 @@ use crate::var::Var;
 use smallvec::smallvec;
 use std::cmp::Ordering;
 use wengert_tensor::error::OrPanic;
+use wengert_tensor::fused::extreme_of;
+use wengert_tensor::simd::{Isa, Kernel, dispatch};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel, shape};
 
 compiled_here! {
@@ -64,23 +66,33 @@ fn per_line<T: Real>(
     out.transpose(axis as isize, -1)
 }
 
-fn extreme<T: Real>(x: &Tensor<T>, axis: usize, largest: bool) -> Tensor<i64> {
-    per_line(x, axis, 1, |line, place| {
-        let mut best = 0;
-        for (i, &v) in line.iter().enumerate().skip(1) {
-            if line[best].is_nan() {
+/// Place of the first of the largest (or smallest) elements, of the first NaN if there is one.
+struct Extreme<'a, T: Real>(&'a [T], bool);
+impl<T: Real> Kernel for Extreme<'_, T> {
+    type Output = usize;
+    #[inline(always)]
+    fn run<I: Isa>(self) -> usize {
+        const B: usize = 64;
+        let x = self.0;
+        let best = extreme_of(x, self.1);
+        let nan = best.is_nan();
+        let hit = |v: T| v == best || (nan && v.is_nan());
+        let chunks = x.chunks_exact(B);
+        let mut at = x.len() - chunks.remainder().len();
+        for (i, c) in chunks.enumerate() {
+            // Without an early end inside a chunk, so that it is one comparison per vector.
+            if c.iter().fold(false, |any, &v| any | hit(v)) {
+                at = i * B;
                 break;
             }
-            let better = if largest {
-                v > line[best]
-            } else {
-                v < line[best]
-            };
-            if better || v.is_nan() {
-                best = i;
-            }
         }
-        place[0] = best as i64;
+        at + x[at..].iter().position(|&v| hit(v)).unwrap_or(0)
+    }
+}
+
+fn extreme<T: Real>(x: &Tensor<T>, axis: usize, largest: bool) -> Tensor<i64> {
+    per_line(x, axis, 1, |line, place| {
+        place[0] = dispatch(Extreme(line, largest)) as i64;
     })
 }
 

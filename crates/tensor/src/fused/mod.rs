@@ -11,7 +11,7 @@ mod reduce;
 mod run;
 
 pub use kernel::{BlockFn, ElemFn, IndexFn, IndexedFn, block_fn, index_fn};
-pub use reduce::Reduce;
+pub use reduce::{Reduce, extreme_of};
 
 use crate::error::{Error, Result};
 use crate::shape::{Dims, IntoDims, checked_numel};
@@ -174,8 +174,9 @@ impl<T: Real> Program<T> {
             plans.push((s, plan));
         }
         let fit = REGISTER_BYTES / (n_regs.max(1) * size_of::<T>());
-        let block = (fit / UNIT * UNIT).clamp(UNIT, BLOCK).min(numel.max(1));
-        let chunk = chunk.div_ceil(block) * block;
+        let block = (1 << fit.clamp(UNIT, BLOCK).ilog2()).min(numel.max(1));
+        // Multiples of the longest block, so that chunks do not depend on the registers in use.
+        let chunk = chunk.div_ceil(BLOCK) * BLOCK;
         Ok(Program {
             shape,
             numel,

@@ -4,6 +4,7 @@
 //! with many accumulators; across blocks sums are carried in f64 (with the rounding error kept aside for the total),
 //! so a sum of 1e7 f32 values stays within 1e-6.
 
+use super::UNIT;
 use crate::Real;
 use crate::simd::{Isa, Kernel, dispatch};
 use smallvec::SmallVec;
@@ -124,32 +125,40 @@ impl ReducePlan {
         }
     }
 
-    /// Adds the block `x`, which starts at iteration element `start`, to `acc`, which stands for outputs from `low`.
+    /// Adds `x`, which starts at iteration element `start`, to `acc`, which stands for outputs from `low`.
+    ///
+    /// Runs of reduced elements are cut at multiples of [`UNIT`], so the bits do not depend on how the iteration is cut
+    /// into blocks.
     pub fn add_block<T: Real>(&self, x: &[T], start: usize, low: usize, acc: &mut [f64]) {
         let Some((&(inner, inner_step), outer)) = self.axes.split_last() else {
             acc[0] = combine_total(self.kind, acc[0], x[0].as_f64());
             return;
         };
+        // The last two axes are walked by one kernel call, the rest here.
+        let (&(rows, row_step), outer) = outer.split_last().unwrap_or((&(1, 0), &[]));
         let mut index: SmallVec<[usize; 6]> = SmallVec::from_elem(0, outer.len());
-        let mut rest = start / inner;
+        let mut rest = start / inner / rows;
         let mut out = 0usize;
         for (k, &(d, s)) in outer.iter().enumerate().rev() {
             index[k] = rest % d;
             rest /= d;
             out += index[k] * s;
         }
-        let mut first = start % inner;
+        let mut first = start % (inner * rows);
         let mut done = 0;
         while done < x.len() {
-            let run = (inner - first).min(x.len() - done);
-            let part = &x[done..done + run];
-            let to = out - low;
-            if inner_step == 0 {
-                let v = reduce_run(part, self.kind).as_f64();
-                acc[to] = combine_total(self.kind, acc[to], v);
-            } else {
-                add_row(&mut acc[to + first..to + first + run], part, self.kind);
-            }
+            let run = (inner * rows - first).min(x.len() - done);
+            let row = first / inner;
+            dispatch(Span {
+                kind: self.kind,
+                x: &x[done..done + run],
+                at: start + done,
+                inner,
+                first: first % inner,
+                reduced: inner_step == 0,
+                step: row_step,
+                acc: &mut acc[out + row * row_step - low..],
+            });
             done += run;
             first = 0;
             for (k, &(d, s)) in outer.iter().enumerate().rev() {
@@ -170,37 +179,154 @@ pub(super) fn combine_total(kind: Reduce, a: f64, b: f64) -> f64 {
     kind.combine(a, b)
 }
 
-/// Reduces a run with 32 accumulators and a fixed tree.
-pub(super) fn reduce_run<T: Real>(x: &[T], kind: Reduce) -> T {
-    struct Run<'a, T: Real>(&'a [T], Reduce);
-    impl<T: Real> Kernel for Run<'_, T> {
-        type Output = T;
+/// What the addition `t = sum + v` lost to rounding (Knuth's two-sum).
+#[inline(always)]
+pub(super) fn lost(kind: Reduce, sum: f64, v: f64, t: f64) -> f64 {
+    if kind != Reduce::Sum {
+        return 0.0;
+    }
+    let b = t - sum;
+    let e = (sum - (t - b)) + (v - b);
+    if e.is_finite() { e } else { 0.0 }
+}
+
+/// A total and what its additions lost to rounding, with `x` added, which starts at iteration element `at`.
+pub(super) fn add_total<T: Real>(
+    x: &[T],
+    at: usize,
+    kind: Reduce,
+    total: (f64, f64),
+) -> (f64, f64) {
+    struct Total<'a, T: Real>(&'a [T], usize, Reduce, (f64, f64));
+    impl<T: Real> Kernel for Total<'_, T> {
+        type Output = (f64, f64);
         #[inline(always)]
-        fn run<I: Isa>(self) -> T {
-            match self.1 {
-                Reduce::Sum => tree(self.0, T::zero(), |a, b| a + b),
-                Reduce::Max => tree(self.0, T::neg_infinity(), |a, b| Reduce::Max.combine(a, b)),
-                Reduce::Min => tree(self.0, T::infinity(), |a, b| Reduce::Min.combine(a, b)),
+        fn run<I: Isa>(self) -> (f64, f64) {
+            let Total(x, at, kind, (mut sum, mut err)) = self;
+            let mut from = 0;
+            while from < x.len() {
+                let to = (((at + from) / UNIT + 1) * UNIT - at).min(x.len());
+                let v = reduce_run(&x[from..to], kind).as_f64();
+                let t = combine_total(kind, sum, v);
+                err += lost(kind, sum, v, t);
+                sum = t;
+                from = to;
+            }
+            (sum, err)
+        }
+    }
+    dispatch(Total(x, at, kind, total))
+}
+
+/// Part of a matrix of rows of `inner` elements, from element `first` of a row: each row is reduced to the accumulator of
+/// its own, or added element by element to the row of accumulators.
+struct Span<'a, T: Real> {
+    kind: Reduce,
+    x: &'a [T],
+    at: usize,
+    inner: usize,
+    first: usize,
+    reduced: bool,
+    /// From one row's accumulators to the next one's.
+    step: usize,
+    acc: &'a mut [f64],
+}
+impl<T: Real> Kernel for Span<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let Span {
+            kind,
+            x,
+            at,
+            inner,
+            mut first,
+            reduced,
+            step,
+            acc,
+        } = self;
+        let (mut done, mut out) = (0, 0);
+        while done < x.len() {
+            if reduced {
+                let mut run = (inner - first).min(x.len() - done);
+                run = run.min(UNIT - (at + done) % UNIT);
+                let v = reduce_run(&x[done..done + run], kind).as_f64();
+                acc[out] = combine_total(kind, acc[out], v);
+                done += run;
+                first += run;
+            } else if first == 0 && step == 0 && x.len() - done >= 4 * inner && kind == Reduce::Sum
+            {
+                // Four rows while the accumulators are in registers; each is added in order.
+                let (a, b) = x[done..done + 4 * inner].split_at(2 * inner);
+                let ((a, b), (c, d)) = (a.split_at(inner), b.split_at(inner));
+                let acc = &mut acc[..inner];
+                let (b, c, d) = (&b[..inner], &c[..inner], &d[..inner]);
+                for i in 0..inner {
+                    acc[i] = acc[i] + a[i].as_f64() + b[i].as_f64() + c[i].as_f64() + d[i].as_f64();
+                }
+                done += 4 * inner;
+                first = inner;
+            } else {
+                let run = (inner - first).min(x.len() - done);
+                add_row(
+                    &mut acc[out + first..out + first + run],
+                    &x[done..done + run],
+                    kind,
+                );
+                done += run;
+                first += run;
+            }
+            if first == inner {
+                first = 0;
+                out += step;
             }
         }
     }
-    if x.len() == 1 {
-        return x[0];
-    }
-    dispatch(Run(x, kind))
 }
 
+const W: usize = 32;
+
+/// Largest (or smallest) of a slice; NaN if any is NaN, ∓∞ over nothing. For kernels: compiled with their instructions.
+#[doc(hidden)]
 #[inline(always)]
-fn tree<T: Real>(x: &[T], identity: T, f: impl Fn(T, T) -> T) -> T {
-    const W: usize = 32;
-    let mut acc = [identity; W];
+pub fn extreme_of<T: Real>(x: &[T], largest: bool) -> T {
+    reduce_run(x, if largest { Reduce::Max } else { Reduce::Min })
+}
+
+/// Reduces a run with 32 accumulators and a fixed tree.
+#[inline(always)]
+fn reduce_run<T: Real>(x: &[T], kind: Reduce) -> T {
+    match kind {
+        Reduce::Sum => tree(x, T::zero(), |a, b| a + b),
+        Reduce::Max => extreme(x, T::neg_infinity(), |a, b| if b > a { b } else { a }),
+        Reduce::Min => extreme(x, T::infinity(), |a, b| if b < a { b } else { a }),
+    }
+}
+
+/// Largest or smallest; NaN if any is NaN. The sum beside it is NaN whenever an element is.
+#[inline(always)]
+fn extreme<T: Real>(x: &[T], identity: T, f: impl Fn(T, T) -> T) -> T {
+    let (mut acc, mut sum) = ([identity; W], [T::zero(); W]);
     let chunks = x.chunks_exact(W);
     let tail = chunks.remainder();
     for c in chunks {
         for k in 0..W {
             acc[k] = f(acc[k], c[k]);
+            sum[k] = sum[k] + c[k];
         }
     }
+    for (k, &v) in tail.iter().enumerate() {
+        acc[k] = f(acc[k], v);
+        sum[k] = sum[k] + v;
+    }
+    if (0..W).any(|k| sum[k].is_nan()) && x.iter().any(|v| v.is_nan()) {
+        return T::nan();
+    }
+    fold(acc, f)
+}
+
+#[inline(always)]
+fn fold<T: Real>(mut acc: [T; W], f: impl Fn(T, T) -> T) -> T {
     let mut w = W / 2;
     while w > 0 {
         for k in 0..w {
@@ -208,26 +334,47 @@ fn tree<T: Real>(x: &[T], identity: T, f: impl Fn(T, T) -> T) -> T {
         }
         w /= 2;
     }
-    let mut r = acc[0];
+    acc[0]
+}
+
+#[inline(always)]
+fn tree<T: Real>(x: &[T], identity: T, f: impl Fn(T, T) -> T) -> T {
+    let chunks = x.chunks_exact(W);
+    let tail = chunks.remainder();
+    let mut r = identity;
+    if x.len() >= W {
+        let mut acc = [identity; W];
+        for c in chunks {
+            for k in 0..W {
+                acc[k] = f(acc[k], c[k]);
+            }
+        }
+        r = fold(acc, &f);
+    }
     for &v in tail {
         r = f(r, v);
     }
     r
 }
 
+#[inline(always)]
 fn add_row<T: Real>(acc: &mut [f64], x: &[T], kind: Reduce) {
-    struct Row<'a, T: Real>(&'a mut [f64], &'a [T], Reduce);
-    impl<T: Real> Kernel for Row<'_, T> {
-        type Output = ();
-        #[inline(always)]
-        fn run<I: Isa>(self) {
-            let n = self.0.len();
-            let (acc, x) = (&mut self.0[..n], &self.1[..n]);
-            match self.2 {
-                Reduce::Sum => (0..n).for_each(|i| acc[i] += x[i].as_f64()),
-                kind => (0..n).for_each(|i| acc[i] = kind.combine(acc[i], x[i].as_f64())),
-            }
-        }
+    let n = acc.len();
+    let x = &x[..n];
+    // NaN stays where it is, and a new one comes in.
+    let keep = |a: f64, better: bool, v: f64| {
+        let r = if better { v } else { a };
+        if v.is_nan() { v } else { r }
+    };
+    match kind {
+        Reduce::Sum => (0..n).for_each(|i| acc[i] += x[i].as_f64()),
+        Reduce::Max => (0..n).for_each(|i| {
+            let v = x[i].as_f64();
+            acc[i] = keep(acc[i], v > acc[i], v);
+        }),
+        Reduce::Min => (0..n).for_each(|i| {
+            let v = x[i].as_f64();
+            acc[i] = keep(acc[i], v < acc[i], v);
+        }),
     }
-    dispatch(Row(acc, x, kind));
 }

@@ -1,8 +1,8 @@
 //! The block loop.
 
 use super::input::{Access, gather};
-use super::reduce::{combine_total, reduce_run};
-use super::{CInstr, Fun, Program, UNIT};
+use super::reduce::{add_total, combine_total, lost};
+use super::{CInstr, Fun, Program};
 use crate::{Real, Storage, Tensor, parallel};
 use smallvec::SmallVec;
 use std::cell::Cell;
@@ -133,17 +133,6 @@ pub(super) fn run<T: Real>(
     }
 }
 
-/// What the addition `t = sum + v` lost to rounding (Knuth's two-sum).
-#[inline(always)]
-fn lost(kind: super::Reduce, sum: f64, v: f64, t: f64) -> f64 {
-    if kind != super::Reduce::Sum {
-        return 0.0;
-    }
-    let b = t - sum;
-    let e = (sum - (t - b)) + (v - b);
-    if e.is_finite() { e } else { 0.0 }
-}
-
 /// Combines partial outputs that overlap between chunks, in chunk order, in f64.
 fn combine_rows<T: Real>(
     p: &Program<T>,
@@ -206,6 +195,47 @@ impl<T: Real> Plan<'_, T> {
             accs.push((r.range(start, end).0, acc));
             all.push((r.kind.identity(), 0.0));
         }
+        // An input that lies in order is reduced chunk by chunk, not block by block.
+        let whole = |slot: usize| match self.inputs.get(slot) {
+            Some((data, Access::Contiguous { offset })) => {
+                Some(&data[offset + start..offset + end])
+            }
+            _ => None,
+        };
+        let mut blocks = !p.instrs.is_empty();
+        for (k, (slot, r)) in p.reduces.iter().enumerate() {
+            match whole(*slot) {
+                Some(x) if r.all => all[k] = add_total(x, start, r.kind, all[k]),
+                Some(x) => r.add_block(x, start, accs[k].0, accs[k].1),
+                None => blocks = true,
+            }
+        }
+        if blocks {
+            self.blocks(
+                start,
+                end,
+                |slot| whole(slot).is_some(),
+                &mut accs,
+                &mut all,
+            );
+        }
+        for (k, (_, r)) in p.reduces.iter().enumerate() {
+            if r.all {
+                accs[k].1[0] = all[k].0 + all[k].1;
+            }
+        }
+    }
+
+    /// Runs the instructions block by block, and the reductions of what they make.
+    fn blocks(
+        &self,
+        start: usize,
+        end: usize,
+        whole: impl Fn(usize) -> bool,
+        accs: &mut [(usize, &mut [f64])],
+        all: &mut [(f64, f64)],
+    ) {
+        let p = self.p;
         with_scratch(self.scratch, |memory| {
             let regs = memory.cast::<T>();
             // SAFETY: the scratch memory holds `scratch` bytes; the table of slot pointers lies behind the registers,
@@ -233,31 +263,20 @@ impl<T: Real> Plan<'_, T> {
                     unsafe { step(ins, table, len, at, self.keys) };
                 }
                 for (k, (slot, r)) in p.reduces.iter().enumerate() {
+                    if whole(*slot) {
+                        continue;
+                    }
                     // SAFETY: as above; the slice is read only.
                     let x = unsafe { std::slice::from_raw_parts(table[*slot].cast_const(), len) };
-                    let mut from = 0;
-                    while from < len {
-                        let to = (((at + from) / UNIT + 1) * UNIT - at).min(len);
-                        let part = &x[from..to];
-                        if r.all {
-                            let (sum, err) = all[k];
-                            let v = reduce_run(part, r.kind).as_f64();
-                            let t = combine_total(r.kind, sum, v);
-                            all[k] = (t, err + lost(r.kind, sum, v, t));
-                        } else {
-                            r.add_block(part, at + from, accs[k].0, accs[k].1);
-                        }
-                        from = to;
+                    if r.all {
+                        all[k] = add_total(x, at, r.kind, all[k]);
+                    } else {
+                        r.add_block(x, at, accs[k].0, accs[k].1);
                     }
                 }
                 at += len;
             }
         });
-        for (k, (_, r)) in p.reduces.iter().enumerate() {
-            if r.all {
-                accs[k].1[0] = all[k].0 + all[k].1;
-            }
-        }
     }
 
     /// Fills what stays the same for all blocks of a chunk.

@@ -1,0 +1,393 @@
+//! Properties that run across operations: broadcasting, extreme arguments, NaN, large offsets, threads.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use wengert_autograd::{Tape, Tensor, Var, vjp_many};
+
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+struct Numbers(u64);
+impl Numbers {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        mix(self.0) % n
+    }
+    fn tensor(&mut self, shape: &[usize]) -> Tensor<f64> {
+        let n = shape.iter().product();
+        Tensor::from_vec(
+            (0..n)
+                .map(|_| self.below(1 << 40) as f64 / 7e11 - 0.7)
+                .collect(),
+            shape,
+        )
+    }
+}
+
+/// Broadcasting by index loops: the shape, and for each output element the places of its operands.
+fn reference(a: &[usize], b: &[usize]) -> Option<(Vec<usize>, Vec<[usize; 2]>)> {
+    let rank = a.len().max(b.len());
+    let at = |s: &[usize], i: usize| (i + s.len()).checked_sub(rank).map_or(1, |k| s[k]);
+    let mut shape = Vec::new();
+    for i in 0..rank {
+        shape.push(match (at(a, i), at(b, i)) {
+            (x, y) if x == y => x,
+            (1, y) => y,
+            (x, 1) => x,
+            _ => return None,
+        });
+    }
+    let n: usize = shape.iter().product();
+    let places = (0..n).map(|flat| {
+        [a, b].map(|s| {
+            let (mut rest, mut place, mut step) = (flat, 0, 1);
+            for i in (0..rank).rev() {
+                let k = rest % shape[i];
+                rest /= shape[i];
+                let d = at(s, i);
+                if d != 1 {
+                    place += k * step;
+                }
+                step *= d;
+            }
+            place
+        })
+    });
+    Some((shape.clone(), places.collect()))
+}
+
+#[test]
+fn random_broadcast_pairs_against_index_loops() {
+    let mut r = Numbers(1);
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut refused = 0;
+    let mut tape = Tape::<f64>::inference();
+    for round in 0..20_000 {
+        tape.reset();
+        // Pairs that mostly fit: the second shape starts from the tail of the first.
+        let rank = r.below(7) as usize;
+        let a: Vec<usize> = (0..rank)
+            .map(|_| [0, 1, 1, 2, 2, 3][r.below(6) as usize])
+            .collect();
+        let cut = r.below(rank as u64 + 1) as usize;
+        let b: Vec<usize> = (a[cut..].iter())
+            .map(|&d| {
+                if r.below(3) == 0 {
+                    1
+                } else if r.below(25) == 0 {
+                    3
+                } else {
+                    d
+                }
+            })
+            .collect();
+        let (a, b) = if r.below(2) == 0 { (a, b) } else { (b, a) };
+        let (x, y) = (r.tensor(&a), r.tensor(&b));
+        let (vx, vy) = (tape.input(&x), tape.input(&y));
+        let sum = catch_unwind(AssertUnwindSafe(|| vx + vy));
+        let Some((shape, places)) = reference(&a, &b) else {
+            assert!(sum.is_err(), "{a:?} and {b:?} must be refused");
+            refused += 1;
+            continue;
+        };
+        let sum = sum.unwrap_or_else(|_| panic!("{a:?} and {b:?} fit"));
+        assert_eq!(sum.shape().as_slice(), shape);
+        let (x, y) = (x.to_vec(), y.to_vec());
+        for (s, [i, k]) in sum.value().iter().zip(&places) {
+            assert_eq!(s.to_bits(), (x[*i] + y[*k]).to_bits(), "{a:?} and {b:?}");
+        }
+        if round % 10 == 0 {
+            // The gradient has the operand's shape: the cotangent summed over its uses.
+            let c = r.tensor(&shape);
+            let g = vjp_many(&[vx * vy], &[tape.input(&c)], &[vx, vy]);
+            let mut expected = [vec![0.0; x.len()], vec![0.0; y.len()]];
+            for (c, [i, k]) in c.iter().zip(&places) {
+                expected[0][*i] += c * y[*k];
+                expected[1][*k] += c * x[*i];
+            }
+            for (g, (e, s)) in g.iter().zip(expected.iter().zip([&a, &b])) {
+                assert_eq!(g.shape().as_slice(), s.as_slice());
+                for (g, e) in g.value().iter().zip(e) {
+                    assert!((g - e).abs() <= 1e-13, "{a:?} and {b:?}");
+                }
+            }
+        }
+    }
+    std::panic::set_hook(hook);
+    assert!((500..15_000).contains(&refused), "{refused}");
+}
+
+fn gradient(f: impl for<'t> Fn(Var<'t, f64>) -> Var<'t, f64>, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let tape = Tape::<f64>::inference();
+    let v = tape.input(&Tensor::from_slice(x, [x.len()]));
+    let y = f(v);
+    let c = tape.ones(y.shape());
+    let g = vjp_many(&[y], &[c], &[v])[0];
+    (y.value().to_vec(), g.value().to_vec())
+}
+
+#[test]
+fn extreme_logits() {
+    let inf = f64::INFINITY;
+    for big in [1e3, 1e300] {
+        let (y, g) = gradient(|x| x.softmax(0).narrow(0, 0, 1), &[big, -big, 0.0]);
+        assert_eq!((y[0], g), (1.0, vec![0.0; 3]));
+        let (y, g) = gradient(|x| x.log_softmax(0), &[big, -big, 0.0]);
+        assert_eq!((y[0], y[1], y[2]), (0.0, -2.0 * big, -big));
+        assert_eq!(g, [-2.0, 1.0, 1.0]);
+        let (y, g) = gradient(|x| x.logsumexp(), &[big, -big, 0.0]);
+        assert_eq!((y[0], g), (big, vec![1.0, 0.0, 0.0]));
+        let (y, g) = gradient(|x| x.softplus(), &[big, -big]);
+        assert_eq!((y, g), (vec![big, 0.0], vec![1.0, 0.0]));
+        let (y, g) = gradient(|x| x.logsigmoid(), &[big, -big]);
+        assert_eq!((y, g), (vec![0.0, -big], vec![0.0, 1.0]));
+        let labels = Tensor::from_vec(vec![0i64], [1]);
+        let (y, g) = gradient(|x| x.unsqueeze(0).cross_entropy(&labels), &[big, -big]);
+        assert_eq!((y[0], g), (0.0, vec![0.0, 0.0]));
+        let labels = Tensor::from_vec(vec![1i64], [1]);
+        let (y, g) = gradient(|x| x.unsqueeze(0).cross_entropy(&labels), &[big, -big]);
+        assert_eq!((y[0], g), (2.0 * big, vec![1.0, -1.0]));
+        let (y, g) = gradient(
+            |x| {
+                x.bce_with_logits(
+                    x.tape()
+                        .input(&Tensor::from_vec(vec![1.0, 1.0, 0.0, 0.0], [4])),
+                    None,
+                )
+            },
+            &[big, -big, big, -big],
+        );
+        assert_eq!(
+            (y, g),
+            (vec![0.0, big, big, 0.0], vec![0.0, -1.0, 1.0, 0.0])
+        );
+    }
+    // One -∞ among finite numbers takes no part.
+    let (y, g) = gradient(|x| x.softmax(0), &[-inf, 0.0, 0.0]);
+    assert_eq!((y, g), (vec![0.0, 0.5, 0.5], vec![0.0; 3]));
+    let (y, g) = gradient(|x| x.logsumexp(), &[-inf, 1.0, 1.0]);
+    assert!((y[0] - 1.0 - 2f64.ln()).abs() < 1e-15);
+    assert_eq!(g, [0.0, 0.5, 0.5]);
+    assert_eq!(gradient(|x| x.logsumexp(), &[-inf, -inf]).0, [-inf]);
+}
+
+#[test]
+fn a_nan_reaches_exactly_what_depends_on_it() {
+    type F = for<'t> fn(Var<'t, f64>) -> Var<'t, f64>;
+    // Operation on [3, 5], and whether element (i, k) of the input has a part in output element number o.
+    let cases: &[(&str, F, fn(usize, usize, usize) -> bool)] = &[
+        ("sum", |x| x.sum(), |_, _, _| true),
+        ("sum rows", |x| x.sum_dim([1], false), |i, _, o| i == o),
+        ("sum columns", |x| x.sum_dim([0], false), |_, k, o| k == o),
+        ("mean", |x| x.mean_dim([1], false), |i, _, o| i == o),
+        ("var", |x| x.var_dim([0], 1.0, false), |_, k, o| k == o),
+        ("amax", |x| x.amax_dim([1], false), |i, _, o| i == o),
+        ("amax columns", |x| x.amax_dim([0], false), |_, k, o| k == o),
+        ("amin", |x| x.amin_dim([0], false), |_, k, o| k == o),
+        ("amin all", |x| x.amin(), |_, _, _| true),
+        ("max", |x| x.max_dim(1, false).0, |i, _, o| i == o),
+        ("min", |x| x.min_dim(1, false).0, |i, _, o| i == o),
+        ("prod", |x| x.prod_dim(1, false), |i, _, o| i == o),
+        ("norm", |x| x.norm_dim(2.0, [1], false), |i, _, o| i == o),
+        (
+            "logsumexp",
+            |x| x.logsumexp_dim([1], false),
+            |i, _, o| i == o,
+        ),
+        ("median", |x| x.median_dim(1, false).0, |i, _, o| i == o),
+        (
+            "quantile",
+            |x| x.quantile_dim(0.3, 1, false),
+            |i, _, o| i == o,
+        ),
+        ("softmax", |x| x.softmax(1), |i, _, o| i == o / 5),
+        (
+            "log_softmax columns",
+            |x| x.log_softmax(0),
+            |_, k, o| k == o % 5,
+        ),
+        (
+            "cumsum",
+            |x| x.cumsum(1),
+            |i, k, o| i == o / 5 && o % 5 >= k,
+        ),
+        (
+            "layer_norm",
+            |x| x.layer_norm(1, None, None, 1e-5),
+            |i, _, o| i == o / 5,
+        ),
+        (
+            "rms_norm",
+            |x| x.rms_norm(1, None, 1e-5),
+            |i, _, o| i == o / 5,
+        ),
+        (
+            "matmul",
+            |x| x.matmul(x.tape().zeros([5, 2])),
+            |i, _, o| i == o / 2,
+        ),
+        ("relu", |x| x.relu(), |i, k, o| 5 * i + k == o),
+        ("clamp", |x| x.clamp(-1.0, 1.0), |i, k, o| 5 * i + k == o),
+        (
+            "sort",
+            |x| x.sort_values(1, false),
+            |i, _, o| o == 5 * i + 4,
+        ),
+    ];
+    for (name, f, depends) in cases {
+        for i in 0..3 {
+            for k in 0..5 {
+                let mut x = Numbers(3).tensor(&[3, 5]);
+                x.as_mut_slice()[5 * i + k] = f64::NAN;
+                let tape = Tape::<f64>::inference();
+                let y = f(tape.input(&x)).value().to_vec();
+                for (o, y) in y.iter().enumerate() {
+                    assert_eq!(
+                        y.is_nan(),
+                        depends(i, k, o),
+                        "{name}: NaN at ({i}, {k}), output {o}: {y}"
+                    );
+                }
+            }
+        }
+    }
+    // Long lines: a NaN at every place of the vector loops and their rests, both kinds of reduction.
+    for n in [1, 31, 32, 33, 64, 100, 257, 1000, 1500] {
+        for at in (0..n).step_by(1 + n / 13) {
+            let mut x = Tensor::<f32>::full([3, n], 1.0);
+            x.as_mut_slice()[n + at] = f32::NAN;
+            let tape = Tape::<f32>::inference();
+            let v = tape.input(&x);
+            for y in [
+                v.amax_dim([1], false),
+                v.amin_dim([1], false),
+                v.sum_dim([1], false),
+                (v * 2.0).amax_dim([1], false),
+            ] {
+                let nan: Vec<bool> = y.value().iter().map(f32::is_nan).collect();
+                assert_eq!(nan, [false, true, false], "{n}, {at}");
+            }
+            assert_eq!(v.argmax(1, false).to_vec(), [0, at as i64, 0]);
+            let columns = v.amax_dim([0], false).value();
+            assert_eq!(columns.iter().filter(|x| x.is_nan()).count(), 1);
+        }
+    }
+}
+
+#[test]
+fn statistics_around_a_large_mean() {
+    let mut r = Numbers(9);
+    let n = 1000;
+    let x: Vec<f32> = (0..n * 4)
+        .map(|_| 1e8 + (r.below(1 << 20) as f32 / 524_288.0 - 1.0) * 64.0)
+        .collect();
+    let tape = Tape::<f32>::inference();
+    let v = tape.input(&Tensor::from_slice(&x, [4, n]));
+    let (var, norm) = (
+        v.var_dim([1], 1.0, false).value().to_vec(),
+        v.layer_norm(1, None, None, 0.0).value().to_vec(),
+    );
+    let wide = Tape::<f64>::inference();
+    let exact: Vec<f64> = (0..n * 4).map(|i| f64::from(x[i])).collect();
+    for row in 0..4 {
+        let own = &exact[row * n..][..n];
+        let mean = own.iter().sum::<f64>() / n as f64;
+        let ss: f64 = own.iter().map(|x| (x - mean) * (x - mean)).sum();
+        let e = ss / (n - 1) as f64;
+        assert!(
+            (f64::from(var[row]) - e).abs() <= 1e-6 * e,
+            "{} against {e}",
+            var[row]
+        );
+        let scale = (ss / n as f64).sqrt();
+        for (y, x) in norm[row * n..][..n].iter().zip(own) {
+            assert!(
+                (f64::from(*y) - (x - mean) / scale).abs() <= 3e-6 * 2.0,
+                "{y}"
+            );
+        }
+    }
+    let y: Vec<f64> = (0..n)
+        .map(|_| 1e8 + r.below(1 << 30) as f64 / 536_870_912.0 - 1.0)
+        .collect();
+    let v = wide.input(&Tensor::from_slice(&y, [n]));
+    let mean = y.iter().map(|x| x - 1e8).sum::<f64>() / n as f64;
+    let e = y.iter().map(|x| (x - 1e8 - mean).powi(2)).sum::<f64>() / (n - 1) as f64;
+    assert!((v.var(1.0).item() - e).abs() <= 1e-6 * e);
+    assert!((v.std(1.0).item() - e.sqrt()).abs() <= 1e-6 * e.sqrt());
+}
+
+#[test]
+fn bits_do_not_depend_on_threads_or_runs() {
+    type F = for<'t> fn(Var<'t, f32>) -> Var<'t, f32>;
+    // Random data; sizes that cross the borders of chunks, tasks and vectors.
+    let cases: &[(&str, F, &[usize])] = &[
+        ("chain", |x| (x * 1.3).tanh() * x.exp(), &[101, 997]),
+        ("sum", |x| x.sum(), &[101, 997]),
+        ("sum rows", |x| x.sum_dim([1], false), &[101, 997]),
+        ("sum columns", |x| x.sum_dim([0], false), &[997, 101]),
+        ("sum middle", |x| x.sum_dim([1], false), &[33, 101, 37]),
+        (
+            "sum outer",
+            |x| x.exp().sum_dim([0, 2], false),
+            &[33, 101, 37],
+        ),
+        ("amax", |x| x.amax_dim([0], false), &[997, 101]),
+        ("softmax", |x| x.softmax(1), &[101, 997]),
+        ("softmax columns", |x| x.softmax(0), &[101, 997]),
+        ("logsumexp", |x| x.logsumexp_dim([1], false), &[101, 997]),
+        (
+            "layer_norm",
+            |x| x.layer_norm(1, None, None, 1e-5),
+            &[101, 997],
+        ),
+        (
+            "group_norm",
+            |x| x.group_norm(2, None, None, 1e-5),
+            &[21, 6, 801],
+        ),
+        ("cumsum", |x| x.cumsum(1), &[101, 997]),
+        ("cumprod", |x| x.cumprod(0), &[101, 997]),
+        ("sort", |x| x.sort_values(1, false), &[101, 997]),
+        ("matmul", |x| x.matmul(x.t()), &[131, 257]),
+        ("var", |x| x.var_dim([0], 1.0, false), &[997, 101]),
+    ];
+    for (name, f, shape) in cases {
+        let n: usize = shape.iter().product();
+        let mut r = Numbers(5);
+        let x = Tensor::from_vec(
+            (0..n)
+                .map(|_| r.below(1 << 24) as f32 / 8_388_608.0 - 1.0)
+                .collect(),
+            *shape,
+        );
+        let run = || {
+            let tape = Tape::<f32>::inference();
+            let v = tape.input(&x);
+            let y = f(v);
+            let c = Tensor::from_vec(
+                (0..y.numel()).map(|i| (i as f32 * 0.37).sin()).collect(),
+                y.shape(),
+            );
+            let g = vjp_many(&[y], &[tape.input(&c)], &[v])[0];
+            let bits =
+                |v: Var<'_, f32>| -> Vec<u32> { v.value().iter().map(f32::to_bits).collect() };
+            (bits(y), bits(g))
+        };
+        let mut first = None;
+        for threads in [1, 2, 3, 4, 2] {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let now = pool.install(run);
+            match &first {
+                None => first = Some(now),
+                Some(one) => assert!(*one == now, "{name}: {threads} threads"),
+            }
+        }
+    }
+}
