@@ -226,7 +226,7 @@ fn other_instruction_sets() {
         let own = std::env::current_exe().expect("a test program has a path");
         let out = std::process::Command::new(own)
             .env("WENGERT_ISA", isa)
-            .args(["agree_with", "strided", "fused_equals"])
+            .args(["agree", "strided", "fused_equals"])
             .output()
             .expect("the test program runs");
         let text = String::from_utf8_lossy(&out.stdout);

@@ -206,21 +206,13 @@ impl<T: Real> Kernel for Backward<'_, T> {
                 }
             }
             let zero = T::Lane::<I>::c(0.0);
-            let (mut s1, mut s2) = ([zero; W], [zero; W]);
+            let (mut s1, mut s2) = ([zero; V16], [zero; V16]);
             let weighted = |i: usize| match self.weight {
                 Some(w) => new(g[i]) * new(w[i]),
                 None => new(g[i]),
             };
-            let full = n / W * W;
-            for at in (0..full).step_by(W) {
-                for k in 0..W {
-                    let u = weighted(at + k);
-                    s1[k] = s1[k] + u;
-                    s2[k] = u.mul_add(new(dx[at + k]), s2[k]);
-                }
-            }
-            let most = n / V16 * V16;
-            for at in (full..most).step_by(V16) {
+            let full = n / V16 * V16;
+            for at in (0..full).step_by(V16) {
                 for k in 0..V16 {
                     let u = weighted(at + k);
                     s1[k] = s1[k] + u;
@@ -228,12 +220,12 @@ impl<T: Real> Kernel for Backward<'_, T> {
                 }
             }
             let (mut a, mut b) = (zero, zero);
-            for i in most..n {
+            for i in full..n {
                 let u = weighted(i);
                 a = a + u;
                 b = u.mul_add(new(dx[i]), b);
             }
-            let mut w = W / 2;
+            let mut w = V16 / 2;
             while w > 0 {
                 for k in 0..w {
                     s1[k] = s1[k] + s1[k + w];

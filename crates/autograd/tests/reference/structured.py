@@ -235,6 +235,10 @@ CASES = {
     "sort descending": lambda x: x[0].sort(-1, descending=True).values,
     "argsort": lambda x: x[0].gather(1, x[0].argsort(1, descending=True)),
     "topk": lambda x: x[0].topk(3, 1).values,
+    "sort_values squared": lambda x: x[0].sort(1).values.square(),
+    "maximum both": lambda x: torch.maximum(x[0], x[1]),
+    "rem both": lambda x: torch.remainder(x[0], x[1]),
+    "masked_fill both": lambda x: x[0].masked_fill(x[1] > 0, 0.7),
     "sort_values": lambda x: x[0].sort(1, descending=True).values,
     "topk_values": lambda x: x[0].topk(3, 1).values,
     "clamp_min": lambda x: x[0].clamp(min=0.1),
@@ -542,39 +546,42 @@ def shapes():
     return cases
 
 
+def line(name, inputs, f):
+    """The reference line of a case: name, shape, and the projections of value, gradients and second derivatives."""
+    h = fnv(name)
+    xs = [
+        torch.tensor(numbers(h + k, int(np.prod(s)), lo, hi)).reshape(s).requires_grad_()
+        for k, (s, lo, hi) in enumerate(inputs)
+    ]
+
+    def project(v):
+        v = v.detach().reshape(-1).numpy(force=True)
+        return " ".join(f"{float(np.dot(v, numbers(h + 1000 + k, v.size, -1.0, 1.0))):.15g}" for k in range(2))
+
+    def pull(y, c):
+        if not any(t.requires_grad for t in y):
+            return [torch.zeros_like(x) for x in xs]
+        y, c = zip(*[(a, b) for a, b in zip(y, c) if a.requires_grad])
+        g = torch.autograd.grad(y, xs, c, create_graph=True, allow_unused=True)
+        return [torch.zeros_like(x) if t is None else t for t, x in zip(g, xs)]
+
+    y = f(xs)
+    c = torch.tensor(numbers(h ^ 99, y.numel(), -1.0, 1.0)).reshape(y.shape)
+    g = pull([y], [c])
+    w = [torch.tensor(numbers((h ^ 77) + k, x.numel(), -1.0, 1.0)).reshape(x.shape) for k, x in enumerate(xs)]
+    s = pull(g, w)
+    dims = ",".join(str(d) for d in y.shape)
+    return "|".join([name, dims, *[project(v) for v in [y, *g, *s]]])
+
+
 def main():
     table = shapes()
     missing = sorted(set(table) ^ set(CASES))
     if missing:
         sys.exit(f"cases in one table only: {missing}")
     for name, inputs in table.items():
-        h = fnv(name)
-        xs = [
-            torch.tensor(numbers(h + k, int(np.prod(s)), lo, hi)).reshape(s).requires_grad_()
-            for k, (s, lo, hi) in enumerate(inputs)
-        ]
-
-        def project(v):
-            v = v.detach().reshape(-1).numpy(force=True)
-            return " ".join(
-                f"{float(np.dot(v, numbers(h + 1000 + k, v.size, -1.0, 1.0))):.15g}" for k in range(2)
-            )
-
-        def pull(y, c):
-            if not any(t.requires_grad for t in y):
-                return [torch.zeros_like(x) for x in xs]
-            y, c = zip(*[(a, b) for a, b in zip(y, c) if a.requires_grad])
-            g = torch.autograd.grad(y, xs, c, create_graph=True, allow_unused=True)
-            return [torch.zeros_like(x) if t is None else t for t, x in zip(g, xs)]
-
-        y = CASES[name](xs)
-        c = torch.tensor(numbers(h ^ 99, y.numel(), -1.0, 1.0)).reshape(y.shape)
-        g = pull([y], [c])
-        w = [torch.tensor(numbers((h ^ 77) + k, x.numel(), -1.0, 1.0)).reshape(x.shape) for k, x in enumerate(xs)]
-        s = pull(g, w)
-        dims = ",".join(str(d) for d in y.shape)
-        rows = [project(v) for v in [y, *g, *s]]
-        print("|".join([name, dims, *rows]))
+        print(line(name, inputs, CASES[name]))
 
 
-main()
+if __name__ == "__main__":
+    main()

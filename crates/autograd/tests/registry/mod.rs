@@ -151,6 +151,10 @@ cases! {
     "sort descending" [([2, 5], AROUND)] |x| x[0].sort(-1, true).0;
     "argsort" [([2, 5], AROUND)] |x| x[0].gather(1, &x[0].argsort(1, true));
     "topk" [([2, 6], AROUND)] |x| x[0].topk(3, 1, true).0;
+    "sort_values squared" [([2, 4], AROUND)] |x| x[0].sort_values(1, false).square();
+    "maximum both" [([3, 4], AROUND), ([3, 4], AROUND)] |x| x[0].maximum(x[1]);
+    "rem both" [([3, 4], AROUND), ([3, 4], POSITIVE)] |x| x[0] % x[1];
+    "masked_fill both" [([3, 4], AROUND), ([3, 4], AROUND)] |x| x[0].masked_fill(x[1].gt_scalar(0.0), 0.7);
     "sort_values" [([2, 4, 3], AROUND)] |x| x[0].sort_values(1, true);
     "topk_values" [([2, 6], AROUND)] |x| x[0].topk_values(3, 1, true);
     "topk smallest" [([5, 2], AROUND)] |x| x[0].topk(2, 0, false).0;
