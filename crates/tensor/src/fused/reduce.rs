@@ -312,12 +312,12 @@ fn extreme<T: Real>(x: &[T], identity: T, f: impl Fn(T, T) -> T) -> T {
     for c in chunks {
         for k in 0..W {
             acc[k] = f(acc[k], c[k]);
-            sum[k] = sum[k] + c[k];
+            sum[k] += c[k];
         }
     }
     for (k, &v) in tail.iter().enumerate() {
         acc[k] = f(acc[k], v);
-        sum[k] = sum[k] + v;
+        sum[k] += v;
     }
     if (0..W).any(|k| sum[k].is_nan()) && x.iter().any(|v| v.is_nan()) {
         return T::nan();
