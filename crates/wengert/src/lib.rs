@@ -29,9 +29,12 @@ pub mod prelude {
     pub use crate::autograd::{
         Buffer, Float, Gradients, Module, ModuleExt, Param, Tape, Tensor, Var, grad, gradcheck,
     };
+    pub use crate::flow::{FlowReport, init_report};
     pub use crate::nn::{
-        Activation, Checkpoint, Dropout, Flatten, Forward, Init, Layer, Linear, LoadOptions,
-        Nonlinearity, Sequential, StateExt,
+        Activation, AvgPool2d, BatchNorm1d, BatchNorm2d, Checkpoint, Conv1d, Conv2d, Dropout,
+        Embedding, Flatten, Forward, GlobalAvgPool, Gru, Init, Layer, LayerNorm, Linear,
+        LoadOptions, Lstm, MaxPool2d, ModelSummary, MultiHeadAttention, Nonlinearity, Residual,
+        Rnn, Sequential, StateExt,
     };
     pub use crate::optim::{Adam, AdamW, ClipExt, Schedule, Sgd};
     pub use crate::train::{EarlyStopping, History, KeepBest, Trainer, metric::Accuracy};
