@@ -6,6 +6,7 @@
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+use wengert_tensor::batch_norm::BatchNorm;
 use wengert_tensor::conv::{self, Channels, Geometry};
 use wengert_tensor::lane::Lane;
 use wengert_tensor::simd::{Isa, Kernel};
@@ -130,5 +131,40 @@ fn main() {
             );
         }
         println!();
+    }
+    if asked.is_empty() || asked.iter().any(|a| a == "norm") {
+        norms();
+    }
+}
+
+/// Batch normalization, with a relu behind it: milliseconds forward and backward.
+fn norms() {
+    for (n, channels, inner) in [(64, 64, 1024), (64, 16, 1024), (64, 32, 256), (64, 64, 64)] {
+        let job = BatchNorm {
+            n,
+            channels,
+            inner,
+            eps: 1e-5,
+            relu: true,
+        };
+        let x: Vec<f32> = (0..n * channels * inner)
+            .map(|i| (i * 7 % 13) as f32 * 0.1 - 0.6)
+            .collect();
+        let (mut y, mut dx) = (x.clone(), x.clone());
+        let [mut mean, mut var, mut dw, mut db] = [(); 4].map(|()| vec![1.0f32; channels]);
+        let budget = Duration::from_millis(100);
+        let times = parallel::install(|| {
+            let forward = best(budget, || {
+                job.forward(&x, None, None, &mut y, &mut mean, &mut var);
+            });
+            let backward = best(budget, || {
+                job.backward(&x, &y, &mean, &var, None, None, &mut dx, &mut dw, &mut db);
+            });
+            [forward, backward].map(|t| t * 1e3)
+        });
+        println!(
+            "batch norm {n} x {channels} x {inner}: {:.3} {:.3} ms",
+            times[0], times[1]
+        );
     }
 }

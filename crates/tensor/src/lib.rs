@@ -9,8 +9,10 @@
 //! | [`lane`] | the scalar language of kernels: [`lane::Lane`] with `exp`, `tanh`, `erf`, … of at most 2 ulp |
 //! | [`gemm`] | matrix multiplication, any layout, batched, with an epilogue |
 //! | [`conv`] | convolution in one to three dimensions and its adjoints |
+//! | [`batch_norm`] | batch normalization in the fewest passes |
 //! | [`error`] | the error type of everything that can fail |
 
+pub mod batch_norm;
 pub mod conv;
 mod display;
 mod element;

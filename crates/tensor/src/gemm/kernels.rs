@@ -1,5 +1,6 @@
 //! The table of kernels of each instruction set.
 
+use super::line::{self, Dots, DotsFn, Line, LineFn};
 use super::pack::{self, Copy, CopyFn, PackRows, PackRowsFn, PackTiles, PackTilesFn};
 use super::skinny::{self, Axpy, AxpyFn, Dot, DotFn};
 use super::tile::{Job, Spot, TileFn, tile};
@@ -25,6 +26,10 @@ pub(super) struct Kernels<T: 'static> {
     pub pack_tiles: PackTilesFn<T>,
     /// See [`pack`].
     pub copy: CopyFn<T>,
+    /// See [`line`](super::line).
+    pub line: LineFn<T>,
+    /// See [`line`](super::line).
+    pub dots: DotsFn<T>,
     /// See [`transpose`].
     pub transpose: transpose::TransposeFn<T>,
 }
@@ -71,6 +76,16 @@ macro_rules! kernels {
                 unsafe { pack::copy_rows::<$v>(job) }
             }
             #[$feature]
+            unsafe fn line(job: &Line<'_, $elem>) {
+                // SAFETY: as above.
+                unsafe { line::line::<$v>(job) }
+            }
+            #[$feature]
+            unsafe fn dots(job: &Dots<'_, $elem>) {
+                // SAFETY: as above.
+                unsafe { line::dots::<$v>(job) }
+            }
+            #[$feature]
             unsafe fn dot<const MR: usize, const NC: usize>(job: &Dot<$elem>) {
                 // SAFETY: as above.
                 unsafe { skinny::dot::<$v, MR, NC>(job) }
@@ -86,6 +101,8 @@ macro_rules! kernels {
                 pack_rows,
                 pack_tiles,
                 copy,
+                line,
+                dots,
                 lanes: $lanes,
                 tiles: kernels!(@rows plain, $nvs, $mrs),
                 packing: kernels!(@rows packing, $nvs, $mrs),

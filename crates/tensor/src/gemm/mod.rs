@@ -27,6 +27,7 @@ mod buffer;
 mod conv;
 mod driver;
 mod kernels;
+mod line;
 mod pack;
 mod packed;
 mod skinny;

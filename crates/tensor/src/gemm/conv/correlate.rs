@@ -8,8 +8,10 @@
 //! - one by one, where they fill whole registers;
 //! - as one line, with the padding between the rows computed in vain and dropped on the way out;
 //! - packed, where rows are short and the copy serves many rows of weights.
+//!
+//! A single channel ([`super::depthwise`]) needs no tiles.
 
-use super::tasks;
+use super::{depthwise, tasks};
 use crate::Real;
 use crate::gemm::blocks::tile_rows;
 use crate::gemm::buffer;
@@ -59,7 +61,7 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    fn span(&self) -> usize {
+    pub fn span(&self) -> usize {
         self.taps.iter().map(|t| t.shift).max().unwrap_or(0)
     }
 
@@ -92,18 +94,20 @@ pub(super) struct Correlation<'a, T: 'static> {
 
 /// How rows of pixels become registers.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Mode {
+pub(super) enum Mode {
     Rows,
     Line,
     Packed,
+    /// See [`super::depthwise`].
+    Single,
 }
 
 /// A correlation as tasks share it.
-struct Plan<'a, T: 'static> {
-    job: &'a Correlation<'a, T>,
-    result: *mut T,
-    span: [usize; 3],
-    mode: Mode,
+pub(super) struct Plan<'a, T: 'static> {
+    pub job: &'a Correlation<'a, T>,
+    pub result: *mut T,
+    pub span: [usize; 3],
+    pub mode: Mode,
 }
 // SAFETY: tasks read the operands and write disjoint parts of the result, which the caller borrows exclusively.
 unsafe impl<T> Sync for Plan<'_, T> {}
@@ -158,6 +162,9 @@ pub(super) fn run<T: Real>(job: &Correlation<'_, T>) {
 
 /// The mode with the least estimated cost per useful lane.
 fn mode<T: Real>(job: &Correlation<'_, T>, count: [usize; 3], span: [usize; 3]) -> Mode {
+    if depthwise::fits(job.depth, job.rows) {
+        return Mode::Single;
+    }
     let (lanes, width) = (job.kernels.lanes, count[2]);
     let wide = width as f64;
     let registers = width.div_ceil(lanes);
@@ -186,13 +193,35 @@ fn mode<T: Real>(job: &Correlation<'_, T>, count: [usize; 3], span: [usize; 3]) 
 }
 
 /// The padded planes of a block: `[channel][phase][z][y][x]`.
-struct Planes<T> {
-    at: *mut T,
+pub(super) struct Planes<T> {
+    pub at: *mut T,
     /// Sizes along the axes.
-    size: [usize; 3],
+    pub size: [usize; 3],
     /// Elements of a phase, and of a channel with all its phases.
     phase: usize,
     channel: usize,
+}
+
+/// Sizes of the planes of a block.
+pub(super) struct Sizes {
+    size: [usize; 3],
+    phase: usize,
+    channel: usize,
+    /// Elements with what may be read behind the last plane.
+    pub room: usize,
+    /// Offsets of the taps.
+    pub taps: SmallVec<[isize; 64]>,
+}
+
+impl Sizes {
+    pub fn at<T>(&self, at: *mut T) -> Planes<T> {
+        Planes {
+            at,
+            size: self.size,
+            phase: self.phase,
+            channel: self.channel,
+        }
+    }
 }
 
 /// Registers that a tile of rows passes over.
@@ -210,22 +239,19 @@ struct Panel<T> {
 }
 
 impl<T: Real> Plan<'_, T> {
-    /// # Safety
-    /// The part of the result belongs to the caller alone.
-    unsafe fn task(&self, images: Range<usize>, group: usize, z: Range<usize>, y: Range<usize>) {
-        let job = self.job;
-        let axes = &job.axes;
+    /// Sizes of the planes that a block of positions reads.
+    pub fn sizes(&self, depth: usize, height: usize) -> Sizes {
+        let axes = &self.job.axes;
         let size = [
-            z.len() + self.span[0],
-            y.len() + self.span[1],
+            depth + self.span[0],
+            height + self.span[1],
             axes[2].count + self.span[2],
         ];
         let phase = size[0] * size[1] * size[2];
         let phases: usize = axes.iter().map(|a| a.phases.len()).product();
         // An odd number of cache lines, so that channels do not fall on each other in the cache.
         let channel = ((phase * phases).div_ceil(16) | 1) * 16;
-        let room = job.depth * channel + 4 * LANES;
-        let taps: SmallVec<[isize; 64]> = (axes[0].taps.iter())
+        let taps = (axes[0].taps.iter())
             .flat_map(|a| axes[1].taps.iter().map(move |b| (a, b)))
             .flat_map(|(a, b)| axes[2].taps.iter().map(move |c| (a, b, c)))
             .map(|(a, b, c)| {
@@ -233,18 +259,29 @@ impl<T: Real> Plan<'_, T> {
                 (p * phase + (a.shift * size[1] + b.shift) * size[2] + c.shift) as isize
             })
             .collect();
-        let packed = if self.mode == Mode::Packed {
-            taps.len() * job.depth * LANES
-        } else {
-            0
+        Sizes {
+            size,
+            phase,
+            channel,
+            room: self.job.depth * channel + 4 * LANES,
+            taps,
+        }
+    }
+
+    /// # Safety
+    /// The part of the result belongs to the caller alone.
+    unsafe fn task(&self, images: Range<usize>, group: usize, z: Range<usize>, y: Range<usize>) {
+        let sizes = self.sizes(z.len(), y.len());
+        let job = self.job;
+        let taps = &sizes.taps;
+        let packed = match self.mode {
+            Mode::Packed => taps.len() * job.depth * LANES,
+            Mode::Single => sizes.size[1] * sizes.size[2] + LANES,
+            _ => 0,
         };
+        let room = sizes.room;
         buffer::with(room + packed, |at: *mut T| {
-            let planes = Planes {
-                at,
-                size,
-                phase,
-                channel,
-            };
+            let planes = sizes.at(at);
             // SAFETY: the buffer has the room; the rest is passed on.
             unsafe {
                 at.write_bytes(0, room);
@@ -253,7 +290,7 @@ impl<T: Real> Plan<'_, T> {
                     for dz in 0..z.len() {
                         self.slice(
                             &planes,
-                            &taps,
+                            taps,
                             image,
                             group,
                             (z.start + dz, dz),
@@ -270,7 +307,13 @@ impl<T: Real> Plan<'_, T> {
     ///
     /// # Safety
     /// The planes belong to the caller alone.
-    unsafe fn fill(&self, planes: &Planes<T>, image: usize, z: &Range<usize>, y: &Range<usize>) {
+    pub unsafe fn fill(
+        &self,
+        planes: &Planes<T>,
+        image: usize,
+        z: &Range<usize>,
+        y: &Range<usize>,
+    ) {
         let job = self.job;
         let [az, ay, ax] = &job.axes;
         let volume = az.source * ay.source * ax.source;
@@ -360,11 +403,15 @@ impl<T: Real> Plan<'_, T> {
             .at
             .wrapping_add(dz * planes.size[1] * width)
             .cast_const();
+        if self.mode == Mode::Single {
+            // SAFETY: the contract is passed on.
+            return unsafe { self.single(planes, taps, group, base, y.len(), result, packed) };
+        }
         // A line is a number of lanes; `pitch` of them belong to a row of positions, of which `count` are real.
         let (lines, length, pitch) = match self.mode {
             Mode::Rows => (y.len(), count, count),
             Mode::Line => (1, (y.len() - 1) * width + count, width),
-            Mode::Packed => (1, y.len() * count, count),
+            Mode::Packed | Mode::Single => (1, y.len() * count, count),
         };
         let registers = length.div_ceil(lanes);
         let per_line = registers.div_ceil(kernels.nv());

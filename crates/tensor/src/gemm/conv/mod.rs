@@ -8,10 +8,11 @@
 //! All borders depend on sizes alone, and partial sums are added in index order.
 
 mod correlate;
+mod depthwise;
 mod weight;
 
-use super::buffer;
 use super::kernels::Kernels;
+use super::{Call, Epilogue, MatMut, MatRef, buffer, driver};
 use crate::Real;
 use crate::conv::{Channels, Geometry};
 use correlate::{Axis, Correlation, Tap};
@@ -37,17 +38,9 @@ fn work(g: &Geometry, c: &Channels) -> usize {
         .saturating_mul(c.input / g.groups)
 }
 
-/// See [`crate::conv::forward`].
-pub(super) fn forward<T: Real>(
-    kernels: &'static Kernels<T>,
-    g: &Geometry,
-    c: &Channels,
-    x: &[T],
-    w: &[T],
-    y: &mut [T],
-) {
-    let (ci, co, taps) = (c.input / g.groups, c.output / g.groups, g.taps());
-    let axes = std::array::from_fn(|i| {
+/// The axes along which positions of `y` read `x`.
+fn axes(g: &Geometry) -> [Axis; 3] {
+    std::array::from_fn(|i| {
         let (s, d) = (g.stride[i], g.dilation[i]);
         let mut phases = SmallVec::<[isize; 4]>::new();
         let taps = (0..g.kernel[i])
@@ -73,7 +66,62 @@ pub(super) fn forward<T: Real>(
             result_start: 0,
             result_step: 1,
         }
-    });
+    })
+}
+
+/// Pixels of an image, where the convolution is a plain product of matrices.
+fn point(g: &Geometry) -> Option<usize> {
+    let plain = g.groups == 1
+        && g.taps() == 1
+        && g.stride == [1; 3]
+        && g.padding == [0; 3]
+        && g.input == g.output;
+    plain.then(|| g.input.iter().product())
+}
+
+/// `c[i] = a b[i]` for every image `i`; `sizes` are rows, columns and terms.
+fn product<T: Real>(
+    kernels: &Kernels<T>,
+    batch: usize,
+    sizes: [usize; 3],
+    a: MatRef<'_, T>,
+    b: &[T],
+    c: &mut [T],
+) {
+    let [m, n, k] = sizes;
+    let call = Call {
+        batch,
+        batch_a: 0,
+        batch_b: (k * n) as isize,
+        batch_c: (m * n) as isize,
+        m,
+        n,
+        k,
+        alpha: T::ONE,
+        a,
+        b: MatRef::row_major(b, n),
+        beta: T::ZERO,
+        c: MatMut::row_major(c, n),
+        epilogue: Epilogue::None,
+    };
+    driver::run(kernels, call);
+}
+
+/// See [`crate::conv::forward`].
+pub(super) fn forward<T: Real>(
+    kernels: &'static Kernels<T>,
+    g: &Geometry,
+    c: &Channels,
+    x: &[T],
+    w: &[T],
+    y: &mut [T],
+) {
+    let (ci, co, taps) = (c.input / g.groups, c.output / g.groups, g.taps());
+    if let Some(pixels) = point(g) {
+        let a = MatRef::row_major(w, ci);
+        return product(kernels, c.batch, [co, pixels, ci], a, x, y);
+    }
+    let axes = axes(g);
     buffer::with_kept(w.len(), |packed: *mut T| {
         for o in 0..c.output {
             // SAFETY: channels x taps elements of one output channel on both sides.
@@ -108,6 +156,10 @@ pub(super) fn input<T: Real>(
     x: &mut [T],
 ) {
     let (ci, co, taps) = (c.input / g.groups, c.output / g.groups, g.taps());
+    if let Some(pixels) = point(g) {
+        let a = MatRef::row_major(w, ci).t();
+        return product(kernels, c.batch, [ci, pixels, co], a, y, x);
+    }
     // The positions of x fall into classes by their remainder modulo the stride; each sees its own taps.
     let classes: [usize; 3] = std::array::from_fn(|i| g.stride[i].min(g.input[i]));
     let axis = |i: usize, class: usize| -> Option<(Axis, SmallVec<[usize; 8]>)> {
@@ -206,4 +258,18 @@ fn unreached<T: Real>(g: &Geometry, c: &Channels, x: &mut [T], class: [usize; 3]
     }
 }
 
-pub(super) use weight::weight;
+/// See [`crate::conv::weight`].
+pub(super) fn weight<T: Real>(
+    kernels: &'static Kernels<T>,
+    g: &Geometry,
+    c: &Channels,
+    x: &[T],
+    y: &[T],
+    w: &mut [T],
+) {
+    if depthwise::fits(c.input / g.groups, c.output / g.groups) {
+        depthwise::weight(kernels, g, c, x, y, w);
+    } else {
+        weight::weight(kernels, g, c, x, y, w);
+    }
+}

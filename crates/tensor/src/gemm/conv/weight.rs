@@ -53,7 +53,7 @@ fn reach(g: &Geometry, i: usize, positions: usize) -> usize {
 }
 
 /// See [`crate::conv::weight`].
-pub(in crate::gemm) fn weight<T: Real>(
+pub(super) fn weight<T: Real>(
     kernels: &'static Kernels<T>,
     g: &Geometry,
     c: &Channels,

@@ -1,0 +1,363 @@
+//! Batch normalization by the statistics of the batch, forward and backward.
+//!
+//! One channel after the other: its planes are read once from memory for the statistics (or for the sums of the
+//! backward pass) and once more, from the second level of the cache, for the result. A relu behind the normalization
+//! takes part in both directions without a pass of its own.
+
+use crate::lane::Lane;
+use crate::simd::{Isa, Kernel, dispatch};
+use crate::{Real, parallel};
+use std::ops::Range;
+
+/// What is normalized: `n` images of `channels` planes of `inner` elements each.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct BatchNorm {
+    /// Images.
+    pub n: usize,
+    /// Channels, the second axis.
+    pub channels: usize,
+    /// Elements of a plane.
+    pub inner: usize,
+    /// Added to the variance.
+    pub eps: f64,
+    /// Whether a relu follows.
+    pub relu: bool,
+}
+
+/// Partial sums side by side.
+const W: usize = 32;
+
+/// Σ f(i) over `0..n`, two sums at once, with a fixed tree.
+#[inline(always)]
+fn sums<V: Lane>(n: usize, f: impl Fn(usize) -> (V, V)) -> (V, V) {
+    let zero = V::c(0.0);
+    let (mut a, mut b) = ([zero; W], [zero; W]);
+    let full = n / W * W;
+    for at in (0..full).step_by(W) {
+        for k in 0..W {
+            let (x, y) = f(at + k);
+            a[k] = a[k] + x;
+            b[k] = b[k] + y;
+        }
+    }
+    let (mut s, mut t) = (zero, zero);
+    for i in full..n {
+        let (x, y) = f(i);
+        (s, t) = (s + x, t + y);
+    }
+    let mut w = W / 2;
+    while w > 0 {
+        for k in 0..w {
+            a[k] = a[k] + a[k + w];
+            b[k] = b[k] + b[k + w];
+        }
+        w /= 2;
+    }
+    (s + a[0], t + b[0])
+}
+
+/// One sum.
+#[inline(always)]
+fn sum<V: Lane>(n: usize, f: impl Fn(usize) -> V) -> V {
+    let zero = V::c(0.0);
+    let mut a = [zero; W];
+    let full = n / W * W;
+    for at in (0..full).step_by(W) {
+        for k in 0..W {
+            a[k] = a[k] + f(at + k);
+        }
+    }
+    let mut s = zero;
+    for i in full..n {
+        s = s + f(i);
+    }
+    let mut w = W / 2;
+    while w > 0 {
+        for k in 0..w {
+            a[k] = a[k] + a[k + w];
+        }
+        w /= 2;
+    }
+    s + a[0]
+}
+
+/// Results that tasks write planes of.
+struct Out<T>(*mut T);
+// SAFETY: every task writes the planes and elements of its own channels.
+unsafe impl<T> Sync for Out<T> {}
+
+impl<T> Out<T> {
+    /// # Safety
+    /// The elements lie inside the result and belong to the calling task.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn part(&self, at: Range<usize>) -> &mut [T] {
+        // SAFETY: the contract of the function.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(at.start), at.len()) }
+    }
+}
+
+/// Normalizes some channels.
+struct Forward<'a, T: Real> {
+    job: BatchNorm,
+    channels: Range<usize>,
+    x: &'a [T],
+    weight: Option<&'a [T]>,
+    bias: Option<&'a [T]>,
+    y: &'a Out<T>,
+    mean: &'a Out<T>,
+    var: &'a Out<T>,
+}
+
+impl BatchNorm {
+    #[inline(always)]
+    fn plane(&self, image: usize, channel: usize) -> Range<usize> {
+        let start = (image * self.channels + channel) * self.inner;
+        start..start + self.inner
+    }
+
+    /// Elements per channel.
+    fn count(&self) -> f64 {
+        (self.n * self.inner) as f64
+    }
+
+    /// Calls `f` with ranges of channels, on several threads if there is much to do.
+    fn split(&self, f: impl Fn(Range<usize>) + Sync) {
+        let own = (self.n * self.inner).max(1);
+        let size = (parallel::GRAIN / 4).div_ceil(own).max(1);
+        let tasks = self.channels.div_ceil(size);
+        let run = |i: usize| f(i * size..((i + 1) * size).min(self.channels));
+        if own * self.channels < parallel::GRAIN {
+            (0..tasks).for_each(run);
+        } else {
+            parallel::tasks(tasks, run);
+        }
+    }
+
+    fn check<T>(&self, x: &[T], per_channel: &[usize]) {
+        let all = self.n * self.channels * self.inner;
+        assert!(
+            x.len() == all && per_channel.iter().all(|&n| n == self.channels),
+            "batch_norm: {} elements and {per_channel:?} per channel for {self:?}",
+            x.len()
+        );
+    }
+
+    /// `y = relu?((x − mean) / √(var + ε) · weight + bias)`, with mean and variance (divided by the count) of each
+    /// channel, which are returned too.
+    ///
+    /// # Panics
+    /// When a slice has the wrong size.
+    pub fn forward<T: Real>(
+        &self,
+        x: &[T],
+        weight: Option<&[T]>,
+        bias: Option<&[T]>,
+        y: &mut [T],
+        mean: &mut [T],
+        var: &mut [T],
+    ) {
+        let given = |v: Option<&[T]>| v.map_or(self.channels, <[T]>::len);
+        self.check(x, &[given(weight), given(bias), mean.len(), var.len()]);
+        self.check(y, &[]);
+        let (y, mean, var) = (
+            Out(y.as_mut_ptr()),
+            Out(mean.as_mut_ptr()),
+            Out(var.as_mut_ptr()),
+        );
+        self.split(|channels| {
+            dispatch(Forward {
+                job: *self,
+                channels,
+                x,
+                weight,
+                bias,
+                y: &y,
+                mean: &mean,
+                var: &var,
+            });
+        });
+    }
+
+    /// Gradients for `x`, the weight and the bias, of the cotangent `g` of `y`, with the statistics that
+    /// [`BatchNorm::forward`] returned.
+    ///
+    /// # Panics
+    /// When a slice has the wrong size.
+    pub fn backward<T: Real>(
+        &self,
+        x: &[T],
+        g: &[T],
+        mean: &[T],
+        var: &[T],
+        weight: Option<&[T]>,
+        bias: Option<&[T]>,
+        dx: &mut [T],
+        dw: &mut [T],
+        db: &mut [T],
+    ) {
+        let given = |v: Option<&[T]>| v.map_or(self.channels, <[T]>::len);
+        let own = [mean.len(), var.len(), dw.len(), db.len()];
+        self.check(x, &own);
+        self.check(g, &[given(weight), given(bias)]);
+        self.check(dx, &[]);
+        let (dx, dw, db) = (
+            Out(dx.as_mut_ptr()),
+            Out(dw.as_mut_ptr()),
+            Out(db.as_mut_ptr()),
+        );
+        self.split(|channels| {
+            dispatch(Backward {
+                job: *self,
+                channels,
+                x,
+                g,
+                mean,
+                var,
+                weight,
+                bias,
+                dx: &dx,
+                dw: &dw,
+                db: &db,
+            });
+        });
+    }
+}
+
+impl<T: Real> Kernel for Forward<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let (job, new) = (self.job, T::Lane::<I>::new);
+        for c in self.channels.clone() {
+            let mut total = 0.0;
+            for i in 0..job.n {
+                let x = &self.x[job.plane(i, c)];
+                total += sum::<T::Lane<I>>(x.len(), |j| new(x[j])).get().as_f64();
+            }
+            let mean = T::from_f64(total / job.count());
+            let m = new(mean);
+            let mut total = 0.0;
+            for i in 0..job.n {
+                let x = &self.x[job.plane(i, c)];
+                let s = sum::<T::Lane<I>>(x.len(), |j| {
+                    let d = new(x[j]) - m;
+                    d * d
+                });
+                total += s.get().as_f64();
+            }
+            let var = T::from_f64(total / job.count());
+            let (scale, shift) = affine::<T, I>(&job, var, self.weight, self.bias, c);
+            let zero = T::Lane::<I>::c(0.0);
+            // SAFETY: the planes and elements of this task's channels.
+            unsafe {
+                self.mean.part(c..c + 1)[0] = mean;
+                self.var.part(c..c + 1)[0] = var;
+                for i in 0..job.n {
+                    let x = &self.x[job.plane(i, c)];
+                    let y = &mut self.y.part(job.plane(i, c))[..x.len()];
+                    if job.relu {
+                        for j in 0..x.len() {
+                            let v = (new(x[j]) - m).mul_add(scale, shift);
+                            // NaN passes.
+                            y[j] = T::Lane::<I>::select(v <= zero, zero, v).get();
+                        }
+                    } else {
+                        for j in 0..x.len() {
+                            y[j] = (new(x[j]) - m).mul_add(scale, shift).get();
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Factor and summand of the centred elements of a channel.
+#[inline(always)]
+fn affine<T: Real, I: Isa>(
+    job: &BatchNorm,
+    var: T,
+    weight: Option<&[T]>,
+    bias: Option<&[T]>,
+    c: usize,
+) -> (T::Lane<I>, T::Lane<I>) {
+    let (new, constant) = (T::Lane::<I>::new, T::Lane::<I>::c);
+    let scale = constant(1.0) / (new(var) + constant(job.eps)).sqrt();
+    (
+        weight.map_or(scale, |w| scale * new(w[c])),
+        bias.map_or(constant(0.0), |b| new(b[c])),
+    )
+}
+
+/// Differentiates some channels.
+struct Backward<'a, T: Real> {
+    job: BatchNorm,
+    channels: Range<usize>,
+    x: &'a [T],
+    g: &'a [T],
+    mean: &'a [T],
+    var: &'a [T],
+    weight: Option<&'a [T]>,
+    bias: Option<&'a [T]>,
+    dx: &'a Out<T>,
+    dw: &'a Out<T>,
+    db: &'a Out<T>,
+}
+
+impl<T: Real> Kernel for Backward<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let (job, new, constant) = (self.job, T::Lane::<I>::new, T::Lane::<I>::c);
+        let zero = constant(0.0);
+        for c in self.channels.clone() {
+            let m = new(self.mean[c]);
+            let (scale, shift) = affine::<T, I>(&job, self.var[c], self.weight, self.bias, c);
+            let root = constant(1.0) / (new(self.var[c]) + constant(job.eps)).sqrt();
+            let (mut total, mut along) = (0.0, 0.0);
+            for i in 0..job.n {
+                let (x, g) = (&self.x[job.plane(i, c)], &self.g[job.plane(i, c)]);
+                let g = &g[..x.len()];
+                let (s, t) = if job.relu {
+                    sums(x.len(), |j| {
+                        let d = new(x[j]) - m;
+                        let v = d.mul_add(scale, shift);
+                        let u = T::Lane::<I>::select(v <= zero, zero, new(g[j]));
+                        (u, u * d)
+                    })
+                } else {
+                    sums(x.len(), |j| (new(g[j]), new(g[j]) * (new(x[j]) - m)))
+                };
+                total += s.get().as_f64();
+                along += t.get().as_f64();
+            }
+            let root64 = root.get().as_f64();
+            let first = constant(total / job.count());
+            let second = constant(along * root64 * root64 / job.count());
+            // SAFETY: the planes and elements of this task's channels.
+            unsafe {
+                self.db.part(c..c + 1)[0] = T::from_f64(total);
+                self.dw.part(c..c + 1)[0] = T::from_f64(along * root64);
+                for i in 0..job.n {
+                    let (x, g) = (&self.x[job.plane(i, c)], &self.g[job.plane(i, c)]);
+                    let g = &g[..x.len()];
+                    let dx = &mut self.dx.part(job.plane(i, c))[..x.len()];
+                    if job.relu {
+                        for j in 0..x.len() {
+                            let d = new(x[j]) - m;
+                            let v = d.mul_add(scale, shift);
+                            let u = T::Lane::<I>::select(v <= zero, zero, new(g[j]));
+                            dx[j] = ((u - first - d * second) * scale).get();
+                        }
+                    } else {
+                        for j in 0..x.len() {
+                            let d = new(x[j]) - m;
+                            dx[j] = ((new(g[j]) - first - d * second) * scale).get();
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
