@@ -253,6 +253,9 @@ refusals! {
     "group_norm" "0 groups", "[2, 3]": |t, x| x(&[2, 3]).group_norm(0, None, None, 1e-5);
     "instance_norm" "[2, 3]": |t, x| x(&[2, 3]).instance_norm(None, None, 1e-5);
     "batch_statistics" "[2]": |t, x| x(&[2]).batch_statistics();
+    "batch_normalized" "[2, 3, 4]", "[2]": |t, x| x(&[2, 3, 4]).batch_normalized(Some(x(&[2])), None, 1e-5, false);
+    "batch_normalized" "[2]": |t, x| x(&[2]).batch_normalized(None, None, 1e-5, false);
+    "batch_normalized" "-1": |t, x| x(&[2, 3]).batch_normalized(None, None, -1.0, true);
     "batch_norm" "[2, 3]", "[2]": |t, x| x(&[2, 3]).batch_norm(x(&[2]), x(&[3]), None, None, 1e-5);
     "local_response_norm" "[2]": |t, x| x(&[2]).local_response_norm(2, 1.0, 1.0, 1.0);
     "inverse" "[2, 3]": |t, x| x(&[2, 3]).inverse();

@@ -95,9 +95,14 @@ impl ConvNorm {
         }
     }
 
+    fn conv<'t>(&self, x: Var<'t>) -> Var<'t> {
+        x.conv2d(x.tape().param(&self.conv), None, self.options)
+    }
     fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
-        let y = x.conv2d(x.tape().param(&self.conv), None, self.options);
-        self.norm.forward(y)
+        self.norm.forward(self.conv(x))
+    }
+    fn forward_relu<'t>(&self, x: Var<'t>) -> Var<'t> {
+        self.norm.forward_relu(self.conv(x))
     }
 }
 
@@ -111,7 +116,7 @@ struct Block {
 
 impl Block {
     fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
-        let y = self.conv2.forward(self.conv1.forward(x).relu());
+        let y = self.conv2.forward(self.conv1.forward_relu(x));
         let x = self.shortcut.as_ref().map_or(x, |s| s.forward(x));
         (y + x).relu()
     }
@@ -150,7 +155,7 @@ impl ResNet {
     }
 
     fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
-        let mut x = self.stem.forward(x).relu();
+        let mut x = self.stem.forward_relu(x);
         for b in &self.blocks {
             x = b.forward(x);
         }

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 pub mod activation;
 pub mod arrange;
 pub mod attention;
+pub mod batch;
 pub(crate) mod compose;
 pub mod conv;
 pub mod ctc;
@@ -61,6 +62,7 @@ pub trait Kernels:
     + linalg::LinalgKernels
     + fft::FftKernels
     + conv::ConvKernels
+    + batch::BatchKernels
     + ctc::CtcKernels
     + pool::kernels::PoolKernels
     + interpolate::InterpolateKernels

@@ -445,6 +445,17 @@ CASES = {
     "group_norm": lambda x: F.group_norm(x[0], 2, x[1], x[2]),
     "instance_norm": lambda x: F.instance_norm(x[0], weight=x[1], bias=x[2]),
     "batch_norm": lambda x: F.batch_norm(x[0], None, None, x[1], x[2], training=True),
+    "batch_normalized": lambda x: join(
+        F.batch_norm(x[0], None, None, x[1], x[2], training=True),
+        x[0].mean((0, 2)),
+        x[0].var((0, 2), correction=0),
+    ),
+    "batch_normalized relu": lambda x: F.batch_norm(x[0], None, None, x[1], x[2], training=True).relu(),
+    "batch_normalized bare": lambda x: F.batch_norm(x[0], None, None, None, None, training=True, eps=0.1),
+    "batch_normalized bias": lambda x: F.batch_norm(
+        x[0], None, None, torch.ones(2), x[1], training=True, eps=0.1
+    ).relu(),
+    "batch_normalized vectors": lambda x: F.batch_norm(x[0], None, None, x[1], None, training=True).relu(),
     "batch_norm given": lambda x: (x[0] - x[1]) / (x[2] + 1e-5).sqrt(),
     "local_response_norm": lambda x: F.local_response_norm(x[0], 3, 0.5, 0.75, 1.0),
     "inverse": lambda x: x[0].inverse(),

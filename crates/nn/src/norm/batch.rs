@@ -200,6 +200,22 @@ impl<const D: usize, T: Float> BatchNorm<D, T> {
 impl<const D: usize, T: Float> Forward<T> for BatchNorm<D, T> {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
+        self.run(x, false)
+    }
+}
+
+impl<const D: usize, T: Float> BatchNorm<D, T> {
+    /// The layer and a relu behind it, which costs no pass over the data of its own in training.
+    ///
+    /// # Panics
+    /// As `forward`.
+    #[track_caller]
+    pub fn forward_relu<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
+        self.run(x, true)
+    }
+
+    #[track_caller]
+    fn run<'t>(&self, x: Var<'t, T>, relu: bool) -> Var<'t, T> {
         let shape = x.shape();
         let rank = shape.len();
         let fits = rank == D + 2 || (D == 1 && rank == 2);
@@ -225,7 +241,8 @@ impl<const D: usize, T: Float> Forward<T> for BatchNorm<D, T> {
             let scale = (tape.buffer(var) + self.eps).rsqrt();
             let scale = weight.map_or(scale, |w| w * scale);
             let y = (x - along(tape.buffer(mean), 1, rank)) * along(scale, 1, rank);
-            return bias.map_or(y, |b| y + along(b, 1, rank));
+            let y = bias.map_or(y, |b| y + along(b, 1, rank));
+            return if relu { y.relu() } else { y };
         }
         let n = x.numel() / self.channels;
         assert!(
@@ -234,17 +251,11 @@ impl<const D: usize, T: Float> Forward<T> for BatchNorm<D, T> {
             Self::NAME,
             shape.as_slice()
         );
-        let axes: Vec<isize> = (0..rank as isize).filter(|&a| a != 1).collect();
-        let mean = x.mean_dim(&axes, true);
-        let centred = x - mean;
-        let var = centred.square().mean_dim(&axes, true);
+        let (y, mean, var) = x.batch_normalized(weight, bias, self.eps, relu);
         if tape.is_training() {
             self.track(x, mean, var, n);
         }
-        let scale = (var + self.eps).rsqrt();
-        let scale = weight.map_or(scale, |w| scale * along(w, 1, rank));
-        let y = centred * scale;
-        bias.map_or(y, |b| y + along(b, 1, rank))
+        y
     }
 }
 
