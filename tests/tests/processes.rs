@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 use wengert::data::augment::GaussianNoise;
 use wengert::data::{DataLoader, Digits};
 use wengert::nn::loss::CrossEntropy;
@@ -234,6 +234,11 @@ fn two_processes_and_an_interrupted_third_write_the_same_bytes() {
     }
 }
 
+/// When the file was written, if it is there.
+fn changed(file: &str) -> Option<SystemTime> {
+    std::fs::metadata(file).and_then(|m| m.modified()).ok()
+}
+
 #[test]
 fn kill_at_any_moment_and_go_on_to_the_same_bytes() {
     let dir = Dir::new("kill");
@@ -243,12 +248,18 @@ fn kill_at_any_moment_and_go_on_to_the_same_bytes() {
     let mut reached = 0;
     let mut wait = 7u64;
     let mut kills = 0;
-    for _ in 0..12 {
+    for round in 0..6 {
+        let before = changed(&file);
         let mut child = spawn(&format!("train|mlp|{steps}|1|1|{file}"), "1")
             .spawn()
             .expect("a process");
         wait = (wait * 31 + 17) % 97;
-        std::thread::sleep(Duration::from_millis(40 + 2 * wait));
+        // The first dies while it starts, the others some saves later, however fast the machine is.
+        let limit = Instant::now() + Duration::from_secs(60);
+        while round > 0 && changed(&file) == before && Instant::now() < limit {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(wait % 20));
         if child.try_wait().expect("a child").is_some() {
             break;
         }
