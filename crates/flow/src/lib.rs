@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod flow_report;
+mod hub;
 mod init_report;
 pub mod judge;
 pub mod lab;

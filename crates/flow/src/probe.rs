@@ -12,6 +12,7 @@ mod time;
 pub use snapshot::Snapshot;
 pub use time::rms_by_step;
 
+use crate::hub;
 use crate::profile::{Bins, Detail, LayerProfile, StepProfile, Summary, TimeProfile};
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
@@ -552,6 +553,16 @@ impl Probe {
     /// As [`backward`](Probe::backward); `alive` remembers by layer which rectified units have ever been alive.
     #[track_caller]
     pub(crate) fn tallied<T: Float>(
+        &self,
+        loss: Var<'_, T>,
+        model: &dyn Module<T>,
+        alive: &mut HashMap<String, Vec<bool>>,
+    ) -> (Gradients<T>, StepProfile) {
+        (hub::ops().probe)(self, loss, model, alive)
+    }
+
+    /// [`tallied`](Probe::tallied), compiled in this crate.
+    pub(crate) fn measure<T: Float>(
         &self,
         loss: Var<'_, T>,
         model: &dyn Module<T>,

@@ -1,6 +1,7 @@
 //! The weights before an update, to measure it.
 
 use super::owner;
+use crate::hub;
 use crate::profile::{AlongStep, StepProfile};
 use std::collections::HashMap;
 use wengert_autograd::{Float, Gradients, Module, Param, ParamId, Path, Real, Tensor, Visitor};
@@ -62,6 +63,10 @@ impl<T: Float> Snapshot<T> {
 
     /// Copies the weights anew, into the same memory.
     pub fn refresh(&mut self, model: &dyn Module<T>) {
+        (hub::ops().refresh)(self, model);
+    }
+
+    pub(crate) fn copy_weights(&mut self, model: &dyn Module<T>) {
         struct Copy<'a, T: Float>(&'a mut Snapshot<T>);
         impl<T: Float> Visitor<T> for Copy<'_, T> {
             fn param(&mut self, _: &str, p: &Param<T>) {
@@ -78,6 +83,10 @@ impl<T: Float> Snapshot<T> {
 
     /// Writes RMS(change) / RMS(weights before) of every layer into a profile.
     pub fn measure_update(&self, model: &dyn Module<T>, step: &mut StepProfile) {
+        (hub::ops().update)(self, model, step);
+    }
+
+    pub(crate) fn compare_weights(&self, model: &dyn Module<T>, step: &mut StepProfile) {
         struct Compare<'a, T: Float>(&'a Snapshot<T>, &'a mut StepProfile);
         impl<T: Float> Visitor<T> for Compare<'_, T> {
             fn param(&mut self, path: &str, p: &Param<T>) {

@@ -1,6 +1,7 @@
 //! One pass of moments, one of the distribution.
 
 use super::histogram::{Bins, Histogram};
+use crate::hub;
 use std::borrow::Cow;
 use wengert_tensor::Real;
 use wengert_tensor::simd::{Isa, Kernel, dispatch};
@@ -133,6 +134,11 @@ impl Summary {
     /// assert!((s.quantiles.unwrap().p25 - 0.25).abs() < 0.01);
     /// ```
     pub fn with<T: Real>(values: &[T], detail: Detail) -> Summary {
+        hub::summary(values, detail)
+    }
+
+    /// [`with`](Summary::with), compiled in this crate.
+    pub(crate) fn measure<T: Real>(values: &[T], detail: Detail) -> Summary {
         let (origin, m) = dispatch(MomentPass(values));
         let mut s = m.summary(values, origin);
         if s.finite() > 0 && (detail.quantiles || detail.histogram != Bins::None) {

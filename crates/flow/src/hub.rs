@@ -1,0 +1,54 @@
+//! The seam that keeps the measuring inside this crate.
+//!
+//! Release builds share no generic code between crates: what is generic over the float is compiled again in every crate
+//! that uses it. So everything heavy is reached through a table of functions that is filled here, for `f32` and `f64`.
+
+use crate::probe::{Probe, Snapshot};
+use crate::profile::{Detail, StepProfile, Summary};
+use std::any::Any;
+use std::collections::HashMap;
+use wengert_autograd::{Float, Gradients, Module, Real, Var};
+
+/// Which rectified units have ever been alive, by layer.
+pub(crate) type Alive = HashMap<String, Vec<bool>>;
+
+/// The functions of one element type.
+pub(crate) struct Ops<T: Float> {
+    pub probe: fn(&Probe, Var<'_, T>, &dyn Module<T>, &mut Alive) -> (Gradients<T>, StepProfile),
+    pub refresh: fn(&mut Snapshot<T>, &dyn Module<T>),
+    pub update: fn(&Snapshot<T>, &dyn Module<T>, &mut StepProfile),
+}
+
+impl<T: Float> Ops<T> {
+    const TABLE: Ops<T> = Ops {
+        probe: Probe::measure,
+        refresh: Snapshot::copy_weights,
+        update: Snapshot::compare_weights,
+    };
+}
+
+static F32: Ops<f32> = Ops::<f32>::TABLE;
+static F64: Ops<f64> = Ops::<f64>::TABLE;
+
+/// The table of `T`.
+pub(crate) fn ops<T: Float>() -> &'static Ops<T> {
+    let tables: [&'static dyn Any; 2] = [&F32, &F64];
+    tables
+        .into_iter()
+        .find_map(|t| t.downcast_ref::<Ops<T>>())
+        .expect("Real is sealed: f32 and f64")
+}
+
+/// A summary of values of either type.
+type Summarise<T> = fn(&[T], Detail) -> Summary;
+
+/// [`Summary::with`], compiled here.
+pub(crate) fn summary<T: Real>(values: &[T], detail: Detail) -> Summary {
+    static F32: Summarise<f32> = Summary::measure;
+    static F64: Summarise<f64> = Summary::measure;
+    let tables: [&'static dyn Any; 2] = [&F32, &F64];
+    let f = tables
+        .into_iter()
+        .find_map(|t| t.downcast_ref::<Summarise<T>>());
+    f.expect("Real is sealed: f32 and f64")(values, detail)
+}
