@@ -15,6 +15,8 @@ compiled_here! {
     /// Kernels of this file.
     MatmulKernels {
         fn matmul(a: &Tensor<Self>, b: &Tensor<Self>, out: &mut [Self], shape: &[usize]) = matmul;
+        #[track_caller]
+        fn record_matmul<'t>(a: Var<'t, Self>, b: Var<'t, Self>) -> Var<'t, Self> = record_matmul;
     }
 }
 
@@ -191,50 +193,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// When an operand is of rank 0, or the inner sizes differ.
     #[track_caller]
     pub fn matmul(self, other: Self) -> Self {
-        let (ra, rb) = (self.rank(), other.rank());
-        assert!(
-            ra > 0 && rb > 0,
-            "matmul: expected operands of rank 1 or more, found shapes {:?} and {:?}",
-            self.shape().as_slice(),
-            other.shape().as_slice()
-        );
-        match (ra, rb) {
-            (1, 1) => {
-                assert!(
-                    self.numel() == other.numel(),
-                    "matmul: vectors of {} and {} elements",
-                    self.numel(),
-                    other.numel()
-                );
-                (self * other).sum()
-            }
-            (1, _) => self.unsqueeze(0).matmul(other).squeeze(-2),
-            (_, 1) => self.matmul(other.unsqueeze(1)).squeeze(-1),
-            (2, 2) => self.mm(other),
-            // One matrix for all batches: the batch axes are rows of one product.
-            (_, 2) => {
-                let mut shape = self.shape();
-                let k = shape[ra - 1];
-                assert!(
-                    k == other.size(0),
-                    "matmul: shapes {:?} and {:?} do not fit: inner sizes {k} and {}",
-                    shape.as_slice(),
-                    other.shape().as_slice(),
-                    other.size(0)
-                );
-                // Batch axes in another order than in memory: what is smaller is put in order, operand or result.
-                if other.size(1) < k
-                    && let Some((order, base)) = self.permutation()
-                    && order[ra - 1] == ra as isize - 1
-                {
-                    return base.matmul(other).permute(order);
-                }
-                let rows: usize = shape[..ra - 1].iter().product();
-                shape[ra - 1] = other.size(1);
-                self.reshape([rows, k]).mm(other).reshape(shape)
-            }
-            _ => self.mm(other),
-        }
+        T::record_matmul(self, other)
     }
 
     /// Inner product of two vectors.
@@ -281,5 +240,54 @@ impl<'t, T: Float> Var<'t, T> {
             Some(b) => y + b,
             None => y,
         }
+    }
+}
+
+/// [`Var::matmul`], compiled in this crate.
+#[track_caller]
+fn record_matmul<'t, T: Float>(a: Var<'t, T>, b: Var<'t, T>) -> Var<'t, T> {
+    let (ra, rb) = (a.rank(), b.rank());
+    assert!(
+        ra > 0 && rb > 0,
+        "matmul: expected operands of rank 1 or more, found shapes {:?} and {:?}",
+        a.shape().as_slice(),
+        b.shape().as_slice()
+    );
+    match (ra, rb) {
+        (1, 1) => {
+            assert!(
+                a.numel() == b.numel(),
+                "matmul: vectors of {} and {} elements",
+                a.numel(),
+                b.numel()
+            );
+            (a * b).sum()
+        }
+        (1, _) => a.unsqueeze(0).matmul(b).squeeze(-2),
+        (_, 1) => a.matmul(b.unsqueeze(1)).squeeze(-1),
+        (2, 2) => a.mm(b),
+        // One matrix for all batches: the batch axes are rows of one product.
+        (_, 2) => {
+            let mut shape = a.shape();
+            let k = shape[ra - 1];
+            assert!(
+                k == b.size(0),
+                "matmul: shapes {:?} and {:?} do not fit: inner sizes {k} and {}",
+                shape.as_slice(),
+                b.shape().as_slice(),
+                b.size(0)
+            );
+            // Batch axes in another order than in memory: what is smaller is put in order, operand or result.
+            if b.size(1) < k
+                && let Some((order, base)) = a.permutation()
+                && order[ra - 1] == ra as isize - 1
+            {
+                return base.matmul(b).permute(order);
+            }
+            let rows: usize = shape[..ra - 1].iter().product();
+            shape[ra - 1] = b.size(1);
+            a.reshape([rows, k]).mm(b).reshape(shape)
+        }
+        _ => a.mm(b),
     }
 }

@@ -31,18 +31,21 @@ pub mod softmax;
 pub mod sort;
 pub mod windows;
 
-/// Makes generic kernels concrete for `f32` and `f64` in this crate, so that they are compiled once, with its settings.
+/// Makes generic functions concrete for `f32` and `f64` in this crate, so that they are compiled once, with its settings:
+/// kernels, and the recording of the operations that most programs use.
 macro_rules! compiled_here {
-    ($(#[$doc:meta])* $trait:ident { $(fn $name:ident($($a:ident: $t:ty),* $(,)?) $(-> $r:ty)? = $imp:path;)* }) => {
+    ($(#[$doc:meta])* $trait:ident {
+        $($(#[$attr:meta])* fn $name:ident $(<$lt:lifetime>)? ($($a:ident: $t:ty),* $(,)?) $(-> $r:ty)? = $imp:path;)*
+    }) => {
         $(#[$doc])*
         pub trait $trait: wengert_tensor::Real {
-            $(#[doc(hidden)] fn $name($($a: $t),*) $(-> $r)?;)*
+            $(#[doc(hidden)] $(#[$attr])* fn $name $(<$lt>)? ($($a: $t),*) $(-> $r)? where Self: crate::Float;)*
         }
         impl $trait for f32 {
-            $(fn $name($($a: $t),*) $(-> $r)? { $imp($($a),*) })*
+            $($(#[$attr])* fn $name $(<$lt>)? ($($a: $t),*) $(-> $r)? { $imp($($a),*) })*
         }
         impl $trait for f64 {
-            $(fn $name($($a: $t),*) $(-> $r)? { $imp($($a),*) })*
+            $($(#[$attr])* fn $name $(<$lt>)? ($($a: $t),*) $(-> $r)? { $imp($($a),*) })*
         }
     };
 }

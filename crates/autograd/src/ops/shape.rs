@@ -7,6 +7,7 @@ use crate::ops::reduce::sum_to;
 use crate::var::Var;
 use crate::vmap::{BatchCtx, align};
 use smallvec::{SmallVec, smallvec};
+use std::ops::Range;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::shape::{self, IntoAxes, checked_numel};
 use wengert_tensor::{Dims, IntoDims, Real, Result, Tensor};
@@ -17,6 +18,15 @@ compiled_here! {
         fn copy_tensor(src: &Tensor<Self>, dst: &mut [Self]) = copy_tensor;
         fn write_slice(src: &Tensor<Self>, dst: &mut [Self], shape: &[usize], axis: usize, start: usize, step: isize)
             = write_slice;
+        #[track_caller]
+        fn record_reshape<'t>(x: Var<'t, Self>, shape: Dims) -> Var<'t, Self> = record_reshape;
+        #[track_caller]
+        fn record_broadcast<'t>(x: Var<'t, Self>, shape: Dims) -> Var<'t, Self> = record_broadcast;
+        #[track_caller]
+        fn record_permute<'t>(x: Var<'t, Self>, order: &[isize]) -> Var<'t, Self> = record_permute;
+        #[track_caller]
+        fn record_slice<'t>(x: Var<'t, Self>, axis: isize, range: Range<usize>, step: usize) -> Var<'t, Self>
+            = record_slice;
     }
 }
 
@@ -359,11 +369,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the number of elements differs.
     #[track_caller]
     pub fn reshape(self, shape: impl IntoDims) -> Self {
-        let shape = shape.into_dims();
-        if self.shape() == shape {
-            return self;
-        }
-        self.apply(Reshape(shape))
+        T::record_reshape(self, shape.into_dims())
     }
 
     /// All axes from `start` to `end` (inclusive) merged into one.
@@ -392,23 +398,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// When `order` does not name each axis once.
     #[track_caller]
     pub fn permute(self, order: impl IntoAxes) -> Self {
-        let rank = self.rank();
-        let order = order.into_axes();
-        let mut o: SmallVec<[isize; 6]> = SmallVec::new();
-        for a in &order {
-            o.push(shape::axis("permute", *a, rank).or_panic() as isize);
-        }
-        if o.len() == rank && o.iter().enumerate().all(|(i, &a)| a == i as isize) {
-            return self;
-        }
-        // Two permutations in a row are one, or none.
-        if let Some((before, source)) = self.permutation()
-            && before.len() == o.len()
-        {
-            let both: SmallVec<[isize; 6]> = o.iter().map(|&a| before[a as usize]).collect();
-            return source.permute(both);
-        }
-        self.apply(Permute(o))
+        T::record_permute(self, &order.into_axes())
     }
 
     /// If this is a permuted view: the order and what it is a view of.
@@ -455,11 +445,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the shape does not broadcast.
     #[track_caller]
     pub fn broadcast_to(self, shape: impl IntoDims) -> Self {
-        let shape = shape.into_dims();
-        if self.shape() == shape {
-            return self;
-        }
-        self.apply(BroadcastTo(shape))
+        T::record_broadcast(self, shape.into_dims())
     }
 
     /// A new axis of size 1 at `axis`.
@@ -504,23 +490,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the range does not lie in the axis or the step is 0.
     #[track_caller]
     pub fn slice(self, axis: isize, start: usize, end: usize, step: usize) -> Self {
-        let s = self.shape();
-        let a = shape::axis("slice", axis, s.len()).or_panic();
-        assert!(step > 0, "slice: expected a step of at least 1, found 0");
-        assert!(
-            start <= end && end <= s[a],
-            "slice: range {start}..{end} does not lie in axis {axis} of shape {:?}",
-            s.as_slice()
-        );
-        if start == 0 && end == s[a] && step == 1 {
-            return self;
-        }
-        self.apply(Slice {
-            axis: a,
-            start,
-            len: (end - start).div_ceil(step),
-            step: step as isize,
-        })
+        T::record_slice(self, axis, start..end, step)
     }
 
     /// The elements at index `i` of an axis; the axis goes.
@@ -593,4 +563,71 @@ impl<'t, T: Float> Var<'t, T> {
     pub fn contiguous(self) -> Self {
         self.apply(Contiguous)
     }
+}
+
+/// [`Var::reshape`], compiled in this crate.
+#[track_caller]
+fn record_reshape<T: Float>(x: Var<'_, T>, shape: Dims) -> Var<'_, T> {
+    if x.shape() == shape {
+        return x;
+    }
+    x.apply(Reshape(shape))
+}
+
+/// [`Var::broadcast_to`], compiled in this crate.
+#[track_caller]
+fn record_broadcast<T: Float>(x: Var<'_, T>, shape: Dims) -> Var<'_, T> {
+    if x.shape() == shape {
+        return x;
+    }
+    x.apply(BroadcastTo(shape))
+}
+
+/// [`Var::permute`], compiled in this crate.
+#[track_caller]
+fn record_permute<'t, T: Float>(x: Var<'t, T>, order: &[isize]) -> Var<'t, T> {
+    let rank = x.rank();
+    let mut o: SmallVec<[isize; 6]> = SmallVec::new();
+    for a in order {
+        o.push(shape::axis("permute", *a, rank).or_panic() as isize);
+    }
+    if o.len() == rank && o.iter().enumerate().all(|(i, &a)| a == i as isize) {
+        return x;
+    }
+    // Two permutations in a row are one, or none.
+    if let Some((before, source)) = x.permutation()
+        && before.len() == o.len()
+    {
+        let both: SmallVec<[isize; 6]> = o.iter().map(|&a| before[a as usize]).collect();
+        return source.permute(both);
+    }
+    x.apply(Permute(o))
+}
+
+/// [`Var::slice`], compiled in this crate.
+#[track_caller]
+fn record_slice<T: Float>(
+    x: Var<'_, T>,
+    axis: isize,
+    range: Range<usize>,
+    step: usize,
+) -> Var<'_, T> {
+    let Range { start, end } = range;
+    let s = x.shape();
+    let a = shape::axis("slice", axis, s.len()).or_panic();
+    assert!(step > 0, "slice: expected a step of at least 1, found 0");
+    assert!(
+        start <= end && end <= s[a],
+        "slice: range {start}..{end} does not lie in axis {axis} of shape {:?}",
+        s.as_slice()
+    );
+    if start == 0 && end == s[a] && step == 1 {
+        return x;
+    }
+    x.apply(Slice {
+        axis: a,
+        start,
+        len: (end - start).div_ceil(step),
+        step: step as isize,
+    })
 }

@@ -19,6 +19,12 @@ compiled_here! {
         fn cross_entropy_grad(
             x: &Tensor<Self>, labels: &Tensor<i64>, g: &Tensor<Self>, out: &mut [Self], ignore: Option<i64>
         ) = cross_entropy_grad;
+        #[track_caller]
+        fn record_cross_entropy<'t>(
+            x: Var<'t, Self>, labels: &Tensor<i64>, ignore: Option<i64>
+        ) -> Var<'t, Self> = record_cross_entropy;
+        #[track_caller]
+        fn record_softmax<'t>(x: Var<'t, Self>, axis: usize, log: bool) -> Var<'t, Self> = record_softmax;
     }
 }
 
@@ -407,7 +413,7 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     pub fn softmax(self, axis: isize) -> Self {
         let axis = shape::axis("softmax", axis, self.rank()).or_panic();
-        self.apply(Softmax { axis, log: false })
+        T::record_softmax(self, axis, false)
     }
 
     /// ln softmax(x) along an axis, stable.
@@ -417,7 +423,7 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     pub fn log_softmax(self, axis: isize) -> Self {
         let axis = shape::axis("log_softmax", axis, self.rank()).or_panic();
-        self.apply(Softmax { axis, log: true })
+        T::record_softmax(self, axis, true)
     }
 
     /// Mean cross-entropy of logits `[n, classes, ...]` with class labels `[n, ...]`:
@@ -436,10 +442,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// As [`Var::cross_entropy`].
     #[track_caller]
     pub fn cross_entropy_rows(self, labels: &Tensor<i64>, ignore: Option<i64>) -> Self {
-        let x = self.class_rows("cross_entropy", labels, ignore);
-        let y = self.tape().int_input(&labels.reshape([labels.numel()]));
-        let rows = self.tape().apply(CrossEntropy { ignore }, &[x, y]);
-        rows.reshape(labels.shape())
+        T::record_cross_entropy(self, labels, ignore)
     }
 
     /// Mean squared error: mean of (x - target)².
@@ -456,4 +459,23 @@ impl<'t, T: Float> Var<'t, T> {
         );
         (self - target).square().mean()
     }
+}
+
+/// [`Var::cross_entropy_rows`], compiled in this crate.
+#[track_caller]
+fn record_cross_entropy<'t, T: Float>(
+    x: Var<'t, T>,
+    labels: &Tensor<i64>,
+    ignore: Option<i64>,
+) -> Var<'t, T> {
+    let scores = x.class_rows("cross_entropy", labels, ignore);
+    let y = x.tape().int_input(&labels.reshape([labels.numel()]));
+    let rows = x.tape().apply(CrossEntropy { ignore }, &[scores, y]);
+    rows.reshape(labels.shape())
+}
+
+/// The softmax of one axis or its logarithm, compiled in this crate.
+#[track_caller]
+fn record_softmax<'t, T: Float>(x: Var<'t, T>, axis: usize, log: bool) -> Var<'t, T> {
+    x.apply(Softmax { axis, log })
 }

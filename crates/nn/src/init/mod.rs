@@ -53,6 +53,7 @@ pub use truncated::TRUNCATED_AT_2_STD;
 
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution as _, StandardNormal};
+use std::any::Any;
 use std::fmt;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::{Error, IntoDims, Real, Result, Tensor};
@@ -315,7 +316,13 @@ impl Init {
         let mut t = Tensor::try_zeros(shape)?;
         let shape = t.shape().to_vec();
         self.check(&shape, fans)?;
-        let out = t.as_mut_slice();
+        let mut rng = rng;
+        compiled::<T>()(self, t.as_mut_slice(), &shape, fans, &mut rng);
+        Ok(t)
+    }
+
+    /// Fills `out`, which holds zeros; the settings are checked.
+    fn draw<T: Real>(&self, out: &mut [T], shape: &[usize], fans: Fans, rng: &mut dyn Rng) {
         match *self {
             Init::Zeros => {}
             Init::Ones => out.fill(T::ONE),
@@ -340,18 +347,18 @@ impl Init {
                     (mean + std * z).clamp(low, high)
                 });
             }
-            Init::Orthogonal { gain } => orthogonal(out, &shape, gain, rng),
-            Init::DeltaOrthogonal { gain } => delta_orthogonal(out, &shape, gain, rng),
+            Init::Orthogonal { gain } => orthogonal(out, shape, gain, rng),
+            Init::DeltaOrthogonal { gain } => delta_orthogonal(out, shape, gain, rng),
             Init::Identity { gain } => {
-                let (rows, cols) = matrix(&shape);
+                let (rows, cols) = matrix(shape);
                 (0..rows.min(cols)).for_each(|i| out[i * cols + i] = T::from_f64(gain));
             }
-            Init::Dirac { groups } => dirac(out, &shape, groups),
-            Init::Sparse { sparsity, std } => sparse(out, &shape, sparsity, std, rng),
+            Init::Dirac { groups } => dirac(out, shape, groups),
+            Init::Sparse { sparsity, std } => sparse(out, shape, sparsity, std, rng),
             _ => {
                 let (_, _, distribution) =
                     self.scaling().expect("the other variants scale variance");
-                let std = self.std(&shape, fans);
+                let std = self.std(shape, fans);
                 match distribution {
                     Distribution::Normal => fill(out, || std * normal(rng)),
                     Distribution::TruncatedNormal => {
@@ -365,7 +372,6 @@ impl Init {
                 }
             }
         }
-        Ok(t)
     }
 
     /// Draws a tensor.
@@ -591,6 +597,18 @@ fn taps(shape: &[usize]) -> usize {
 /// Row-major position of the centre of a convolution kernel.
 fn centre(shape: &[usize]) -> usize {
     shape.iter().skip(2).fold(0, |at, &k| at * k + k / 2)
+}
+
+/// Fills a tensor of one element type.
+type Draw<T> = fn(&Init, &mut [T], &[usize], Fans, &mut dyn Rng);
+
+/// [`Init::draw`], compiled once, in this crate.
+fn compiled<T: Real>() -> Draw<T> {
+    static F32: Draw<f32> = Init::draw;
+    static F64: Draw<f64> = Init::draw;
+    let tables: [&'static dyn Any; 2] = [&F32, &F64];
+    let f = tables.into_iter().find_map(|t| t.downcast_ref::<Draw<T>>());
+    *f.expect("Real is sealed: f32 and f64")
 }
 
 fn fill<T: Real>(out: &mut [T], mut draw: impl FnMut() -> f64) {
