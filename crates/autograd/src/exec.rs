@@ -1,6 +1,7 @@
 //! The executor: runs a plan, hands tensors to the observer, releases values at their last use.
 
 use crate::anomaly::{self, Anomaly};
+use crate::finite;
 use crate::float::Float;
 use crate::gradients::Gradients;
 use crate::observe::Seen;
@@ -14,6 +15,12 @@ use wengert_tensor::{Tensor, parallel};
 
 /// Elementary operations below which a program runs on the calling thread alone.
 const PARALLEL_COST: u64 = 1 << 18;
+
+/// Elements up to which a gradient is looked at right after it was made: it is still in the second-level cache.
+const SMALL_GRADIENT: usize = 1 << 18;
+
+/// Floating-point operations beside which one element to look at costs about a hundredth.
+const WORK_PER_LOOK: u64 = 400;
 
 impl<T: Float> Graph<T> {
     /// Appends an event that does not repeat the previous step.
@@ -64,7 +71,7 @@ impl<T: Float> Graph<T> {
             .as_ref()
             .expect("the loss is a target")
             .item();
-        let (mut entries, mut sides) = self.pool.take_lists();
+        let (mut entries, mut sides, mut notes) = self.pool.take_lists();
         let record = &self.events[self.event - 1];
         for &p in &self.param_nodes {
             let (NodeOp::Param(id), Some(&a)) =
@@ -80,6 +87,7 @@ impl<T: Float> Graph<T> {
                 .as_ref()
                 .expect("gradients are targets");
             entries.push((*id, g.clone()));
+            notes.push(self.finite.get(a as usize).is_some_and(|&f| f));
         }
         for (id, v) in &self.sides {
             let v = self.values[*v as usize]
@@ -100,7 +108,7 @@ impl<T: Float> Graph<T> {
                 *t = pool::tensor(s, &t.layout().shape.clone());
             }
         }
-        Gradients::pooled(loss, entries, sides, Arc::clone(&self.pool))
+        Gradients::pooled(loss, entries, sides, notes, Arc::clone(&self.pool))
     }
 
     /// Lets go of every value except kept ones and constants.
@@ -127,7 +135,12 @@ pub(crate) fn execute<T: Float>(g: &mut Graph<T>, plan: &mut Plan<T>) {
     g.counters.flops += plan.cost;
     g.counters.bytes += plan.bytes;
     g.counters.live = g.counters.live.max(g.pool.stats().live as u64 + plan.live);
+    g.finite.clear();
+    if plan.notes {
+        g.finite.resize(g.len, false);
+    }
     let mut run = Run {
+        finite: &mut g.finite,
         values: &mut g.values,
         ints: &g.ints,
         nodes: &g.nodes,
@@ -153,6 +166,8 @@ pub(crate) fn execute<T: Float>(g: &mut Graph<T>, plan: &mut Plan<T>) {
 }
 
 struct Run<'a, T: Float> {
+    /// By node, whether a gradient is known to be finite.
+    finite: &'a mut [bool],
     values: &'a mut Vec<Option<Tensor<T>>>,
     ints: &'a [Option<Tensor<i64>>],
     nodes: &'a [crate::tape::Node<T>],
@@ -182,6 +197,9 @@ impl<T: Float> Run<'_, T> {
             self.kernels += 1;
             for &v in &step.views {
                 self.view(v);
+            }
+            for &(gradient, root) in &step.gradients {
+                self.finite[gradient as usize] = self.is_finite(gradient, root);
             }
             self.observe(&step.observe);
             for &r in &step.release {
@@ -289,6 +307,36 @@ impl<T: Float> Run<'_, T> {
                 observer.see(&info(self.nodes, self.scopes, of), what, t);
             }
         }
+    }
+
+    /// Whether all elements of a gradient, a view of the node `root` that was just computed, are known to be finite.
+    ///
+    /// Looks at the gradient if it is small, so still in the cache; else at what is smaller, the gradient or the operands
+    /// that bound it, if that is nothing beside the work of making it. `false` where it would be; the optimizer looks then.
+    fn is_finite(&self, gradient: u32, root: u32) -> bool {
+        let g = self.value(gradient);
+        if g.numel() <= SMALL_GRADIENT {
+            return finite::largest(g).is_finite();
+        }
+        let n = &self.nodes[root as usize];
+        let NodeOp::Op(op) = &n.op else { return false };
+        let shapes: SmallVec<[&[usize]; 4]> = (n.args.iter())
+            .map(|&a| self.nodes[a as usize].shape.as_slice())
+            .collect();
+        let most = op.flops(&shapes, &n.shape) / WORK_PER_LOOK;
+        let read: usize = shapes.iter().map(|s| s.iter().product::<usize>()).sum();
+        if read < g.numel() && read as u64 <= most {
+            let largest = |i: usize| match &self.values[n.args[i] as usize] {
+                Some(t) => finite::largest(t).as_f64(),
+                None => f64::NAN,
+            };
+            // Far from the largest number, so that rounding does not matter.
+            let limit = T::max_value().as_f64() / 4.0;
+            if op.bound(&shapes, &largest).is_some_and(|b| b < limit) {
+                return true;
+            }
+        }
+        g.numel() as u64 <= most && finite::largest(g).is_finite()
     }
 
     /// Anomaly mode: a non-finite output of finite inputs is reported.

@@ -8,9 +8,14 @@ use wengert_tensor::{Real, Tensor};
 /// Gradients by parameter, the value of the loss, and the side outputs of the forward pass.
 ///
 /// Entries stand in the order in which the parameters entered the tape, so every walk over them is deterministic.
+///
+/// A gradient that the tape made carries a note if it is known to be finite ([`Gradients::known_finite`]), which the tape
+/// finds out almost for free while the gradient is made; writable access to the gradient drops the note.
 pub struct Gradients<T: Real = f32> {
     loss: T,
     entries: Vec<(ParamId, Tensor<T>)>,
+    /// By entry, whether all its elements are known to be finite; entries beyond the end are not.
+    finite: Vec<bool>,
     side: Vec<(BufferId, Tensor<T>)>,
     /// Where the memory goes back to.
     pool: Option<Arc<Pool<T>>>,
@@ -22,6 +27,7 @@ impl<T: Real> Drop for Gradients<T> {
             pool.give_lists(
                 std::mem::take(&mut self.entries),
                 std::mem::take(&mut self.side),
+                std::mem::take(&mut self.finite),
             );
         }
     }
@@ -51,21 +57,24 @@ impl<T: Real> Gradients<T> {
         Gradients {
             loss,
             entries,
+            finite: Vec::new(),
             side,
             pool: None,
         }
     }
 
-    /// Gradients whose memory goes back to a tape's pool when they are dropped.
+    /// Gradients whose memory goes back to a tape's pool when they are dropped, with a note for each.
     pub(crate) fn pooled(
         loss: T,
         entries: Vec<(ParamId, Tensor<T>)>,
         side: Vec<(BufferId, Tensor<T>)>,
+        finite: Vec<bool>,
         pool: Arc<Pool<T>>,
     ) -> Self {
         Gradients {
             loss,
             entries,
+            finite,
             side,
             pool: Some(pool),
         }
@@ -88,10 +97,17 @@ impl<T: Real> Gradients<T> {
 
     /// As [`Gradients::by_id`], writable.
     pub fn by_id_mut(&mut self, id: ParamId) -> Option<&mut Tensor<T>> {
-        self.entries
-            .iter_mut()
-            .find(|e| e.0 == id)
-            .map(|e| &mut e.1)
+        let at = find(&self.entries, id, 0)?;
+        if let Some(known) = self.finite.get_mut(at) {
+            *known = false;
+        }
+        Some(&mut self.entries[at].1)
+    }
+
+    /// Whether every element of the gradient at a position (see [`Gradients::entries`]) is known to be finite. `false` says
+    /// that nobody has looked, or that one is not.
+    pub fn known_finite(&self, at: usize) -> bool {
+        self.finite.get(at).is_some_and(|&f| f)
     }
 
     /// As [`Gradients::by_id`], looking first at position `near` and onwards from there; returns the position found.
@@ -118,6 +134,13 @@ impl<T: Real> Gradients<T> {
 
     /// All gradients in tape order, writable.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (ParamId, &mut Tensor<T>)> {
+        self.finite.clear();
+        self.iter_shrinking()
+    }
+
+    /// As [`Gradients::iter_mut`], for changes that keep finite elements finite, such as scaling by at most 1: the notes
+    /// stay. After another change an optimizer may take an infinity for a number.
+    pub fn iter_shrinking(&mut self) -> impl Iterator<Item = (ParamId, &mut Tensor<T>)> {
         self.entries.iter_mut().map(|(id, g)| (*id, g))
     }
 

@@ -21,6 +21,7 @@ mod anomaly;
 mod calculus;
 mod diff;
 mod exec;
+mod finite;
 mod float;
 mod gradcheck;
 mod gradients;

@@ -87,6 +87,14 @@ pub trait Op<T: Float>: DynEq + Debug + Send + Sync {
         false
     }
 
+    /// A bound on the magnitude of every element of the output, from the operands' shapes and `largest(i)`, a bound on the
+    /// elements of operand `i`; `None`, the default, where the operation knows none. It tells that a large gradient is
+    /// finite without reading it, and need not be tight.
+    fn bound(&self, inputs: &[&[usize]], largest: &dyn Fn(usize) -> f64) -> Option<f64> {
+        let _ = (inputs, largest);
+        None
+    }
+
     /// Floating-point operations of one evaluation, for reports and for the choice of threads.
     fn flops(&self, inputs: &[&[usize]], output: &[usize]) -> u64 {
         let _ = inputs;

@@ -9,6 +9,7 @@ use crate::op::NodeOp;
 use crate::param::BufferId;
 use crate::tape::{Graph, NO_ORIGIN};
 use smallvec::SmallVec;
+use std::collections::HashMap;
 use wengert_tensor::Dims;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::fused::{BLOCK, Fun, Instr, Program, Slot};
@@ -54,12 +55,16 @@ pub struct Plan<T: Float> {
     pub(crate) bytes: u64,
     /// Bytes that the program's values need at once, if every one takes just its size; without those alive before.
     pub(crate) live: u64,
+    /// Whether a step makes gradients of parameters.
+    pub(crate) notes: bool,
 }
 
 pub(crate) struct Step<T: Float> {
     pub kind: StepKind<T>,
     /// Views of this step's results, made right after it.
     pub views: Vec<u32>,
+    /// Gradients of parameters among this step's results and their views, each with the result.
+    pub gradients: SmallVec<[(u32, u32); 1]>,
     /// Tensors for the observer: where they are, whom they belong to, what they are.
     pub observe: Vec<(u32, u32, Seen)>,
     /// Values whose last use this step is.
@@ -150,10 +155,44 @@ pub(crate) fn make<T: Float>(g: &mut Graph<T>, event: &Event) {
     g.observer = observer;
     let spend = matches!(event, Event::Backward(_));
     let release = spend || !g.training;
-    let plan = Planner::new(g).plan(&targets, &wanted, release, spend);
+    let mut plan = Planner::new(g).plan(&targets, &wanted, release, spend);
+    if let Event::Backward(_) = event {
+        mark_gradients(g, &mut plan);
+    }
     g.counters.plans += 1;
     let at = g.event;
     g.events[at].plans[usize::from(observed)] = Some(plan);
+}
+
+/// Tells each step which gradients of parameters it makes.
+fn mark_gradients<T: Float>(g: &Graph<T>, plan: &mut Plan<T>) {
+    let record = &g.events[g.event];
+    let is_view = |i: u32| matches!(&g.nodes[i as usize].op, NodeOp::Op(o) if o.is_view());
+    let mut made: HashMap<u32, SmallVec<[u32; 1]>> = HashMap::new();
+    for &p in &g.param_nodes {
+        let Some(&gradient) = record.results.get(p as usize) else {
+            continue;
+        };
+        if gradient == u32::MAX {
+            continue;
+        }
+        let mut root = gradient;
+        while is_view(root) {
+            root = g.nodes[root as usize].args[0];
+        }
+        made.entry(root).or_default().push(gradient);
+    }
+    for step in &mut plan.steps {
+        let results: SmallVec<[u32; 4]> = match &step.kind {
+            StepKind::Op(id) => SmallVec::from_elem(*id, 1),
+            StepKind::Fused(f) => f.outs.iter().chain(&f.reduced).copied().collect(),
+        };
+        for root in results {
+            let gradients = made.remove(&root).unwrap_or_default();
+            (step.gradients).extend(gradients.into_iter().map(|gradient| (gradient, root)));
+        }
+        plan.notes |= !step.gradients.is_empty();
+    }
 }
 
 /// A plan for `targets`, one operation at a time, that releases all values but those.
@@ -481,6 +520,7 @@ impl<'a, T: Float> Planner<'a, T> {
             steps.push(Step {
                 kind,
                 views: d.views.clone(),
+                gradients: SmallVec::new(),
                 observe: Vec::new(),
                 release: Vec::new(),
             });
@@ -514,6 +554,7 @@ impl<'a, T: Float> Planner<'a, T> {
             observe_first,
             steps,
             cost,
+            notes: false,
         }
     }
 
@@ -598,7 +639,7 @@ impl<'a, T: Float> Planner<'a, T> {
             order.push(m);
         }
         // Last use of every value made here, as an index into `order`; reductions read at the end.
-        let mut last: std::collections::HashMap<u32, usize> = std::collections::HashMap::new();
+        let mut last: HashMap<u32, usize> = HashMap::new();
         for (k, &m) in order.iter().enumerate() {
             last.insert(m, k);
             for &a in &g.nodes[m as usize].args {

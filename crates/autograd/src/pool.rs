@@ -19,6 +19,7 @@ struct Inner<T: Real> {
     /// Emptied lists of former gradients.
     entries: Vec<Vec<(ParamId, Tensor<T>)>>,
     sides: Vec<Vec<(BufferId, Tensor<T>)>>,
+    notes: Vec<Vec<bool>>,
     stats: MemoryStats,
     poison: bool,
 }
@@ -43,6 +44,7 @@ impl<T: Real> Pool<T> {
                 free: Vec::new(),
                 entries: Vec::new(),
                 sides: Vec::new(),
+                notes: Vec::new(),
                 stats: MemoryStats::default(),
                 poison: false,
             }),
@@ -121,11 +123,20 @@ impl<T: Real> Pool<T> {
         p.stats.free = 0;
     }
 
-    pub fn take_lists(&self) -> (Vec<(ParamId, Tensor<T>)>, Vec<(BufferId, Tensor<T>)>) {
+    /// Empty lists for gradients, side outputs and notes.
+    #[allow(clippy::type_complexity)]
+    pub fn take_lists(
+        &self,
+    ) -> (
+        Vec<(ParamId, Tensor<T>)>,
+        Vec<(BufferId, Tensor<T>)>,
+        Vec<bool>,
+    ) {
         let mut p = self.lock();
         (
             p.entries.pop().unwrap_or_default(),
             p.sides.pop().unwrap_or_default(),
+            p.notes.pop().unwrap_or_default(),
         )
     }
 
@@ -133,6 +144,7 @@ impl<T: Real> Pool<T> {
         &self,
         mut entries: Vec<(ParamId, Tensor<T>)>,
         mut sides: Vec<(BufferId, Tensor<T>)>,
+        mut notes: Vec<bool>,
     ) {
         for (_, t) in entries.drain(..) {
             self.give(t);
@@ -140,10 +152,12 @@ impl<T: Real> Pool<T> {
         for (_, t) in sides.drain(..) {
             self.give(t);
         }
+        notes.clear();
         let mut p = self.lock();
         if p.entries.len() < 4 {
             p.entries.push(entries);
             p.sides.push(sides);
+            p.notes.push(notes);
         }
     }
 }

@@ -107,6 +107,8 @@ pub struct Graph<T: Float> {
     pub(crate) scope: u32,
     pub(crate) hooks: crate::hooks::Hooks<T>,
     pub(crate) counters: Counters,
+    /// By node, whether a gradient of the last backward pass is known to be finite.
+    pub(crate) finite: Vec<bool>,
 }
 
 /// Work done by a tape since it was made.
@@ -682,6 +684,7 @@ impl<T: Float> Graph<T> {
             scope: 0,
             hooks: Default::default(),
             counters: Counters::default(),
+            finite: Vec::new(),
         }
     }
 

@@ -5,7 +5,9 @@ mod registry;
 mod vmap;
 
 use registry::{CASES, Case};
-use wengert_autograd::{Float, GradCheckOptions, Tape, Tensor, Var, gradcheck_with, vjp_many};
+use wengert_autograd::{
+    Float, GradCheckOptions, Param, Tape, Tensor, Var, gradcheck_with, vjp_many,
+};
 
 type Fun<T> = for<'t> fn(&[Var<'t, T>]) -> Var<'t, T>;
 
@@ -357,4 +359,35 @@ fn every_public_operation_has_a_case() {
         missing.is_empty(),
         "no case in tests/registry for {missing:?}"
     );
+}
+
+#[test]
+fn notes_about_finite_gradients_never_lie() {
+    for case in CASES {
+        for bad in [0.5, f64::NAN, f64::INFINITY, 1e308, 0.0] {
+            let params: Vec<Param<f64>> = (case.samples().into_iter().enumerate())
+                .map(|(k, mut t)| {
+                    if k == 0 && t.numel() > 0 {
+                        t.as_mut_slice()[0] = bad;
+                    }
+                    Param::new(t)
+                })
+                .collect();
+            let tape = Tape::training(1);
+            let vars: Vec<Var<'_, f64>> = params.iter().map(|p| tape.param(p)).collect();
+            let y = (case.f64)(&vars);
+            let g = y.square().sum().backward();
+            let finite: Vec<bool> = (g.iter())
+                .map(|(_, t)| t.iter().all(|x| x.is_finite()))
+                .collect();
+            for (at, &finite) in finite.iter().enumerate() {
+                assert!(finite || !g.known_finite(at), "{}: {at}, {bad}", case.name);
+            }
+            // Where nothing is wrong, that is known of whatever is small.
+            for at in 0..g.len() {
+                let fine = finite.iter().all(|f| *f);
+                assert!(!fine || g.known_finite(at), "{}: {at}, {bad}", case.name);
+            }
+        }
+    }
 }

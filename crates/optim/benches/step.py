@@ -1,11 +1,25 @@
-"""The table of benches/step.rs for PyTorch: python step.py [threads]"""
+"""The table of benches/step.rs for PyTorch, and the ratios to it.
 
-import sys
+    python step.py [--threads N] [--with PROGRAM]
+
+PROGRAM is the compiled benches/step.rs (`cargo bench -p wengert-optim --bench step --no-run` names it); it runs before and
+after PyTorch, and the better time of each line counts on both sides.
+"""
+
+import argparse
+import os
+import re
+import subprocess
 import time
 
 import torch
 
-torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 2)
+args = argparse.ArgumentParser()
+args.add_argument("--threads", type=int, default=2)
+args.add_argument("--with", dest="program")
+args = args.parse_args()
+torch.set_num_threads(args.threads)
+o = torch.optim
 
 
 def median(rounds, f):
@@ -29,49 +43,64 @@ def params(n, weight, bias):
     return out
 
 
-def run(name, make, ps, rounds):
-    o = make(ps)
-    print(f"{name:32} {median(rounds, o.step):9.4f} ms")
+RULES = {
+    "adam": lambda p, **k: o.Adam(p, 1e-3, **k),
+    "adamw": lambda p, **k: o.AdamW(p, 1e-3, **k),
+    "sgd momentum": lambda p, **k: o.SGD(p, 1e-3, momentum=0.9, **k),
+}
+theirs, ours = {}, {}
 
 
-o = torch.optim
-print("threads", torch.get_num_threads())
-print("10,000,000 parameters")
-big = params(1, (2500, 3999), (2500,))
-for name, make in [
-    ("adam fused", lambda p: o.Adam(p, 1e-3, fused=True)),
-    ("adam foreach", lambda p: o.Adam(p, 1e-3, foreach=True)),
-    ("adamw fused", lambda p: o.AdamW(p, 1e-3, fused=True)),
-    ("sgd momentum fused", lambda p: o.SGD(p, 1e-3, momentum=0.9, fused=True)),
-    ("sgd momentum foreach", lambda p: o.SGD(p, 1e-3, momentum=0.9, foreach=True)),
-]:
-    run(name, make, big, 31)
-found = torch.zeros(1)
-scale = torch.ones(1)
+def note(table, name, ms):
+    table[name] = min(ms, table.get(name, ms))
 
 
-def checked(o):
-    """The step with a look at every gradient, as a gradient scaler takes it."""
-    torch._amp_foreach_non_finite_check_and_unscale_([p.grad for p in big], found, scale)
-    o.step()
+def torch_times():
+    found, scale = torch.zeros(1), torch.ones(1)
+    big = params(1, (2500, 3999), (2500,))
+
+    def checked(opt):
+        """The step with a look at every gradient, as a gradient scaler takes it."""
+        torch._amp_foreach_non_finite_check_and_unscale_([p.grad for p in big], found, scale)
+        opt.step()
+
+    for name, make in RULES.items():
+        opt = make(big, fused=True)
+        note(theirs, f"{name} fused", median(31, opt.step))
+        note(theirs, f"{name} fused, checked", median(31, lambda: checked(opt)))
+    note(theirs, "clip_grad_norm_", median(31, lambda: torch.nn.utils.clip_grad_norm_(big, 1e9)))
+    del big
+    note(theirs, "adam fused, 1,000 tensors", median(11, o.Adam(params(500, (100, 199), (100,)), 1e-3, fused=True).step))
+    tiny = params(500, (8, 8), (8,))
+    for name, make in RULES.items():
+        note(theirs, f"{name} foreach, tiny", median(51, make(tiny, foreach=True).step))
 
 
-for name, make in [
-    ("adam fused, finiteness checked", lambda p: o.Adam(p, 1e-3, fused=True)),
-    ("sgd momentum fused, checked", lambda p: o.SGD(p, 1e-3, momentum=0.9, fused=True)),
-]:
-    opt = make(big)
-    print(f"{name:32} {median(31, lambda: checked(opt)):9.4f} ms")
-print(f"{'clip_grad_norm_':32} {median(31, lambda: torch.nn.utils.clip_grad_norm_(big, 1e9)):9.4f} ms")
-del big
-print("10,000,000 parameters in 1,000 tensors")
-run("adam fused", lambda p: o.Adam(p, 1e-3, fused=True), params(500, (100, 199), (100,)), 31)
-print("1,000 tiny parameters (8x8 and 8)")
-tiny = params(500, (8, 8), (8,))
-for name, make in [
-    ("adam fused", lambda p: o.Adam(p, 1e-3, fused=True)),
-    ("adam foreach", lambda p: o.Adam(p, 1e-3, foreach=True)),
-    ("adamw foreach", lambda p: o.AdamW(p, 1e-3, foreach=True)),
-    ("sgd momentum foreach", lambda p: o.SGD(p, 1e-3, momentum=0.9, foreach=True)),
-]:
-    run(name, make, tiny, 101)
+def our_times():
+    run = subprocess.run(
+        [args.program], capture_output=True, text=True, check=True, env={**os.environ, "RAYON_NUM_THREADS": str(args.threads)}
+    )
+    for line in run.stdout.splitlines():
+        if m := re.match(r"(.*?) +([\d.]+) ms$", line):
+            note(ours, m[1].strip(), float(m[2]))
+
+
+if args.program:
+    our_times()
+torch_times()
+if args.program:
+    our_times()
+    torch_times()
+for table in (theirs, ours):
+    for name, ms in table.items():
+        print(f"{name:40} {ms:9.4} ms")
+if ours:
+    print(f"\n{'10,000,000 parameters':28}{'floor':>8}{'fused':>8}{'fused, checked':>16}")
+    for name in RULES:
+        floor = min(ours[f"{name}: floor, {what}"] for what in ("a plain loop", "an empty rule"))
+        for how in ("made by a tape", "supplied", "unchecked"):
+            t = ours[f"{name}, {how}"]
+            print(f"{name + ', ' + how:28}{t / floor:8.2f}{t / theirs[name + ' fused']:8.2f}{t / theirs[name + ' fused, checked']:16.2f}")
+    print("1,000 tiny parameters, PyTorch's foreach over ours")
+    for name in RULES:
+        print(f"{name:28}{theirs[name + ' foreach, tiny'] / ours[name + ', tiny']:8.1f}")

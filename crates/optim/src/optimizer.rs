@@ -54,7 +54,8 @@ pub enum NonFinitePolicy {
     Error,
     /// Takes the offending elements as zero.
     Zero,
-    /// Does not look; saves one pass over the gradients, which is a fifth of the time of a large step.
+    /// Does not look. Saves nothing on gradients that a tape made, which come with a note that they are finite
+    /// ([`Gradients::known_finite`]), and one pass over others.
     Ignore,
 }
 
@@ -69,8 +70,8 @@ pub struct StepReport {
     pub applied: bool,
     /// What was found, where a gradient was not finite.
     pub non_finite: Option<Box<NonFinite>>,
-    /// Global norm of the gradients before clipping; `None` under [`NonFinitePolicy::Ignore`] without clipping, where
-    /// nobody looks.
+    /// Global norm of the gradients before clipping, where somebody asked for it: [`Optimizer::clip_norm`] or
+    /// [`Optimizer::report_norm`].
     pub grad_norm: Option<f64>,
     /// What [`Optimizer::clip_norm`] did.
     pub clip: Option<ClipRecord>,
@@ -211,6 +212,12 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
     pub fn try_clip_norm(mut self, max: f64) -> Result<Self> {
         self.engine.clip = Some(Range::NON_NEGATIVE.check("clip_norm", "max", max)?);
         Ok(self)
+    }
+
+    /// Takes the global norm of the gradients at every step, for [`StepReport::grad_norm`]: one more pass over them.
+    pub fn report_norm(mut self) -> Self {
+        self.engine.norm = true;
+        self
     }
 
     /// Lowers the learning rate when what [`Optimizer::observe`] is told stops improving.

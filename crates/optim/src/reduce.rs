@@ -1,16 +1,20 @@
-//! Passes over all gradients: norms, scaling.
+//! Passes over all gradients: norms, finiteness, scaling.
 //!
 //! Sums are taken in `f64` and cut at places that depend on sizes only, so the bits do not depend on the threads.
 
 use crate::hub::Hub;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use wengert_autograd::ParamId;
+use smallvec::SmallVec;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use wengert_autograd::{Gradients, ParamId};
 use wengert_tensor::parallel;
 use wengert_tensor::simd::{Isa, Kernel, dispatch, dispatch_narrow};
 use wengert_tensor::{Real, Tensor};
 
 /// Elements of one stretch.
 const LEAF: usize = 1 << 17;
+
+/// Most stretches.
+const MOST: usize = 64;
 
 /// Elements between the places where a tensor may be cut: whole cache lines of either type.
 const LINE: usize = 64;
@@ -129,16 +133,18 @@ fn squares_in<T: Hub>(t: &Tensor<T>, from: usize, to: usize) -> f64 {
     }
 }
 
-/// The sum of squares over all tensors, taken as one line of elements and cut at places that depend on its length only.
-fn sum_squares<T: Hub>(tensors: &dyn Tensors<T>) -> f64 {
-    const MOST: usize = 64;
+/// `f(task, tensor, from, to)` for stretches of all tensors, taken as one line of elements and cut into at most [`MOST`]
+/// tasks at places that depend on its length only; returns the number of tasks.
+fn stretches<T: Hub>(
+    tensors: &dyn Tensors<T>,
+    f: &(dyn Fn(usize, &Tensor<T>, usize, usize) + Sync),
+) -> usize {
     let total: usize = (0..tensors.len()).map(|i| tensors.at(i).numel()).sum();
     let n = (total / LEAF).clamp(1, MOST);
-    let partial = [const { AtomicU64::new(0) }; MOST];
     tasks(n, &|task| {
         let (from, to) = (total / n * task, total / n * (task + 1));
         let to = if task + 1 == n { total } else { to };
-        let (mut end, mut sum) = (0, 0.0);
+        let mut end = 0;
         for i in 0..tensors.len() {
             let t = tensors.at(i);
             let start = end;
@@ -154,15 +160,51 @@ fn sum_squares<T: Hub>(tensors: &dyn Tensors<T>) -> f64 {
             };
             let (from, to) = (border(from), border(to));
             if to > from {
-                sum += squares_in(t, from, to);
+                f(task, t, from, to);
             }
         }
+    });
+    n
+}
+
+/// The sum of squares over all tensors.
+fn sum_squares<T: Hub>(tensors: &dyn Tensors<T>) -> f64 {
+    // Each task adds to its own.
+    let partial = [const { AtomicU64::new(0) }; MOST];
+    let n = stretches(tensors, &|task, t, from, to| {
+        let sum = f64::from_bits(partial[task].load(Ordering::Relaxed)) + squares_in(t, from, to);
         partial[task].store(sum.to_bits(), Ordering::Relaxed);
     });
     let parts = partial[..n].iter();
     parts
         .map(|x| f64::from_bits(x.load(Ordering::Relaxed)))
         .sum()
+}
+
+/// Whether all gradients are finite; looks at those that are not known to be.
+pub(crate) fn all_finite<T: Hub>(grads: &Gradients<T>) -> bool {
+    let unknown: SmallVec<[&Tensor<T>; 32]> = (grads.entries().iter().enumerate())
+        .filter(|(i, _)| !grads.known_finite(*i))
+        .map(|(_, (_, g))| g)
+        .collect();
+    if unknown.is_empty() {
+        return true;
+    }
+    let finite = AtomicBool::new(true);
+    stretches(&&unknown[..], &|_, t, from, to| {
+        if finite.load(Ordering::Relaxed) && !finite_in(t, from, to) {
+            finite.store(false, Ordering::Relaxed);
+        }
+    });
+    finite.into_inner()
+}
+
+/// Whether a stretch of the elements of a tensor is finite.
+fn finite_in<T: Hub>(t: &Tensor<T>, from: usize, to: usize) -> bool {
+    match dense(t) {
+        Some(range) => T::largest_magnitude(&t.storage().as_slice()[range][from..to]).is_finite(),
+        None => t.iter().skip(from).take(to - from).all(|x| x.is_finite()),
+    }
 }
 
 /// Some tensors, by index.
@@ -177,6 +219,15 @@ impl<T: Real> Tensors<T> for &[(ParamId, Tensor<T>)] {
     }
     fn at(&self, i: usize) -> &Tensor<T> {
         &self[i].1
+    }
+}
+
+impl<T: Real> Tensors<T> for &[&Tensor<T>] {
+    fn len(&self) -> usize {
+        <[_]>::len(self)
+    }
+    fn at(&self, i: usize) -> &Tensor<T> {
+        self[i]
     }
 }
 

@@ -81,6 +81,8 @@ pub trait Real:
     fn from_f64(x: f64) -> Self;
     /// Exact widening.
     fn as_f64(self) -> f64;
+    /// `max |xᵢ|` in one fast pass; 0 for no elements, and NaN if one is NaN, so it is finite exactly if all of them are.
+    fn largest_magnitude(x: &[Self]) -> Self;
 }
 
 impl Real for f32 {
@@ -93,6 +95,9 @@ impl Real for f32 {
     fn as_f64(self) -> f64 {
         f64::from(self)
     }
+    fn largest_magnitude(x: &[Self]) -> Self {
+        crate::magnitude::of_f32(x)
+    }
 }
 
 impl Real for f64 {
@@ -104,5 +109,8 @@ impl Real for f64 {
     #[inline(always)]
     fn as_f64(self) -> f64 {
         self
+    }
+    fn largest_magnitude(x: &[Self]) -> Self {
+        crate::magnitude::of_f64(x)
     }
 }

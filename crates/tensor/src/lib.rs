@@ -21,6 +21,7 @@ mod fill;
 pub mod fused;
 pub mod gemm;
 pub mod lane;
+mod magnitude;
 pub mod parallel;
 pub mod shape;
 pub mod simd;

@@ -175,6 +175,10 @@ impl<T: Float> Op<T> for MatMul {
         .into_iter()
         .collect()
     }
+    fn bound(&self, inputs: &[&[usize]], largest: &dyn Fn(usize) -> f64) -> Option<f64> {
+        let k = inputs[0][inputs[0].len() - 1];
+        Some(largest(0) * largest(1) * k as f64)
+    }
     fn flops(&self, inputs: &[&[usize]], output: &[usize]) -> u64 {
         2 * output.iter().product::<usize>() as u64 * inputs[0][inputs[0].len() - 1] as u64
     }

@@ -94,6 +94,8 @@ pub(crate) struct Engine<T: Real> {
     pub policy: NonFinitePolicy,
     /// Largest global norm of the gradients.
     pub clip: Option<f64>,
+    /// Whether every step takes the norm of the gradients.
+    pub norm: bool,
     pub skipped: u64,
     pub plateau: Option<Plateau>,
     /// The groups or the set of parameters must be looked at again.
@@ -145,6 +147,7 @@ impl<T: Hub> Engine<T> {
             lr_scale: 1.0,
             policy: NonFinitePolicy::default(),
             clip: None,
+            norm: false,
             skipped: 0,
             plateau: None,
             stale: true,

@@ -24,19 +24,13 @@ impl<T: Hub> Engine<T> {
             grad_norm: None,
             clip: None,
         };
-        if self.policy == NonFinitePolicy::Ignore && self.clip.is_none() {
-            self.grad_scale = 1.0;
-            self.update(model, grads)?;
-            return Ok(report);
-        }
-        // One pass tells the norm and whether everything is finite. A norm can overflow where no element does.
-        let norm = reduce::norm(grads.entries());
-        report.grad_norm = Some(norm);
-        let suspect = !norm.is_finite() || grads.side_outputs().any(|(_, v)| !is_finite(v));
-        if self.policy != NonFinitePolicy::Ignore
-            && suspect
-            && let Some(found) = locate(model, grads)
-        {
+        // The norm tells in the same pass whether everything is finite. It can overflow where no element does.
+        let norm = (self.clip.is_some() || self.norm).then(|| reduce::norm(grads.entries()));
+        report.grad_norm = norm;
+        let suspect = self.policy != NonFinitePolicy::Ignore
+            && (norm.map_or_else(|| !reduce::all_finite(grads), |n| !n.is_finite())
+                || grads.side_outputs().any(|(_, v)| !is_finite(v)));
+        if suspect && let Some(found) = locate(model, grads) {
             match self.policy {
                 NonFinitePolicy::Error => return Err(Error::NonFinite(found)),
                 NonFinitePolicy::Skip => {
@@ -48,8 +42,8 @@ impl<T: Hub> Engine<T> {
                 NonFinitePolicy::Zero | NonFinitePolicy::Ignore => {
                     report.non_finite = Some(Box::new(found));
                     let clean = zeroed(grads);
-                    let norm = reduce::norm(clean.entries());
-                    report.grad_norm = Some(norm);
+                    let norm = norm.map(|_| reduce::norm(clean.entries()));
+                    report.grad_norm = norm;
                     self.update_clipped(model, &clean, norm, &mut report)?;
                     return Ok(report);
                 }
@@ -64,11 +58,11 @@ impl<T: Hub> Engine<T> {
         &mut self,
         model: &mut dyn Module<T>,
         grads: &Gradients<T>,
-        norm: f64,
+        norm: Option<f64>,
         report: &mut StepReport,
     ) -> Result<()> {
         self.grad_scale = 1.0;
-        if let Some(max) = self.clip {
+        if let (Some(max), Some(norm)) = (self.clip, norm) {
             let record = ClipRecord::to_norm(norm, max, grads.len());
             if record.clipped {
                 self.grad_scale = max / (norm + 1e-6);

@@ -120,7 +120,7 @@ impl<T: Real> ClipExt for Gradients<T> {
         Range::NON_NEGATIVE.check("clip_value", "limit", limit)?;
         let before = self.global_norm();
         let clamp = ops::<T>().clamp;
-        let count = self.iter_mut().map(|(_, g)| clamp(g, limit)).sum();
+        let count = self.iter_shrinking().map(|(_, g)| clamp(g, limit)).sum();
         Ok(ClipRecord {
             before,
             after: if count > 0 {
@@ -142,7 +142,7 @@ impl<T: Real> ClipExt for Gradients<T> {
         Range::NON_NEGATIVE.check("clip_each", "max", max)?;
         let before = self.global_norm();
         let mut count = 0;
-        for (_, g) in self.iter_mut() {
+        for (_, g) in self.iter_shrinking() {
             let norm = (ops::<T>().norm_of)(g);
             let factor = max / (norm + 1e-6);
             if norm.is_finite() && factor < 1.0 {
@@ -164,8 +164,10 @@ impl<T: Real> ClipExt for Gradients<T> {
 
     fn scale(&mut self, factor: f64) {
         let scale = ops::<T>().scale;
-        for (_, g) in self.iter_mut() {
-            scale(g, factor);
+        if factor.abs() <= 1.0 {
+            self.iter_shrinking().for_each(|(_, g)| scale(g, factor));
+        } else {
+            self.iter_mut().for_each(|(_, g)| scale(g, factor));
         }
     }
 }

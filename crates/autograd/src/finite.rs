@@ -1,0 +1,25 @@
+//! Looking for what is not finite.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use wengert_tensor::{Real, Tensor, parallel};
+
+/// A bound on the magnitude of every element of a tensor: the largest one in the stretch of memory that it lies in. NaN or
+/// infinite if an element there is.
+pub(crate) fn largest<T: Real>(t: &Tensor<T>) -> T {
+    let Some((low, high)) = t.layout().extent() else {
+        return T::ZERO;
+    };
+    let x = &t.storage().as_slice()[low..=high];
+    if x.len() <= parallel::GRAIN || parallel::threads() == 1 {
+        return T::largest_magnitude(x);
+    }
+    // Magnitudes order as the bits of their exact `f64`, NaN above infinity.
+    let most = AtomicU64::new(0);
+    parallel::tasks(x.len().div_ceil(parallel::GRAIN), |i| {
+        let from = i * parallel::GRAIN;
+        let part = &x[from..(from + parallel::GRAIN).min(x.len())];
+        let m = T::largest_magnitude(part).as_f64().to_bits();
+        most.fetch_max(m, Ordering::Relaxed);
+    });
+    T::from_f64(f64::from_bits(most.into_inner()))
+}
