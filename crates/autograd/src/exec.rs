@@ -6,11 +6,12 @@ use crate::float::Float;
 use crate::gradients::Gradients;
 use crate::observe::Seen;
 use crate::op::{ForwardCtx, NodeOp, Operand};
-use crate::plan::{Event, EventRecord, FusedStep, Plan, StepKind};
+use crate::plan::{Event, EventRecord, FusedStep, Plan, StepKind, Tailed};
 use crate::pool;
 use crate::tape::Graph;
 use smallvec::SmallVec;
 use std::sync::Arc;
+use wengert_tensor::gemm::Tail;
 use wengert_tensor::{Tensor, parallel};
 
 /// Elementary operations below which a program runs on the calling thread alone.
@@ -192,9 +193,11 @@ impl<T: Float> Run<'_, T> {
         for step in &plan.steps {
             match &step.kind {
                 StepKind::Fused(f) => self.run_fused(f),
-                StepKind::Op(id) => self.run_op(*id),
+                StepKind::Op(id) => self.run_op(*id, *id, Tail::default()),
+                StepKind::Tailed(t) => self.run_tailed(t),
+                StepKind::Done => {}
             }
-            self.kernels += 1;
+            self.kernels += u64::from(!matches!(step.kind, StepKind::Done));
             for &v in &step.views {
                 self.view(v);
             }
@@ -247,7 +250,22 @@ impl<T: Float> Run<'_, T> {
         }
     }
 
-    fn run_op(&mut self, id: u32) {
+    /// Runs an operation together with the bias and the relu behind it.
+    fn run_tailed(&mut self, t: &Tailed) {
+        self.fused += 1;
+        let bias = t.bias.map(|b| self.value(b).clone());
+        let values = bias.as_ref().map(Tensor::contiguous);
+        let tail = Tail {
+            bias: values
+                .as_ref()
+                .map(|b| b.as_slice().expect("made contiguous")),
+            relu: t.relu,
+        };
+        self.run_op(t.op, t.out, tail);
+    }
+
+    /// Runs an operation; the result, `tail` applied, is the value of node `out`.
+    fn run_op(&mut self, id: u32, out: u32, tail: Tail<'_, T>) {
         let n = &self.nodes[id as usize];
         let NodeOp::Op(op) = &n.op else {
             unreachable!("only operations with kernels come here")
@@ -267,11 +285,12 @@ impl<T: Float> Run<'_, T> {
                 output: &mut output.as_mut_slice()[..numel],
                 shape: &n.shape,
                 key: key(self.seed, id | 1 << 31),
+                tail,
             });
         }
-        self.values[id as usize] = Some(pool::tensor(buffer, &n.shape));
+        self.values[out as usize] = Some(pool::tensor(buffer, &n.shape));
         if self.anomaly {
-            self.check(id);
+            self.check(out);
         }
     }
 
@@ -291,7 +310,7 @@ impl<T: Float> Run<'_, T> {
                 self.values[id as usize] = Some(t);
             }
             // A reshape that the strides do not allow is a copy.
-            None => self.run_op(id),
+            None => self.run_op(id, id, Tail::default()),
         }
     }
 

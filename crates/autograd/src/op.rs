@@ -10,6 +10,7 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 use wengert_tensor::fused::Reduce;
+use wengert_tensor::gemm::Tail;
 use wengert_tensor::{Dims, Error, Result, Tensor};
 
 /// Cotangents of the inputs of an operation; `None` where there is none.
@@ -95,6 +96,15 @@ pub trait Op<T: Float>: DynEq + Debug + Send + Sync {
         None
     }
 
+    /// The axis of the output that the kernel can add a bias along, with a relu behind it, before it stores its result
+    /// (see [`ForwardCtx::tail`]). The planner then hands it the addition and the relu that follow it. `None` if it
+    /// cannot.
+    #[doc(hidden)]
+    fn bias_axis(&self, inputs: &[&[usize]], output: &[usize]) -> Option<usize> {
+        let _ = (inputs, output);
+        None
+    }
+
     /// Floating-point operations of one evaluation, for reports and for the choice of threads.
     fn flops(&self, inputs: &[&[usize]], output: &[usize]) -> u64 {
         let _ = inputs;
@@ -125,6 +135,7 @@ pub struct ForwardCtx<'a, T: Float> {
     pub(crate) output: &'a mut [T],
     pub(crate) shape: &'a [usize],
     pub(crate) key: u64,
+    pub(crate) tail: Tail<'a, T>,
 }
 
 /// An input of a kernel.
@@ -169,6 +180,12 @@ impl<'a, T: Float> ForwardCtx<'a, T> {
     /// Shape of the output.
     pub fn shape(&self) -> &'a [usize] {
         self.shape
+    }
+
+    /// Bias and relu to apply to the output; empty for operations without [`Op::bias_axis`].
+    #[doc(hidden)]
+    pub fn tail(&self) -> Tail<'a, T> {
+        self.tail
     }
 
     /// Random key of this evaluation, the same whenever this node is computed again in the step.

@@ -3,6 +3,8 @@
 //! Steps stand in a list; an elementwise node joins an earlier fused step when all its operands are computed before or
 //! within that step. A step only ever gains nodes whose operands stand no later, so the list is always a valid order.
 
+mod tail;
+
 use crate::float::Float;
 use crate::observe::Seen;
 use crate::op::NodeOp;
@@ -74,6 +76,20 @@ pub(crate) struct Step<T: Float> {
 pub(crate) enum StepKind<T: Float> {
     Fused(Box<FusedStep<T>>),
     Op(u32),
+    /// An operation that applies the elementwise nodes behind it before it stores its result.
+    Tailed(Tailed),
+    /// What was to be done here is part of an earlier step.
+    Done,
+}
+
+/// An operation with a bias and a relu, see [`Op::bias_axis`](crate::Op::bias_axis).
+#[derive(Clone, Copy)]
+pub(crate) struct Tailed {
+    pub op: u32,
+    pub bias: Option<u32>,
+    pub relu: bool,
+    /// The node whose value is made.
+    pub out: u32,
 }
 
 pub(crate) struct FusedStep<T: Float> {
@@ -93,7 +109,7 @@ const AVAILABLE: i32 = -1;
 const UNPLACED: i32 = i32::MIN;
 const LAZY: i32 = -2;
 
-struct Group {
+pub(crate) struct Group {
     domain: Dims,
     numel: usize,
     members: Vec<u32>,
@@ -186,6 +202,8 @@ fn mark_gradients<T: Float>(g: &Graph<T>, plan: &mut Plan<T>) {
         let results: SmallVec<[u32; 4]> = match &step.kind {
             StepKind::Op(id) => SmallVec::from_elem(*id, 1),
             StepKind::Fused(f) => f.outs.iter().chain(&f.reduced).copied().collect(),
+            StepKind::Tailed(t) => SmallVec::from_elem(t.out, 1),
+            StepKind::Done => SmallVec::new(),
         };
         for root in results {
             let gradients = made.remove(&root).unwrap_or_default();
@@ -525,6 +543,9 @@ impl<'a, T: Float> Planner<'a, T> {
                 release: Vec::new(),
             });
         }
+        if self.fuse {
+            self.attach_tails(&mut steps, targets, wanted, &mut last_use);
+        }
         let mut observe_first = Vec::new();
         for &(at, of, what) in wanted {
             match self.step_of[at as usize] {
@@ -570,6 +591,11 @@ impl<'a, T: Float> Planner<'a, T> {
         let of = |s: &Step<T>| match &s.kind {
             StepKind::Fused(f) => all(&f.inputs) + all(&f.outs) + all(&f.reduced),
             StepKind::Op(i) => all(&self.g.nodes[*i as usize].args) + self.size(*i),
+            StepKind::Tailed(t) => {
+                let bias = t.bias.map_or(0, |b| self.size(b));
+                all(&self.g.nodes[t.op as usize].args) + bias + self.size(t.out)
+            }
+            StepKind::Done => 0,
         };
         steps.iter().map(of).sum()
     }
@@ -593,6 +619,8 @@ impl<'a, T: Float> Planner<'a, T> {
             let made = match &s.kind {
                 StepKind::Fused(f) => [&f.outs[..], &f.reduced[..]].concat(),
                 StepKind::Op(i) => vec![*i],
+                StepKind::Tailed(t) => vec![t.out],
+                StepKind::Done => Vec::new(),
             };
             for i in made {
                 holders[i as usize] += 1;

@@ -206,6 +206,7 @@ impl<T: Float> Op<T> for Mapped<T> {
                 .map(|(x, o)| o.as_ref().map_or(*x, Operand::Float))
                 .collect();
             self.op.forward(&mut ForwardCtx {
+                tail: Default::default(),
                 inputs: &inputs,
                 output,
                 shape,

@@ -10,6 +10,7 @@
 //! [`weight`] gives the gradient for `w`. With groups, output channel `o` sees the input channels of its own group only.
 //! What lies outside of `x` counts as zero.
 
+pub use crate::gemm::Tail;
 use crate::gemm::{Conv, ConvCall};
 use crate::simd::{Level, level};
 use crate::{Error, Real, Result};
@@ -196,6 +197,22 @@ pub fn forward<T: Real>(g: &Geometry, c: &Channels, x: &[T], w: &[T], y: &mut [T
     forward_at(level(), g, c, x, w, y);
 }
 
+/// [`forward`], with a bias per output channel and a relu applied to every element before it is stored.
+///
+/// # Panics
+/// As [`forward`], and when there is not one bias per output channel.
+#[track_caller]
+pub fn forward_with<T: Real>(
+    g: &Geometry,
+    c: &Channels,
+    x: &[T],
+    w: &[T],
+    y: &mut [T],
+    tail: Tail<'_, T>,
+) {
+    forward_with_at(level(), g, c, x, w, y, tail);
+}
+
 /// The adjoint for `x`: each element of `y` is added, times the weight, where the convolution read `x` for it.
 ///
 /// # Panics
@@ -218,11 +235,40 @@ pub fn weight<T: Real>(g: &Geometry, c: &Channels, x: &[T], y: &[T], w: &mut [T]
 #[doc(hidden)]
 #[track_caller]
 pub fn forward_at<T: Real>(at: Level, g: &Geometry, c: &Channels, x: &[T], w: &[T], y: &mut [T]) {
+    forward_with_at(at, g, c, x, w, y, Tail::default());
+}
+
+/// [`forward_with`] with the kernels of one instruction set, for tests.
+#[doc(hidden)]
+#[track_caller]
+pub fn forward_with_at<T: Real>(
+    at: Level,
+    g: &Geometry,
+    c: &Channels,
+    x: &[T],
+    w: &[T],
+    y: &mut [T],
+    tail: Tail<'_, T>,
+) {
     check(at, g, c, x, w, y);
+    if let Some(b) = tail.bias {
+        let n = b.len();
+        assert!(n == c.output, "conv: {n} biases for {} channels", c.output);
+    }
     if empty(g, c, y) {
+        let volume: usize = g.output.iter().product();
+        for (i, plane) in y.chunks_exact_mut(volume.max(1)).enumerate() {
+            tail.apply(i % c.output, plane);
+        }
         return;
     }
-    T::run_conv(at, call(Conv::Output, g, c, x, w, y));
+    T::run_conv(
+        at,
+        ConvCall {
+            tail,
+            ..call(Conv::Output, g, c, x, w, y)
+        },
+    );
 }
 
 /// [`input`] with the kernels of one instruction set, for tests.
@@ -262,6 +308,7 @@ fn call<'a, T>(
         a,
         b,
         out,
+        tail: Tail::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Convolution and its adjoints against plain loops, on every instruction set, in pools of several sizes.
 
 use wengert_tensor::Real;
-use wengert_tensor::conv::{self, Channels, Geometry};
+use wengert_tensor::conv::{self, Channels, Geometry, Tail};
 use wengert_tensor::simd::{Level, level};
 
 /// Calls `f(index of y, index of w, index of x)` for every term of the sum.
@@ -72,6 +72,25 @@ fn check<T: Real>(at: Level, g: &Geometry, c: &Channels, numbers: &mut Numbers) 
     let w: Vec<T> = numbers.fill(lead(c.output, c.input / g.groups, g.kernel));
     let y: Vec<T> = numbers.fill(lead(c.batch, c.output, g.output));
     let found = all(at, g, c, &x, &w, &y);
+    // A bias and a relu before the result is stored are those of a pass of their own, bit for bit.
+    let bias: Vec<T> = numbers.fill(c.output);
+    for (b, relu) in [
+        (None, true),
+        (Some(&bias[..]), false),
+        (Some(&bias[..]), true),
+    ] {
+        let mut tailed = vec![T::nan(); y.len()];
+        conv::forward_with_at(at, g, c, &x, &w, &mut tailed, Tail { bias: b, relu });
+        let volume: usize = g.output.iter().product();
+        for (i, (a, &plain)) in tailed.iter().zip(&found[0]).enumerate() {
+            let sum = b.map_or(plain, |b| plain + b[i / volume % c.output]);
+            let e = if relu && sum <= T::ZERO { T::ZERO } else { sum };
+            assert!(
+                a.as_f64().to_bits() == e.as_f64().to_bits(),
+                "{at:?} with a tail, element {i}: {a} instead of {e} for {g:?} {c:?}"
+            );
+        }
+    }
     // Sum, sum of magnitudes, terms.
     let zero = |n: usize| vec![(0.0f64, 0.0f64, 0u32); n];
     let mut expected = [zero(y.len()), zero(x.len()), zero(w.len())];

@@ -9,14 +9,17 @@ use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::var::Var;
 use smallvec::smallvec;
-use wengert_tensor::conv::{self, Channels, Geometry};
+use wengert_tensor::conv::{self, Channels, Geometry, Tail};
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::{Dims, Real, Result, Tensor, shape};
 
 compiled_here! {
     /// Kernels of this file.
     ConvKernels {
-        fn conv(which: Which, g: &Geometry, c: &Channels, a: &Tensor<Self>, b: &Tensor<Self>, out: &mut [Self]) = run;
+        fn conv(
+            which: Which, g: &Geometry, c: &Channels, a: &Tensor<Self>, b: &Tensor<Self>, out: &mut [Self],
+            tail: Tail<'_, Self>
+        ) = run;
     }
 }
 
@@ -204,6 +207,7 @@ fn run<T: Real>(
     a: &Tensor<T>,
     b: &Tensor<T>,
     out: &mut [T],
+    tail: Tail<'_, T>,
 ) {
     let (a, b) = (a.contiguous(), b.contiguous());
     let (a, b) = (
@@ -211,7 +215,7 @@ fn run<T: Real>(
         b.as_slice().expect("contiguous"),
     );
     match which {
-        Which::Output => conv::forward(g, c, a, b, out),
+        Which::Output => conv::forward_with(g, c, a, b, out, tail),
         Which::Input => conv::input(g, c, a, b, out),
         Which::Weight => conv::weight(g, c, a, b, out),
     }
@@ -285,7 +289,11 @@ impl<T: Float> Op<T> for Conv {
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let (a, b) = (ctx.input(0), ctx.input(1));
         let c = self.channels(&[a.shape(), b.shape()]);
-        <T as ConvKernels>::conv(self.which, &self.geometry, &c, a, b, ctx.output());
+        let tail = ctx.tail();
+        <T as ConvKernels>::conv(self.which, &self.geometry, &c, a, b, ctx.output(), tail);
+    }
+    fn bias_axis(&self, _: &[&[usize]], _: &[usize]) -> Option<usize> {
+        (self.which == Which::Output).then_some(1)
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (a, b, g) = (ctx.input(0), ctx.input(1), ctx.cotangent());

@@ -7,14 +7,14 @@ use crate::ops::reduce::sum_to;
 use crate::var::Var;
 use crate::vmap::{BatchCtx, align};
 use smallvec::SmallVec;
-use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm, gemm_batched};
+use wengert_tensor::gemm::{MatMut, MatRef, Tail, gemm, gemm_batched};
 use wengert_tensor::shape::broadcast;
 use wengert_tensor::{Dims, Real, Result, Tensor};
 
 compiled_here! {
     /// Kernels of this file.
     MatmulKernels {
-        fn matmul(a: &Tensor<Self>, b: &Tensor<Self>, out: &mut [Self], shape: &[usize]) = matmul;
+        fn matmul(a: &Tensor<Self>, b: &Tensor<Self>, out: &mut [Self], shape: &[usize], tail: Tail<'_, Self>) = matmul;
         #[track_caller]
         fn record_matmul<'t>(a: Var<'t, Self>, b: Var<'t, Self>) -> Var<'t, Self> = record_matmul;
     }
@@ -30,7 +30,14 @@ fn mat<T: Real>(t: &Tensor<T>) -> MatRef<'_, T> {
     }
 }
 
-fn matmul<T: Real>(a: &Tensor<T>, b: &Tensor<T>, out: &mut [T], shape: &[usize]) {
+fn matmul<T: Real>(
+    a: &Tensor<T>,
+    b: &Tensor<T>,
+    out: &mut [T],
+    shape: &[usize],
+    tail: Tail<'_, T>,
+) {
+    let epilogue = tail.columns();
     let r = shape.len();
     let (m, n) = (shape[r - 2], shape[r - 1]);
     let k = a.shape()[a.rank() - 1];
@@ -39,17 +46,7 @@ fn matmul<T: Real>(a: &Tensor<T>, b: &Tensor<T>, out: &mut [T], shape: &[usize])
     }
     if r == 2 {
         let c = MatMut::row_major(out, n);
-        gemm(
-            m,
-            n,
-            k,
-            T::one(),
-            mat(a),
-            mat(b),
-            T::zero(),
-            c,
-            Epilogue::None,
-        );
+        gemm(m, n, k, T::one(), mat(a), mat(b), T::zero(), c, epilogue);
         return;
     }
     // Batch axes broadcast; all but the last of them are walked, the last is one batched call.
@@ -90,7 +87,7 @@ fn matmul<T: Real>(a: &Tensor<T>, b: &Tensor<T>, out: &mut [T], shape: &[usize])
             b,
             T::zero(),
             MatMut::row_major(part, n),
-            Epilogue::None,
+            epilogue,
         );
         for i in (0..outer.len()).rev() {
             index[i] += 1;
@@ -131,7 +128,11 @@ impl<T: Float> Op<T> for MatMul {
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let (a, b, shape) = (ctx.input(0), ctx.input(1), ctx.shape());
-        <T as MatmulKernels>::matmul(a, b, ctx.output(), shape);
+        let tail = ctx.tail();
+        <T as MatmulKernels>::matmul(a, b, ctx.output(), shape, tail);
+    }
+    fn bias_axis(&self, _: &[&[usize]], output: &[usize]) -> Option<usize> {
+        Some(output.len() - 1)
     }
     fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
         let (a, b) = (ctx.input(0), ctx.input(1));

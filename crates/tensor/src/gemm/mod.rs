@@ -140,6 +140,61 @@ pub enum Epilogue<'a, T> {
     BiasColRelu(&'a [T]),
 }
 
+/// A bias per channel of the result and a relu, applied to what a product or a convolution computes before it is stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Tail<'a, T> {
+    /// Added to each element, by its channel.
+    pub bias: Option<&'a [T]>,
+    /// Whether a relu follows: `+0` for `x <= 0`, and `x` otherwise (NaN stays NaN).
+    pub relu: bool,
+}
+
+impl<T> Default for Tail<'_, T> {
+    fn default() -> Self {
+        Tail {
+            bias: None,
+            relu: false,
+        }
+    }
+}
+
+impl<'a, T> Tail<'a, T> {
+    /// Channels are the columns of the result.
+    pub fn columns(self) -> Epilogue<'a, T> {
+        match (self.bias, self.relu) {
+            (None, false) => Epilogue::None,
+            (None, true) => Epilogue::Relu,
+            (Some(b), false) => Epilogue::BiasRow(b),
+            (Some(b), true) => Epilogue::BiasRowRelu(b),
+        }
+    }
+
+    /// Channels are the rows of the result.
+    pub fn rows(self) -> Epilogue<'a, T> {
+        match (self.bias, self.relu) {
+            (Some(b), false) => Epilogue::BiasCol(b),
+            (Some(b), true) => Epilogue::BiasColRelu(b),
+            _ => self.columns(),
+        }
+    }
+}
+
+impl<T: Real> Tail<'_, T> {
+    /// Applies the tail to elements of one channel.
+    pub(crate) fn apply(&self, channel: usize, out: &mut [T]) {
+        if let Some(b) = self.bias {
+            out.iter_mut().for_each(|x| *x += b[channel]);
+        }
+        if self.relu {
+            for x in out {
+                if *x <= T::ZERO {
+                    *x = T::ZERO;
+                }
+            }
+        }
+    }
+}
+
 /// Everything one call needs, checked.
 pub(crate) struct Call<'a, T> {
     batch: usize,
@@ -165,6 +220,8 @@ pub(crate) struct ConvCall<'a, T> {
     pub a: &'a [T],
     pub b: &'a [T],
     pub out: &'a mut [T],
+    /// For the output only.
+    pub tail: Tail<'a, T>,
 }
 
 /// What is computed of the other two.
@@ -179,7 +236,7 @@ impl<T: Real> ConvCall<'_, T> {
     fn run(self, kernels: &'static kernels::Kernels<T>) {
         let (g, c) = (self.geometry, self.channels);
         match self.which {
-            Conv::Output => conv::forward(kernels, g, c, self.a, self.b, self.out),
+            Conv::Output => conv::forward(kernels, g, c, self.a, self.b, self.out, self.tail),
             Conv::Input => conv::input(kernels, g, c, self.a, self.b, self.out),
             Conv::Weight => conv::weight(kernels, g, c, self.a, self.b, self.out),
         }

@@ -14,11 +14,11 @@
 use super::{depthwise, tasks};
 use crate::Real;
 use crate::gemm::blocks::tile_rows;
-use crate::gemm::buffer;
 use crate::gemm::driver::part;
 use crate::gemm::kernels::Kernels;
 use crate::gemm::pack::{Copy, Piece};
 use crate::gemm::tile::{Job, Spot};
+use crate::gemm::{Tail, buffer};
 use smallvec::SmallVec;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -90,6 +90,8 @@ pub(super) struct Correlation<'a, T: 'static> {
     /// `[groups, rows, taps, depth]`.
     pub weights: *const T,
     pub result: &'a mut [T],
+    /// Applied to the result, by the channel of the result.
+    pub tail: Tail<'a, T>,
 }
 
 /// How rows of pixels become registers.
@@ -448,7 +450,10 @@ impl<T: Real> Plan<'_, T> {
             unsafe {
                 let s = job.weights.add((group * job.rows + tile.start) * k);
                 let result = result.wrapping_add(tile.start * volume);
-                self.tile(panel, tile.len(), k, s, result, volume);
+                let bias = (job.tail.bias).map_or(std::ptr::null(), |b| {
+                    b[group * job.rows + tile.start..].as_ptr()
+                });
+                self.tile(panel, tile.len(), k, s, bias, result, volume);
             }
         };
         let mut current = Panel {
@@ -531,7 +536,7 @@ impl<T: Real> Plan<'_, T> {
     /// Computes `mr` rows of a panel.
     ///
     /// # Safety
-    /// `mr` rows of `k` elements are readable at `s`; the panel's lanes are readable, and its places in the rows at
+    /// `mr` rows of `k` elements are readable at `s`, and `mr` at `bias` unless it is null; the panel's lanes are readable, and its places in the rows at
     /// `result`, `volume` apart, belong to the caller alone.
     unsafe fn tile(
         &self,
@@ -539,6 +544,7 @@ impl<T: Real> Plan<'_, T> {
         mr: usize,
         k: usize,
         s: *const T,
+        bias: *const T,
         result: *mut T,
         volume: usize,
     ) {
@@ -561,7 +567,7 @@ impl<T: Real> Plan<'_, T> {
             alpha: T::ONE,
             beta: T::ZERO,
             touch: false,
-            relu: false,
+            relu: self.job.tail.relu,
             segments: panel.taps,
             segment: self.job.depth,
         };
@@ -573,7 +579,7 @@ impl<T: Real> Plan<'_, T> {
             } else {
                 scratch
             },
-            bias_s: std::ptr::null(),
+            bias_s: bias,
             bias_v: std::ptr::null(),
             tail: panel.valid - (panel.registers - 1) * kernels.lanes,
             ahead: 0,

@@ -4,11 +4,11 @@ use super::correlate::{Correlation, Mode, Plan, Planes};
 use super::{axes, tasks, work};
 use crate::Real;
 use crate::conv::{Channels, Geometry};
-use crate::gemm::buffer;
 use crate::gemm::driver::part;
 use crate::gemm::kernels::Kernels;
 use crate::gemm::line::{Dots, Line};
 use crate::gemm::pack::{Copy, Piece};
+use crate::gemm::{Tail, buffer};
 
 /// Tasks that the gradient for the weight is cut into where its size allows.
 const TASKS: usize = 16;
@@ -50,6 +50,9 @@ impl<T: Real> Plan<'_, T> {
                     weights: job.weights.add((group * job.rows + r) * taps.len()),
                     out: line,
                 });
+                let channel = group * job.rows + r;
+                let done = std::slice::from_raw_parts_mut(line, (height - 1) * width + ax.count);
+                job.tail.apply(channel, done);
                 if ax.result_step == 1 {
                     (job.kernels.copy)(&Copy {
                         rows: height,
@@ -98,6 +101,7 @@ pub(super) fn weight<T: Real>(
         source: x,
         weights: std::ptr::null(),
         result: &mut [],
+        tail: Tail::default(),
     };
     let plan = Plan {
         job: &job,

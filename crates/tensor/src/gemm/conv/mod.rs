@@ -12,7 +12,7 @@ mod depthwise;
 mod weight;
 
 use super::kernels::Kernels;
-use super::{Call, Epilogue, MatMut, MatRef, buffer, driver};
+use super::{Call, Epilogue, MatMut, MatRef, Tail, buffer, driver};
 use crate::Real;
 use crate::conv::{Channels, Geometry};
 use correlate::{Axis, Correlation, Tap};
@@ -87,6 +87,7 @@ fn product<T: Real>(
     a: MatRef<'_, T>,
     b: &[T],
     c: &mut [T],
+    epilogue: Epilogue<'_, T>,
 ) {
     let [m, n, k] = sizes;
     let call = Call {
@@ -102,7 +103,7 @@ fn product<T: Real>(
         b: MatRef::row_major(b, n),
         beta: T::ZERO,
         c: MatMut::row_major(c, n),
-        epilogue: Epilogue::None,
+        epilogue,
     };
     driver::run(kernels, call);
 }
@@ -115,11 +116,12 @@ pub(super) fn forward<T: Real>(
     x: &[T],
     w: &[T],
     y: &mut [T],
+    tail: Tail<'_, T>,
 ) {
     let (ci, co, taps) = (c.input / g.groups, c.output / g.groups, g.taps());
     if let Some(pixels) = point(g) {
         let a = MatRef::row_major(w, ci);
-        return product(kernels, c.batch, [co, pixels, ci], a, x, y);
+        return product(kernels, c.batch, [co, pixels, ci], a, x, y, tail.rows());
     }
     let axes = axes(g);
     buffer::with_kept(w.len(), |packed: *mut T| {
@@ -142,6 +144,7 @@ pub(super) fn forward<T: Real>(
             source: x,
             weights: packed,
             result: y,
+            tail,
         });
     });
 }
@@ -158,7 +161,7 @@ pub(super) fn input<T: Real>(
     let (ci, co, taps) = (c.input / g.groups, c.output / g.groups, g.taps());
     if let Some(pixels) = point(g) {
         let a = MatRef::row_major(w, ci).t();
-        return product(kernels, c.batch, [ci, pixels, co], a, y, x);
+        return product(kernels, c.batch, [ci, pixels, co], a, y, x, Epilogue::None);
     }
     // The positions of x fall into classes by their remainder modulo the stride; each sees its own taps.
     let classes: [usize; 3] = std::array::from_fn(|i| g.stride[i].min(g.input[i]));
@@ -234,6 +237,7 @@ pub(super) fn input<T: Real>(
                 source: y,
                 weights: packed,
                 result: &mut *x,
+                tail: Tail::default(),
             });
         }
     });

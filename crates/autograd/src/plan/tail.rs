@@ -1,0 +1,139 @@
+//! Additions of a bias and relus that an operation can apply itself, before it stores its result.
+
+use super::{Planner, Step, StepKind, Tailed};
+use crate::float::Float;
+use crate::observe::Seen;
+use crate::op::NodeOp;
+use crate::ops::elementwise::Elem;
+use smallvec::SmallVec;
+
+impl<T: Float> Planner<'_, T> {
+    /// Hands fused steps that only add a bias to the result of an operation, or apply a relu, to that operation.
+    ///
+    /// The value between must have no other reader.
+    pub(super) fn attach_tails(
+        &self,
+        steps: &mut [Step<T>],
+        targets: &[u32],
+        wanted: &[(u32, u32, Seen)],
+        last_use: &mut [i32],
+    ) {
+        let g = self.g;
+        let mut readers = vec![0u32; g.len];
+        let mut read = |list: &[u32]| list.iter().for_each(|&i| readers[i as usize] += 1);
+        read(targets);
+        for s in steps.iter() {
+            match &s.kind {
+                StepKind::Fused(f) => read(&f.inputs),
+                StepKind::Op(i) => read(&g.nodes[*i as usize].args),
+                StepKind::Tailed(_) | StepKind::Done => {}
+            }
+            s.views
+                .iter()
+                .for_each(|&v| read(&g.nodes[v as usize].args));
+        }
+        wanted.iter().for_each(|w| read(&[w.0]));
+        for s in 0..steps.len() {
+            let Some((at, tailed)) = self.tail(s, steps, &readers) else {
+                continue;
+            };
+            steps[at].kind = StepKind::Tailed(tailed);
+            steps[s].kind = StepKind::Done;
+            // The value between is never made.
+            last_use[tailed.op as usize] = super::AVAILABLE;
+        }
+    }
+
+    /// What step `s` becomes part of, if it is a tail.
+    fn tail(&self, s: usize, steps: &[Step<T>], readers: &[u32]) -> Option<(usize, Tailed)> {
+        let g = self.g;
+        let StepKind::Fused(fused) = &steps[s].kind else {
+            return None;
+        };
+        let group = self.drafts[s].group.as_ref()?;
+        let (&first, &out) = (group.members.first()?, group.members.last()?);
+        if group.members.len() > 2 || !group.reduces.is_empty() || fused.outs != [out] {
+            return None;
+        }
+        let is = |i: u32, e: Elem| matches!(&g.nodes[i as usize].op, NodeOp::Elem(f, _) if *f == e);
+        let two = group.members.len() == 2;
+        if two && !(is(out, Elem::Relu) && g.nodes[out as usize].args[0] == first) {
+            return None;
+        }
+        let args = &g.nodes[first as usize].args;
+        let (op, bias) = if is(first, Elem::Add) && args[0] != args[1] {
+            let (a, b) = (args[0], args[1]);
+            if self.makes(a, steps) {
+                (a, Some(b))
+            } else {
+                (b, Some(a))
+            }
+        } else if is(first, Elem::Relu) && !two {
+            (args[0], None)
+        } else {
+            return None;
+        };
+        if !self.makes(op, steps) || readers[op as usize] != 1 {
+            return None;
+        }
+        let at = self.step_of[op as usize] as usize;
+        let n = &g.nodes[op as usize];
+        if n.shape != g.nodes[out as usize].shape {
+            return None;
+        }
+        if let Some(b) = bias {
+            let NodeOp::Op(kernel) = &n.op else {
+                return None;
+            };
+            let shapes: SmallVec<[&[usize]; 4]> = (n.args.iter())
+                .map(|&a| g.nodes[a as usize].shape.as_slice())
+                .collect();
+            let axis = kernel.bias_axis(&shapes, &n.shape)?;
+            let made = self.step_of[b as usize];
+            if !along(&g.nodes[b as usize].shape, &n.shape, axis)
+                || made == super::LAZY
+                || made >= at as i32
+            {
+                return None;
+            }
+        }
+        let relu = is(out, Elem::Relu);
+        let tailed = Tailed {
+            op,
+            bias,
+            relu,
+            out,
+        };
+        Some((at, tailed))
+    }
+
+    /// Whether node `i` is made by the kernel of a step that can take a tail.
+    fn makes(&self, i: u32, steps: &[Step<T>]) -> bool {
+        let g = self.g;
+        let s = self.step_of[i as usize];
+        if s < 0 || !matches!(&steps[s as usize].kind, StepKind::Op(o) if *o == i) {
+            return false;
+        }
+        let n = &g.nodes[i as usize];
+        let NodeOp::Op(op) = &n.op else { return false };
+        let shapes: SmallVec<[&[usize]; 4]> = (n.args.iter())
+            .map(|&a| g.nodes[a as usize].shape.as_slice())
+            .collect();
+        op.bias_axis(&shapes, &n.shape).is_some()
+    }
+}
+
+/// Whether a tensor of shape `bias` has one element for each index of `axis` of `shape`, and broadcasts along the others.
+fn along(bias: &[usize], shape: &[usize], axis: usize) -> bool {
+    let Some(lead) = shape.len().checked_sub(bias.len()) else {
+        return false;
+    };
+    axis >= lead
+        && (bias.iter().enumerate()).all(|(i, &n)| {
+            if i + lead == axis {
+                n == shape[axis]
+            } else {
+                n == 1
+            }
+        })
+}
