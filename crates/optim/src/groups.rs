@@ -3,6 +3,7 @@
 use crate::schedule::Schedule;
 use std::fmt;
 use std::sync::Arc;
+use wengert_autograd::path_matches;
 
 /// What a group may look at to decide whether a parameter belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,7 +60,9 @@ impl fmt::Debug for Group {
 }
 
 impl Group {
-    /// The parameters whose path matches `pattern`: `*` stands for any run of characters (dots too), `?` for one.
+    /// The parameters whose path belongs to `pattern`, as [`path_matches`] says, which means the same wherever a path
+    /// pattern stands (freezing, regularizers, constraints): `*` stands for any run of characters (dots too), `?` for one,
+    /// and a leading part takes the whole subtree: `backbone` is `backbone.0.weight` and all others below.
     ///
     /// A pattern that matches no parameter of the model is an error at the first step, because it is mostly a
     /// misspelling; see [`Group::optional`].
@@ -117,62 +120,8 @@ impl Group {
     /// Whether a parameter belongs to the group.
     pub fn contains(&self, p: ParamInfo<'_>) -> bool {
         match &self.select {
-            Select::Pattern(pattern) => glob(pattern, p.path),
+            Select::Pattern(pattern) => path_matches(pattern, p.path),
             Select::Predicate(f) => f(p),
-        }
-    }
-}
-
-/// Whether `text` matches `pattern`, where `*` is any run of characters and `?` any one.
-pub(crate) fn glob(pattern: &str, text: &str) -> bool {
-    let (p, t): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut i, mut j) = (0, 0);
-    // Where to go back to: the last star and the text it may swallow next.
-    let mut back: Option<(usize, usize)> = None;
-    while j < t.len() {
-        match p.get(i) {
-            Some('*') => {
-                back = Some((i, j + 1));
-                i += 1;
-            }
-            Some(c) if *c == '?' || *c == t[j] => {
-                i += 1;
-                j += 1;
-            }
-            _ => match back {
-                Some((star, next)) => {
-                    i = star + 1;
-                    j = next;
-                    back = Some((star, next + 1));
-                }
-                None => return false,
-            },
-        }
-    }
-    p[i..].iter().all(|c| *c == '*')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::glob;
-
-    #[test]
-    fn globs() {
-        for (pattern, text, expected) in [
-            ("*.bias", "fc1.bias", true),
-            ("*.bias", "fc1.bias2", false),
-            ("encoder.*", "encoder.3.weight", true),
-            ("encoder.*", "decoder.3.weight", false),
-            ("*", "", true),
-            ("", "", true),
-            ("", "a", false),
-            ("?.w", "a.w", true),
-            ("?.w", ".w", false),
-            ("*a*b*", "xxaxxaxbx", true),
-            ("*a*b*c", "xxaxxaxbx", false),
-            ("fc.w", "fc.w", true),
-        ] {
-            assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
         }
     }
 }

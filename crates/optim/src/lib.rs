@@ -44,6 +44,8 @@ mod groups;
 mod hub;
 mod lbfgs;
 mod linalg;
+#[cfg(feature = "mutation")]
+pub mod mutation;
 mod optimizer;
 mod reduce;
 pub mod rule;

@@ -317,7 +317,8 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
 
     /// Goes on from a saved state: with the same configuration and the same gradients, bit for bit.
     ///
-    /// Entries are matched with the trainable parameters of `model` by path.
+    /// Entries are matched with the trainable parameters of `model` by path. The state of an optimizer that has not stepped
+    /// has none, and brings any optimizer back to before its first step.
     ///
     /// # Errors
     /// When the state is one of another rule, or an entry is missing, unknown, of another shape or type, or holds NaN.

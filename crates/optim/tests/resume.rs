@@ -539,3 +539,30 @@ fn a_state_of_another_model_is_refused_whole() {
         assert_eq!(o.state(), good);
     }
 }
+
+#[test]
+fn a_state_from_before_the_first_step() {
+    for rule in rules::<f32>() {
+        let make = || (rule.make)(Arc::new(rule.lr));
+        let saved = through_file(&make().state());
+        let run = |o: &mut Boxed, m: &mut Params<f32>| {
+            for t in 0..10 {
+                let g = gradients(m, t);
+                o.try_step(m, &g).unwrap();
+            }
+        };
+        let (mut fresh, mut a) = (make(), model());
+        run(&mut fresh, &mut a);
+        // Into one that has not stepped, and into one that has: both begin anew, bit for bit.
+        let (mut new, mut used) = (make(), make());
+        run(&mut used, &mut model());
+        for o in [&mut new, &mut used] {
+            let mut b = model();
+            o.load_state(&b, &saved).unwrap();
+            assert_eq!(o.state(), saved, "{}", rule.name);
+            run(o, &mut b);
+            assert_eq!(bits(&a), bits(&b), "{}", rule.name);
+            assert_eq!(o.state(), fresh.state(), "{}", rule.name);
+        }
+    }
+}

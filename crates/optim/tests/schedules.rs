@@ -103,6 +103,7 @@ fn sequences_are_those_of_pytorch() {
 
 #[test]
 fn formulas() {
+    assert_eq!(Constant::new(0.3).values(3), [0.3; 3]);
     let noam = InverseSqrt::new(1.0, 4);
     assert_eq!(noam.values(4), [0.25, 0.5, 0.75, 1.0]);
     assert_eq!(noam.at(15), 0.5);

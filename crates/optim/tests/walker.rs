@@ -3,7 +3,9 @@
 mod common;
 
 use common::{Grads, Lcg, Params, start};
-use wengert_autograd::{Buffer, Gradients, Module, Param, Path, Real, Tensor, Visitor, VisitorMut};
+use wengert_autograd::{
+    Buffer, Gradients, Module, ModuleExt, Param, Path, Real, Tensor, Visitor, VisitorMut,
+};
 use wengert_optim::rule::{Coefs, Hyper, Hyperparameters, Pass, Plan, Range, Rule, Slots, Sums};
 use wengert_optim::schedule::{Exponential, Linear, from_fn};
 use wengert_optim::*;
@@ -45,6 +47,50 @@ fn groups_overlay() {
     }
     let hypers = sgd.hypers_of("encoder.bias").unwrap();
     assert!(hypers.contains(&("lr", 0.1)) && hypers.contains(&("weight_decay", 0.0)));
+}
+
+#[test]
+fn a_pattern_means_the_same_for_groups_and_for_freezing() {
+    let names = [
+        "backbone.0.weight",
+        "backbone.0.bias",
+        "backbone2.weight",
+        "head.weight",
+        "head.norm.bias",
+    ];
+    let patterns = [
+        "backbone",
+        "backbone.0",
+        "backbone.*",
+        "back*",
+        "*.bias",
+        "head",
+        "head.?eight",
+        "*",
+        "weight",
+        "h*d.norm",
+        "backbone.0.weight",
+        "?",
+        "*.weight",
+    ];
+    for pattern in patterns {
+        let model = || named(names.iter().map(|n| (*n, param(&[0.0]))).collect());
+        let mut m = model();
+        let g = ones(&m);
+        let group = Group::matching(pattern).lr(0.5).optional();
+        Sgd::new(1.0).group(group).step(&mut m, &g);
+        let slowed: Vec<bool> = m.values().iter().map(|x| *x == -0.5).collect();
+        let mut m = model();
+        m.set_frozen(pattern, true);
+        let frozen: Vec<bool> = m.0.iter().map(|(_, p)| !p.is_trainable()).collect();
+        assert_eq!(slowed, frozen, "{pattern}");
+    }
+    let mut m = named(names.iter().map(|n| (*n, param(&[0.0]))).collect());
+    let g = ones(&m);
+    Sgd::new(1.0)
+        .group(Group::matching("backbone").lr(0.5))
+        .step(&mut m, &g);
+    assert_eq!(m.values(), [-0.5, -0.5, -1.0, -1.0, -1.0]);
 }
 
 #[test]
@@ -436,156 +482,6 @@ fn one_infinity_never_reaches_the_weights() {
     let mut sgd = Sgd::new(1.0).non_finite(NonFinitePolicy::Ignore);
     assert!(sgd.step(&mut m, &g).non_finite.is_none());
     assert_eq!(m.values()[3], f64::NEG_INFINITY);
-}
-
-/// Every rule over sizes around every border: none, one, a chunk, several chunks; as one tensor and as a view.
-fn for_every_rule(mut f: impl FnMut(&str, &dyn Fn() -> Box<dyn Optimize<f64>>)) {
-    macro_rules! rules {
-        ($($name:literal: $make:expr;)*) => {$(
-            f($name, &|| Box::new($make) as Box<dyn Optimize<f64>>);
-        )*};
-    }
-    rules! {
-        "sgd": Sgd::new(0.1);
-        "momentum": Sgd::new(0.1).momentum(0.9).nesterov();
-        "adam": Adam::new(0.1);
-        "amsgrad": Adam::new(0.1).amsgrad();
-        "adamw": AdamW::new(0.1);
-        "cautious": AdamW::new(0.1).cautious();
-        "nadam": NAdam::new(0.1);
-        "radam": RAdam::new(0.1);
-        "adamax": Adamax::new(0.1);
-        "adagrad": Adagrad::new(0.1);
-        "adadelta": Adadelta::new(1.0);
-        "rmsprop": RmsProp::new(0.1).centered().momentum(0.5);
-        "adabelief": AdaBelief::new(0.1);
-        "yogi": Yogi::new(0.1);
-        "adan": Adan::new(0.1);
-        "adafactor": Adafactor::new(0.1);
-        "lion": Lion::new(0.1);
-        "cautious lion": Lion::new(0.1).cautious();
-        "lamb": Lamb::new(0.1);
-        "lars": Lars::new(0.1);
-        "novograd": NovoGrad::new(0.1);
-        "muon": Muon::new(0.1);
-        "soap": Soap::new(0.1).precondition_every(1);
-        "sophia": Sophia::new(0.1);
-        "rprop": Rprop::new(0.1);
-        "asgd": Asgd::new(0.1);
-        "signum": SignSgd::new(0.1).momentum(0.9);
-        "schedule-free sgd": ScheduleFreeSgd::new(0.1);
-        "schedule-free adamw": ScheduleFreeAdamW::new(0.1);
-        "prodigy": Prodigy::new(1.0);
-    }
-}
-
-#[test]
-fn empty_and_scalar_parameters() {
-    for_every_rule(|name, make| {
-        let shapes: [&[usize]; 6] = [&[], &[0], &[0, 3], &[3, 0], &[1, 1], &[2, 1, 2]];
-        let mut m = common::start_with::<f64>(&shapes[..4]);
-        for (i, shape) in shapes[4..].iter().enumerate() {
-            let p = Param::new(Lcg(i as u64).tensor(shape, 1.0));
-            m.0.push((format!("extra{i}"), p));
-        }
-        let before = m.values();
-        let mut o = make();
-        for t in 0..3 {
-            let mut r = Lcg(100 + t);
-            let each = |(_, p): &(String, Param<f64>)| (p.id(), r.tensor(p.shape(), 1.0));
-            let g = Gradients::from_parts(0.0, m.0.iter().map(each).collect(), vec![]);
-            o.try_step(&mut m, &g).unwrap();
-        }
-        let after = m.values();
-        assert!(after.iter().all(|x| x.is_finite()), "{name}: {after:?}");
-        assert!(
-            before.iter().zip(&after).all(|(a, b)| a != b),
-            "{name}: {before:?} {after:?}"
-        );
-    });
-}
-
-#[test]
-fn large_tensors_take_the_same_steps_as_small_ones() {
-    // One tensor of several chunks against the same numbers cut into pieces below the threshold of lending; only
-    // rules without sums over tensors can agree.
-    let n = 70_001;
-    let pieces = 1000;
-    for_every_rule(|name, make| {
-        let sums = [
-            "lamb",
-            "lars",
-            "novograd",
-            "adafactor",
-            "cautious",
-            "cautious lion",
-            "soap",
-        ];
-        if sums.contains(&name) {
-            return;
-        }
-        let values: Tensor<f64> = Lcg(1).tensor(&[n], 1.0);
-        let mut whole = Params(vec![("w".to_string(), Param::new(values.copy()))]);
-        let cut = |t: &Tensor<f64>| -> Vec<Tensor<f64>> {
-            (0..n)
-                .step_by(pieces)
-                .map(|i| t.narrow(0, i, (i + pieces).min(n)).copy())
-                .collect()
-        };
-        let mut parts = Params(
-            cut(&values)
-                .into_iter()
-                .enumerate()
-                .map(|(i, t)| (i.to_string(), Param::new(t)))
-                .collect(),
-        );
-        let (mut a, mut b) = (make(), make());
-        let mut r = Lcg(2);
-        for _ in 0..3 {
-            let g: Tensor<f64> = r.tensor(&[n], 1.0);
-            let ids = parts.0.iter().map(|(_, p)| p.id());
-            let split = ids.zip(cut(&g)).collect();
-            let whole_grad = vec![(whole.0[0].1.id(), g)];
-            a.try_step(&mut whole, &Gradients::from_parts(0.0, whole_grad, vec![]))
-                .unwrap();
-            b.try_step(&mut parts, &Gradients::from_parts(0.0, split, vec![]))
-                .unwrap();
-        }
-        let d = common::distance(&whole.values(), &parts.values());
-        // Prodigy sums over the model in another order.
-        let allowed = if name == "prodigy" { 1e-9 } else { 0.0 };
-        assert!(d <= allowed, "{name}: {d:e}");
-    });
-}
-
-#[test]
-fn views_are_as_good_as_copies() {
-    for shape in [[5, 7], [300, 201]] {
-        for_every_rule(|name, make| {
-            if name == "soap" && shape[0] > 100 {
-                return;
-            }
-            let values: Tensor<f64> = Lcg(1).tensor(&shape, 1.0);
-            let model = |t: Tensor<f64>| Params(vec![("w".to_string(), Param::new(t))]);
-            let mut straight = model(values.copy());
-            // The same numbers, stored transposed.
-            let mut turned = model(values.t().copy().t());
-            let (mut a, mut b) = (make(), make());
-            let mut r = Lcg(2);
-            for _ in 0..2 {
-                let g: Tensor<f64> = r.tensor(&shape, 1.0);
-                let view = g.t().copy().t();
-                assert!(!view.is_contiguous());
-                let of = |m: &Params<f64>, g| {
-                    Gradients::from_parts(0.0, vec![(m.0[0].1.id(), g)], vec![])
-                };
-                let (x, y) = (of(&straight, g), of(&turned, view));
-                a.try_step(&mut straight, &x).unwrap();
-                b.try_step(&mut turned, &y).unwrap();
-            }
-            assert_eq!(straight.values(), turned.values(), "{name}");
-        });
-    }
 }
 
 #[test]

@@ -17,6 +17,11 @@ fn numbers(map: &mut BTreeMap<String, StateScalar>, names: &[Scalar], values: &[
     }
 }
 
+/// An optimizer that has not stepped knows no parameters.
+fn never_stepped(state: &OptimizerState, step: u64) -> bool {
+    state.params.is_empty() && step == 0
+}
+
 impl<T: Hub> Engine<T> {
     /// Everything that a run needs to go on, except for the configuration.
     pub(crate) fn save(&self) -> OptimizerState {
@@ -95,6 +100,11 @@ impl<T: Hub> Engine<T> {
             self.skipped = skipped;
             self.lr_scale = lr_scale;
             self.plateau = plateau;
+            if never_stepped(state, step) {
+                // As it was before its first step, when it knew no parameters.
+                self.entries.clear();
+                self.stale = true;
+            }
         } else {
             (self.entries, self.cells, self.stale) = old;
         }
@@ -102,8 +112,7 @@ impl<T: Hub> Engine<T> {
     }
 
     fn load_entries(&mut self, state: &OptimizerState, step: u64, check: &mut Checker) {
-        // An optimizer that has not stepped knows no parameters.
-        let fresh = state.params.is_empty() && step == 0;
+        let fresh = never_stepped(state, step);
         for path in state.params.keys() {
             match self.entries.iter().find(|e| e.path == *path) {
                 None => check.problem(format!("`{path}`: the model has no such parameter")),

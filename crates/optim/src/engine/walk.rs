@@ -174,6 +174,8 @@ fn update_param<T: Hub>(w: &mut Walk<'_, T>, at: usize, param: &mut Param<T>) {
                 slots: slot_slices(slots),
             },
         );
+        #[cfg(feature = "mutation")]
+        crate::mutation::sums(cell.rule.name(), &mut sums);
     }
 }
 
@@ -237,7 +239,8 @@ pub(super) fn plan(
     {
         return *coefs;
     }
-    let coefs = cell.rule.plan(Plan {
+    #[cfg_attr(not(feature = "mutation"), allow(unused_mut))]
+    let mut coefs = cell.rule.plan(Plan {
         pass,
         t,
         shape,
@@ -245,6 +248,8 @@ pub(super) fn plan(
         globals,
         sums,
     });
+    #[cfg(feature = "mutation")]
+    crate::mutation::coefs(cell.rule.name(), &mut coefs);
     if cell.rule.passes() == 1 && cell.rule.scalars().is_empty() {
         cell.cache = Some((t, coefs));
     }

@@ -46,6 +46,10 @@ optimizer! {
 optimizer! {
     /// Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2; PyTorch's `AdamW`):
     /// `p ← p (1 - lr λ)` in place of `g ← g + λ p`, the rest as [`Adam`].
+    /// ```text
+    /// m ← β₁ m + (1 - β₁) g;   v ← β₂ v + (1 - β₂) g²
+    /// p ← p (1 - lr λ) - lr m / (1 - β₁ᵗ) / (√(v / (1 - β₂ᵗ)) + ε)
+    /// ```
     ///
     /// Defaults are PyTorch's.
     AdamW: AdamWRule = "adamw";

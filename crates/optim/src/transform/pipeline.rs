@@ -1,9 +1,9 @@
 //! Transforms in a row.
 
+use super::adaptive::{Agc, ZClip};
+use super::bounds::{ClipEach, ClipNorm, ClipValue};
 use super::clip::ClipExt;
-use super::links::{
-    Agc, Centralize, ClipEach, ClipNorm, ClipValue, Noise, NonFinitePolicyLink, Scale, ZClip,
-};
+use super::links::{Centralize, Noise, NonFinitePolicyLink, Scale};
 use crate::error::{NonFinite, Result, or_panic};
 use crate::optimizer::NonFinitePolicy;
 use crate::state::{Checker, OptimizerState, StateScalar, scalars};

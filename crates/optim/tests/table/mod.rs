@@ -30,14 +30,30 @@ pub struct RuleCase<T: Real> {
     pub try_new: fn(f64) -> Option<Error>,
     /// `new`
     pub new: fn(f64),
-    /// Hyperparameters with their defaults.
+    /// As `with`, for a look at hyperparameters.
+    pub watched: fn(Lr, &str, Lr) -> Result<Box<dyn Watched<T>>>,
+    /// Hyperparameters with their values.
     pub hypers: Vec<(Hyper, f64)>,
+    /// The type, and its hyperparameters with their defaults.
+    pub kind: &'static str,
+    pub defaults: Vec<(Hyper, f64)>,
+}
+
+/// An optimizer whose hyperparameters can be asked for.
+pub trait Watched<T: Real>: Optimize<T> {
+    fn now(&self, name: &str) -> Option<f64>;
+}
+
+impl<R: rule::Rule, T: Real> Watched<T> for Optimizer<R, T> {
+    fn now(&self, name: &str) -> Option<f64> {
+        self.hyper(name)
+    }
 }
 
 macro_rules! rules {
     ($($name:literal $kind:ident $lr:literal |$x:ident| $make:expr;)*) => {
         vec![$({
-            fn make<T: Real>($x: Lr) -> impl Refine<T> + Optimize<T> + 'static {
+            fn make<T: Real>($x: Lr) -> impl Refine<T> + Watched<T> + 'static {
                 $make
             }
             RuleCase {
@@ -51,7 +67,10 @@ macro_rules! rules {
                 clipped: |x, max| Box::new(make::<T>(x).refine_clip(max)),
                 try_new: |x| $kind::<T>::try_new(x).err(),
                 new: |x| drop($kind::<T>::new(x)),
+                watched: |x, name, value| Ok(Box::new(make::<T>(x).refine_with(name, value)?)),
                 hypers: make::<T>(Arc::new($lr)).hypers(),
+                kind: stringify!($kind),
+                defaults: $kind::<T>::new($lr).hypers(),
             }
         }),*]
     };

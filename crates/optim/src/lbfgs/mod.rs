@@ -1,12 +1,17 @@
 //! L-BFGS: a quasi-Newton method for full-batch problems.
 
+mod flat;
+mod search;
+
 use crate::error::{Error, Result, or_panic};
 use crate::hub::ops;
 use crate::rule::Range;
 use crate::state::{Checker, OptimizerState, StateScalar, StateTensor, scalars};
 use crate::wrappers::apply_side_outputs;
+use flat::{count, dot, flat_gradient, max_abs, places, read_values, write_values};
+use search::{Trial, strong_wolfe};
 use std::collections::VecDeque;
-use wengert_autograd::{Gradients, Module, Param, Path, Visitor, VisitorMut};
+use wengert_autograd::{Gradients, Module};
 use wengert_tensor::{Dims, Real};
 
 /// Limited-memory BFGS with a strong Wolfe line search (Nocedal and Wright 2006, algorithms 7.4, 7.5, 3.5 and 3.6;
@@ -92,15 +97,6 @@ pub struct LbfgsReport {
     pub evaluations: usize,
     /// Why it ended.
     pub stop: Stop,
-}
-
-/// A point on the line that is searched.
-#[derive(Clone)]
-struct Trial<T> {
-    t: f64,
-    f: f64,
-    slope: f64,
-    g: Vec<T>,
 }
 
 impl<T: Real> Lbfgs<T> {
@@ -483,204 +479,4 @@ fn at_least_one(name: &str, n: usize) -> usize {
         }));
     }
     n
-}
-
-fn count(shape: &[usize]) -> usize {
-    shape.iter().product()
-}
-
-fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a.as_f64() * b.as_f64()).sum()
-}
-
-fn max_abs<T: Real>(a: &[T]) -> f64 {
-    a.iter()
-        .map(|x| x.as_f64().abs())
-        .fold(0.0, |m, x| if x > m || x.is_nan() { x } else { m })
-}
-
-fn places<T: Real, M: Module<T>>(model: &M) -> Vec<Place> {
-    struct Collect(Vec<Place>);
-    impl<T: Real> Visitor<T> for Collect {
-        fn param(&mut self, path: &str, param: &Param<T>) {
-            if param.is_trainable() {
-                let offset = self.0.last().map_or(0, |p| p.offset + count(&p.shape));
-                self.0.push(Place {
-                    path: path.to_string(),
-                    shape: Dims::from_slice(param.shape()),
-                    offset,
-                });
-            }
-        }
-    }
-    let mut collect = Collect(Vec::new());
-    model.visit(&mut Path::new(), &mut collect);
-    collect.0
-}
-
-/// All gradients as one vector; zero where a parameter has none.
-fn flat_gradient<T: Real, M: Module<T>>(model: &M, grads: &Gradients<T>, size: usize) -> Vec<T> {
-    struct Collect<'a, T: Real>(&'a Gradients<T>, Vec<T>, usize);
-    impl<T: Real> Visitor<T> for Collect<'_, T> {
-        fn param(&mut self, path: &str, param: &Param<T>) {
-            if !param.is_trainable() {
-                return;
-            }
-            let n = param.value().numel();
-            if let Some(g) = self.0.get(param) {
-                assert!(
-                    g.shape() == param.shape(),
-                    "lbfgs: the gradient of `{path}` has shape {:?}, the parameter has shape {:?}",
-                    g.shape(),
-                    param.shape()
-                );
-                g.copy_into(&mut self.1[self.2..self.2 + n]);
-            }
-            self.2 += n;
-        }
-    }
-    let mut collect = Collect(grads, vec![T::ZERO; size], 0);
-    model.visit(&mut Path::new(), &mut collect);
-    collect.1
-}
-
-fn read_values<T: Real, M: Module<T>>(model: &M, out: &mut [T]) {
-    struct Collect<'a, T: Real>(&'a mut [T], usize);
-    impl<T: Real> Visitor<T> for Collect<'_, T> {
-        fn param(&mut self, _path: &str, param: &Param<T>) {
-            if param.is_trainable() {
-                let n = param.value().numel();
-                param.value().copy_into(&mut self.0[self.1..self.1 + n]);
-                self.1 += n;
-            }
-        }
-    }
-    model.visit(&mut Path::new(), &mut Collect(out, 0));
-}
-
-/// `x + t d` into the model.
-fn write_values<T: Real, M: Module<T>>(model: &mut M, x: &[T], d: &[T], t: f64) {
-    struct Put<'a, T: Real>(&'a [T], &'a [T], T, usize);
-    impl<T: Real> VisitorMut<T> for Put<'_, T> {
-        fn param(&mut self, _path: &str, param: &mut Param<T>) {
-            if param.is_trainable() {
-                for w in param.value_mut().as_mut_slice() {
-                    *w = self.0[self.3] + self.2 * self.1[self.3];
-                    self.3 += 1;
-                }
-            }
-        }
-    }
-    model.visit_mut(&mut Path::new(), &mut Put(x, d, T::from_f64(t), 0));
-}
-
-/// Where the cubic through two points with their slopes is least (Nocedal and Wright 2006, equation 3.59), kept within
-/// bounds; the middle of them where there is no such point.
-fn cubic<T>(a: &Trial<T>, b: &Trial<T>, low: f64, high: f64) -> f64 {
-    let (a, b) = if a.t <= b.t { (a, b) } else { (b, a) };
-    let d1 = a.slope + b.slope - 3.0 * (a.f - b.f) / (a.t - b.t);
-    let square = d1 * d1 - a.slope * b.slope;
-    let d2 = square.sqrt();
-    let t = b.t - (b.t - a.t) * ((b.slope + d2 - d1) / (b.slope - a.slope + 2.0 * d2));
-    if t.is_nan() {
-        (low + high) / 2.0
-    } else {
-        t.max(low).min(high)
-    }
-}
-
-const ARMIJO: f64 = 1e-4;
-const WOLFE: f64 = 0.9;
-
-/// A step that satisfies the strong Wolfe conditions, or the best one found with `limit` trials after the first.
-fn strong_wolfe<T: Real>(
-    evaluate: &mut impl FnMut(f64) -> Trial<T>,
-    start: Trial<T>,
-    first: f64,
-    scale: f64,
-    tolerance: f64,
-    limit: usize,
-) -> (Trial<T>, usize) {
-    // A loss that is not a number counts as too high: the search turns back from it.
-    let mut trial = |t: f64| {
-        let mut x = evaluate(t);
-        if x.f.is_nan() || x.slope.is_nan() {
-            x.f = f64::INFINITY;
-        }
-        x
-    };
-    let (f0, slope0) = (start.f, start.slope);
-    let too_high = |x: &Trial<T>| x.f > f0 + ARMIJO * x.t * slope0;
-    let flat = |x: &Trial<T>| x.slope.abs() <= -WOLFE * slope0;
-    // Go outwards until an acceptable step lies between two trials.
-    let mut used = 0;
-    let mut before = start.clone();
-    let mut now = trial(first);
-    let mut bracket = loop {
-        if used >= limit {
-            break [start, now];
-        }
-        if too_high(&now) || (used > 1 && now.f >= before.f) {
-            break [before, now];
-        }
-        if flat(&now) {
-            return (now, used + 1);
-        }
-        if now.slope >= 0.0 {
-            break [before, now];
-        }
-        let (near, far) = (now.t + 0.01 * (now.t - before.t), now.t * 10.0);
-        let next = cubic(&before, &now, near, far);
-        before = std::mem::replace(&mut now, trial(next));
-        used += 1;
-    };
-    // Close in on it.
-    let mut stuck = false;
-    let lowest = |b: &[Trial<T>; 2]| usize::from(b[0].f > b[1].f);
-    let mut low = lowest(&bracket);
-    while used < limit {
-        let (left, right) = (
-            bracket[0].t.min(bracket[1].t),
-            bracket[0].t.max(bracket[1].t),
-        );
-        if (right - left) * scale < tolerance {
-            break;
-        }
-        let mut t = cubic(&bracket[0], &bracket[1], left, right);
-        // Trials that crowd one end make no progress: the second time, step away from it.
-        let margin = 0.1 * (right - left);
-        if (right - t).min(t - left) < margin {
-            if stuck || t >= right || t <= left {
-                t = if (t - right).abs() < (t - left).abs() {
-                    right - margin
-                } else {
-                    left + margin
-                };
-                stuck = false;
-            } else {
-                stuck = true;
-            }
-        } else {
-            stuck = false;
-        }
-        let x = trial(t);
-        used += 1;
-        let high = 1 - low;
-        if too_high(&x) || x.f >= bracket[low].f {
-            bracket[high] = x;
-            low = lowest(&bracket);
-            continue;
-        }
-        let done = flat(&x);
-        if !done && x.slope * (bracket[high].t - bracket[low].t) >= 0.0 {
-            // The low end becomes the high one.
-            bracket[high] = bracket[low].clone();
-        }
-        bracket[low] = x;
-        if done {
-            break;
-        }
-    }
-    let [a, b] = bracket;
-    (if low == 0 { a } else { b }, used + 1)
 }
