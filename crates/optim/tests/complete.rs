@@ -183,12 +183,13 @@ fn every_hyperparameter_of_every_rule_follows_every_schedule() {
             };
             // About half the default, or where the range lies.
             let d = *default;
-            let maps: [fn(f64, f64) -> f64; 5] = [
+            let maps: [fn(f64, f64) -> f64; 6] = [
                 |x, d| if d > 0.0 { x * d } else { x },
                 |x, _| 1.0 + x,
                 |x, _| -x,
                 |x, _| x / 4.0,
                 |x, _| 0.1 + x / 4.0,
+                |x, _| 1.1 + x,
             ];
             let map = maps.into_iter().find(|f| inside(&|x| f(x, d)));
             let map = map.unwrap_or_else(|| panic!("{} {}", rule.name, h.name));
