@@ -183,6 +183,10 @@ impl<M: Module> Workload for Training<M> {
         self.sgd.step(&mut self.model, &grads);
         f64::from(grads.loss())
     }
+
+    fn tape(&self) -> &Tape {
+        &self.tape
+    }
 }
 
 /// Two 3 x 3 convolutions on 28 x 28, batch 64, SGD with momentum.

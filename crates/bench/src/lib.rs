@@ -2,6 +2,7 @@
 //! between frameworks.
 #![forbid(unsafe_code)]
 
+pub mod ceiling;
 pub mod fill;
 pub mod image;
 pub mod mlp;
@@ -13,6 +14,8 @@ pub mod scalar;
 pub trait Workload {
     /// Runs one step and returns the loss before the update.
     fn step(&mut self) -> f64;
+    /// The tape of the steps, for its counters.
+    fn tape(&self) -> &wengert::autograd::Tape;
 }
 
 /// A workload by name.

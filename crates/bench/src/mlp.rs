@@ -62,6 +62,10 @@ where
         (self.update)(&mut self.model, &grads);
         f64::from(grads.loss())
     }
+
+    fn tape(&self) -> &Tape {
+        &self.tape
+    }
 }
 
 fn training<L, S>(model: Mlp, loss: L, update: S) -> impl Workload

@@ -40,6 +40,10 @@ impl Workload for Training {
         self.adam.step(&mut self.model, &grads);
         f64::from(grads.loss())
     }
+
+    fn tape(&self) -> &Tape {
+        &self.tape
+    }
 }
 
 /// Embedding 65x64, LSTM 256, sequence 64, batch 32, linear 65, cross-entropy, clip 1.0, Adam.

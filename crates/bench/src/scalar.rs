@@ -44,4 +44,8 @@ impl Workload for Chain {
         let loss = if self.multiply { y } else { y.sum() };
         f64::from(loss.backward().loss())
     }
+
+    fn tape(&self) -> &Tape {
+        &self.tape
+    }
 }

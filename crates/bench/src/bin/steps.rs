@@ -1,10 +1,13 @@
 //! Whole training steps: `steps [WORKLOAD|all] [--threads N] [--secs S] [--min-steps M]` prints one JSON line per workload:
 //! median and 10th percentile of a step in ms, number of steps, peak memory of the process in MB, ms from the start of the
-//! program to the end of its first step (of the first workload), the losses of the first 21 steps.
+//! program to the end of its first step (of the first workload), the losses of the first 21 steps; and of one step, as the
+//! tape counts them: kernels, floating-point operations in 1e9, MB that kernels read and write, MB of the buffers at most
+//! and of the values alive at most. `steps ceiling` prints what the machine can do: GFLOP/s of a large matrix product, GB/s
+//! of a large copy.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
-use wengert_bench::{NAMES, workload};
+use wengert_bench::{NAMES, ceiling, workload};
 
 fn main() {
     let start = Instant::now();
@@ -32,11 +35,19 @@ fn main() {
     if let Err(e) = wengert::tensor::parallel::set_global_threads(threads) {
         fail(&e);
     }
+    if name == "ceiling" {
+        println!(
+            "{{\"peer\":\"wengert\",\"workload\":\"ceiling\",\"threads\":{threads},\"gflops\":{:.1},\"gbs\":{:.1}}}",
+            ceiling::gflops(),
+            ceiling::gigabytes()
+        );
+        return;
+    }
     let mut first = None;
     for name in names {
         let Some(mut work) = workload(name) else {
             fail(&format!(
-                "unknown workload {name}: expected all or one of {}",
+                "unknown workload {name}: expected all, ceiling or one of {}",
                 NAMES.join(", ")
             ))
         };
@@ -54,15 +65,25 @@ fn main() {
             work.step();
             times.push(t.elapsed().as_secs_f64() * 1e3);
         }
+        let before = work.tape().counters();
+        work.step();
+        let after = work.tape().counters();
+        let memory = work.tape().memory();
         times.sort_by(f64::total_cmp);
         let at = |q: f64| times[((times.len() - 1) as f64 * q) as usize];
         println!(
             "{{\"peer\":\"wengert\",\"workload\":\"{name}\",\"threads\":{threads},\"median_ms\":{:.5},\"p10_ms\":{:.5},\
-             \"n\":{},\"rss_mb\":{:.1},\"first_ms\":{first:.1},\"losses\":[{}]}}",
+             \"n\":{},\"rss_mb\":{:.1},\"first_ms\":{first:.1},\"kernels\":{},\"gflop\":{:.4},\"traffic_mb\":{:.2},\
+             \"buffers_mb\":{:.3},\"alive_mb\":{:.3},\"losses\":[{}]}}",
             at(0.5),
             at(0.1),
             times.len(),
             peak_rss_mb(),
+            after.kernels - before.kernels,
+            (after.flops - before.flops) as f64 * 1e-9,
+            (after.bytes - before.bytes) as f64 * 1e-6,
+            memory.peak as f64 * 1e-6,
+            after.live as f64 * 1e-6,
             losses.join(",")
         );
     }
