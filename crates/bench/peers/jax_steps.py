@@ -8,7 +8,7 @@ Prints the same JSON line. The number of threads is that of the processors that 
 import argparse, json, os, time
 
 p = argparse.ArgumentParser()
-p.add_argument("workload", choices=["w1", "w2", "w4", "w5", "w7", "w10", "all"])
+p.add_argument("workload", choices=["w1", "w2", "w4", "w5", "w6", "w7", "w10", "w10b", "all"])
 p.add_argument("--threads", type=int, default=2)
 p.add_argument("--secs", type=float, default=2.0)
 p.add_argument("--min-steps", type=int, default=20)
@@ -109,6 +109,67 @@ def w5():
     return training(params, optax.sgd(0.01, momentum=0.9), loss)
 
 
+def w6():
+    seed, params, stats = 7000, [], []
+
+    def conv(cin, out, size):
+        nonlocal seed
+        params.append((uniform(seed, (out, cin, size, size), 1 / (cin * size * size) ** 0.5), jnp.ones(out), jnp.zeros(out)))
+        stats.append((jnp.zeros(out), jnp.ones(out)))
+        seed += 1
+
+    conv(3, 16, 3)
+    plan, cin = [], 16
+    for out in (16, 32, 64):
+        for i in range(3):
+            stride = 2 if i == 0 and out > 16 else 1
+            plan.append(stride)
+            conv(cin, out, 3)
+            conv(out, out, 3)
+            if stride > 1:
+                conv(cin, out, 1)
+            cin = out
+    params.append((uniform(seed, (10, 64), 1 / 8), uniform(seed + 1, (10,), 1 / 8)))
+    x, y = uniform(7900, (64, 3, 32, 32), 1), integers(7901, (64,), 10)
+
+    def loss(params, stats):
+        k, kept = 0, []
+
+        def conv_norm(x, stride):
+            nonlocal k
+            (w, gamma, beta), (mean, var) = params[k], stats[k]
+            k += 1
+            pad = w.shape[2] // 2
+            z = jax.lax.conv_general_dilated(x, w, (stride, stride), [(pad, pad)] * 2)
+            m, v, n = z.mean((0, 2, 3)), z.var((0, 2, 3)), z.size // z.shape[1]
+            kept.append((0.9 * mean + 0.1 * m, 0.9 * var + 0.1 * v * n / (n - 1)))
+            scale = gamma * jax.lax.rsqrt(v + 1e-5)
+            return (z - m[:, None, None]) * scale[:, None, None] + beta[:, None, None]
+
+        h = jax.nn.relu(conv_norm(x, 1))
+        for stride in plan:
+            z = conv_norm(jax.nn.relu(conv_norm(h, stride)), 1)
+            h = jax.nn.relu(z + (conv_norm(h, stride) if stride > 1 else h))
+        w, b = params[-1]
+        return cross_entropy(h.mean((2, 3)) @ w.T + b, y), kept
+
+    optimizer = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.05, momentum=0.9))
+
+    @jax.jit
+    def update(params, state, stats):
+        (value, stats), g = jax.value_and_grad(loss, has_aux=True)(params, stats)
+        u, state = optimizer.update(g, state, params)
+        return optax.apply_updates(params, u), state, stats, value
+
+    box = [params, optimizer.init(params), stats]
+
+    def step():
+        *box[:], value = update(*box)
+        return float(value)
+
+    return step
+
+
 def w7():
     shapes = [(65, 64), (1024, 64), (1024, 256), (1024,), (1024,), (65, 256), (65,)]
     params = [uniform(9000 + k, s, 1 if k == 0 else 1 / 16) for k, s in enumerate(shapes)]
@@ -132,20 +193,29 @@ def w7():
     return training(params, optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3)), loss)
 
 
-def w10():
+def chain(x, operation):
     @jax.jit
     def f(x):
         def y(x):
             for _ in range(1000):
-                x = x * 1.0001
-            return x
+                x = operation(x)
+            return x.sum()
 
         return jax.value_and_grad(y)(x)
 
-    return lambda: float(f(jnp.float32(1))[0])
+    return lambda: float(f(x)[0])
 
 
-WORKLOADS = {"w1": w1, "w2": w2, "w4": w4, "w5": w5, "w7": w7, "w10": w10}
+def w10():
+    return chain(jnp.float32(1), lambda x: x * 1.0001)
+
+
+def w10b():
+    c = jnp.full(100, 0.001, jnp.float32)
+    return chain(jnp.ones(100, jnp.float32), lambda x: x + c)
+
+
+WORKLOADS = {"w1": w1, "w2": w2, "w4": w4, "w5": w5, "w6": w6, "w7": w7, "w10": w10, "w10b": w10b}
 for name in WORKLOADS if ARGS.workload == "all" else [ARGS.workload]:
     step = WORKLOADS[name]()
     losses = [step() for _ in range(21)]
