@@ -282,3 +282,215 @@ fn values_and_derivatives_agree_with_pytorch() {
         .collect();
     assert!(missing.is_empty(), "no reference for {missing:?}");
 }
+
+/// Where the table differs from PyTorch at ±0, ±∞, NaN and huge numbers: row, result (`y`, or `g` and the operand), and why.
+const DIFFERENT: &[(&str, &str, &str)] = &[];
+
+/// `tests/reference/special.py` wrote the file.
+#[test]
+fn infinities_zeros_and_nan_agree_with_pytorch() {
+    const INF: f64 = f64::INFINITY;
+    let one = [-INF, -1e300, -1.5, -0.0, 0.0, 1.5, 1e300, INF, f64::NAN];
+    let two = [-INF, -2.0, -0.0, 0.0, 0.5, 3.0, INF, f64::NAN];
+    let (mut failed, mut used) = (String::new(), Vec::new());
+    let mut rows = 0;
+    for line in include_str!("reference/special.txt").lines() {
+        let mut fields = line.split('|');
+        let name = fields.next().unwrap();
+        let Some(info) = ELEMENTWISE.iter().find(|i| i.name == name) else {
+            panic!("no row {name}: run tests/reference/special.py");
+        };
+        rows += 1;
+        let columns: Vec<Vec<f64>> = if info.arity == 1 {
+            vec![one.to_vec()]
+        } else {
+            let pairs = || two.iter().flat_map(|&a| two.iter().map(move |&b| (a, b)));
+            vec![
+                pairs().map(|p| p.0).collect(),
+                pairs().map(|p| p.1).collect(),
+            ]
+        };
+        let tape = Tape::<f64>::inference();
+        let x: Vec<_> = (columns.iter())
+            .map(|c| tape.input(&Tensor::from_slice(c, [c.len()])))
+            .collect();
+        let y = apply(info, &x);
+        let g = wengert_autograd::grad_many(y.sum(), &x);
+        let labels = ["y", "g0", "g1"];
+        for ((v, label), expected) in std::iter::once(&y).chain(&g).zip(labels).zip(fields) {
+            let expected = expected.split(' ').map(|e| e.parse::<f64>().unwrap());
+            let different: Vec<String> = (v.value().iter().zip(expected).enumerate())
+                .filter(|(_, (a, e))| {
+                    let same =
+                        a.is_nan() && e.is_nan() || a == e || (a - e).abs() <= 1e-9 * e.abs();
+                    !same
+                })
+                .map(|(i, (a, e))| {
+                    let at: Vec<f64> = columns.iter().map(|c| c[i]).collect();
+                    format!("{at:?}: {a:e}, PyTorch {e:e}")
+                })
+                .collect();
+            let known = DIFFERENT.iter().position(|d| d.0 == name && d.1 == label);
+            match known {
+                Some(k) if !different.is_empty() => used.push(k),
+                _ if !different.is_empty() => {
+                    failed += &format!("{name} {label}: {}\n", different.join("; "));
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(rows > 90, "{rows}");
+    assert!(failed.is_empty(), "{failed}");
+    let idle: Vec<_> = (0..DIFFERENT.len())
+        .filter(|k| !used.contains(k))
+        .map(|k| DIFFERENT[k])
+        .collect();
+    assert!(idle.is_empty(), "no longer different: {idle:?}");
+}
+
+#[test]
+fn views_give_the_bits_of_contiguous_copies() {
+    fn check<T: Float>(info: &ElemInfo) {
+        let make = |k: usize, n: usize| -> Vec<T> {
+            random(17 + k as u64, n, info.domain[k])
+                .into_iter()
+                .map(T::from_f64)
+                .collect()
+        };
+        let tape = Tape::<T>::inference();
+        let views: Vec<_> = (0..info.arity)
+            .map(|k| {
+                let whole = tape.input(&Tensor::from_vec(make(k, 61 * 90), [61, 90]));
+                match k {
+                    // Permuted and stepped, expanded, sliced.
+                    0 => whole.t().slice(0, 1, 90, 2).narrow(1, 3, 60),
+                    1 => whole
+                        .narrow(0, 5, 6)
+                        .narrow(1, 0, 57)
+                        .broadcast_to([45, 57]),
+                    _ => whole.narrow(0, 7, 52).narrow(1, 9, 66),
+                }
+            })
+            .collect();
+        let views: Vec<_> = (views.iter().enumerate())
+            .map(|(k, v)| match k {
+                1 => v.narrow(0, 0, 1).broadcast_to([45, 57]),
+                _ => *v,
+            })
+            .collect();
+        let copies: Vec<_> = views
+            .iter()
+            .map(|v| tape.input(&v.value().copy()))
+            .collect();
+        let bits = |v: Var<'_, T>| -> Vec<u64> {
+            v.value().iter().map(|x| x.as_f64().to_bits()).collect()
+        };
+        let run = |args: &[Var<'_, T>]| {
+            let y = apply(info, args);
+            let g = wengert_autograd::grad_many(y.sum(), args);
+            std::iter::once(bits(y))
+                .chain(g.into_iter().map(bits))
+                .collect::<Vec<_>>()
+        };
+        assert!(run(&views) == run(&copies), "{}", info.name);
+    }
+    for info in ELEMENTWISE {
+        check::<f64>(info);
+        check::<f32>(info);
+    }
+}
+
+/// A block of ordinary arguments may take a faster form of a function; the bits must be those of the other form.
+#[test]
+fn bits_do_not_depend_on_the_neighbours() {
+    fn check<T: Float>(info: &ElemInfo) {
+        let plain: Vec<T> = (random(3, 2000, (0.001, 60.0)).into_iter())
+            .chain(random(4, 500, (1e3, 3e4)))
+            .map(T::from_f64)
+            .collect();
+        let run = |v: &[T]| -> Vec<u64> {
+            let tape = Tape::<T>::inference();
+            let x = tape.input(&Tensor::from_slice(v, [v.len()]));
+            apply(info, &[x])
+                .value()
+                .iter()
+                .map(|x| x.as_f64().to_bits())
+                .collect()
+        };
+        let alone = run(&plain);
+        for strange in [-1e30, f64::INFINITY, f64::NAN, 1e-40] {
+            let mixed: Vec<T> = (plain.chunks(100))
+                .flat_map(|c| c.iter().copied().chain([T::from_f64(strange)]))
+                .collect();
+            let mut found = run(&mixed);
+            let mut at = 0;
+            found.retain(|_| {
+                at += 1;
+                at % 101 != 0
+            });
+            assert!(found == alone, "{} beside {strange}", info.name);
+        }
+    }
+    for info in ELEMENTWISE.iter().filter(|i| i.arity == 1) {
+        check::<f32>(info);
+        check::<f64>(info);
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_threads() {
+    for info in ELEMENTWISE {
+        let inputs: Vec<Tensor<f32>> = (0..info.arity)
+            .map(|k| {
+                // More than one chunk of work, and an operand that is broadcast.
+                let shape = if k == 1 { [1, 997] } else { [101, 997] };
+                let n = shape[0] * shape[1];
+                let v = random(23 + k as u64, n, info.domain[k]);
+                Tensor::from_vec(v.into_iter().map(|x| x as f32).collect(), shape)
+            })
+            .collect();
+        let run = || {
+            let tape = Tape::<f32>::inference();
+            let x: Vec<_> = inputs.iter().map(|x| tape.input(x)).collect();
+            let y = apply(info, &x);
+            let g = wengert_autograd::grad_many((y * y).sum(), &x);
+            std::iter::once(&y)
+                .chain(&g)
+                .map(|v| v.value().iter().map(f32::to_bits).collect::<Vec<_>>())
+                .collect::<Vec<_>>()
+        };
+        let mut first = None;
+        for threads in 1..=4 {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let now = pool.install(run);
+            match &first {
+                None => first = Some(now),
+                Some(one) => assert!(*one == now, "{}: {threads} threads", info.name),
+            }
+        }
+    }
+}
+
+/// The whole suite of this file with the other instruction sets of this machine.
+#[test]
+fn other_instruction_sets() {
+    if std::env::var_os("WENGERT_ISA").is_some() {
+        return;
+    }
+    for isa in ["avx2", "baseline"] {
+        let own = std::env::current_exe().expect("a test program has a path");
+        let out = std::process::Command::new(own)
+            .env("WENGERT_ISA", isa)
+            .output()
+            .expect("the test program runs");
+        let text = String::from_utf8_lossy(&out.stdout);
+        assert!(
+            out.status.success() && text.contains("0 filtered out"),
+            "{isa}: {text}"
+        );
+    }
+}

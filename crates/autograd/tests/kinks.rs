@@ -322,3 +322,202 @@ fn stable_order() {
             .all(f64::is_finite)
     );
 }
+
+fn matrix<'t>(tape: &'t Tape<f64>, v: &[f64], n: usize) -> Var<'t, f64> {
+    tape.input(&Tensor::from_slice(v, [v.len() / n, n]))
+}
+
+fn slope<'t>(y: Var<'t, f64>, x: Var<'t, f64>) -> Vec<f64> {
+    grad(y.sum(), [x])[0].value().to_vec()
+}
+
+#[test]
+fn losses_at_the_margin() {
+    let tape = Tape::<f64>::inference();
+    let zero = |y: Var<'_, f64>, x: Var<'_, f64>, name: &str| {
+        assert!(
+            y.value().iter().all(|v| v == 0.0),
+            "{name}: {:?}",
+            y.value()
+        );
+        assert!(slope(y, x).iter().all(|&v| v == 0.0), "{name}");
+    };
+    let x = tape.input(&Tensor::from_slice(&[1.0, -1.0], [2]));
+    zero(x.hinge(x), x, "hinge");
+    // The right class ahead of the other by the margin of 1.
+    let row = matrix(&tape, &[2.0, 1.0], 2);
+    zero(
+        row.multi_margin(&Tensor::from_slice(&[0i64], [1]), 1, 1.0, None),
+        row,
+        "multi_margin",
+    );
+    let (a, b) = (
+        tape.input(&Tensor::from_slice(&[1.0], [1])),
+        tape.input(&Tensor::from_slice(&[0.5], [1])),
+    );
+    zero(
+        a.margin_ranking(b, tape.ones([1]), 0.5),
+        a,
+        "margin_ranking",
+    );
+    // Distances 1 and 3, margin 2.
+    let anchor = matrix(&tape, &[0.0, 0.0], 2);
+    let (near, far) = (matrix(&tape, &[1.0, 0.0], 2), matrix(&tape, &[3.0, 0.0], 2));
+    let y = anchor.triplet(near, far, 2.0, 2.0, false);
+    assert!(y.value().iter().all(|v| v.abs() <= 1e-5), "{:?}", y.value());
+    // Both sides of huber and smooth_l1 agree at δ: the derivative is ±δ and ±1.
+    let d = tape.input(&Tensor::from_slice(&[0.5, -0.5], [2]));
+    assert_eq!(slope(d.huber(0.5), d), [0.5, -0.5]);
+    assert_eq!(slope(d.smooth_l1(tape.zeros([2]), 0.5), d), [1.0, -1.0]);
+    let y = x.l1(x);
+    zero(y, x, "l1");
+}
+
+#[test]
+fn pools_of_zeros_and_of_equals() {
+    let tape = Tape::<f64>::inference();
+    let x = tape.zeros([1, 1, 4]);
+    let y = x.lp_pool(2.0, [2]);
+    assert_eq!(
+        (y.value().to_vec(), slope(y, x)),
+        (vec![0.0; 2], vec![0.0; 4])
+    );
+    let x = tape.ones([1, 1, 4]);
+    assert_eq!(slope(x.max_pool([2]), x), [1.0, 0.0, 1.0, 0.0]);
+    assert_eq!(slope(x.adaptive_max_pool([2]), x), [1.0, 0.0, 1.0, 0.0]);
+    // Padding never wins.
+    let x = -tape.ones([1, 1, 2]);
+    let padded = wengert_autograd::ops::pool::Pool::new([2])
+        .stride([2])
+        .padding([1]);
+    assert_eq!(x.max_pool(padded).value().to_vec(), [-1.0, -1.0]);
+}
+
+#[test]
+fn ctc_without_an_alignment() {
+    let tape = Tape::<f64>::inference();
+    // Two labels in one step.
+    let x = tape.zeros([1, 1, 3]);
+    let labels = Tensor::from_slice(&[1i64, 2], [1, 2]);
+    let run = |zero: bool| {
+        let y = x.log_softmax(-1).ctc(&labels, &[1], &[2], 0, zero);
+        (y.value().to_vec(), slope(y, x))
+    };
+    let (y, g) = run(false);
+    assert!(y == [INF] && g.iter().all(|g| g.is_nan()), "{y:?} {g:?}");
+    assert_eq!(run(true), (vec![0.0], vec![0.0; 3]));
+}
+
+#[test]
+fn linear_algebra_at_its_edges() {
+    let tape = Tape::<f64>::inference();
+    let infinite = |v: &[f64]| v.iter().any(|x| !x.is_finite());
+    // Repeated eigenvalues and singular values: vectors have no derivative, values have one.
+    let eye = tape.eye(3) * 2.0;
+    let weights = tape.input(&Tensor::from_fn([3, 3], |i| (1 + i[0] * 3 + i[1]) as f64));
+    assert!(infinite(&slope(eye.eigh().1 * weights, eye)));
+    assert!(infinite(&slope(eye.svd().0 * weights, eye)));
+    assert!(!infinite(&slope(
+        eye.eigvalsh() * weights.narrow(0, 0, 1),
+        eye
+    )));
+    assert!(!infinite(&slope(
+        eye.svdvals() * weights.narrow(0, 0, 1),
+        eye
+    )));
+    // cholesky and eigh read their input as symmetric: what lies above the diagonal does not matter on its own, and the
+    // cotangent is symmetric.
+    let a = matrix(&tape, &[4.0, 1.0, 1.0, 3.0], 2);
+    for g in [
+        slope(a.cholesky() * weights.narrow(0, 0, 2).narrow(1, 0, 2), a),
+        slope(a.eigh().1 * weights.narrow(0, 0, 2).narrow(1, 0, 2), a),
+        slope(a.eigh().0.square(), a),
+    ] {
+        assert_eq!(g[1], g[2]);
+    }
+    // QR: Q R is the input and R upper triangular, whatever the signs; a column twice leaves no derivative.
+    let b = matrix(&tape, &[1.0, 2.0, -3.0, 4.0, 5.0, -1.0], 2);
+    let (q, r) = b.qr();
+    for (x, y) in q.matmul(r).value().iter().zip(b.value().iter()) {
+        assert!((x - y).abs() <= 1e-14);
+    }
+    assert_eq!(r.value().to_vec()[2], 0.0);
+    let twice = matrix(&tape, &[1.0, 1.0, 2.0, 2.0, 2.0, 2.0], 2);
+    let g = slope(twice.qr().0 * weights.narrow(1, 0, 2), twice);
+    assert!(infinite(&g) || g.iter().any(|g| g.abs() > 1e12), "{g:?}");
+    // A singular matrix.
+    let m = matrix(&tape, &[1.0, 2.0, 2.0, 4.0], 2);
+    let (sign, log) = m.slogdet();
+    assert_eq!((sign.item(), log.item(), m.det().item()), (0.0, -INF, 0.0));
+    assert_eq!(slope(m.det(), m), [4.0, -2.0, -2.0, 1.0]);
+}
+
+#[test]
+fn places_named_twice() {
+    let tape = Tape::<f64>::inference();
+    let x = tape.input(&Tensor::from_slice(&[1.0, 2.0, 4.0], [3]));
+    let base = tape.zeros([2]);
+    let at = Tensor::from_slice(&[1i64, 0, 1], [3]);
+    let y = base.scatter(0, &at, x);
+    assert_eq!(
+        (y.value().to_vec(), slope(y, x)),
+        (vec![2.0, 4.0], vec![0.0, 1.0, 1.0])
+    );
+    let y = base.scatter_add(0, &at, x);
+    assert_eq!(
+        (y.value().to_vec(), slope(y, x)),
+        (vec![2.0, 5.0], vec![1.0; 3])
+    );
+    let y = base.index_add(0, &at, x);
+    assert_eq!(
+        (y.value().to_vec(), slope(y, x)),
+        (vec![2.0, 5.0], vec![1.0; 3])
+    );
+    // A label that is ignored.
+    let rows = matrix(&tape, &[1.0, 2.0, 3.0, 5.0], 2);
+    let labels = Tensor::from_slice(&[-1i64, 0], [2]);
+    let y = rows.cross_entropy_rows(&labels, Some(-1));
+    assert_eq!(y.value().to_vec()[0], 0.0);
+    assert_eq!(slope(y, rows)[..2], [0.0, 0.0]);
+    let (l, w) = rows.nll(&labels, None, Some(-1));
+    assert_eq!((l.value().to_vec()[0], w.value().to_vec()[0]), (0.0, 0.0));
+}
+
+#[test]
+fn activations_far_to_the_left() {
+    let tape = Tape::<f64>::inference();
+    let x = tape.input(&Tensor::from_slice(&[-INF, -1e300], [2]));
+    for y in [x.silu(), x.gelu(), x.mish()] {
+        assert_eq!(y.value().to_vec(), [0.0, 0.0]);
+        assert_eq!(slope(y, x), [0.0, 0.0]);
+    }
+}
+
+/// Every row of the table "Kinks and edges" names a function that a test of this file computes.
+#[test]
+fn every_row_of_the_conventions_is_computed() {
+    let page = include_str!("../../../docs/conventions.md");
+    let table = page.split("## Kinks and edges").nth(1).unwrap();
+    let table = table.split("\n## ").next().unwrap();
+    let own = include_str!("kinks.rs");
+    let mut rows = 0;
+    let mut missing = Vec::new();
+    for row in table
+        .lines()
+        .filter(|l| l.starts_with("| ") && !l.starts_with("| function"))
+    {
+        rows += 1;
+        let cell = row.split('|').nth(1).unwrap();
+        let words = cell.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let computed =
+            |w: &str| own.contains(&format!(".{w}(")) || own.contains(&format!("(\"{w}\""));
+        let names: Vec<&str> = words.filter(|w| w.len() > 1).collect();
+        // Some rows speak of a family: the word is then the one of the test.
+        let family = ["comparisons", "sums", "scatter", "derivative"];
+        if !names.iter().any(|w| computed(w) || family.contains(w)) {
+            missing.push(cell.trim());
+        }
+    }
+    assert!(rows > 40, "{rows}");
+    assert!(missing.is_empty(), "no test computes {missing:?}");
+}

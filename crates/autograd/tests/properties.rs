@@ -1,6 +1,7 @@
 //! Properties that run across operations: broadcasting, extreme arguments, NaN, large offsets, threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use wengert_autograd::ops::pool::{Divisor, Pool};
 use wengert_autograd::{Param, Tape, Tensor, Var, vjp_many};
 
 fn mix(mut z: u64) -> u64 {
@@ -236,6 +237,66 @@ fn a_nan_reaches_exactly_what_depends_on_it() {
             |x| x.sort_values(1, false),
             |i, _, o| o == 5 * i + 4,
         ),
+        ("topk", |x| x.topk_values(1, 1, true), |i, _, o| i == o),
+        ("kthvalue", |x| x.kthvalue(5, 1, false).0, |i, _, o| i == o),
+        (
+            "cumprod",
+            |x| x.cumprod(1),
+            |i, k, o| i == o / 5 && o % 5 >= k,
+        ),
+        (
+            "logcumsumexp",
+            |x| x.logcumsumexp(1),
+            |i, k, o| i == o / 5 && o % 5 >= k,
+        ),
+        ("std", |x| x.std_dim([1], 1.0, false), |i, _, o| i == o),
+        ("norm 1", |x| x.norm_dim(1.0, [0], false), |_, k, o| k == o),
+        ("norm 3", |x| x.norm_dim(3.0, [1], false), |i, _, o| i == o),
+        (
+            "norm infinity",
+            |x| x.norm_dim(f64::INFINITY, [1], false),
+            |i, _, o| i == o,
+        ),
+        ("prod columns", |x| x.prod_dim(0, false), |_, k, o| k == o),
+        ("sparsemax", |x| x.sparsemax(1), |i, _, o| i == o / 5),
+        (
+            "max_pool",
+            |x| x.unsqueeze(0).max_pool(Pool::new([2]).stride([1])),
+            |i, k, o| i == o / 4 && (o % 4 == k || o % 4 + 1 == k),
+        ),
+        (
+            "avg_pool",
+            |x| {
+                x.unsqueeze(0)
+                    .avg_pool(Pool::new([2]).stride([1]), Divisor::Window)
+            },
+            |i, k, o| i == o / 4 && (o % 4 == k || o % 4 + 1 == k),
+        ),
+        (
+            "lp_pool",
+            |x| x.unsqueeze(0).lp_pool(2.0, Pool::new([2]).stride([1])),
+            |i, k, o| i == o / 4 && (o % 4 == k || o % 4 + 1 == k),
+        ),
+        (
+            "adaptive_avg_pool",
+            |x| x.unsqueeze(0).adaptive_avg_pool([1]),
+            |i, _, o| i == o,
+        ),
+        (
+            "group_norm",
+            |x| x.group_norm(1, None, None, 1e-5),
+            |i, _, o| i == o / 5,
+        ),
+        (
+            "batch_norm",
+            |x| x.batch_normalized(None, None, 1e-5, true).0,
+            |_, k, o| k == o % 5,
+        ),
+        (
+            "local_response_norm",
+            |x| x.local_response_norm(1, 1.0, 0.75, 1.0),
+            |i, k, o| 5 * i + k == o,
+        ),
     ];
     for (name, f, depends) in cases {
         for i in 0..3 {
@@ -310,6 +371,132 @@ fn statistics_around_a_large_mean() {
     );
 }
 
+/// In f32 the numbers themselves are rounded; what is computed from the rounded ones is compared with f64.
+#[test]
+fn statistics_around_a_large_mean_in_f32() {
+    // At 1e8 neighbours are 8 apart.
+    for (center, spread) in [
+        (1e8, 1.0),
+        (1e8, 100.0),
+        (1e4, 1.0),
+        (-3e6, 5.0),
+        (0.0, 1.0),
+    ] {
+        let mut r = Numbers(9);
+        let (rows, n) = (6, 1000);
+        let x: Vec<f32> = (0..rows * n)
+            .map(|_| {
+                let u = r.below(1 << 30) as f64 / 536_870_912.0 - 1.0;
+                (center + spread * u + spread / 9.0) as f32
+            })
+            .collect();
+        // Two passes in f64: mean and variance of each row.
+        let exact: Vec<(f64, f64)> = (x.chunks(n))
+            .map(|row| {
+                let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / n as f64;
+                let sum: f64 = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum();
+                (mean, sum / n as f64)
+            })
+            .collect();
+        let tape = Tape::<f32>::inference();
+        let v = tape.input(&Tensor::from_slice(&x, [rows, n]));
+        let close = |name: &str, found: Var<'_, f32>, expected: &dyn Fn(f64) -> f64| {
+            for (f, (_, e)) in found.value().iter().zip(&exact) {
+                let e = expected(*e);
+                assert!(
+                    (f64::from(f) - e).abs() <= 1e-6 * e,
+                    "{name} at {center}: {f}, exact {e}"
+                );
+            }
+        };
+        close("var", v.var_dim([1], 0.0, false), &|e| e);
+        close("var columns", v.t().var_dim([0], 0.0, false), &|e| e);
+        close("std", v.std_dim([1], 0.0, false), &f64::sqrt);
+        close("batch_statistics", v.t().batch_statistics().1, &|e| e);
+        let channels = v.reshape([rows, 4, n / 4]).permute([1, 0, 2]);
+        close(
+            "batch_normalized",
+            channels.batch_normalized(None, None, 0.0, false).2,
+            &|e| e,
+        );
+        // The normalized numbers, relative to their unit size; and their derivative against f64.
+        let wide = Tape::<f64>::inference();
+        let w = wide.input(&Tensor::from_vec(
+            x.iter().map(|&v| f64::from(v)).collect(),
+            [rows, n],
+        ));
+        let c: Vec<f64> = (0..rows * n).map(|i| (i as f64 * 0.37).sin()).collect();
+        let c32 = tape.input(&Tensor::from_vec(
+            c.iter().map(|&x| x as f32).collect(),
+            [rows, n],
+        ));
+        let c64 = wide.input(&Tensor::from_vec(
+            c.iter().map(|&x| f64::from(x as f32)).collect(),
+            [rows, n],
+        ));
+        let shape = [rows, 4, n / 4];
+        let pairs = [
+            (
+                "layer_norm",
+                v.layer_norm(1, None, None, 0.0),
+                w.layer_norm(1, None, None, 0.0),
+            ),
+            (
+                "group_norm",
+                v.group_norm(1, None, None, 0.0),
+                w.group_norm(1, None, None, 0.0),
+            ),
+            (
+                "batch_norm",
+                v.reshape(shape)
+                    .permute([1, 0, 2])
+                    .batch_normalized(None, None, 0.0, false)
+                    .0
+                    .permute([1, 0, 2])
+                    .reshape([rows, n]),
+                w.reshape(shape)
+                    .permute([1, 0, 2])
+                    .batch_normalized(None, None, 0.0, false)
+                    .0
+                    .permute([1, 0, 2])
+                    .reshape([rows, n]),
+            ),
+        ];
+        if center == 1e8 && spread == 1.0 {
+            // All numbers are the same one after rounding.
+            assert!(exact.iter().all(|e| e.1 == 0.0));
+            continue;
+        }
+        for (name, y, z) in pairs {
+            // z itself is compared with the definition.
+            for (i, (z, x)) in z.value().iter().zip(&x).enumerate() {
+                let (mean, var) = exact[i / n];
+                assert!(
+                    (z - (f64::from(*x) - mean) / var.sqrt()).abs() <= 1e-9,
+                    "{name}"
+                );
+            }
+            for (y, z) in y.value().iter().zip(z.value().iter()) {
+                assert!(
+                    (f64::from(y) - z).abs() <= 1e-6 * z.abs().max(1.0),
+                    "{name} at {center}: {y}, exact {z}"
+                );
+            }
+            let (gy, gz) = (
+                vjp_many(&[y], &[c32], &[v])[0],
+                vjp_many(&[z], &[c64], &[w])[0],
+            );
+            let scale = gz.value().iter().fold(0.0f64, |m, g| m.max(g.abs()));
+            for (y, z) in gy.value().iter().zip(gz.value().iter()) {
+                assert!(
+                    (f64::from(y) - z).abs() <= 2e-6 * scale,
+                    "derivative of {name} at {center}: {y}, exact {z}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn bits_do_not_depend_on_threads_or_runs() {
     type F = for<'t> fn(Var<'t, f32>) -> Var<'t, f32>;
@@ -344,6 +531,96 @@ fn bits_do_not_depend_on_threads_or_runs() {
         ("sort", |x| x.sort_values(1, false), &[101, 997]),
         ("matmul", |x| x.matmul(x.t()), &[131, 257]),
         ("var", |x| x.var_dim([0], 1.0, false), &[997, 101]),
+        (
+            "prod",
+            |x| (x * 0.01 + 1.0).prod_dim([1], false),
+            &[101, 997],
+        ),
+        (
+            "prod columns",
+            |x| (x * 0.01 + 1.0).prod_dim([0], false),
+            &[997, 101],
+        ),
+        ("amin all", |x| x.amin(), &[101, 997]),
+        ("max", |x| x.max_dim(1, false).0, &[101, 997]),
+        ("norm 3", |x| x.norm_dim(3.0, [0], false), &[997, 101]),
+        ("median", |x| x.median_dim(1, false).0, &[101, 997]),
+        ("quantile", |x| x.quantile_dim(0.3, 0, false), &[997, 101]),
+        ("topk", |x| x.topk_values(5, 1, true), &[101, 997]),
+        ("logcumsumexp", |x| x.logcumsumexp(1), &[101, 997]),
+        ("cumsum columns", |x| x.cumsum(0), &[997, 101]),
+        ("log_softmax", |x| x.log_softmax(0), &[101, 997]),
+        ("rms_norm", |x| x.rms_norm(1, None, 1e-5), &[101, 997]),
+        (
+            "layer_norm affine",
+            |x| {
+                x.layer_norm(
+                    1,
+                    Some(x.narrow(0, 0, 1).reshape([997])),
+                    Some(x.narrow(0, 1, 2).reshape([997])),
+                    1e-5,
+                )
+            },
+            &[101, 997],
+        ),
+        (
+            "batch_norm",
+            |x| x.batch_normalized(None, None, 1e-5, true).0,
+            &[21, 6, 801],
+        ),
+        (
+            "local_response_norm",
+            |x| x.local_response_norm(3, 1e-4, 0.75, 1.0),
+            &[5, 9, 1201],
+        ),
+        (
+            "cross_entropy",
+            |x| x.cross_entropy(&Tensor::from_fn([997], |i| i[0] as i64 % 101)),
+            &[997, 101],
+        ),
+        (
+            "bce",
+            |x| x.bce_with_logits(x.sigmoid(), None).mean(),
+            &[101, 997],
+        ),
+        (
+            "attention",
+            |x| x.matmul(x.transpose(1, 2)).softmax(2).matmul(x),
+            &[3, 129, 65],
+        ),
+        ("max_pool", |x| x.max_pool([2, 2]), &[7, 5, 62, 34]),
+        (
+            "avg_pool",
+            |x| x.avg_pool([2, 2], Divisor::Window),
+            &[7, 5, 62, 34],
+        ),
+        (
+            "gather",
+            |x| {
+                x.gather(
+                    1,
+                    &Tensor::from_fn([101, 700], |i| (i[0] * 31 + i[1] * 7) as i64 % 997),
+                )
+            },
+            &[101, 997],
+        ),
+        (
+            "index_select",
+            |x| x.index_select(0, &Tensor::from_fn([700], |i| (i[0] * 13) as i64 % 101)),
+            &[101, 997],
+        ),
+        (
+            "pad",
+            |x| x.pad(&[(3, 4), (1, 2)], wengert_autograd::ops::pad::Pad::Reflect),
+            &[101, 997],
+        ),
+        ("flip", |x| x.flip([0]) * x.exp(), &[101, 997]),
+        ("sparsemax", |x| x.sparsemax(1), &[101, 997]),
+        (
+            "solve",
+            |x| (x.matmul(x.t()) + x.tape().eye(70) * 9.0).inverse(),
+            &[70, 90],
+        ),
     ];
     for (name, f, shape) in cases {
         let n: usize = shape.iter().product();

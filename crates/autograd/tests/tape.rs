@@ -138,6 +138,88 @@ fn values_are_released_at_their_last_use() {
     assert_eq!(tape.memory().live, 0, "everything went back to the pool");
 }
 
+/// y = 2 x - x, as an operation of another crate would be.
+#[derive(Debug, PartialEq)]
+struct Same;
+impl wengert_autograd::Op<f64> for Same {
+    fn name(&self) -> &'static str {
+        "same"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> wengert_autograd::Result<wengert_autograd::Dims> {
+        Ok(wengert_autograd::Dims::from_slice(inputs[0]))
+    }
+    fn forward(&self, ctx: &mut wengert_autograd::ForwardCtx<'_, f64>) {
+        let x = ctx.input(0).to_vec();
+        for (y, x) in ctx.output().iter_mut().zip(x) {
+            *y = 2.0 * x - x;
+        }
+    }
+    fn vjp<'t>(
+        &self,
+        ctx: &wengert_autograd::VjpCtx<'t, '_, f64>,
+    ) -> wengert_autograd::Cotangents<'t, f64> {
+        [Some(ctx.cotangent())].into_iter().collect()
+    }
+}
+
+#[test]
+fn chains_of_all_kinds_fit_a_small_stack() {
+    let n = if cfg!(debug_assertions) {
+        100_000
+    } else {
+        1_000_000
+    };
+    let run = move || {
+        for kind in 0..3 {
+            let w = Param::new(Tensor::scalar(0.5f64));
+            let tape = Tape::training(0);
+            let x = tape.param(&w);
+            let mut y = x;
+            // Value and derivative by the same recurrence, in plain numbers.
+            let (mut v, mut d) = (0.5, 1.0);
+            let mut all = vec![(y, v, d)];
+            let mut z = 7u64;
+            for _ in 0..n {
+                match kind {
+                    // One operand.
+                    0 => {
+                        y = -y;
+                        (v, d) = (-v, -d);
+                    }
+                    // An operation with a kernel of its own.
+                    1 => y = y.apply(Same),
+                    // Two random earlier ones.
+                    _ => {
+                        let mut pick = || {
+                            z ^= z << 13;
+                            z ^= z >> 7;
+                            z ^= z << 17;
+                            all[all.len() - 1 - z as usize % all.len().min(50)]
+                        };
+                        let ((a, va, da), (b, vb, db)) = (pick(), pick());
+                        y = a * 0.75 + b * 0.25;
+                        (v, d) = (va * 0.75 + vb * 0.25, da * 0.75 + db * 0.25);
+                        all.push((y, v, d));
+                    }
+                }
+            }
+            assert!(format!("{y:?}").len() < 1000);
+            let grads = y.backward();
+            let g = grads.get(&w).unwrap().item();
+            assert!(
+                (grads.loss() - v).abs() <= 1e-9 && (g - d).abs() <= 1e-9,
+                "{kind}: {g} {d}"
+            );
+        }
+    };
+    std::thread::Builder::new()
+        .stack_size(2 << 20)
+        .spawn(run)
+        .unwrap()
+        .join()
+        .unwrap();
+}
+
 #[test]
 fn a_million_operations_fit_a_small_stack() {
     let run = || {
@@ -312,6 +394,12 @@ fn anomaly_mode_names_the_operation() {
         drop((x.sqrt() * 0.0).sum().backward());
     });
     assert!(m.contains("backward pass of sqrt"), "{m}");
+    tape.reset();
+    let m = message(|| {
+        let x = tape.param(&w);
+        drop((x * 0.0 / (x * 0.0)).sum().backward());
+    });
+    assert!(m.contains("div") && m.contains("tape.rs"), "{m}");
     // The derivative of the branch not taken: 0 · ∞, named with its line (the cure is to mask the operand too).
     tape.reset();
     let m = message(|| {

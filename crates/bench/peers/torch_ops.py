@@ -1,5 +1,6 @@
 """Single operations against PyTorch eager, in turn: `torch_ops.py [--program target/release/ops] [--threads N]
-[--elements N] [--seconds S] [--only WORDS]` prints a table in Markdown. Each cell is measured three times on both sides,
+[--elements N] [--seconds S] [--only WORDS]` prints a table in Markdown, `--all` the ratios at three sizes with one and two
+threads. Each cell is measured three times on both sides,
 one after the other; the figures are medians of the best times (microseconds)."""
 
 import argparse
@@ -89,6 +90,50 @@ def measure(op, n, mode, budget):
     return best
 
 
+class Ours:
+    """The program on the other side, with a number of threads."""
+
+    def __init__(self, program, threads):
+        self.process = subprocess.Popen([program, "--threads", str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, elements, mode, seconds, name):
+        self.process.stdin.write(f"{elements} {mode} {seconds} {name}\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline().split()[0])
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def compare(a, threads, elements):
+    """Rows of name -> [ours, torch] forward and [ours, torch] with derivative, and the time of a copy."""
+    torch.set_num_threads(threads)
+    ours = Ours(a.program, threads)
+    floor = ours.ask(elements, "copy", a.seconds, "-")
+    rows = {}
+    for name, op in OPS.items():
+        if a.only and not any(w in name for w in a.only.split(",")):
+            continue
+        row = []
+        for mode in ("forward", "backward"):
+            pairs = [(ours.ask(elements, mode, a.seconds, name), measure(op, elements, mode, a.seconds)) for _ in range(a.rounds)]
+            row += [statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)]
+        rows[name] = row
+    ours.close()
+    return rows, floor
+
+
+def table(rows, floor, threads, elements):
+    print(f"{elements} elements, {threads} threads; copy of one tensor: {floor * 1e6:.1f} us\n")
+    print("| operation | forward | torch | ratio | with derivative | torch | ratio |")
+    print("|---|---|---|---|---|---|---|")
+    for name, (f, tf, b, tb) in rows.items():
+        cells = [f"{f * 1e6:.1f}", f"{tf * 1e6:.1f}", f"{tf / f:.2f}", f"{b * 1e6:.1f}", f"{tb * 1e6:.1f}", f"{tb / b:.2f}"]
+        print("| " + " | ".join([name, *cells]) + " |")
+    print(flush=True)
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--program", default="target/release/ops")
@@ -97,30 +142,24 @@ def main():
     p.add_argument("--seconds", type=float, default=0.02)
     p.add_argument("--only", default="")
     p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--all", action="store_true", help="1e3, 1e5 and 1e7 elements with 1 and 2 threads, as one table of ratios")
     a = p.parse_args()
-    torch.set_num_threads(a.threads)
-    ours = subprocess.Popen([a.program, "--threads", str(a.threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(mode, name):
-        ours.stdin.write(f"{a.elements} {mode} {a.seconds} {name}\n")
-        ours.stdin.flush()
-        return float(ours.stdout.readline().split()[0])
-
-    floor = ask("copy", "-")
-    print(f"{a.elements} elements, {a.threads} threads; copy of one tensor: {floor * 1e6:.1f} us")
-    print("| operation | forward | torch | ratio | with derivative | torch | ratio |")
-    print("|---|---|---|---|---|---|---|")
-    for name, op in OPS.items():
-        if a.only and not any(w in name for w in a.only.split(",")):
-            continue
-        row = [name]
-        for mode in ("forward", "backward"):
-            pairs = [(ask(mode, name), measure(op, a.elements, mode, a.seconds)) for _ in range(a.rounds)]
-            w = statistics.median(p[0] for p in pairs)
-            t = statistics.median(p[1] for p in pairs)
-            row += [f"{w * 1e6:.1f}", f"{t * 1e6:.1f}", f"{t / w:.2f}"]
-        print("| " + " | ".join(row) + " |", flush=True)
-    ours.stdin.close()
+    if not a.all:
+        table(*compare(a, a.threads, a.elements), a.threads, a.elements)
+        return
+    runs = [(t, n) for t in (1, 2) for n in (1_000, 100_000, 10_000_000)]
+    found = {run: compare(a, *run) for run in runs}
+    for at, title in ((0, "Forward"), (2, "With derivative")):
+        print(f"{title}: PyTorch's time over ours\n")
+        print("| operation | " + " | ".join(f"{n:.0e}, {t} thread{'s' * (t > 1)}".replace("e+0", "e") for t, n in runs) + " |")
+        print("|---|" + "---|" * len(runs))
+        for name in found[runs[0]][0]:
+            ratios = [found[r][0][name][at + 1] / found[r][0][name][at] for r in runs]
+            print(f"| {name} | " + " | ".join(f"{x:.2f}" for x in ratios) + " |")
+        print()
+    print("Copy of one tensor: " + ", ".join(f"{found[r][1] * 1e6:.1f}" for r in runs) + " us\n")
+    table(*found[1, 100_000], 1, 100_000)
+    table(*found[1, 10_000_000], 1, 10_000_000)
 
 
 main()

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 use wengert::autograd::vjp_many;
+use wengert::tensor::parallel;
 use wengert::{Tape, Tensor, Var};
 
 /// An operation on `x` and a second operand of the same shape.
@@ -57,9 +58,9 @@ pub const NORMALIZATIONS: &[(&str, Operation)] = &[
     ("rms_norm", |x, _| x.rms_norm(1, None, 1e-5)),
     ("batch_norm", |x, _| {
         let s = x.shape();
-        let x = x.reshape([s[0], 10, s[1] / 10]);
-        let (m, v) = x.batch_statistics();
-        x.batch_norm(m, v, None, None, 1e-5)
+        x.reshape([s[0], 10, s[1] / 10])
+            .batch_normalized(None, None, 1e-5, false)
+            .0
     }),
     ("group_norm", |x, _| {
         let s = x.shape();
@@ -133,16 +134,17 @@ pub fn copy_floor(n: usize, threads: usize, budget: f64) -> f64 {
     let mut y = vec![2.0f32; n];
     let mut best = f64::INFINITY;
     let start = Instant::now();
-    let part = n.div_ceil(threads);
+    // As many pieces as an operation of this size has, on the pool that operations run on.
+    let part = n.div_ceil(threads).min(1 << 20);
     while start.elapsed().as_secs_f64() < budget {
         let t = Instant::now();
         if threads == 1 {
             y.copy_from_slice(black_box(&x));
         } else {
-            std::thread::scope(|s| {
-                for (y, x) in y.chunks_mut(part).zip(x.chunks(part)) {
-                    s.spawn(move || y.copy_from_slice(black_box(x)));
-                }
+            parallel::install(|| {
+                parallel::chunks_mut(&mut y, part, |i, y| {
+                    y.copy_from_slice(&black_box(&x)[i * part..][..y.len()]);
+                });
             });
         }
         black_box(&y);

@@ -27,58 +27,58 @@ pub struct BatchNorm {
 /// Partial sums side by side.
 const W: usize = 32;
 
-/// Σ f(i) over `0..n`, two sums at once, with a fixed tree.
-#[inline(always)]
-fn sums<V: Lane>(n: usize, f: impl Fn(usize) -> (V, V)) -> (V, V) {
-    let zero = V::c(0.0);
-    let (mut a, mut b) = ([zero; W], [zero; W]);
-    let full = n / W * W;
-    for at in (0..full).step_by(W) {
-        for k in 0..W {
-            let (x, y) = f(at + k);
-            a[k] = a[k] + x;
-            b[k] = b[k] + y;
-        }
-    }
-    let (mut s, mut t) = (zero, zero);
-    for i in full..n {
-        let (x, y) = f(i);
-        (s, t) = (s + x, t + y);
-    }
-    let mut w = W / 2;
-    while w > 0 {
-        for k in 0..w {
-            a[k] = a[k] + a[k + w];
-            b[k] = b[k] + b[k + w];
-        }
-        w /= 2;
-    }
-    (s + a[0], t + b[0])
-}
+/// Sums over the planes of a channel. Each plane is summed side by side, and the sums are carried in f64.
+struct Sums<const N: usize>([[f64; W]; N]);
 
-/// One sum.
-#[inline(always)]
-fn sum<V: Lane>(n: usize, f: impl Fn(usize) -> V) -> V {
-    let zero = V::c(0.0);
-    let mut a = [zero; W];
-    let full = n / W * W;
-    for at in (0..full).step_by(W) {
-        for k in 0..W {
-            a[k] = a[k] + f(at + k);
+impl<const N: usize> Sums<N> {
+    #[inline(always)]
+    fn new() -> Self {
+        Sums([[0.0; W]; N])
+    }
+
+    /// Adds f(i) over `0..n`.
+    #[inline(always)]
+    fn add<V: Lane>(&mut self, n: usize, f: impl Fn(usize) -> [V; N]) {
+        let zero = V::c(0.0);
+        let mut acc = [[zero; W]; N];
+        let full = n / W * W;
+        for at in (0..full).step_by(W) {
+            for k in 0..W {
+                let x = f(at + k);
+                for j in 0..N {
+                    acc[j][k] = acc[j][k] + x[j];
+                }
+            }
+        }
+        let mut rest = [zero; N];
+        for i in full..n {
+            let x = f(i);
+            for j in 0..N {
+                rest[j] = rest[j] + x[j];
+            }
+        }
+        for j in 0..N {
+            for k in 0..W {
+                self.0[j][k] += acc[j][k].get().as_f64();
+            }
+            self.0[j][0] += rest[j].get().as_f64();
         }
     }
-    let mut s = zero;
-    for i in full..n {
-        s = s + f(i);
+
+    /// The sums, in a fixed tree. Not inlined: beside it the loops that fill them would be compiled to narrower vectors.
+    #[inline(never)]
+    fn total(&self) -> [f64; N] {
+        self.0.map(|mut acc| {
+            let mut w = W / 2;
+            while w > 0 {
+                for k in 0..w {
+                    acc[k] += acc[k + w];
+                }
+                w /= 2;
+            }
+            acc[0]
+        })
     }
-    let mut w = W / 2;
-    while w > 0 {
-        for k in 0..w {
-            a[k] = a[k] + a[k + w];
-        }
-        w /= 2;
-    }
-    s + a[0]
 }
 
 /// Results that tasks write planes of.
@@ -228,26 +228,28 @@ impl<T: Real> Kernel for Forward<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let (job, new) = (self.job, T::Lane::<I>::new);
+        let (job, new, constant) = (self.job, T::Lane::<I>::new, T::Lane::<I>::c);
         for c in self.channels.clone() {
-            let mut total = 0.0;
+            let mut sums = Sums::new();
             for i in 0..job.n {
                 let x = &self.x[job.plane(i, c)];
-                total += sum::<T::Lane<I>>(x.len(), |j| new(x[j])).get().as_f64();
+                sums.add(x.len(), |j| [new(x[j])]);
             }
-            let mean = T::from_f64(total / job.count());
+            let mean = T::from_f64(sums.total()[0] / job.count());
             let m = new(mean);
-            let mut total = 0.0;
+            // The mean has a second part: one number may be too short for it.
+            let r = constant(offset::<T, I>(&job, self.x, c, m));
+            let mut sums = Sums::new();
             for i in 0..job.n {
                 let x = &self.x[job.plane(i, c)];
-                let s = sum::<T::Lane<I>>(x.len(), |j| {
-                    let d = new(x[j]) - m;
-                    d * d
+                sums.add(x.len(), |j| {
+                    let d = new(x[j]) - m - r;
+                    [d * d]
                 });
-                total += s.get().as_f64();
             }
-            let var = T::from_f64(total / job.count());
+            let var = T::from_f64(sums.total()[0] / job.count());
             let (scale, shift) = affine::<T, I>(&job, var, self.weight, self.bias, c);
+            let shift = shift - r * scale;
             let zero = T::Lane::<I>::c(0.0);
             // SAFETY: the planes and elements of this task's channels.
             unsafe {
@@ -271,6 +273,17 @@ impl<T: Real> Kernel for Forward<'_, T> {
             }
         }
     }
+}
+
+/// The mean of x - m over a channel.
+#[inline(always)]
+fn offset<T: Real, I: Isa>(job: &BatchNorm, x: &[T], c: usize, m: T::Lane<I>) -> f64 {
+    let mut sums = Sums::new();
+    for i in 0..job.n {
+        let x = &x[job.plane(i, c)];
+        sums.add(x.len(), |j| [T::Lane::<I>::new(x[j]) - m]);
+    }
+    sums.total()[0] / job.count()
 }
 
 /// Factor and summand of the centred elements of a channel.
@@ -315,26 +328,35 @@ impl<T: Real> Kernel for Backward<'_, T> {
             let m = new(self.mean[c]);
             let (scale, shift) = affine::<T, I>(&job, self.var[c], self.weight, self.bias, c);
             let root = constant(1.0) / (new(self.var[c]) + constant(job.eps)).sqrt();
-            let (mut total, mut along) = (0.0, 0.0);
+            // The second part of the mean, where it could matter.
+            let far = (m * root).abs() > constant(4.0);
+            let rest = if far {
+                offset::<T, I>(&job, self.x, c, m)
+            } else {
+                0.0
+            };
+            let shift = shift - constant(rest) * scale;
+            let mut both = Sums::new();
             for i in 0..job.n {
                 let (x, g) = (&self.x[job.plane(i, c)], &self.g[job.plane(i, c)]);
                 let g = &g[..x.len()];
-                let (s, t) = if job.relu {
-                    sums(x.len(), |j| {
+                if job.relu {
+                    both.add(x.len(), |j| {
                         let d = new(x[j]) - m;
                         let v = d.mul_add(scale, shift);
                         let u = T::Lane::<I>::select(v <= zero, zero, new(g[j]));
-                        (u, u * d)
-                    })
+                        [u, u * d]
+                    });
                 } else {
-                    sums(x.len(), |j| (new(g[j]), new(g[j]) * (new(x[j]) - m)))
-                };
-                total += s.get().as_f64();
-                along += t.get().as_f64();
+                    both.add(x.len(), |j| [new(g[j]), new(g[j]) * (new(x[j]) - m)]);
+                }
             }
+            let [total, along] = both.total();
             let root64 = root.get().as_f64();
-            let first = constant(total / job.count());
-            let second = constant(along * root64 * root64 / job.count());
+            let along = along - rest * total;
+            let second = along * root64 * root64 / job.count();
+            let first = constant(total / job.count() - rest * second);
+            let second = constant(second);
             // SAFETY: the planes and elements of this task's channels.
             unsafe {
                 self.db.part(c..c + 1)[0] = T::from_f64(total);

@@ -58,11 +58,21 @@ macro_rules! functions {
 
 functions! {
     unary exp exp2 expm1 ln log2 log10 log1p tanh sigmoid erf erfc sinh cosh asinh acosh atanh cbrt sin cos tan
-        sin_bounded cos_bounded tan_bounded asin acos atan;
+        sin_bounded cos_bounded tan_bounded asin acos atan gelu erfinv lgamma digamma;
     binary pow hypot atan2;
-    order;
+    order polygamma 1 polygamma1 polygamma 2 polygamma2 polygamma 3 polygamma3 polygamma 10 polygamma10;
     rounding floor ceil round trunc
 }
+
+/// Functions with a second row in the documentation, for negative arguments.
+const GAMMA: &[&str] = &[
+    "lgamma",
+    "digamma",
+    "polygamma1",
+    "polygamma2",
+    "polygamma3",
+    "polygamma10",
+];
 
 fn levels() -> impl Iterator<Item = Level> {
     [Level::Baseline, Level::Avx2, Level::Avx512]
@@ -240,23 +250,32 @@ fn f64_against_a_table_of_proved_values() {
             rows.retain(|r| r[0].abs() <= <f64 as Real>::Lane::<Baseline>::TRIG_BOUND);
         }
         assert!(rows.len() >= 150, "{name}: only {} points", rows.len());
-        let bound = bounds[name][1];
+        // Below 0 the functions of this family have zeros, near which the error is that of the terms which cancel there.
+        let family = GAMMA.contains(&name);
+        let below = format!("{name}` for x < 0");
         let x: Vec<f64> = rows.iter().map(|r| r[0]).collect();
         let y: Vec<f64> = rows.iter().map(|r| r[1]).collect();
         for level in levels() {
-            let mut worst = Worst::new();
+            let (mut worst, mut worst_below) = (Worst::new(), Worst::new());
             for (row, &z) in rows.iter().zip(&apply(level, name, &x, &y)) {
                 let [high, low] = row[row.len() - 2..] else {
                     unreachable!()
                 };
-                worst.see(ulps(z, high, low, 53, -1022, f64::MAX), row[0], z);
+                let error = ulps(z, high, low, 53, -1022, f64::MAX);
+                if family && row[0] < 0.0 {
+                    worst_below.see(error * high.abs().min(1.0), row[0], z);
+                } else {
+                    worst.see(error, row[0], z);
+                }
             }
-            let Worst { ulps, x, y } = worst;
-            println!("f64 {name:12} {level:?}: {ulps:.3} ulp at {x:e} -> {y:e}");
-            assert!(
-                ulps <= bound,
-                "f64 {name}, {level:?}: {ulps} ulp at {x:e} -> {y:e}, stated bound {bound}"
-            );
+            for (name, Worst { ulps, x, y }) in [(name, worst), (&below, worst_below)] {
+                println!("f64 {name:12} {level:?}: {ulps:.3} ulp at {x:e} -> {y:e}");
+                let bound = bounds.get(name).map_or(0.0, |b| b[1]);
+                assert!(
+                    ulps <= bound,
+                    "f64 {name}, {level:?}: {ulps} ulp at {x:e} -> {y:e}, stated bound {bound}"
+                );
+            }
         }
     }
 }
@@ -389,8 +408,9 @@ fn every_function_is_documented_and_tested() {
         );
     }
     for name in bounds.keys() {
+        let name = name.split('`').next().expect("a name");
         assert!(
-            UNARY.contains(name) || BINARY.contains(name),
+            UNARY.contains(&name) || BINARY.contains(&name),
             "{name} is documented, but not tested"
         );
     }
@@ -429,6 +449,14 @@ const SPECIAL: &str = "
     asin 0:0 -0:-0 1:pi/2 -1:-pi/2 1.1:nan -1.1:nan inf:nan -inf:nan nan:nan tiny:tiny -tiny:-tiny
     acos 0:pi/2 -0:pi/2 1:0 -1:pi 1.1:nan -1.1:nan inf:nan -inf:nan nan:nan
     atan 0:0 -0:-0 inf:pi/2 -inf:-pi/2 nan:nan tiny:tiny -tiny:-tiny max:pi/2
+    gelu 0:0 -0:-0 inf:inf -inf:-0 nan:nan max:max -max:-0
+    erfinv 0:0 -0:-0 1:inf -1:-inf 1.1:nan -1.1:nan inf:nan -inf:nan nan:nan
+    lgamma 0:inf -0:inf 1:0 2:0 -1:inf -2:inf inf:inf -inf:inf nan:nan
+    digamma 0:-inf -0:inf -1:nan -2:nan inf:inf nan:nan
+    polygamma1 0:inf -0:inf -1:inf inf:0 nan:nan
+    polygamma2 0:-inf inf:-0 nan:nan
+    polygamma3 0:inf -0:inf -1:inf inf:0 nan:nan
+    polygamma10 0:-inf inf:-0 nan:nan
 ";
 
 fn special_values<T: Real>() {

@@ -109,6 +109,7 @@ FUNCTIONS = {
     "acos": (lambda x: x.acos(), lambda x: -1 <= x < 1, [(-1, 1), (-0.6, 0.6), ("log", -60, 0)], [-1.0, 0.9999999999999999]),
     "atan": (lambda x: x.atan(), None, [(-3, 3), (-1, 1), ALL], [5e-324, 1.7976931348623157e308]),
     "erfinv": (erfinv, lambda x: abs(x) < 1, [(-1, 1), (0.9, 1), ("log", -1074, 0), ("near1",)], [5e-324, 0.9999999999999999]),
+    "gelu": (lambda x: x * (-x / arb(2).sqrt()).erfc() / 2, None, [(-38, 9), (-3, 3), (-1.5, 0.5), ("log", -60, 4)], [-38.4, -13.0, 1.15, -1.15]),
     "lgamma": (lgamma, lambda x: x not in (1, 2) and not (x <= 0 and x == math.floor(x)), [(0, 4), (0, 40), (-6, 0), ("log", -1000, 900)], [5e-324, 0.9999999999999999, 1.0000000000000002, 2.0000000000000004, 1.9999999999999998, 2.5e305]),
     "digamma": (lambda x: x.digamma(), lambda x: not (x <= 0 and x == math.floor(x)), [(0, 4), (0, 40), (-6, 0), ("log", -1000, 1000)], [1.4616321449683623]),
     "polygamma1": (polygamma(1), lambda x: not (x <= 0 and x == math.floor(x)), [(0, 4), (0, 40), (-6, 0), ("log", -500, 500)], []),

@@ -105,7 +105,7 @@ impl<T: Real> Kernel for Running<'_, T> {
         let width = self.out.len() / self.max.len();
         for (r, row) in self.scores.chunks_exact_mut(self.cols).enumerate() {
             let old = new(self.max[r]);
-            let m = row_max::<T::Lane<I>>(row).max(old);
+            let m = row_max::<T, I>(row).max(old);
             if m.get() == T::neg_infinity() {
                 row.fill(T::zero());
                 continue;

@@ -161,7 +161,7 @@ impl<T: Float> Op<T> for NormPart {
         match self.of {
             Part::Mean => cts.push(Some(along(g, rank).broadcast_to(x.shape()) / count)),
             Part::Var => {
-                let centred = x - x.mean_dim(&other_axes(rank), true);
+                let centred = x.centred(x.set("batch_norm", &other_axes(rank)));
                 cts.push(Some(centred * along(g * (2.0 / count), rank)));
             }
             Part::Y => {
@@ -290,7 +290,7 @@ impl<T: Float> Op<T> for GradPart {
         cts.extend(partials(&ctx.inputs()[1..], needs, ctx.cotangent(), |v| {
             let (x, g) = (v[0], v[1]);
             let [w, b] = norm.affine(2, |i| along(v[i], rank));
-            let d = x - x.mean_dim(&axes, true);
+            let d = x.centred(x.set("batch_norm", &axes));
             let root = (d.square().mean_dim(&axes, true) + norm.eps).rsqrt();
             let h = d * root;
             let g = if norm.relu {

@@ -4,6 +4,9 @@
 //! one entry per operand, `None` where the derivative is zero almost everywhere), and the interval that the property
 //! suite samples operands from. Adding an operation is adding a row.
 //!
+//! `near |x| condition => kernel` is a faster form of the kernel for blocks all of whose elements meet the condition; it
+//! gives the same bits.
+//!
 //! In a rule `y` is the output and `g` its cotangent. Conventions at kinks stand in `docs/conventions.md`.
 
 use crate::float::Float;
@@ -36,6 +39,7 @@ macro_rules! table {
         $(#[doc = $doc:literal])+
         $Name:ident $method:ident $(($($p:ident = $sample:literal),+))? {
             kernel |$($x:ident),+| $kernel:expr;
+            $(near |$n:ident| $is_near:expr => $near:expr;)?
             vjp |$y:ident, $g:ident| [$($rule:expr),+];
             domain [$($lo:literal .. $hi:literal),+];
         }
@@ -61,6 +65,17 @@ macro_rules! table {
                     $(let [$($p,)+ ..] = imm;)?
                     $kernel
                 }
+                $(
+                    const NEAR: bool = true;
+                    #[inline(always)]
+                    fn is_near<V: Lane>($n: V) -> bool {
+                        $is_near
+                    }
+                    #[inline(always)]
+                    fn eval_near<V: Lane>($n: V) -> V {
+                        $near
+                    }
+                )?
             }
         )*
 
@@ -195,7 +210,6 @@ const fn is_none(rule: &str) -> bool {
     matches!(rule.as_bytes(), b"None")
 }
 
-const SQRT_2: f64 = std::f64::consts::SQRT_2;
 const FRAC_2_SQRT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
 /// 1/√(2π)
 const FRAC_1_SQRT_2PI: f64 = 0.398_942_280_401_432_7;
@@ -329,13 +343,13 @@ table! {
     // ---- exponentials and logarithms ----
 
     /// eˣ.
-    Exp exp { kernel |x| x.exp(); vjp |y, g| [Some(g * y)]; domain [-2.0..2.0]; }
+    Exp exp { kernel |x| x.exp(); near |x| x.is_exp_near() => x.exp_near(); vjp |y, g| [Some(g * y)]; domain [-2.0..2.0]; }
     /// 2ˣ.
     Exp2 exp2 { kernel |x| x.exp2(); vjp |y, g| [Some(g * y * LN_2)]; domain [-2.0..2.0]; }
     /// eˣ - 1, accurate near 0.
     Expm1 expm1 { kernel |x| x.expm1(); vjp |y, g| [Some(g * (y + 1.0))]; domain [-2.0..2.0]; }
     /// Natural logarithm.
-    Ln ln { kernel |x| x.ln(); vjp |y, g| [Some(g / x)]; domain [0.5..2.0]; }
+    Ln ln { kernel |x| x.ln(); near |x| x.is_normal() => x.ln_normal(); vjp |y, g| [Some(g / x)]; domain [0.5..2.0]; }
     /// Logarithm to base 2.
     Log2 log2 { kernel |x| x.log2(); vjp |y, g| [Some(g / x / LN_2)]; domain [0.5..2.0]; }
     /// Logarithm to base 10.
@@ -346,11 +360,11 @@ table! {
     // ---- trigonometric and hyperbolic ----
 
     /// Sine.
-    Sin sin { kernel |x| x.sin(); vjp |y, g| [Some(g * x.cos())]; domain [-2.0..2.0]; }
+    Sin sin { kernel |x| x.sin(); near |x| x.abs() <= V::c(V::TRIG_BOUND) => x.sin_bounded(); vjp |y, g| [Some(g * x.cos())]; domain [-2.0..2.0]; }
     /// Cosine.
-    Cos cos { kernel |x| x.cos(); vjp |y, g| [Some(-g * x.sin())]; domain [-2.0..2.0]; }
+    Cos cos { kernel |x| x.cos(); near |x| x.abs() <= V::c(V::TRIG_BOUND) => x.cos_bounded(); vjp |y, g| [Some(-g * x.sin())]; domain [-2.0..2.0]; }
     /// Tangent.
-    Tan tan { kernel |x| x.tan(); vjp |y, g| [Some(g * (y.square() + 1.0))]; domain [-1.0..1.0]; }
+    Tan tan { kernel |x| x.tan(); near |x| x.abs() <= V::c(V::TRIG_BOUND) => x.tan_bounded(); vjp |y, g| [Some(g * (y.square() + 1.0))]; domain [-1.0..1.0]; }
     /// Inverse sine.
     Asin asin { kernel |x| x.asin(); vjp |y, g| [Some(g * (1 - x.square()).rsqrt())]; domain [-0.8..0.8]; }
     /// Inverse cosine.
@@ -623,18 +637,15 @@ table! {
     }
     /// Exact GELU: x Φ(x) with Φ the normal distribution function (Hendrycks, Gimpel 2016).
     Gelu gelu {
-        kernel |x| {
-            let tail = (-x * V::c(1.0 / SQRT_2)).erfc();
-            V::select(tail == V::c(0.0), V::c(0.0), x * V::c(0.5) * tail)
-        };
+        kernel |x| x.gelu();
         vjp |y, g| [Some(g.gelu_grad(x))];
         domain [-2.0..2.0];
     }
     /// g (Φ(x) + x φ(x)): the derivative of [`Var::gelu`].
     GeluGrad gelu_grad {
         kernel |g, x| {
-            let cdf = V::c(0.5) * (-x * V::c(1.0 / SQRT_2)).erfc();
-            let pdf = (x * x * V::c(-0.5)).exp() * V::c(FRAC_1_SQRT_2PI);
+            let (cdf, e) = x.normal();
+            let pdf = e * V::c(FRAC_1_SQRT_2PI);
             // x φ(x) is 0 at ±∞, where the product would be NaN.
             g * (cdf + V::select(pdf == V::c(0.0), V::c(0.0), x * pdf))
         };

@@ -53,7 +53,8 @@ pub(crate) use compiled_here;
 
 /// All kernels of this crate, for one element type.
 pub trait Kernels:
-    softmax::SoftmaxKernels
+    reduce::ReduceKernels
+    + softmax::SoftmaxKernels
     + index::IndexKernels
     + matmul::MatmulKernels
     + shape::ShapeKernels

@@ -28,6 +28,8 @@ compiled_here! {
 const W: usize = 64;
 /// Accumulators of what is left of a row.
 const V16: usize = 16;
+/// Accumulators of each of two sums.
+const B: usize = 32;
 
 /// Σ f(x) with a fixed tree.
 #[inline(always)]
@@ -51,30 +53,41 @@ fn sum_of<V: Lane>(x: &[V::Elem], f: impl Fn(V) -> V) -> V {
     for &t in tail {
         s = s + f(V::new(t));
     }
-    let mut w = W / 2;
+    s + V::new(fold(&acc.map(V::get)))
+}
+
+/// Adds up accumulators in a fixed tree. Not inlined: beside it the loop that fills them would be compiled to narrower
+/// vectors.
+#[inline(never)]
+fn fold<E: Real, const N: usize>(acc: &[E; N]) -> E {
+    let mut acc = *acc;
+    let mut w = N / 2;
     while w > 0 {
         for k in 0..w {
-            acc[k] = acc[k] + acc[k + w];
+            acc[k] += acc[k + w];
         }
         w /= 2;
     }
-    s + acc[0]
+    acc[0]
 }
 
-/// Mean and reciprocal deviation of a row: the corrected two-pass algorithm (Chan, Golub, LeVeque 1983).
+/// The mean of a row in two parts, because one number may be too short for it, and the reciprocal deviation: two passes,
+/// corrected (Chan, Golub, LeVeque 1983).
 #[inline(always)]
-fn statistics<V: Lane>(x: &[V::Elem], eps: f64, centred: bool) -> (V, V) {
+fn statistics<V: Lane>(x: &[V::Elem], eps: f64, centred: bool) -> ([V; 2], V) {
     let r = V::c(1.0 / x.len() as f64);
     let one = V::c(1.0);
     if !centred {
         let s = sum_of::<V>(x, |v| v * v) * r;
-        return (V::c(0.0), one / (s + V::c(eps)).sqrt());
+        return ([V::c(0.0); 2], one / (s + V::c(eps)).sqrt());
     }
     let rough = sum_of::<V>(x, |v| v) * r;
     let rest = sum_of::<V>(x, |v| v - rough) * r;
-    let mean = rough + rest;
-    let var = sum_of::<V>(x, |v| (v - mean) * (v - mean)) * r;
-    (mean, one / (var + V::c(eps)).sqrt())
+    let var = sum_of::<V>(x, |v| {
+        let d = (v - rough) - rest;
+        d * d
+    }) * r;
+    ([rough, rest], one / (var + V::c(eps)).sqrt())
 }
 
 struct Forward<'a, T: Real> {
@@ -97,14 +110,14 @@ impl<T: Real> Kernel for Forward<'_, T> {
                 (Some(w), Some(b)) => {
                     let (w, b) = (&w[..n], &b[..n]);
                     for i in 0..n {
-                        row[i] = ((new(row[i]) - mean) * scale)
+                        row[i] = ((new(row[i]) - mean[0] - mean[1]) * scale)
                             .mul_add(new(w[i]), new(b[i]))
                             .get();
                     }
                 }
                 (w, b) => {
                     for x in row.iter_mut() {
-                        *x = ((new(*x) - mean) * scale).get();
+                        *x = ((new(*x) - mean[0] - mean[1]) * scale).get();
                     }
                     if let Some(w) = w {
                         row.iter_mut().zip(w).for_each(|(x, &w)| *x *= w);
@@ -189,54 +202,43 @@ impl<T: Real> Kernel for Backward<'_, T> {
             .zip(self.g.chunks_exact(n));
         for ((dx, x), g) in rows {
             let (mean, scale) = statistics::<T::Lane<I>>(x, self.eps, self.centred);
-            // dx holds x̂ on the way.
+            // dx holds the weighted cotangent, then the result.
+            let (x, g) = (&x[..n], &g[..n]);
             match self.weight {
-                Some(_) => {
+                Some(w) => {
+                    let (w, dw, db) = (&w[..n], &mut dw[..n], &mut db[..n]);
                     for i in 0..n {
-                        let h = (new(x[i]) - mean) * scale;
+                        let h = (new(x[i]) - mean[0] - mean[1]) * scale;
                         dw[i] = new(g[i]).mul_add(h, new(dw[i])).get();
                         db[i] += g[i];
-                        dx[i] = h.get();
+                        dx[i] = g[i] * w[i];
                     }
                 }
-                None => {
-                    for i in 0..n {
-                        dx[i] = ((new(x[i]) - mean) * scale).get();
-                    }
-                }
+                None => dx.copy_from_slice(g),
             }
             let zero = T::Lane::<I>::c(0.0);
-            let (mut s1, mut s2) = ([zero; V16], [zero; V16]);
-            let weighted = |i: usize| match self.weight {
-                Some(w) => new(g[i]) * new(w[i]),
-                None => new(g[i]),
-            };
-            let full = n / V16 * V16;
-            for at in (0..full).step_by(V16) {
-                for k in 0..V16 {
-                    let u = weighted(at + k);
-                    s1[k] = s1[k] + u;
-                    s2[k] = u.mul_add(new(dx[at + k]), s2[k]);
+            let (mut s1, mut s2) = ([zero; B], [zero; B]);
+            let (full_x, full_u) = (x.chunks_exact(B), dx.chunks_exact(B));
+            let (rest_x, rest_u) = (full_x.remainder(), full_u.remainder());
+            for (x, u) in full_x.zip(full_u) {
+                for k in 0..B {
+                    let d = new(x[k]) - mean[0] - mean[1];
+                    s1[k] = s1[k] + new(u[k]);
+                    s2[k] = new(u[k]).mul_add(d, s2[k]);
                 }
             }
             let (mut a, mut b) = (zero, zero);
-            for i in full..n {
-                let u = weighted(i);
-                a = a + u;
-                b = u.mul_add(new(dx[i]), b);
+            for (&x, &u) in rest_x.iter().zip(rest_u) {
+                a = a + new(u);
+                b = new(u).mul_add(new(x) - mean[0] - mean[1], b);
             }
-            let mut w = V16 / 2;
-            while w > 0 {
-                for k in 0..w {
-                    s1[k] = s1[k] + s1[k + w];
-                    s2[k] = s2[k] + s2[k + w];
-                }
-                w /= 2;
-            }
-            let m1 = if self.centred { (a + s1[0]) * r } else { zero };
-            let m2 = (b + s2[0]) * r;
+            let a = a + new(fold(&s1.map(Lane::get)));
+            let b = b + new(fold(&s2.map(Lane::get)));
+            let m1 = if self.centred { a * r } else { zero };
+            let m2 = b * r * scale * scale;
             for i in 0..n {
-                dx[i] = (scale * (weighted(i) - m1 - new(dx[i]) * m2)).get();
+                let d = new(x[i]) - mean[0] - mean[1];
+                dx[i] = ((new(dx[i]) - m1 - d * m2) * scale).get();
             }
         }
     }
@@ -316,11 +318,7 @@ impl NormRows {
     }
 
     fn normalized<'t, T: Float>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        let d = if self.centred {
-            x - x.mean_dim(-1, true)
-        } else {
-            x
-        };
+        let d = if self.centred { x.centred(1 << 1) } else { x };
         d * (d.square().mean_dim(-1, true) + self.eps).rsqrt()
     }
 }
@@ -639,9 +637,9 @@ impl<'t, T: Float> Var<'t, T> {
         );
         let axes: SmallVec<[isize; 6]> = (0..rank as isize).filter(|&a| a != 1).collect();
         let channels = self.size(1);
-        let mean = self.mean_dim(axes.clone(), true);
-        let var = (self - mean).square().mean_dim(axes, false);
-        (mean.reshape([channels]), var)
+        let set = self.set("batch_statistics", axes.clone());
+        let var = self.centred(set).square().mean_dim(axes.clone(), false);
+        (self.mean_dim(axes, false).reshape([channels]), var)
     }
 
     /// Batch normalization of `[n, channels, ..]` with given statistics per channel (Ioffe and Szegedy 2015):

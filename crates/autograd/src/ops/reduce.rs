@@ -1,12 +1,16 @@
 //! Reductions over any set of axes. Sums, maxima and minima end a fused chain in the same pass.
 
 use crate::float::Float;
-use crate::op::NodeOp;
+use crate::op::{Cotangents, ForwardCtx, NodeOp, Op, VjpCtx};
+use crate::ops::compiled_here;
+use crate::ops::compose::partials;
 use crate::var::Var;
-use wengert_tensor::Dims;
+use crate::vmap::BatchCtx;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::fused::Reduce;
 use wengert_tensor::shape::{IntoAxes, axis_set};
+use wengert_tensor::simd::{Isa, Kernel, dispatch};
+use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
 
 /// Cotangent of a reduction's input.
 pub(crate) fn vjp<'t, T: Float>(
@@ -51,6 +55,117 @@ pub(crate) fn sum_to<'t, T: Float>(g: Var<'t, T>, shape: &Dims) -> Var<'t, T> {
         r
     } else {
         r.reshape(shape.clone())
+    }
+}
+
+compiled_here! {
+    /// Kernels of this file.
+    ReduceKernels {
+        fn prod(x: &Tensor<Self>, out: &mut [Self], axis: usize) = prod;
+    }
+}
+
+/// Factors side by side.
+const W: usize = 64;
+
+struct ProdOf<'a, T: Real> {
+    x: &'a [T],
+    n: usize,
+    inner: usize,
+    out: &'a mut [T],
+}
+impl<T: Real> Kernel for ProdOf<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let (n, inner) = (self.n, self.inner);
+        let blocks = self
+            .x
+            .chunks_exact(n * inner)
+            .zip(self.out.chunks_exact_mut(inner));
+        for (x, out) in blocks {
+            if inner == 1 {
+                let mut acc = [T::one(); W];
+                let chunks = x.chunks_exact(W);
+                for (a, &v) in acc.iter_mut().zip(chunks.remainder()) {
+                    *a = v;
+                }
+                for c in chunks {
+                    for k in 0..W {
+                        acc[k] *= c[k];
+                    }
+                }
+                out[0] = fold(&acc);
+            } else {
+                out.copy_from_slice(&x[..inner]);
+                for row in x[inner..].chunks_exact(inner) {
+                    for (o, &v) in out.iter_mut().zip(row) {
+                        *o *= v;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Multiplies accumulators in a fixed tree.
+#[inline(never)]
+fn fold<T: Real>(acc: &[T; W]) -> T {
+    let mut acc = *acc;
+    let mut w = W / 2;
+    while w > 0 {
+        for k in 0..w {
+            acc[k] *= acc[k + w];
+        }
+        w /= 2;
+    }
+    acc[0]
+}
+
+fn prod<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize) {
+    let n = x.shape()[axis];
+    let inner: usize = x.shape()[axis + 1..].iter().product();
+    if n == 0 || out.is_empty() {
+        out.fill(T::one());
+        return;
+    }
+    let x = x.contiguous();
+    let x = x.as_slice().expect("made contiguous above");
+    // Whole outer blocks per task: how many depends on sizes only.
+    let blocks = (parallel::GRAIN / 2).div_ceil(n * inner);
+    parallel::chunks_mut(out, blocks * inner, |chunk, out| {
+        let len = out.len() / inner * n * inner;
+        let x = &x[chunk * blocks * n * inner..][..len];
+        dispatch(ProdOf { x, n, inner, out });
+    });
+}
+
+/// Product along an axis, which stays with size 1.
+#[derive(Debug, PartialEq)]
+struct Prod {
+    axis: usize,
+}
+impl<T: Float> Op<T> for Prod {
+    fn name(&self) -> &'static str {
+        "prod"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        let mut shape = Dims::from_slice(inputs[0]);
+        shape[self.axis] = 1;
+        Ok(shape)
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        T::prod(ctx.input(0), ctx.output(), self.axis);
+    }
+    fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
+        Some(ctx.input(0).apply(Prod {
+            axis: self.axis + 1,
+        }))
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        partials(ctx.inputs(), ctx.needs, ctx.cotangent(), |v| {
+            v[0].prod_tree(self.axis)
+        })
     }
 }
 
@@ -109,7 +224,7 @@ impl<'t, T: Float> Var<'t, T> {
     }
 
     /// Variance of all elements around their mean, divided by n - `correction` (1: unbiased, as PyTorch's default;
-    /// 0: maximum likelihood). Two passes, so a large mean costs no accuracy. NaN for n ≤ correction = n.
+    /// 0: maximum likelihood). The mean is taken away in two parts, so a large one costs no accuracy. NaN for n ≤ correction = n.
     #[track_caller]
     pub fn var(self, correction: f64) -> Self {
         let set = self.all_axes();
@@ -125,8 +240,16 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     fn var_set(self, set: u64, correction: f64, keepdim: bool) -> Self {
         let n = self.count(set) as f64;
-        let mean = self.reduce(Reduce::Sum, set, true) * (1.0 / n);
-        (self - mean).square().reduce(Reduce::Sum, set, keepdim) / (n - correction).max(0.0)
+        self.centred(set).square().reduce(Reduce::Sum, set, keepdim) / (n - correction).max(0.0)
+    }
+
+    /// x - mean, with the mean in two parts, because one number may be too short for it. The first part is a constant for
+    /// the derivative, whose choice does not change the result.
+    #[track_caller]
+    pub(crate) fn centred(self, set: u64) -> Self {
+        let mean = |v: Self| v.reduce(Reduce::Sum, set, true) * (1.0 / self.count(set) as f64);
+        let rough = self - mean(self.detach());
+        rough - mean(rough)
     }
 
     /// Standard deviation of all elements: the root of [`Var::var`]. A constant input has the subgradient 0.
@@ -190,7 +313,8 @@ impl<'t, T: Float> Var<'t, T> {
         self.reshape([n]).prod_axis(0, false)
     }
 
-    /// Product over some axes, as a balanced tree of multiplications: the derivatives are exact at zeros, to any order.
+    /// Product over some axes; 1 over nothing. The derivatives are those of a balanced tree of multiplications: exact at
+    /// zeros, to any order.
     #[track_caller]
     pub fn prod_dim(self, axes: impl IntoAxes, keepdim: bool) -> Self {
         let set = self.set("prod", axes);
@@ -203,6 +327,12 @@ impl<'t, T: Float> Var<'t, T> {
 
     #[track_caller]
     fn prod_axis(self, axis: usize, keepdim: bool) -> Self {
+        let y = self.apply(Prod { axis });
+        if keepdim { y } else { y.squeeze(axis as isize) }
+    }
+
+    /// [`Prod`], composed of multiplications.
+    fn prod_tree(self, axis: usize) -> Self {
         let mut x = self;
         let mut shape = x.shape();
         if shape[axis] == 0 {
@@ -220,7 +350,7 @@ impl<'t, T: Float> Var<'t, T> {
                 pairs
             };
         }
-        if keepdim { x } else { x.squeeze(axis) }
+        x
     }
 
     /// ln Σ e^x over some axes, stable. Zero elements give -∞.

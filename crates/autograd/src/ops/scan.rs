@@ -29,41 +29,47 @@ fn order(n: usize, reverse: bool) -> impl Iterator<Item = usize> {
 
 fn cumsum<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, reverse: bool) {
     let (n, inner) = extents(x.shape(), axis);
-    x.copy_into(out);
     if out.is_empty() {
         return;
     }
     let row = n * inner;
-    let grain = parallel::GRAIN.div_ceil(row) * row;
+    let x = x.contiguous();
+    let x = x.as_slice().expect("made contiguous above");
+    // Whole groups of four lines per task.
+    let grain = (parallel::GRAIN / 2).div_ceil(row).next_multiple_of(4) * row;
     // Sums are carried in f64: rounding does not build up along the axis.
     const B: usize = 64;
-    parallel::chunks_mut(out, grain, |_, mut part| {
+    parallel::chunks_mut(out, grain, |chunk, mut part| {
+        let mut x = &x[chunk * grain..][..part.len()];
         // Lines that lie in order: four at a time, so that one need not wait for the other's additions.
         while inner == 1 && part.len() >= 4 * n {
             let (group, rest) = std::mem::take(&mut part).split_at_mut(4 * n);
-            part = rest;
+            let (from, left) = x.split_at(4 * n);
+            (part, x) = (rest, left);
             let (a, b) = group.split_at_mut(2 * n);
             let ((a, b), (c, d)) = (a.split_at_mut(n), b.split_at_mut(n));
-            let (c, d) = (&mut c[..n], &mut d[..n]);
+            let (b, c, d) = (&mut b[..n], &mut c[..n], &mut d[..n]);
+            let from: [&[T]; 4] = std::array::from_fn(|i| &from[i * n..][..n]);
             let mut sum = [0.0f64; 4];
             for k in order(n, reverse) {
-                for (s, x) in sum
-                    .iter_mut()
-                    .zip([&mut a[k], &mut b[k], &mut c[k], &mut d[k]])
-                {
-                    *s += x.as_f64();
-                    *x = T::from_f64(*s);
+                for i in 0..4 {
+                    sum[i] += from[i][k].as_f64();
                 }
+                a[k] = T::from_f64(sum[0]);
+                b[k] = T::from_f64(sum[1]);
+                c[k] = T::from_f64(sum[2]);
+                d[k] = T::from_f64(sum[3]);
             }
         }
-        for r in part.chunks_exact_mut(row) {
+        for (r, x) in part.chunks_exact_mut(row).zip(x.chunks_exact(row)) {
             for c in (0..inner).step_by(B) {
                 let b = B.min(inner - c);
                 let mut sum = [0.0f64; B];
                 for k in order(n, reverse) {
-                    for (s, x) in sum.iter_mut().zip(&mut r[k * inner + c..][..b]) {
+                    let at = k * inner + c..k * inner + c + b;
+                    for ((s, y), x) in sum.iter_mut().zip(&mut r[at.clone()]).zip(&x[at]) {
                         *s += x.as_f64();
-                        *x = T::from_f64(*s);
+                        *y = T::from_f64(*s);
                     }
                 }
             }

@@ -37,13 +37,20 @@ fn softmax<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, log: bool) {
     let shape = x.shape();
     let n = shape[axis];
     let inner: usize = shape[axis + 1..].iter().product();
-    x.copy_into(out);
     if out.is_empty() {
         return;
     }
     let row = n * inner;
-    parallel::chunks_mut(out, grain(row), |_, part| {
-        for r in part.chunks_exact_mut(row) {
+    let dense = x.as_slice();
+    if dense.is_none() {
+        x.copy_into(out);
+    }
+    let size = grain(row);
+    parallel::chunks_mut(out, size, |chunk, part| {
+        for (i, r) in part.chunks_exact_mut(row).enumerate() {
+            if let Some(x) = dense {
+                r.copy_from_slice(&x[chunk * size + i * row..][..row]);
+            }
             if inner == 1 {
                 dispatch(Row { x: r, log });
             } else {
@@ -57,8 +64,8 @@ const W: usize = 16;
 
 /// Largest of a row; NaN if any is NaN.
 #[inline(always)]
-pub(crate) fn row_max<V: Lane>(x: &[V::Elem]) -> V {
-    V::new(wengert_tensor::fused::extreme_of(x, true))
+pub(crate) fn row_max<T: Real, I: Isa>(x: &[T]) -> T::Lane<I> {
+    T::Lane::<I>::new(wengert_tensor::fused::extreme_of::<T, I>(x, true))
 }
 
 /// Adds the accumulators in a fixed tree.
@@ -121,7 +128,7 @@ impl<T: Real> Kernel for Row<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let m = row_max::<T::Lane<I>>(self.x);
+        let m = row_max::<T, I>(self.x);
         if self.log {
             let s = row_sum_exp(self.x, m).ln();
             for x in self.x.iter_mut() {
@@ -194,7 +201,7 @@ impl<T: Real> Kernel for LogSumExp<'_, T> {
     type Output = T;
     #[inline(always)]
     fn run<I: Isa>(self) -> T {
-        let m = row_max::<T::Lane<I>>(self.0);
+        let m = row_max::<T, I>(self.0);
         (row_sum_exp(self.0, m).ln() + m).get()
     }
 }

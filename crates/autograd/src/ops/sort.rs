@@ -74,7 +74,7 @@ impl<T: Real> Kernel for Extreme<'_, T> {
     fn run<I: Isa>(self) -> usize {
         const B: usize = 64;
         let x = self.0;
-        let best = extreme_of(x, self.1);
+        let best = extreme_of::<T, I>(x, self.1);
         let nan = best.is_nan();
         let hit = |v: T| v == best || (nan && v.is_nan());
         let chunks = x.chunks_exact(B);

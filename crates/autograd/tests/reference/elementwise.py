@@ -160,4 +160,5 @@ def main():
             print(line(label, inputs, lambda x: f(*x) if len(x) == 1 else f(*torch.broadcast_tensors(*x))))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,18 @@ pub trait ElemFn {
     const ARITY: usize;
     /// The function of one element; `#[inline(always)]`.
     fn eval<V: Lane>(a: V, b: V, c: V, imm: [V; 2]) -> V;
+    /// Whether a function of one operand has a faster form for ordinary arguments.
+    const NEAR: bool = false;
+    /// Whether `eval_near` takes this argument.
+    #[inline(always)]
+    fn is_near<V: Lane>(_: V) -> bool {
+        false
+    }
+    /// The bits of `eval`, where `is_near`.
+    #[inline(always)]
+    fn eval_near<V: Lane>(a: V) -> V {
+        a
+    }
 }
 
 /// A function of an element's index as a type; see [`index_fn`].
@@ -30,6 +42,15 @@ fn body<F: ElemFn, T: Real, I: Isa>(dst: &mut [T], args: [&[T]; 3], imm: [T; 2])
     let n = dst.len();
     let a = &args[0][..n];
     match F::ARITY {
+        // A block of ordinary arguments takes the faster form.
+        1 if F::NEAR
+            && L::<T, I>::INLINE
+            && (a.iter()).fold(true, |near, &x| near & F::is_near(L::<T, I>::new(x))) =>
+        {
+            for i in 0..n {
+                dst[i] = F::eval_near(L::<T, I>::new(a[i])).get();
+            }
+        }
         1 => {
             for i in 0..n {
                 let x = L::<T, I>::new(a[i]);

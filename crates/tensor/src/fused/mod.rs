@@ -7,6 +7,7 @@
 
 mod input;
 mod kernel;
+mod lines;
 mod reduce;
 mod run;
 
@@ -175,8 +176,13 @@ impl<T: Real> Program<T> {
         }
         let fit = REGISTER_BYTES / (n_regs.max(1) * size_of::<T>());
         let block = (1 << fit.clamp(UNIT, BLOCK).ilog2()).min(numel.max(1));
-        // Multiples of the longest block, so that chunks do not depend on the registers in use.
-        let chunk = chunk.div_ceil(BLOCK) * BLOCK;
+        // As long as each other, and an even number of them. Multiples of the longest block, so that chunks do not depend
+        // on the registers in use.
+        let count = match numel.div_ceil(chunk) {
+            0 | 1 => 1,
+            n => n.next_multiple_of(2),
+        };
+        let chunk = numel.div_ceil(count).max(1).div_ceil(BLOCK) * BLOCK;
         Ok(Program {
             shape,
             numel,

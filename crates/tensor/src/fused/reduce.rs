@@ -4,7 +4,7 @@
 //! with many accumulators; across blocks sums are carried in f64 (with the rounding error kept aside for the total),
 //! so a sum of 1e7 f32 values stays within 1e-6.
 
-use super::UNIT;
+use super::{UNIT, lines};
 use crate::Real;
 use crate::simd::{Isa, Kernel, dispatch};
 use smallvec::SmallVec;
@@ -206,7 +206,7 @@ pub(super) fn add_total<T: Real>(
             let mut from = 0;
             while from < x.len() {
                 let to = (((at + from) / UNIT + 1) * UNIT - at).min(x.len());
-                let v = reduce_run(&x[from..to], kind).as_f64();
+                let v = reduce_run::<T, I>(&x[from..to], kind).as_f64();
                 let t = combine_total(kind, sum, v);
                 err += lost(kind, sum, v, t);
                 sum = t;
@@ -250,19 +250,31 @@ impl<T: Real> Kernel for Span<'_, T> {
             if reduced {
                 let mut run = (inner - first).min(x.len() - done);
                 run = run.min(UNIT - (at + done) % UNIT);
-                let v = reduce_run(&x[done..done + run], kind).as_f64();
+                let v = reduce_run::<T, I>(&x[done..done + run], kind).as_f64();
                 acc[out] = combine_total(kind, acc[out], v);
                 done += run;
                 first += run;
-            } else if first == 0 && step == 0 && x.len() - done >= 4 * inner && kind == Reduce::Sum
-            {
+            } else if first == 0 && step == 0 && x.len() - done >= 4 * inner {
                 // Four rows while the accumulators are in registers; each is added in order.
                 let (a, b) = x[done..done + 4 * inner].split_at(2 * inner);
                 let ((a, b), (c, d)) = (a.split_at(inner), b.split_at(inner));
                 let acc = &mut acc[..inner];
                 let (b, c, d) = (&b[..inner], &c[..inner], &d[..inner]);
-                for i in 0..inner {
-                    acc[i] = acc[i] + a[i].as_f64() + b[i].as_f64() + c[i].as_f64() + d[i].as_f64();
+                if kind == Reduce::Sum {
+                    for i in 0..inner {
+                        acc[i] =
+                            acc[i] + a[i].as_f64() + b[i].as_f64() + c[i].as_f64() + d[i].as_f64();
+                    }
+                } else if kind == Reduce::Max {
+                    for i in 0..inner {
+                        let v = better(better(a[i], b[i], true), better(c[i], d[i], true), true);
+                        acc[i] = better(acc[i], v.as_f64(), true);
+                    }
+                } else {
+                    for i in 0..inner {
+                        let v = better(better(a[i], b[i], false), better(c[i], d[i], false), false);
+                        acc[i] = better(acc[i], v.as_f64(), false);
+                    }
                 }
                 done += 4 * inner;
                 first = inner;
@@ -284,97 +296,38 @@ impl<T: Real> Kernel for Span<'_, T> {
     }
 }
 
-const W: usize = 32;
-
 /// Largest (or smallest) of a slice; NaN if any is NaN, ∓∞ over nothing. For kernels: compiled with their instructions.
 #[doc(hidden)]
 #[inline(always)]
-pub fn extreme_of<T: Real>(x: &[T], largest: bool) -> T {
-    reduce_run(x, if largest { Reduce::Max } else { Reduce::Min })
+pub fn extreme_of<T: Real, I: Isa>(x: &[T], largest: bool) -> T {
+    lines::extreme::<T, I>(x, largest)
 }
 
-/// Reduces a run with 32 accumulators and a fixed tree.
+/// Reduces a run, in an order that depends on its length alone.
 #[inline(always)]
-fn reduce_run<T: Real>(x: &[T], kind: Reduce) -> T {
+fn reduce_run<T: Real, I: Isa>(x: &[T], kind: Reduce) -> T {
     match kind {
-        Reduce::Sum => tree(x, T::zero(), |a, b| a + b),
-        Reduce::Max => extreme(x, T::neg_infinity(), |a, b| if b > a { b } else { a }),
-        Reduce::Min => extreme(x, T::infinity(), |a, b| if b < a { b } else { a }),
+        Reduce::Sum => lines::sum::<T, I>(x),
+        Reduce::Max => lines::extreme::<T, I>(x, true),
+        Reduce::Min => lines::extreme::<T, I>(x, false),
     }
 }
 
-/// Largest or smallest; NaN if any is NaN. The sum beside it is NaN whenever an element is.
+/// The better one; NaN if either is NaN.
 #[inline(always)]
-fn extreme<T: Real>(x: &[T], identity: T, f: impl Fn(T, T) -> T) -> T {
-    let (mut acc, mut sum) = ([identity; W], [T::zero(); W]);
-    let chunks = x.chunks_exact(W);
-    let tail = chunks.remainder();
-    for c in chunks {
-        for k in 0..W {
-            acc[k] = f(acc[k], c[k]);
-            sum[k] += c[k];
-        }
-    }
-    for (k, &v) in tail.iter().enumerate() {
-        acc[k] = f(acc[k], v);
-        sum[k] += v;
-    }
-    if (0..W).any(|k| sum[k].is_nan()) && x.iter().any(|v| v.is_nan()) {
-        return T::nan();
-    }
-    fold(acc, f)
-}
-
-#[inline(always)]
-fn fold<T: Real>(mut acc: [T; W], f: impl Fn(T, T) -> T) -> T {
-    let mut w = W / 2;
-    while w > 0 {
-        for k in 0..w {
-            acc[k] = f(acc[k], acc[k + w]);
-        }
-        w /= 2;
-    }
-    acc[0]
-}
-
-#[inline(always)]
-fn tree<T: Real>(x: &[T], identity: T, f: impl Fn(T, T) -> T) -> T {
-    let chunks = x.chunks_exact(W);
-    let tail = chunks.remainder();
-    let mut r = identity;
-    if x.len() >= W {
-        let mut acc = [identity; W];
-        for c in chunks {
-            for k in 0..W {
-                acc[k] = f(acc[k], c[k]);
-            }
-        }
-        r = fold(acc, &f);
-    }
-    for &v in tail {
-        r = f(r, v);
-    }
-    r
+fn better<T: Real>(a: T, b: T, largest: bool) -> T {
+    let take = if largest { b > a } else { b < a };
+    let r = if take { b } else { a };
+    if b.is_nan() { b } else { r }
 }
 
 #[inline(always)]
 fn add_row<T: Real>(acc: &mut [f64], x: &[T], kind: Reduce) {
     let n = acc.len();
     let x = &x[..n];
-    // NaN stays where it is, and a new one comes in.
-    let keep = |a: f64, better: bool, v: f64| {
-        let r = if better { v } else { a };
-        if v.is_nan() { v } else { r }
-    };
     match kind {
         Reduce::Sum => (0..n).for_each(|i| acc[i] += x[i].as_f64()),
-        Reduce::Max => (0..n).for_each(|i| {
-            let v = x[i].as_f64();
-            acc[i] = keep(acc[i], v > acc[i], v);
-        }),
-        Reduce::Min => (0..n).for_each(|i| {
-            let v = x[i].as_f64();
-            acc[i] = keep(acc[i], v < acc[i], v);
-        }),
+        Reduce::Max => (0..n).for_each(|i| acc[i] = better(acc[i], x[i].as_f64(), true)),
+        Reduce::Min => (0..n).for_each(|i| acc[i] = better(acc[i], x[i].as_f64(), false)),
     }
 }

@@ -146,12 +146,25 @@ fn combine_rows<T: Real>(
 ) {
     let range = |c: usize| r.range(c * p.chunk, ((c + 1) * p.chunk).min(p.numel));
     if r.range(0, 1) == r.range(p.numel - 1, p.numel) && width == r.out_numel {
-        for (j, o) in out.iter_mut().enumerate() {
-            let mut v = partials[base + j];
+        // Chunk by chunk, a few outputs at a time that stay in registers.
+        const B: usize = 16;
+        for (at, out) in out.chunks_mut(B).enumerate() {
+            let part = |c: usize| &partials[c * stride + base + at * B..][..out.len()];
+            let mut v = [0.0; B];
+            v[..out.len()].copy_from_slice(part(0));
             for c in 1..chunks {
-                v = combine_total(r.kind, v, partials[c * stride + base + j]);
+                match (r.kind, <&[f64; B]>::try_from(part(c)).ok()) {
+                    (super::Reduce::Sum, Some(p)) => (0..B).for_each(|k| v[k] += p[k]),
+                    (kind, _) => {
+                        for (v, &p) in v.iter_mut().zip(part(c)) {
+                            *v = combine_total(kind, *v, p);
+                        }
+                    }
+                }
             }
-            *o = T::from_f64(v);
+            for (o, &v) in out.iter_mut().zip(&v) {
+                *o = T::from_f64(v);
+            }
         }
         return;
     }

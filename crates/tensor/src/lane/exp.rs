@@ -55,6 +55,13 @@ pub(super) fn exp<T: Ops>(x: T) -> T {
     y * s * s
 }
 
+/// As [`exp`], without its ends.
+#[inline(always)]
+pub(super) fn exp_near<T: Ops>(x: T) -> T {
+    let (y, s) = exp_wide(x);
+    y * s * s
+}
+
 #[inline(always)]
 pub(super) fn exp2<T: Ops>(x: T) -> T {
     let x = clamp(x, T::EXP_RANGE.0 * LOG2_E, T::EXP_RANGE.1 * LOG2_E);

@@ -88,6 +88,8 @@ pub(super) trait Ops: Lane {
     fn integer_bit(self, bit: u32) -> bool;
     /// See [`reduce`]; exact for |x| <= [`Lane::TRIG_BOUND`].
     fn reduce_bounded(self) -> Reduced<Self>;
+    /// The same, where what does not fit the angle matters.
+    fn reduce_bounded_pair(self) -> Reduced<Self>;
     /// See [`reduce`]; for every finite number.
     fn reduce_full(self) -> Reduced<Self>;
     /// Shifts the bits into the exponent: makes 2^k out of `MAGIC + BIAS + k`.
@@ -183,7 +185,7 @@ pub(super) fn product_plus<T: Ops>(a: T, b: T, c: T) -> T {
 
 macro_rules! ops {
     ($lane:ident, $t:ident, $bits:ident, $mantissa:literal, $bias:literal, $under:literal,
-     reduce $bounded:ident $full:ident, $($name:ident: $type:ty = $value:expr;)*) => {
+     reduce $bounded:ident $pair:ident $full:ident, $($name:ident: $type:ty = $value:expr;)*) => {
         impl<I: Isa> Ops for $lane<I> {
             type Isa = I;
             const FMA: bool = I::FMA;
@@ -230,6 +232,10 @@ macro_rules! ops {
             #[inline(always)]
             fn reduce_bounded(self) -> Reduced<Self> {
                 reduce::$bounded(self)
+            }
+            #[inline(always)]
+            fn reduce_bounded_pair(self) -> Reduced<Self> {
+                reduce::$pair(self)
             }
             #[inline(always)]
             fn reduce_full(self) -> Reduced<Self> {
@@ -301,7 +307,7 @@ macro_rules! ops {
 }
 
 ops! {
-    F32Lane, f32, u32, 23, 127, 26, reduce bounded_f32 full_f32,
+    F32Lane, f32, u32, 23, 127, 26, reduce bounded_f32 bounded_pair_f32 full_f32,
     LN2: (f64, f64) = (0.693_145_751_953_125, 1.428_606_820_309_417_3e-6);
     LOG2_E: (f64, f64) = (1.442_695_021_629_333_5, 1.925_962_991_126_617_5e-8);
     LOG10_E: (f64, f64) = (0.434_294_492_006_301_9, -1.010_305_005_223_168_3e-8);
@@ -318,7 +324,7 @@ ops! {
     SQUARE_SCALE: (f64, f64, f64, f64) = (power_of_2(-40), power_of_2(100), power_of_2(60), power_of_2(-70));
 }
 ops! {
-    F64Lane, f64, u64, 52, 1023, 55, reduce bounded_f64 full_f64,
+    F64Lane, f64, u64, 52, 1023, 55, reduce bounded_f64 bounded_f64 full_f64,
     LN2: (f64, f64) = (0.693_147_180_560_117_7, -1.723_944_452_561_483_5e-13);
     LOG2_E: (f64, f64) = (std::f64::consts::LOG2_E, 2.035_527_374_093_103_3e-17);
     LOG10_E: (f64, f64) = (std::f64::consts::LOG10_E, 1.098_319_650_216_765e-17);

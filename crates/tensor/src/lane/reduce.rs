@@ -119,8 +119,27 @@ fn narrow<I: Isa>(n: F64Lane<I>, r: F64Lane<I>) -> Reduced<F32Lane<I>> {
     )
 }
 
+/// π/2 in three parts of f32.
+const HALF_PI_F32: [f64; 3] = [
+    1.570_796_370_506_286_6,
+    -4.371_138_828_673_793e-8,
+    -1.715_124_510_005_881_9e-15,
+];
+
 #[inline(always)]
 pub(super) fn bounded_f32<I: Isa>(x: F32Lane<I>) -> Reduced<F32Lane<I>> {
+    if I::FMA {
+        // The first step is exact, because its result is a multiple of the last place of the constant and below 1.
+        let [a, b, c] = HALF_PI_F32.map(|p| F32Lane::<I>::c(-p));
+        let n = (x * F32Lane::c(FRAC_2_PI)).round_small();
+        let r = n.mul_add(c, n.mul_add(b, n.mul_add(a, x)));
+        return (n, r, F32Lane::c(0.0));
+    }
+    bounded_pair_f32(x)
+}
+
+#[inline(always)]
+pub(super) fn bounded_pair_f32<I: Isa>(x: F32Lane<I>) -> Reduced<F32Lane<I>> {
     let c = F64Lane::<I>::c;
     let x = F64Lane::<I>::new(f64::from(x.get()));
     let n = (x * c(FRAC_2_PI)).round_small();

@@ -1,0 +1,320 @@
+//! Sum, largest and smallest of a slice, in registers named by hand: what a compiler makes of a loop over arrays of
+//! accumulators depends on what stands around it, and these loops are where reductions spend their time.
+
+use crate::Real;
+use crate::simd::Isa;
+
+/// Accumulators of the loops for other instruction sets.
+const W: usize = 32;
+
+/// Sum of a slice, in an order that depends on its length alone.
+#[inline(always)]
+pub(super) fn sum<T: Real, I: Isa>(x: &[T]) -> T {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(s) = x86::sum::<T, I>(x) {
+        return s;
+    }
+    let chunks = x.chunks_exact(W);
+    let tail = chunks.remainder();
+    let mut acc = [T::ZERO; W];
+    for c in chunks {
+        for k in 0..W {
+            acc[k] += c[k];
+        }
+    }
+    for (k, &v) in tail.iter().enumerate() {
+        acc[k] += v;
+    }
+    fold(acc, |a, b| a + b)
+}
+
+/// Largest (or smallest) of a slice; NaN if any is NaN, ∓∞ over nothing.
+#[inline(always)]
+pub(super) fn extreme<T: Real, I: Isa>(x: &[T], largest: bool) -> T {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(m) = x86::extreme::<T, I>(x, largest) {
+        return m;
+    }
+    let better = |a: T, b: T| {
+        let take = if largest { b > a } else { b < a };
+        if take { b } else { a }
+    };
+    let start = if largest {
+        T::neg_infinity()
+    } else {
+        T::infinity()
+    };
+    let (mut acc, mut nan) = ([start; W], false);
+    for c in x.chunks(W) {
+        for (a, &v) in acc.iter_mut().zip(c) {
+            nan |= v.is_nan();
+            *a = better(*a, v);
+        }
+    }
+    if nan { T::nan() } else { fold(acc, better) }
+}
+
+#[inline(always)]
+fn fold<T: Real>(mut acc: [T; W], f: impl Fn(T, T) -> T) -> T {
+    let mut w = W / 2;
+    while w > 0 {
+        for k in 0..w {
+            acc[k] = f(acc[k], acc[k + w]);
+        }
+        w /= 2;
+    }
+    acc[0]
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Isa, Real};
+    use crate::Element;
+    use crate::simd::{Avx2, Avx512};
+    use num_traits::Float;
+    use std::any::TypeId;
+    use std::arch::x86_64::*;
+
+    /// A register of `N` elements.
+    ///
+    /// # Safety
+    /// The functions may be called only where the instruction set is available, and `load` reads `N` elements.
+    trait Register: Copy {
+        type Elem: Real;
+        const N: usize;
+        unsafe fn splat(x: Self::Elem) -> Self;
+        unsafe fn load(x: *const Self::Elem) -> Self;
+        unsafe fn add(self, o: Self) -> Self;
+        /// The larger one, `o` where one is NaN.
+        unsafe fn max(self, o: Self) -> Self;
+        /// The smaller one, `o` where one is NaN.
+        unsafe fn min(self, o: Self) -> Self;
+        /// Not 0 if a lane of one or the other is NaN.
+        unsafe fn unordered(self, o: Self) -> u32;
+        unsafe fn total(self) -> Self::Elem;
+        unsafe fn largest(self) -> Self::Elem;
+        unsafe fn smallest(self) -> Self::Elem;
+    }
+
+    macro_rules! register {
+        ($reg:ident, $t:ident, $n:literal, $splat:ident $load:ident $add:ident $max:ident $min:ident,
+         unordered |$a:ident, $b:ident| $unordered:expr, |$v:ident| $total:expr, $largest:expr, $smallest:expr) => {
+            // SAFETY of the blocks: the trait requires the instruction set, and N elements to load, from the caller.
+            impl Register for $reg {
+                type Elem = $t;
+                const N: usize = $n;
+                #[inline(always)]
+                unsafe fn splat(x: $t) -> Self {
+                    // SAFETY: see above.
+                    unsafe { $splat(x) }
+                }
+                #[inline(always)]
+                unsafe fn load(x: *const $t) -> Self {
+                    // SAFETY: see above.
+                    unsafe { $load(x) }
+                }
+                #[inline(always)]
+                unsafe fn add(self, o: Self) -> Self {
+                    // SAFETY: see above.
+                    unsafe { $add(self, o) }
+                }
+                #[inline(always)]
+                unsafe fn max(self, o: Self) -> Self {
+                    // SAFETY: see above.
+                    unsafe { $max(self, o) }
+                }
+                #[inline(always)]
+                unsafe fn min(self, o: Self) -> Self {
+                    // SAFETY: see above.
+                    unsafe { $min(self, o) }
+                }
+                #[inline(always)]
+                unsafe fn unordered(self, o: Self) -> u32 {
+                    let ($a, $b) = (self, o);
+                    // SAFETY: see above.
+                    unsafe { $unordered as u32 }
+                }
+                #[inline(always)]
+                unsafe fn total(self) -> $t {
+                    let $v = self;
+                    // SAFETY: see above.
+                    unsafe { $total }
+                }
+                #[inline(always)]
+                unsafe fn largest(self) -> $t {
+                    let $v = self;
+                    // SAFETY: see above.
+                    unsafe { $largest }
+                }
+                #[inline(always)]
+                unsafe fn smallest(self) -> $t {
+                    let $v = self;
+                    // SAFETY: see above.
+                    unsafe { $smallest }
+                }
+            }
+        };
+    }
+    register!(
+        __m512, f32, 16, _mm512_set1_ps _mm512_loadu_ps _mm512_add_ps _mm512_max_ps _mm512_min_ps,
+        unordered |a, b| _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b),
+        |v| _mm512_reduce_add_ps(v), _mm512_reduce_max_ps(v), _mm512_reduce_min_ps(v)
+    );
+    register!(
+        __m512d, f64, 8, _mm512_set1_pd _mm512_loadu_pd _mm512_add_pd _mm512_max_pd _mm512_min_pd,
+        unordered |a, b| _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, b),
+        |v| _mm512_reduce_add_pd(v), _mm512_reduce_max_pd(v), _mm512_reduce_min_pd(v)
+    );
+    register!(
+        __m256, f32, 8, _mm256_set1_ps _mm256_loadu_ps _mm256_add_ps _mm256_max_ps _mm256_min_ps,
+        unordered |a, b| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(a, b)),
+        |v| fold(std::mem::transmute::<__m256, [f32; 8]>(v), |a, b| a + b),
+        fold(std::mem::transmute::<__m256, [f32; 8]>(v), f32::max),
+        fold(std::mem::transmute::<__m256, [f32; 8]>(v), f32::min)
+    );
+    register!(
+        __m256d, f64, 4, _mm256_set1_pd _mm256_loadu_pd _mm256_add_pd _mm256_max_pd _mm256_min_pd,
+        unordered |a, b| _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_UNORD_Q>(a, b)),
+        |v| fold(std::mem::transmute::<__m256d, [f64; 4]>(v), |a, b| a + b),
+        fold(std::mem::transmute::<__m256d, [f64; 4]>(v), f64::max),
+        fold(std::mem::transmute::<__m256d, [f64; 4]>(v), f64::min)
+    );
+
+    #[inline(always)]
+    fn fold<T: Real, const N: usize>(mut lanes: [T; N], f: impl Fn(T, T) -> T) -> T {
+        let mut half = N / 2;
+        while half > 0 {
+            for k in 0..half {
+                lanes[k] = f(lanes[k], lanes[k + half]);
+            }
+            half /= 2;
+        }
+        lanes[0]
+    }
+
+    /// The last elements of a slice, too few for a register, in one, with `fill` behind.
+    ///
+    /// # Safety
+    /// The instruction set is available.
+    #[inline(always)]
+    unsafe fn rest<R: Register>(x: &[R::Elem], fill: R::Elem) -> R {
+        let mut lanes = [fill; 16];
+        lanes[..x.len()].copy_from_slice(x);
+        // SAFETY: no register has more than 16 elements.
+        unsafe { R::load(lanes.as_ptr()) }
+    }
+
+    /// # Safety
+    /// The instruction set is available.
+    #[inline(always)]
+    unsafe fn sum_in<R: Register>(x: &[R::Elem]) -> R::Elem {
+        // SAFETY: every load lies in its chunk, and the caller vouches for the instruction set.
+        unsafe {
+            let mut acc = [R::splat(R::Elem::ZERO); 4];
+            let chunks = x.chunks_exact(4 * R::N);
+            let tail = chunks.remainder().chunks_exact(R::N);
+            let last = tail.remainder();
+            for c in chunks {
+                for (k, a) in acc.iter_mut().enumerate() {
+                    *a = a.add(R::load(c.as_ptr().add(k * R::N)));
+                }
+            }
+            for c in tail {
+                acc[0] = acc[0].add(R::load(c.as_ptr()));
+            }
+            if !last.is_empty() {
+                acc[1] = acc[1].add(rest(last, R::Elem::ZERO));
+            }
+            acc[0].add(acc[1]).add(acc[2].add(acc[3])).total()
+        }
+    }
+
+    /// # Safety
+    /// The instruction set is available.
+    #[inline(always)]
+    unsafe fn extreme_in<R: Register>(x: &[R::Elem], largest: bool) -> R::Elem {
+        let start = if largest {
+            R::Elem::from_f64(f64::NEG_INFINITY)
+        } else {
+            R::Elem::from_f64(f64::INFINITY)
+        };
+        // SAFETY: every load lies in its chunk, and the caller vouches for the instruction set.
+        unsafe {
+            let better = |v: R, a: R| if largest { v.max(a) } else { v.min(a) };
+            let mut acc = [R::splat(start); 4];
+            let mut nan = 0;
+            let chunks = x.chunks_exact(4 * R::N);
+            let tail = chunks.remainder().chunks_exact(R::N);
+            let last = tail.remainder();
+            for c in chunks {
+                let v: [R; 4] = std::array::from_fn(|k| R::load(c.as_ptr().add(k * R::N)));
+                for k in 0..4 {
+                    acc[k] = better(v[k], acc[k]);
+                }
+                nan |= v[0].unordered(v[1]) | v[2].unordered(v[3]);
+            }
+            for c in tail {
+                let v = R::load(c.as_ptr());
+                acc[0] = better(v, acc[0]);
+                nan |= v.unordered(v);
+            }
+            if !last.is_empty() {
+                let v = rest::<R>(last, start);
+                acc[1] = better(v, acc[1]);
+                nan |= v.unordered(v);
+            }
+            if nan != 0 {
+                return Float::nan();
+            }
+            let acc = better(better(acc[0], acc[1]), better(acc[2], acc[3]));
+            if largest {
+                acc.largest()
+            } else {
+                acc.smallest()
+            }
+        }
+    }
+
+    /// `x` as a slice of `U`, if that is its type.
+    #[inline(always)]
+    fn cast<T: Real, U: Real>(x: &[T]) -> Option<&[U]> {
+        (TypeId::of::<T>() == TypeId::of::<U>()).then(|| {
+            // SAFETY: the types are the same.
+            unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
+        })
+    }
+
+    macro_rules! pick {
+        ($f:ident, $T:ident, $I:ident, $x:ident $(, $largest:ident)?) => {{
+            let (narrow, wide) = (cast::<$T, f32>($x), cast::<$T, f64>($x));
+            // SAFETY: a kernel compiled for an instruction set runs only where it is available, see `simd::dispatch`.
+            unsafe {
+                if TypeId::of::<$I>() == TypeId::of::<Avx512>() {
+                    match (narrow, wide) {
+                        (Some(x), _) => Some($T::from_f64(f64::from($f::<__m512>(x $(, $largest)?)))),
+                        (_, Some(x)) => Some($T::from_f64($f::<__m512d>(x $(, $largest)?))),
+                        _ => None,
+                    }
+                } else if TypeId::of::<$I>() == TypeId::of::<Avx2>() {
+                    match (narrow, wide) {
+                        (Some(x), _) => Some($T::from_f64(f64::from($f::<__m256>(x $(, $largest)?)))),
+                        (_, Some(x)) => Some($T::from_f64($f::<__m256d>(x $(, $largest)?))),
+                        _ => None,
+                    }
+                } else {
+                    None
+                }
+            }
+        }};
+    }
+
+    #[inline(always)]
+    pub(super) fn sum<T: Real, I: Isa>(x: &[T]) -> Option<T> {
+        pick!(sum_in, T, I, x)
+    }
+
+    #[inline(always)]
+    pub(super) fn extreme<T: Real, I: Isa>(x: &[T], largest: bool) -> Option<T> {
+        pick!(extreme_in, T, I, x, largest)
+    }
+}
