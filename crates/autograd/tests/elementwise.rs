@@ -284,7 +284,137 @@ fn values_and_derivatives_agree_with_pytorch() {
 }
 
 /// Where the table differs from PyTorch at ±0, ±∞, NaN and huge numbers: row, result (`y`, or `g` and the operand), and why.
-const DIFFERENT: &[(&str, &str, &str)] = &[];
+const DIFFERENT: &[(&str, &str, &str)] = &[
+    (
+        "rem",
+        "g1",
+        "an infinite operand: -⌊a / b⌋ of the rounded quotient",
+    ),
+    ("abs", "g0", "NaN goes through derivatives, too"),
+    ("sign", "y", "NaN goes through derivatives, too"),
+    (
+        "div_no_nan",
+        "y",
+        "not a function of PyTorch, the composition it is compared with differs",
+    ),
+    (
+        "div_no_nan",
+        "g1",
+        "not a function of PyTorch, the composition it is compared with differs",
+    ),
+    ("cbrt", "y", "PyTorch has no cube root of negative numbers"),
+    ("cbrt", "g0", "PyTorch has no cube root of negative numbers"),
+    (
+        "maximum",
+        "g0",
+        "a NaN operand: the derivative is NaN, not 1 for both",
+    ),
+    (
+        "maximum",
+        "g1",
+        "a NaN operand: the derivative is NaN, not 1 for both",
+    ),
+    (
+        "minimum",
+        "g0",
+        "a NaN operand: the derivative is NaN, not 1 for both",
+    ),
+    (
+        "minimum",
+        "g1",
+        "a NaN operand: the derivative is NaN, not 1 for both",
+    ),
+    ("clamp", "g0", "NaN is not outside of the limits"),
+    (
+        "copysign",
+        "g0",
+        "PyTorch multiplies 0 by ∞ on the way; this is the limit",
+    ),
+    (
+        "prelu",
+        "g0",
+        "not a function of PyTorch, the composition it is compared with differs",
+    ),
+    (
+        "prelu",
+        "g1",
+        "not a function of PyTorch, the composition it is compared with differs",
+    ),
+    ("min_zero", "g0", "derivative 1 at 0, as prelu needs it"),
+    ("elu", "g0", "NaN goes through derivatives, too"),
+    ("selu", "g0", "NaN goes through derivatives, too"),
+    (
+        "celu",
+        "g0",
+        "not a function of PyTorch, the composition it is compared with differs",
+    ),
+    (
+        "gelu",
+        "y",
+        "PyTorch multiplies 0 by ∞ on the way; this is the limit",
+    ),
+    (
+        "gelu",
+        "g0",
+        "PyTorch multiplies 0 by ∞ on the way; this is the limit",
+    ),
+    (
+        "silu",
+        "y",
+        "PyTorch multiplies 0 by ∞ on the way; this is the limit",
+    ),
+    (
+        "silu",
+        "g0",
+        "PyTorch multiplies 0 by ∞ on the way; this is the limit",
+    ),
+    (
+        "mish",
+        "y",
+        "PyTorch multiplies 0 by ∞ on the way; this is the limit",
+    ),
+    (
+        "softsign",
+        "y",
+        "PyTorch multiplies 0 by ∞ on the way; this is the limit",
+    ),
+    (
+        "softsign",
+        "g0",
+        "PyTorch multiplies 0 by ∞ on the way; this is the limit",
+    ),
+    (
+        "hardswish",
+        "y",
+        "PyTorch multiplies 0 by ∞ on the way; this is the limit",
+    ),
+    ("hardswish", "g0", "NaN goes through derivatives, too"),
+    (
+        "outside",
+        "y",
+        "not a function of PyTorch, the composition it is compared with differs",
+    ),
+    (
+        "outside",
+        "g0",
+        "not a function of PyTorch, the composition it is compared with differs",
+    ),
+    (
+        "squareplus",
+        "y",
+        "not a function of PyTorch, the composition it is compared with differs",
+    ),
+    (
+        "log_cosh",
+        "g0",
+        "not a function of PyTorch, the composition it is compared with differs",
+    ),
+    (
+        "xlogy",
+        "g0",
+        "the logarithm where the first factor is 0, see the conventions",
+    ),
+];
 
 /// `tests/reference/special.py` wrote the file.
 #[test]

@@ -371,10 +371,13 @@ table! {
     Acos acos { kernel |x| x.acos(); vjp |y, g| [Some(-g * (1 - x.square()).rsqrt())]; domain [-0.8..0.8]; }
     /// Inverse tangent.
     Atan atan { kernel |x| x.atan(); vjp |y, g| [Some(g / (x.square() + 1.0))]; domain [-2.0..2.0]; }
-    /// Angle of the point (b, a), in (-π, π].
+    /// Angle of the point (b, a), in (-π, π]; derivative 0 at the origin.
     Atan2 atan2 {
         kernel |a, b| a.atan2(b);
-        vjp |y, g| [Some(g * b / (a.square() + b.square())), Some(-g * a / (a.square() + b.square()))];
+        vjp |y, g| [
+            Some((g * b).div_no_nan(a.square() + b.square())),
+            Some(-(g * a).div_no_nan(a.square() + b.square()))
+        ];
         domain [0.5..2.0, -2.0..2.0];
     }
     /// Hyperbolic sine.
@@ -605,7 +608,7 @@ table! {
     /// min(x, 0); derivative 1 at 0.
     MinZero min_zero {
         kernel |x| V::select(x > V::c(0.0), V::c(0.0), x);
-        vjp |y, g| [Some(g.mask(x.le(x * 0.0)))];
+        vjp |y, g| [Some(g.mask(x.le_scalar(0.0)))];
         domain [-2.0..-0.1];
     }
     /// x for x > 0, else α (eˣ - 1) (Clevert et al. 2016).
@@ -769,7 +772,7 @@ table! {
     /// x where x > threshold, else `value`; derivative 0 at the threshold.
     Threshold threshold(threshold = 0.1, value = 0.3) {
         kernel |x| V::select(x <= threshold, value, x);
-        vjp |y, g| [Some(g.hardtanh_grad(x, threshold, f64::INFINITY))];
+        vjp |y, g| [Some(g.mask_not(x.le_scalar(threshold)))];
         domain [0.2..2.0];
     }
     /// (x + √(x² + b)) / 2 (Barron 2021).
