@@ -215,7 +215,12 @@ fn f32_on_a_dense_sweep_of_all_floats() {
         .collect();
     for &name in UNARY {
         let bound = bounds[name][0];
-        let xs = &in_range(name, &all);
+        let mut xs = in_range(name, &all);
+        if GAMMA.contains(&name) {
+            // Long loops per element, computed in f64: fewer of them do.
+            xs = xs.into_iter().step_by(101).collect();
+        }
+        let xs = &xs;
         let expected: Vec<f64> = xs.iter().map(|&x| oracle(name, f64::from(x))).collect();
         for level in levels() {
             let mut worst = Worst::new();
