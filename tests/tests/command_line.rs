@@ -233,7 +233,7 @@ fn recurrent_layers_are_judged_over_time() {
         "{}",
         out(&o)
     );
-    for remedy in ["weights that fit", "Lstm"] {
+    for remedy in ["weights that fit", "LSTM"] {
         assert!(row(remedy).contains("healthy"), "{}", out(&o));
     }
 }

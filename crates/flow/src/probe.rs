@@ -7,9 +7,12 @@
 
 mod facts;
 mod snapshot;
+mod structure;
 mod time;
 
 pub use snapshot::Snapshot;
+pub(crate) use structure::Memory;
+use structure::Structure;
 pub use time::rms_by_step;
 
 use crate::hub;
@@ -78,8 +81,16 @@ pub const DEAD_SO_FAR: &str = "dead so far";
 /// What a [`Probe`] looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct ProbeOptions {
-    /// Detail of the summaries of activations, their gradients, weights and weight gradients.
+    /// Detail of the summaries of activations.
     pub detail: Detail,
+    /// Detail of the summaries of activation gradients, weights and weight gradients.
+    pub inner: Detail,
+    /// Values of the inputs and of one weight that are looked at most, spread over them in short runs; 0 means all.
+    /// Inputs are looked at as a whole when something is not finite.
+    pub sample: usize,
+    /// Values of the gradient of one weight that are looked at most, spread over it in short runs; 0 means all. Outputs
+    /// of layers and their gradients are always looked at as a whole: what is not finite shows there.
+    pub grad_sample: usize,
     /// Whether to look for what shows at the start of a run: identical units, the scale of single input features, the
     /// very operation that makes the first NaN or infinity. For the last, every value is looked at and nothing is fused:
     /// for one step in a run, not for each.
@@ -92,6 +103,9 @@ impl Default for ProbeOptions {
     fn default() -> Self {
         ProbeOptions {
             detail: Detail::histogram(Bins::Auto),
+            inner: Detail::histogram(Bins::Auto),
+            sample: 0,
+            grad_sample: 0,
             start: true,
             rank: false,
         }
@@ -112,6 +126,8 @@ struct Found {
     finished: bool,
     /// Axis of the weight that counts the layer's units.
     units: Option<usize>,
+    /// Whether a later use reads what an earlier one gave: one layer through time.
+    recurs: bool,
 }
 
 /// The recorded forward pass, layer by layer.
@@ -120,6 +136,13 @@ struct Layers {
     found: Vec<Found>,
     /// Layer and use by output node.
     of: HashMap<u32, (usize, usize)>,
+}
+
+impl Layers {
+    /// Whether a parameter is the weight of a layer.
+    fn weighs(&self, p: ParamId) -> bool {
+        self.found.iter().any(|l| l.weight == p)
+    }
 }
 
 struct Paths {
@@ -148,6 +171,8 @@ fn find_layers<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Layers {
     let mut leaves: HashSet<u32> = HashSet::new();
     let mut layers = Layers::default();
     let mut by_weight: HashMap<ParamId, usize> = HashMap::new();
+    // Which layers each node is made of, a bit for each.
+    let mut made_of: HashMap<u32, Vec<u64>> = HashMap::new();
     tape.for_each_node(|n| {
         if let Some(p) = n.param {
             param_of.insert(n.id, p);
@@ -156,6 +181,11 @@ fn find_layers<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Layers {
         }
         if n.origin.is_some() || n.args.is_empty() {
             return;
+        }
+        let mut parts: Vec<u64> = Vec::new();
+        for m in n.args.iter().filter_map(|a| made_of.get(a)) {
+            parts.resize(parts.len().max(m.len()), 0);
+            parts.iter_mut().zip(m).for_each(|(a, b)| *a |= b);
         }
         let params: Vec<ParamId> = n
             .args
@@ -185,13 +215,22 @@ fn find_layers<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Layers {
                     act: None,
                     finished: false,
                     units: units_axis(n, *w, &param_of, &leaves),
+                    recurs: false,
                 });
                 layers.found.len() - 1
             });
-            layers.found[at].outputs.push(n.id);
-            layers.found[at].finished = false;
+            let layer = &mut layers.found[at];
+            layer.outputs.push(n.id);
+            layer.finished = false;
+            layer.recurs |= parts.get(at / 64).is_some_and(|w| w >> (at % 64) & 1 == 1);
+            parts.resize(parts.len().max(at / 64 + 1), 0);
+            parts[at / 64] |= 1 << (at % 64);
+            made_of.insert(n.id, parts);
             chain.insert(n.id, at);
             return;
+        }
+        if !parts.is_empty() {
+            made_of.insert(n.id, parts);
         }
         let Some(&at) = n.args.iter().filter_map(|a| chain.get(a)).max() else {
             return;
@@ -308,11 +347,18 @@ struct Measured {
 }
 
 /// Collects summaries while the tape runs.
-struct Recorder {
+struct Recorder<T> {
     layers: Layers,
     states: time::States,
     options: ProbeOptions,
     measured: Vec<Vec<Measured>>,
+    /// The node of what enters the first layer, and what is known of it.
+    input: Option<u32>,
+    inputs: Option<facts::Inputs>,
+    /// Weights of the layers and all gradients, as far as they were seen.
+    weights: HashMap<ParamId, Weight>,
+    /// What was picked of large weights.
+    picked: HashMap<ParamId, Vec<T>>,
     bad: Bad,
 }
 
@@ -323,13 +369,58 @@ struct Bad {
     adjoint: Option<u32>,
 }
 
-impl<T: Float> Observer<T> for Recorder {
+impl<T: Float> Recorder<T> {
+    /// Weights and gradients are looked at while the pool is awake and they are in cache.
+    fn see_param(&mut self, id: ParamId, what: Seen, tensor: &Tensor<T>) {
+        let makes_layer = self.layers.weighs(id);
+        let inner = self.options.inner;
+        match what {
+            Seen::Adjoint => {
+                let gradient = if !makes_layer {
+                    summary(tensor, Detail::MOMENTS)
+                } else if let Some(picked) = snapshot::runs(tensor, self.options.grad_sample) {
+                    Summary::with(&picked, inner).of_sample(tensor.numel())
+                } else {
+                    summary(tensor, inner)
+                };
+                self.weights.entry(id).or_default().gradient = Some(gradient);
+            }
+            Seen::Value if makes_layer => {
+                let values = match snapshot::runs(tensor, self.options.sample) {
+                    Some(picked) => {
+                        let s = Summary::with(&picked, inner).of_sample(tensor.numel());
+                        self.picked.insert(id, picked);
+                        s
+                    }
+                    None => summary(tensor, inner),
+                };
+                self.weights.entry(id).or_default().values = Some(values);
+            }
+            Seen::Value => {}
+        }
+    }
+}
+
+impl<T: Float> Observer<T> for Recorder<T> {
+    fn wants_leaf(&mut self, node: &NodeInfo<'_>) -> bool {
+        node.param.is_some() || Some(node.id) == self.input
+    }
     fn wants(&mut self, node: &NodeInfo<'_>) -> bool {
         self.options.start || self.layers.of.contains_key(&node.id) || self.states.wants(node.id)
     }
     fn see(&mut self, node: &NodeInfo<'_>, what: Seen, tensor: &Tensor<T>) {
         if what == Seen::Adjoint {
             self.states.see(node.id, tensor);
+        }
+        if let Some(p) = node.param {
+            self.see_param(p, what, tensor);
+            return;
+        }
+        if Some(node.id) == self.input {
+            if what == Seen::Value {
+                self.inputs = Some(facts::Inputs::of(tensor, self.options));
+            }
+            return;
         }
         let layer = self.layers.of.get(&node.id);
         if layer.is_none() && !self.options.start {
@@ -352,13 +443,13 @@ impl<T: Float> Observer<T> for Recorder {
         }
         let Some(&(layer, k)) = layer else { return };
         let m = &mut self.measured[layer][k];
-        let summary = Summary::with(values, self.options.detail);
         match what {
-            Seen::Adjoint => m.gradient = Some(summary),
+            Seen::Adjoint => m.gradient = Some(Summary::with(values, self.options.inner)),
             Seen::Value => {
-                m.activation = Some(summary);
+                let summary = Summary::with(values, self.options.detail);
                 let act = self.layers.found[layer].act;
-                m.saturation = act.and_then(|a| saturation(a, values));
+                m.saturation = act.and_then(|a| saturation(a, values, summary.zeros));
+                m.activation = Some(summary);
                 if act == Some(Act::Rectifier) {
                     m.alive = alive(values, tensor.shape());
                 }
@@ -375,15 +466,19 @@ impl<T: Float> Observer<T> for Recorder {
     }
 }
 
-/// Share of units whose slope is below [`SATURATED_SLOPE`] of the function's largest.
-fn saturation<T: Real>(act: Act, y: &[T]) -> Option<f64> {
-    let flat: fn(f64) -> bool = match act {
-        Act::Sigmoid => |y| 4.0 * y * (1.0 - y) < SATURATED_SLOPE,
-        Act::Tanh => |y| 1.0 - y * y < SATURATED_SLOPE,
-        Act::Rectifier => |y| y == 0.0,
+/// Share of units whose slope is below [`SATURATED_SLOPE`] of the function's largest; `zeros` of the outputs are 0.
+fn saturation<T: Real>(act: Act, y: &[T], zeros: u64) -> Option<f64> {
+    // Counted as bytes in short runs, which is vector code.
+    fn count<T: Real>(y: &[T], flat: impl Fn(f64) -> bool) -> u64 {
+        let short = |run: &[T]| run.iter().map(|y| u8::from(flat(y.as_f64()))).sum::<u8>();
+        y.chunks(255).map(|run| u64::from(short(run))).sum()
+    }
+    let n = match act {
+        Act::Sigmoid => count(y, |y| 4.0 * y * (1.0 - y) < SATURATED_SLOPE),
+        Act::Tanh => count(y, |y| 1.0 - y * y < SATURATED_SLOPE),
+        Act::Rectifier => zeros,
         Act::Other => return None,
     };
-    let n = y.iter().filter(|y| flat(y.as_f64())).count();
     Some(n as f64 / y.len().max(1) as f64)
 }
 
@@ -395,9 +490,16 @@ fn alive<T: Real>(y: &[T], shape: &[usize]) -> Vec<bool> {
         [.., c] => (*c, 1),
     };
     let mut alive = vec![false; units];
-    for (i, y) in y.iter().enumerate() {
-        if *y != T::zero() {
-            alive[i / inner % units] = true;
+    if inner == 1 {
+        for row in y.chunks_exact(units.max(1)) {
+            for (a, y) in alive.iter_mut().zip(row) {
+                *a |= *y != T::zero();
+            }
+        }
+    } else {
+        for (i, plane) in y.chunks_exact(inner.max(1)).enumerate() {
+            let a = &mut alive[i % units];
+            *a = *a || plane.iter().any(|y| *y != T::zero());
         }
     }
     alive
@@ -488,29 +590,51 @@ pub fn time_profile<'t, T: Float>(
     }
 }
 
+/// What is measured of one parameter.
+#[derive(Default)]
+struct Weight {
+    /// Only of those that make a layer.
+    values: Option<Summary>,
+    gradient: Option<Summary>,
+    twins: Option<f64>,
+}
+
+fn summary<T: Real>(t: &Tensor<T>, detail: Detail) -> Summary {
+    match t.as_slice() {
+        Some(s) => Summary::with(s, detail),
+        None => Summary::with(&t.to_vec(), detail),
+    }
+}
+
+/// Measures what was not seen in passing.
 struct Weights<'a, T: Float> {
     layers: &'a Layers,
     grads: &'a Gradients<T>,
     options: ProbeOptions,
-    out: HashMap<ParamId, (Summary, Option<Summary>, Option<f64>)>,
+    of: HashMap<ParamId, Weight>,
 }
 
 impl<T: Float> Visitor<T> for Weights<'_, T> {
     fn param(&mut self, _: &str, p: &Param<T>) {
-        let Some(layer) = self.layers.found.iter().find(|l| l.weight == p.id()) else {
-            return;
-        };
-        let summary = |t: &Tensor<T>| match t.as_slice() {
-            Some(s) => Summary::with(s, self.options.detail),
-            None => Summary::with(&t.to_vec(), self.options.detail),
-        };
-        let g = self.grads.get(p).map(summary);
-        let twins = (layer.units)
+        let g = self.grads.get(p);
+        let w = self.of.entry(p.id()).or_default();
+        let layer = self.layers.found.iter().find(|l| l.weight == p.id());
+        let detail = layer.map_or(Detail::MOMENTS, |_| self.options.inner);
+        if w.gradient.is_none() {
+            w.gradient = g.map(|g| summary(g, detail));
+        }
+        let Some(layer) = layer else { return };
+        if w.values.is_none() {
+            w.values = Some(summary(p.value(), detail));
+        }
+        w.twins = (layer.units)
             .filter(|&a| self.options.start && p.shape().get(a).is_some_and(|n| *n > 1))
-            .map(|a| identical_units(p.value(), self.grads.get(p), a));
-        self.out.insert(p.id(), (summary(p.value()), g, twins));
+            .map(|a| identical_units(p.value(), g, a));
     }
 }
+
+/// What a probe gives: gradients, what was measured, and what was picked of large weights.
+pub(crate) type Probed<T> = (Gradients<T>, StepProfile, HashMap<ParamId, Vec<T>>);
 
 /// Measures one training step of any model, without changing it.
 ///
@@ -547,18 +671,19 @@ impl Probe {
         loss: Var<'_, T>,
         model: &dyn Module<T>,
     ) -> (Gradients<T>, StepProfile) {
-        self.tallied(loss, model, &mut HashMap::new())
+        let (grads, profile, _) = self.tallied(loss, model, &mut Memory::default());
+        (grads, profile)
     }
 
-    /// As [`backward`](Probe::backward); `alive` remembers by layer which rectified units have ever been alive.
+    /// As [`backward`](Probe::backward), with a memory of former steps. Returns what was picked of large weights, too.
     #[track_caller]
     pub(crate) fn tallied<T: Float>(
         &self,
         loss: Var<'_, T>,
         model: &dyn Module<T>,
-        alive: &mut HashMap<String, Vec<bool>>,
-    ) -> (Gradients<T>, StepProfile) {
-        (hub::ops().probe)(self, loss, model, alive)
+        memory: &mut Memory,
+    ) -> Probed<T> {
+        (hub::ops().probe)(self, loss, model, memory)
     }
 
     /// [`tallied`](Probe::tallied), compiled in this crate.
@@ -566,11 +691,24 @@ impl Probe {
         &self,
         loss: Var<'_, T>,
         model: &dyn Module<T>,
-        alive: &mut HashMap<String, Vec<bool>>,
-    ) -> (Gradients<T>, StepProfile) {
+        memory: &mut Memory,
+    ) -> Probed<T> {
         let tape = loss.tape();
-        let layers = find_layers(tape, model);
-        let facts = facts::before(tape, model, loss.index(), self.options.start);
+        let signature = structure::signature(tape, loss.index());
+        let known = memory.structure.take();
+        let Structure {
+            layers,
+            mut states,
+            recorded,
+            ..
+        } = known
+            .filter(|s| s.signature == signature)
+            .unwrap_or_else(|| Structure {
+                signature,
+                layers: find_layers(tape, model),
+                states: time::States::find(tape, model),
+                recorded: facts::read(tape, model, loss.index()),
+            });
         let measured = (layers.found.iter())
             .map(|l| {
                 let empty = || Measured {
@@ -583,12 +721,16 @@ impl Probe {
                 l.outputs.iter().map(|_| empty()).collect()
             })
             .collect();
-        let states = time::States::find(tape, model);
+        states.clear();
         tape.set_observer(Box::new(Recorder {
             layers,
             states,
             options: self.options,
             measured,
+            input: recorded.input(),
+            inputs: None,
+            weights: HashMap::new(),
+            picked: HashMap::new(),
             bad: Bad::default(),
         }));
         // What is wanted may differ from the last probe's; planning costs little beside measuring.
@@ -601,89 +743,113 @@ impl Probe {
         }
         let recorder = tape
             .take_observer()
-            .map(|o| o.into_any().downcast::<Recorder>());
+            .map(|o| o.into_any().downcast::<Recorder<T>>());
         let Some(Ok(recorder)) = recorder else {
             unreachable!("the recorder was set above")
         };
-        let bad = recorder.bad;
-        let mut profile = self.assemble(*recorder, model, &grads, alive);
-        profile.facts = facts.after(model, &grads, &profile, bad);
-        (grads, profile)
-    }
-
-    fn assemble<T: Float>(
-        &self,
-        recorder: Recorder,
-        model: &dyn Module<T>,
-        grads: &Gradients<T>,
-        alive: &mut HashMap<String, Vec<bool>>,
-    ) -> StepProfile {
         let Recorder {
             layers,
             states,
             measured,
+            mut weights,
+            picked,
+            inputs,
+            bad,
             ..
-        } = recorder;
-        let mut weights = Weights {
-            layers: &layers,
-            grads,
-            options: self.options,
-            out: HashMap::new(),
-        };
-        model.visit(&mut Path::new(), &mut weights);
-        let mut weights = weights.out;
-        let mut step = StepProfile::new(0).with_loss(grads.loss().as_f64());
-        for (l, uses) in layers.found.iter().zip(measured) {
-            let mut p = LayerProfile::new(l.path.clone(), l.op.clone());
-            p.location = Some(l.location.clone());
-            if let Some((w, g, twins)) = weights.remove(&l.weight) {
-                p.weights = Some(w);
-                p.weight_grad = g;
-                if let Some(share) = twins.filter(|s| *s > 0.0) {
-                    p.extra.push((IDENTICAL_UNITS.into(), share));
-                }
-            }
-            if uses.len() > 1 && !states.covers(&l.path) {
-                step.time.push(TimeProfile {
-                    path: l.path.clone(),
-                    grad_rms: uses
-                        .iter()
-                        .map(|u| u.gradient.as_ref().map_or(f64::NAN, |g| g.rms))
-                        .collect(),
-                });
-            }
-            // A recurrent layer is shown by its last time step.
-            if let Some(m) = uses.into_iter().next_back() {
-                p.activation = m.activation;
-                p.activation_grad = m.gradient;
-                p.saturation = m.saturation;
-                p.dead = dead_share(&m.alive);
-                if let Some(r) = m.rank {
-                    p.extra.push((EFFECTIVE_RANK.into(), r));
-                }
-                if !m.alive.is_empty() {
-                    let so_far = alive
-                        .entry(l.path.clone())
-                        .or_insert_with(|| m.alive.clone());
-                    so_far.resize(m.alive.len(), false);
-                    for (a, b) in so_far.iter_mut().zip(&m.alive) {
-                        *a |= b;
-                    }
-                    p.extra
-                        .extend(dead_share(so_far).map(|d| (DEAD_SO_FAR.to_string(), d)));
-                }
-            }
-            if let Some(before) = step.layers.last() {
-                let ratio =
-                    |a: Option<f64>, b: Option<f64>| Some(a? / b?).filter(|r| r.is_finite());
-                p.forward_gain = ratio(p.activation_rms(), before.activation_rms());
-                p.backward_gain = ratio(before.activation_grad_rms(), p.activation_grad_rms());
-            }
-            step.layers.push(p);
+        } = *recorder;
+        // Looking at the whole model again is rarely needed.
+        let seen = |id| weights.get(&id);
+        let complete = (layers.found.iter())
+            .all(|l| seen(l.weight).is_some_and(|w| w.values.is_some()))
+            && (grads.iter()).all(|(id, _)| seen(id).is_some_and(|w| w.gradient.is_some()));
+        if self.options.start || !complete {
+            let mut all = Weights {
+                layers: &layers,
+                grads: &grads,
+                options: self.options,
+                of: weights,
+            };
+            model.visit(&mut Path::new(), &mut all);
+            weights = all.of;
         }
-        step.time.extend(states.into_profiles());
-        step
+        let rms = |id| {
+            weights
+                .get(&id)
+                .and_then(|w| Some(w.gradient.as_ref()?.rms))
+        };
+        let facts = recorded.facts(tape, inputs, rms);
+        let loss = grads.loss().as_f64();
+        let mut profile = assemble(&layers, &states, measured, weights, loss, &mut memory.alive);
+        profile.facts = recorded.after(facts, tape, &profile, bad);
+        memory.structure = Some(Structure {
+            signature,
+            layers,
+            states,
+            recorded,
+        });
+        (grads, profile, picked)
     }
+}
+
+/// The layers of one step, from what was seen of them and their weights.
+fn assemble(
+    layers: &Layers,
+    states: &time::States,
+    measured: Vec<Vec<Measured>>,
+    mut weights: HashMap<ParamId, Weight>,
+    loss: f64,
+    alive: &mut HashMap<String, Vec<bool>>,
+) -> StepProfile {
+    let mut step = StepProfile::new(0).with_loss(loss);
+    for (l, uses) in layers.found.iter().zip(measured) {
+        let mut p = LayerProfile::new(l.path.clone(), l.op.clone());
+        p.location = Some(l.location.clone());
+        if let Some(w) = weights.remove(&l.weight) {
+            p.weights = w.values;
+            p.weight_grad = w.gradient;
+            if let Some(share) = w.twins.filter(|s| *s > 0.0) {
+                p.extra.push((IDENTICAL_UNITS.into(), share));
+            }
+        }
+        if l.recurs && !states.covers(&l.path) {
+            step.time.push(TimeProfile {
+                path: l.path.clone(),
+                grad_rms: uses
+                    .iter()
+                    .map(|u| u.gradient.as_ref().map_or(f64::NAN, |g| g.rms))
+                    .collect(),
+            });
+        }
+        // A recurrent layer is shown by its last time step.
+        if let Some(m) = uses.into_iter().next_back() {
+            p.activation = m.activation;
+            p.activation_grad = m.gradient;
+            p.saturation = m.saturation;
+            p.dead = dead_share(&m.alive);
+            if let Some(r) = m.rank {
+                p.extra.push((EFFECTIVE_RANK.into(), r));
+            }
+            if !m.alive.is_empty() {
+                let so_far = alive
+                    .entry(l.path.clone())
+                    .or_insert_with(|| m.alive.clone());
+                so_far.resize(m.alive.len(), false);
+                for (a, b) in so_far.iter_mut().zip(&m.alive) {
+                    *a |= b;
+                }
+                p.extra
+                    .extend(dead_share(so_far).map(|d| (DEAD_SO_FAR.to_string(), d)));
+            }
+        }
+        if let Some(before) = step.layers.last() {
+            let ratio = |a: Option<f64>, b: Option<f64>| Some(a? / b?).filter(|r| r.is_finite());
+            p.forward_gain = ratio(p.activation_rms(), before.activation_rms());
+            p.backward_gain = ratio(before.activation_grad_rms(), p.activation_grad_rms());
+        }
+        step.layers.push(p);
+    }
+    step.time.extend(states.profiles());
+    step
 }
 
 #[cfg(test)]
