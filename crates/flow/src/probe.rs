@@ -6,22 +6,26 @@
 //! to it; its output is the activation's.
 
 mod facts;
+mod layers;
 mod snapshot;
 mod structure;
 mod time;
+mod values;
 
+use layers::{Layers, Paths, find_layers, owner};
 pub use snapshot::Snapshot;
 pub(crate) use structure::Memory;
 use structure::Structure;
 pub use time::rms_by_step;
+use values::{alive, dead_share, effective_rank, identical_units, saturation};
 
 use crate::hub;
 use crate::profile::{Bins, Detail, LayerProfile, StepProfile, Summary, TimeProfile};
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use wengert_autograd::{
-    Float, Gradients, Module, NodeInfo, Observer, Param, ParamId, Path, Real, Seen, Tape, Tensor,
-    Var, Visitor,
+    Float, Gradients, Module, NodeInfo, Observer, Param, ParamId, Path, Real, Seen, Tensor, Var,
+    Visitor,
 };
 
 /// An activation function that saturation is judged for.
@@ -110,231 +114,6 @@ impl Default for ProbeOptions {
             rank: false,
         }
     }
-}
-
-/// A layer as found on the tape.
-#[derive(Clone, Debug)]
-struct Found {
-    path: String,
-    op: String,
-    location: String,
-    weight: ParamId,
-    /// Output node of each use, in order: one for a feed-forward layer, one per time step for a recurrent one.
-    outputs: Vec<u32>,
-    act: Option<Act>,
-    /// Whether the latest use has met its activation function.
-    finished: bool,
-    /// Axis of the weight that counts the layer's units.
-    units: Option<usize>,
-    /// Whether a later use reads what an earlier one gave: one layer through time.
-    recurs: bool,
-}
-
-/// The recorded forward pass, layer by layer.
-#[derive(Clone, Debug, Default)]
-struct Layers {
-    found: Vec<Found>,
-    /// Layer and use by output node.
-    of: HashMap<u32, (usize, usize)>,
-}
-
-impl Layers {
-    /// Whether a parameter is the weight of a layer.
-    fn weighs(&self, p: ParamId) -> bool {
-        self.found.iter().any(|l| l.weight == p)
-    }
-}
-
-struct Paths {
-    by_id: HashMap<ParamId, (String, usize)>,
-}
-
-impl<T: Real> Visitor<T> for Paths {
-    fn param(&mut self, path: &str, p: &Param<T>) {
-        self.by_id
-            .insert(p.id(), (path.to_string(), p.value().rank()));
-    }
-}
-
-fn owner(path: &str) -> &str {
-    path.rsplit_once('.').map_or(path, |(o, _)| o)
-}
-
-fn find_layers<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Layers {
-    let mut paths = Paths {
-        by_id: HashMap::new(),
-    };
-    model.visit(&mut Path::new(), &mut paths);
-    // The parameter that a node is a view of, and the layer whose chain a node continues.
-    let mut param_of: HashMap<u32, ParamId> = HashMap::new();
-    let mut chain: HashMap<u32, usize> = HashMap::new();
-    let mut leaves: HashSet<u32> = HashSet::new();
-    let mut layers = Layers::default();
-    let mut by_weight: HashMap<ParamId, usize> = HashMap::new();
-    // Which layers each node is made of, a bit for each.
-    let mut made_of: HashMap<u32, Vec<u64>> = HashMap::new();
-    tape.for_each_node(|n| {
-        if let Some(p) = n.param {
-            param_of.insert(n.id, p);
-            leaves.insert(n.id);
-            return;
-        }
-        if n.origin.is_some() || n.args.is_empty() {
-            return;
-        }
-        let mut parts: Vec<u64> = Vec::new();
-        for m in n.args.iter().filter_map(|a| made_of.get(a)) {
-            parts.resize(parts.len().max(m.len()), 0);
-            parts.iter_mut().zip(m).for_each(|(a, b)| *a |= b);
-        }
-        let params: Vec<ParamId> = n
-            .args
-            .iter()
-            .filter_map(|a| param_of.get(a).copied())
-            .collect();
-        // A function of parameters alone (a view, a normalised weight) stands for the first of them.
-        if params.len() == n.args.len() && !weighted(n.op) {
-            param_of.insert(n.id, params[0]);
-            return;
-        }
-        let weight =
-            (params.iter()).find(|p| paths.by_id.get(p).is_some_and(|(_, rank)| *rank >= 2));
-        if let (Some(w), true) = (weight, weighted(n.op)) {
-            let at = *by_weight.entry(*w).or_insert_with(|| {
-                layers.found.push(Found {
-                    path: owner(&paths.by_id[w].0).to_string(),
-                    op: n.op.to_string(),
-                    location: format!(
-                        "{}:{}:{}",
-                        n.location.file(),
-                        n.location.line(),
-                        n.location.column()
-                    ),
-                    weight: *w,
-                    outputs: Vec::new(),
-                    act: None,
-                    finished: false,
-                    units: units_axis(n, *w, &param_of, &leaves),
-                    recurs: false,
-                });
-                layers.found.len() - 1
-            });
-            let layer = &mut layers.found[at];
-            layer.outputs.push(n.id);
-            layer.finished = false;
-            layer.recurs |= parts.get(at / 64).is_some_and(|w| w >> (at % 64) & 1 == 1);
-            parts.resize(parts.len().max(at / 64 + 1), 0);
-            parts[at / 64] |= 1 << (at % 64);
-            made_of.insert(n.id, parts);
-            chain.insert(n.id, at);
-            return;
-        }
-        if !parts.is_empty() {
-            made_of.insert(n.id, parts);
-        }
-        let Some(&at) = n.args.iter().filter_map(|a| chain.get(a)).max() else {
-            return;
-        };
-        let layer = &mut layers.found[at];
-        let follows = n.args.contains(layer.outputs.last().unwrap_or(&u32::MAX));
-        let bias =
-            follows && !params.is_empty() && matches!(n.op, "add" | "sub") && layer.act.is_none();
-        // The function may stand behind a normalization or an addition of what bypasses the layer.
-        let act = activation(n.op).filter(|_| follows || !layer.finished);
-        let same = follows && keeps_elements(n.op);
-        if follows && recurrent_output(n.op) {
-            layer.op = n.op.to_string();
-            layer.finished = true;
-            *layer.outputs.last_mut().expect("a layer has an output") = n.id;
-            chain.insert(n.id, at);
-        } else if bias || same {
-            *layer.outputs.last_mut().expect("a layer has an output") = n.id;
-            chain.insert(n.id, at);
-        } else if let Some(act) = act {
-            if layer.act.is_none() {
-                layer.op = n.op.to_string();
-                layer.location = format!(
-                    "{}:{}:{}",
-                    n.location.file(),
-                    n.location.line(),
-                    n.location.column()
-                );
-            }
-            layer.act = Some(act);
-            layer.finished = true;
-            *layer.outputs.last_mut().expect("a layer has an output") = n.id;
-            chain.insert(n.id, at);
-        } else if paths_between(n) {
-            chain.insert(n.id, at);
-        }
-    });
-    for (i, l) in layers.found.iter().enumerate() {
-        for (k, &o) in l.outputs.iter().enumerate() {
-            layers.of.insert(o, (i, k));
-        }
-    }
-    // Two weights of one module (input and recurrent weights) are told apart by the parameter's own name.
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    for l in &layers.found {
-        *seen.entry(l.path.clone()).or_default() += 1;
-    }
-    for l in &mut layers.found {
-        if seen[&l.path] > 1 {
-            l.path = paths.by_id[&l.weight].0.clone();
-        }
-    }
-    layers
-}
-
-/// Steps between a weight and its activation, such as a normalization.
-fn paths_between(n: &NodeInfo<'_>) -> bool {
-    n.op.contains("_norm")
-        || matches!(
-            n.op,
-            "add" | "sub" | "mul" | "div" | "mul_scalar" | "add_scalar" | "div_scalar" | "mask"
-        )
-}
-
-/// `x W` has one unit per column of `W`; `x Wᵀ` and convolutions one per row.
-fn units_axis(
-    n: &NodeInfo<'_>,
-    weight: ParamId,
-    param_of: &HashMap<u32, ParamId>,
-    leaves: &HashSet<u32>,
-) -> Option<usize> {
-    let arg = n.args.iter().find(|a| param_of.get(a) == Some(&weight))?;
-    match n.op {
-        "matmul" => Some(usize::from(leaves.contains(arg))),
-        op if op.starts_with("conv") && !op.contains("transpose") => Some(0),
-        _ => None,
-    }
-}
-
-/// Share of units whose weights equal those of another unit, and whose gradients do, too: they are and will stay one
-/// unit. Equal means within 1/1000 of the tensor's RMS.
-fn identical_units<T: Real>(w: &Tensor<T>, g: Option<&Tensor<T>>, axis: usize) -> f64 {
-    let units = w.shape()[axis];
-    let inner: usize = w.shape()[axis + 1..].iter().product();
-    // A hash of each unit's rounded values: 64 bits do not collide by chance among a layer's units.
-    let mut keys: Vec<u64> = vec![0xcbf2_9ce4_8422_2325; units];
-    for t in std::iter::once(w).chain(g) {
-        let n = t.numel().max(1) as f64;
-        let rms = (t.iter().map(|x| x.as_f64().powi(2)).sum::<f64>() / n).sqrt();
-        let unit = if rms > 0.0 { 1e3 / rms } else { 0.0 };
-        for (i, x) in t.iter().enumerate() {
-            let k = &mut keys[i / inner % units];
-            let rounded = (x.as_f64() * unit).round() as i64 as u64;
-            *k = (*k ^ rounded)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                .rotate_left(29);
-        }
-    }
-    let mut count: HashMap<u64, usize> = HashMap::new();
-    for k in &keys {
-        *count.entry(*k).or_default() += 1;
-    }
-    let twins: usize = count.values().filter(|c| **c > 1).sum();
-    twins as f64 / units.max(1) as f64
 }
 
 struct Measured {
@@ -464,94 +243,6 @@ impl<T: Float> Observer<T> for Recorder<T> {
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
         self
     }
-}
-
-/// Share of units whose slope is below [`SATURATED_SLOPE`] of the function's largest; `zeros` of the outputs are 0.
-fn saturation<T: Real>(act: Act, y: &[T], zeros: u64) -> Option<f64> {
-    // Counted as bytes in short runs, which is vector code.
-    fn count<T: Real>(y: &[T], flat: impl Fn(f64) -> bool) -> u64 {
-        let short = |run: &[T]| run.iter().map(|y| u8::from(flat(y.as_f64()))).sum::<u8>();
-        y.chunks(255).map(|run| u64::from(short(run))).sum()
-    }
-    let n = match act {
-        Act::Sigmoid => count(y, |y| 4.0 * y * (1.0 - y) < SATURATED_SLOPE),
-        Act::Tanh => count(y, |y| 1.0 - y * y < SATURATED_SLOPE),
-        Act::Rectifier => zeros,
-        Act::Other => return None,
-    };
-    Some(n as f64 / y.len().max(1) as f64)
-}
-
-/// Which units (indices of the last axis; channels for images) are not zero for the whole batch.
-fn alive<T: Real>(y: &[T], shape: &[usize]) -> Vec<bool> {
-    let (units, inner) = match shape {
-        [] => (1, 1),
-        [_, c, rest @ ..] if !rest.is_empty() => (*c, rest.iter().product()),
-        [.., c] => (*c, 1),
-    };
-    let mut alive = vec![false; units];
-    if inner == 1 {
-        for row in y.chunks_exact(units.max(1)) {
-            for (a, y) in alive.iter_mut().zip(row) {
-                *a |= *y != T::zero();
-            }
-        }
-    } else {
-        for (i, plane) in y.chunks_exact(inner.max(1)).enumerate() {
-            let a = &mut alive[i % units];
-            *a = *a || plane.iter().any(|y| *y != T::zero());
-        }
-    }
-    alive
-}
-
-fn dead_share(alive: &[bool]) -> Option<f64> {
-    let dead = alive.iter().filter(|a| !**a).count();
-    (!alive.is_empty()).then(|| dead as f64 / alive.len() as f64)
-}
-
-/// Samples that the effective rank is taken from at most.
-const RANK_SAMPLES: usize = 256;
-
-/// `(tr C)² / tr C²` of the covariance `C` of `n` samples of `d` units; by the Gram matrix of the smaller side, whose
-/// eigenvalues are the same. `None` for a single sample, for outputs that do not vary, and for NaN.
-fn effective_rank<T: Real>(y: &[T], n: usize, d: usize) -> Option<f64> {
-    if n < 2 || d == 0 {
-        return None;
-    }
-    // Of many samples, evenly spaced ones: the cost grows with the square of their number.
-    let step = n.div_ceil(RANK_SAMPLES);
-    let picked = y.chunks_exact(d).step_by(step);
-    let n = picked.len();
-    let mut x: Vec<f64> = picked.flatten().map(|v| v.as_f64()).collect();
-    for j in 0..d {
-        let mean = (0..n).map(|i| x[i * d + j]).sum::<f64>() / n as f64;
-        for i in 0..n {
-            x[i * d + j] -= mean;
-        }
-    }
-    // Rows are what the products run over.
-    let (rows, len) = if n <= d {
-        (n, d)
-    } else {
-        let t = (0..d).flat_map(|j| (0..n).map(move |i| (i, j)));
-        x = t.map(|(i, j)| x[i * d + j]).collect();
-        (d, n)
-    };
-    let row = |i: usize| &x[i * len..(i + 1) * len];
-    let (mut trace, mut square) = (0.0, 0.0);
-    for i in 0..rows {
-        for j in 0..=i {
-            let dot: f64 = row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum();
-            if i == j {
-                trace += dot;
-                square += dot * dot;
-            } else {
-                square += 2.0 * dot * dot;
-            }
-        }
-    }
-    Some(trace * trace / square).filter(|r| r.is_finite())
 }
 
 /// Gradient of the loss with respect to each state of a recurrent layer, from the first time step to the last; to be

@@ -1,4 +1,4 @@
-//! Networks written by hand, with faults as they are made in code: a forgotten `detach`, a frozen layer, one layer with
+//! Networks written by hand, of linear layers and of convolutions, with faults as they are made in code: a forgotten `detach`, a frozen layer, one layer with
 //! other weights than the rest, a function too many in front of the loss.
 //!
 //! The repair follows the finding alone: [`Plan::apply`] does at the named layer what the rule's remedy says. A wrong rule
@@ -540,7 +540,7 @@ pub fn specimens(part: Part) -> Vec<Specimen> {
             of(Plain, Half, Relu, 3, Fault::Output(Sigmoid)),
             of(Plain, Codes, Relu, 3, Fault::Output(Sigmoid)),
             of(Norm, Classes, Relu, 3, Fault::WrongMode),
-            of(Recurrent, Classes, Relu, 1, Fault::Loud),
+            of(Recurrent, Classes, Relu, 2, Fault::Loud),
             of(Recurrent, Classes, Identity, 2, Fault::Loud),
             of(Conv, Classes, Tanh, 4, Fault::Tiny(k)),
             of(Conv, Classes, Relu, 4, Fault::Huge(k)),

@@ -137,6 +137,10 @@ impl<T: Float> Snapshot<T> {
 
     /// As [`refresh`](Snapshot::refresh); of some weights, samples were picked already.
     pub(crate) fn refresh_with(&mut self, model: &dyn Module<T>, picked: HashMap<ParamId, Vec<T>>) {
+        (hub::ops().refresh)(self, model, picked);
+    }
+
+    pub(crate) fn copy_weights(&mut self, model: &dyn Module<T>, picked: HashMap<ParamId, Vec<T>>) {
         struct Copy<'a, T: Float>(&'a mut Snapshot<T>, HashMap<ParamId, Vec<T>>);
         impl<T: Float> Visitor<T> for Copy<'_, T> {
             fn param(&mut self, _: &str, p: &Param<T>) {

@@ -1,4 +1,5 @@
 use super::*;
+use wengert_autograd::Tape;
 
 #[test]
 fn effective_rank_counts_directions() {
