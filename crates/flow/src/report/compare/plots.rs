@@ -214,8 +214,9 @@ pub fn changing_plots(runs: &[RunProfile]) -> Vec<RidgePlot> {
             .layers
             .iter()
             .find(|l| Some(&l.path) == named && shown(l));
-        let hidden = first.layers.iter().rev().filter(|l| shown(l));
-        let path = &named.or(hidden.clone().nth(1)).or(hidden.last())?.path;
+        let all: Vec<&LayerProfile> = first.layers.iter().filter(|l| shown(l)).collect();
+        let last_hidden = all.iter().rev().nth(1).or(all.last()).copied();
+        let path = &named.or(last_hidden)?.path;
         let at = |s: &'_ StepProfile| {
             let l = s.layers.iter().find(|l| l.path == *path)?;
             l.activation.clone().filter(|_| shown(l))
