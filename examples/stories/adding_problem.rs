@@ -111,9 +111,8 @@ fn train(name: &'static str, core: Core, steps: usize) -> (Run, RunProfile) {
     let mut tape = Tape::training(0);
     let probe = Probe::new(ProbeOptions {
         detail: Detail::default(),
-        inner: Detail::default(),
         start: false,
-        ..ProbeOptions::default()
+        rank: false,
     });
     let mut profile = RunProfile::new(name);
     let (mut running, mut solved) = (BLIND, None);

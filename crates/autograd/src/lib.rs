@@ -56,7 +56,7 @@ pub use observe::{NodeInfo, Observer, Seen};
 pub use op::{Cotangents, DynEq, ForwardCtx, Op, VjpCtx};
 pub use param::{Buffer, BufferId, Param, ParamId};
 pub use pool::MemoryStats;
-pub use tape::{Counters, Tape};
+pub use tape::{Counters, Passed, Tape};
 pub use var::Var;
 pub use visit::{BufferInfo, ModuleExt, ModuleInfo, ParamInfo, path_matches};
 pub use vmap::{BatchCtx, vmap, vmap_many};

@@ -59,6 +59,12 @@ pub trait Visitor<T: Real> {
     fn enter(&mut self, path: &str, kind: &'static str) {
         let _ = (path, kind);
     }
+    /// As [`Visitor::enter`], with the place of the module in memory, which tells it from others of its kind while it is
+    /// borrowed ([`Tape::passed`](crate::Tape::passed)).
+    fn enter_at(&mut self, path: &str, kind: &'static str, place: usize) {
+        let _ = place;
+        self.enter(path, kind);
+    }
     /// Leaving it.
     fn leave(&mut self, path: &str) {
         let _ = path;

@@ -175,13 +175,49 @@ impl Hasher for IdHasher {
 /// ```
 pub struct Tape<T: Float = f32> {
     pub(crate) graph: RefCell<Graph<T>>,
+    /// Layers that said what they gave, while somebody asks.
+    passed: RefCell<Option<Vec<Passed>>>,
+}
+
+/// What a layer gave in a recording: see [`Tape::passed`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Passed {
+    /// Where the layer stands in memory, as in [`Visitor::enter_at`](crate::Visitor::enter_at).
+    pub place: usize,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Shape of its output.
+    pub shape: Dims,
 }
 
 impl<T: Float> Tape<T> {
     fn new(training: bool, seed: u64) -> Self {
         Tape {
             graph: RefCell::new(T::graph(training, seed)),
+            passed: RefCell::new(None),
         }
+    }
+
+    /// Starts a list of the layers that are passed from now on.
+    pub fn list_passed(&self) {
+        *self.passed.borrow_mut() = Some(Vec::new());
+    }
+
+    /// Says that the layer of this kind at this place in memory gave `y`. Layers without parameters say so, for the
+    /// summary of a model; it costs nothing unless [`Tape::list_passed`] asked for it.
+    pub fn passed(&self, place: usize, kind: &'static str, y: Var<'_, T>) {
+        if let Some(list) = &mut *self.passed.borrow_mut() {
+            list.push(Passed {
+                place,
+                kind,
+                shape: y.shape(),
+            });
+        }
+    }
+
+    /// Ends the list and gives it out, in the order of the recording.
+    pub fn take_passed(&self) -> Vec<Passed> {
+        self.passed.take().unwrap_or_default()
     }
 
     /// A tape for training: dropout and batch statistics are on, values asked for are kept for the backward pass. All

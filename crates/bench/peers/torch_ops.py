@@ -12,6 +12,16 @@ import torch
 import torch.nn.functional as F
 
 
+LABELS = {}
+
+
+def labels(x):
+    """A class for each row."""
+    if x.shape not in LABELS:
+        LABELS[x.shape] = torch.arange(x.shape[0]) * 7 % x.shape[1]
+    return LABELS[x.shape]
+
+
 def channels(x):
     return x.reshape(x.shape[0], 10, x.shape[1] // 10)
 
@@ -52,6 +62,8 @@ OPS = {
     "log_softmax rows": lambda x, b: x.log_softmax(1),
     "mse": lambda x, b: F.mse_loss(x, b),
     "bce with logits": lambda x, b: F.binary_cross_entropy_with_logits(x, b),
+    "cross entropy": lambda x, b: F.cross_entropy(x, labels(x)),
+    "cross entropy, smoothed": lambda x, b: F.cross_entropy(x, labels(x), label_smoothing=0.1),
     "layer_norm": lambda x, b: F.layer_norm(x, x.shape[1:]),
     "rms_norm": lambda x, b: F.rms_norm(x, x.shape[1:], eps=1e-5),
     "batch_norm": lambda x, b: F.batch_norm(channels(x), None, None, training=True),

@@ -3,6 +3,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 use wengert::autograd::vjp_many;
+use wengert::nn::Reduction;
+use wengert::nn::loss::cross_entropy;
 use wengert::tensor::parallel;
 use wengert::{Tape, Tensor, Var};
 
@@ -54,6 +56,10 @@ pub const NORMALIZATIONS: &[(&str, Operation)] = &[
     ("log_softmax rows", |x, _| x.log_softmax(1)),
     ("mse", |x, b| x.mse(b)),
     ("bce with logits", |x, b| x.bce_with_logits(b, None).mean()),
+    ("cross entropy", |x, _| x.cross_entropy(&labels(x))),
+    ("cross entropy, smoothed", |x, _| {
+        cross_entropy(x, &labels(x), None, None, 0.1, Reduction::Mean)
+    }),
     ("layer_norm", |x, _| x.layer_norm(1, None, None, 1e-5)),
     ("rms_norm", |x, _| x.rms_norm(1, None, 1e-5)),
     ("batch_norm", |x, _| {
@@ -68,6 +74,12 @@ pub const NORMALIZATIONS: &[(&str, Operation)] = &[
             .group_norm(2, None, None, 1e-5)
     }),
 ];
+
+/// A class for each row.
+fn labels(x: Var<'_>) -> Tensor<i64> {
+    let (n, classes) = (x.size(0), x.size(1));
+    Tensor::from_vec((0..n).map(|i| (i * 7 % classes) as i64).collect(), [n])
+}
 
 /// Every row.
 pub fn all() -> impl Iterator<Item = &'static (&'static str, Operation)> {

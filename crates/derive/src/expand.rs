@@ -72,7 +72,8 @@ pub fn module(input: &DeriveInput) -> Result<TokenStream> {
         impl #impl_generics #krate::Module<#float> for #name #ty_generics #where_clause {
             #[allow(unreachable_code, unused_variables)]
             fn visit(&self, path: &mut #krate::Path, visitor: &mut dyn #krate::Visitor<#float>) {
-                #krate::Visitor::enter(visitor, #krate::Path::as_str(path), #kind);
+                let place = ::core::ptr::from_ref(self).cast::<()>() as usize;
+                #krate::Visitor::enter_at(visitor, #krate::Path::as_str(path), #kind, place);
                 #visit
                 #krate::Visitor::leave(visitor, #krate::Path::as_str(path));
             }

@@ -3,7 +3,9 @@
 use crate::forward::Forward;
 use std::collections::HashMap;
 use std::fmt;
-use wengert_autograd::{Buffer, Float, Module, Param, ParamId, Path, Real, Tape, Tensor, Visitor};
+use wengert_autograd::{
+    Buffer, Float, Module, Param, ParamId, Passed, Path, Real, Tape, Tensor, Visitor,
+};
 
 /// What a model consists of: modules, parameters with shape and initializer, output shapes for a given input, counts.
 ///
@@ -37,8 +39,11 @@ use wengert_autograd::{Buffer, Float, Module, Param, ParamId, Path, Real, Tape, 
 /// ```
 ///
 /// Output shapes are exact for the model, and for layers inside [`Sequential`](crate::Sequential), vectors, tuples,
-/// residual containers. Inside a struct of your own they are read off the recorded program: the last value that a
-/// parameter of the module enters; a layer without parameters shows none there.
+/// residual containers. Inside a struct of your own layers without parameters say what they gave
+/// ([`Tape::passed`](wengert_autograd::Tape::passed)), for others the recorded program is read: the last value that a
+/// parameter of the module enters. What is called as a method of `Var` (`x.relu()`) is no layer and has no row. Of a layer that
+/// is passed several times the last output counts. A module of your own without parameters shows a shape if its `forward`
+/// says so, too.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ModelSummary {
     /// Modules in visiting order, the model first.
@@ -67,6 +72,7 @@ pub struct SummaryRow {
     /// Parameters and buffers of the module itself.
     pub own: Vec<SummaryParam>,
     ids: Vec<ParamId>,
+    place: usize,
 }
 
 /// A parameter or buffer of a [`SummaryRow`].
@@ -132,13 +138,19 @@ impl<T: Real> Visitor<T> for Collect {
         });
     }
     fn enter(&mut self, path: &str, kind: &'static str) {
+        Visitor::<T>::enter_at(self, path, kind, 0);
+    }
+    fn enter_at(&mut self, path: &str, kind: &'static str, place: usize) {
         if path.is_empty() {
             // The model's own row stands already.
             self.open.push(0);
             return;
         }
         self.open.push(self.rows.len());
-        self.rows.push(row(path, kind));
+        self.rows.push(SummaryRow {
+            place,
+            ..row(path, kind)
+        });
     }
     fn leave(&mut self, _: &str) {
         self.open.pop();
@@ -154,6 +166,7 @@ fn row(path: &str, kind: &str) -> SummaryRow {
         trainable: 0,
         own: Vec::new(),
         ids: Vec::new(),
+        place: 0,
     }
 }
 
@@ -183,12 +196,14 @@ impl ModelSummary {
         let mut s = Self::of(model);
         let tape = Tape::<T>::inference();
         let mut seen: HashMap<String, Vec<usize>> = HashMap::new();
+        tape.list_passed();
         let y = model.trace(tape.input(x), &mut Path::new(), &mut |path, shape| {
             seen.insert(path.to_owned(), shape.to_vec());
         });
         let last = last_values(&tape);
-        for row in &mut s.rows {
-            row.output = seen.remove(&row.path).or_else(|| {
+        let passed = outputs(&s.rows, &tape.take_passed());
+        for (row, passed) in s.rows.iter_mut().zip(passed) {
+            row.output = seen.remove(&row.path).or(passed).or_else(|| {
                 let ends = row.ids.iter().filter_map(|id| last.get(id));
                 ends.max_by_key(|(node, _)| *node).map(|(_, s)| s.clone())
             });
@@ -201,6 +216,33 @@ impl ModelSummary {
     pub fn row(&self, path: &str) -> Option<&SummaryRow> {
         self.rows.iter().find(|r| r.path == path)
     }
+}
+
+/// What the layers of the rows said they gave. Types without size may share a place: those of one kind are told apart by
+/// their order, if each was passed once.
+fn outputs(rows: &[SummaryRow], passed: &[Passed]) -> Vec<Option<Vec<usize>>> {
+    let mut by_layer: HashMap<(usize, &str), Vec<&Passed>> = HashMap::new();
+    for p in passed {
+        by_layer.entry((p.place, p.kind)).or_default().push(p);
+    }
+    let key = |r: &SummaryRow| (r.place, r.kind.clone());
+    let mut sharing: HashMap<(usize, String), usize> = HashMap::new();
+    for r in rows {
+        *sharing.entry(key(r)).or_default() += 1;
+    }
+    let mut taken: HashMap<(usize, String), usize> = HashMap::new();
+    let one = |r: &SummaryRow| {
+        let given = by_layer.get(&(r.place, r.kind.as_str()))?;
+        let at = taken.entry(key(r)).or_default();
+        let i = if given.len() == sharing[&key(r)] {
+            *at
+        } else {
+            given.len() - 1
+        };
+        *at += 1;
+        Some(given[i].shape.to_vec())
+    };
+    rows.iter().map(one).collect()
 }
 
 /// For each parameter the last node that takes it together with something that is not made of parameters alone, and

@@ -2,7 +2,7 @@
 
 use crate::forward::Forward;
 use crate::init::{Fans, Init};
-use crate::layers::{draw, no_parameters, positive, refuse};
+use crate::layers::{draw, no_parameters, passed, positive, refuse};
 use rand::Rng;
 use wengert_autograd::{Float, Param, Result, Tape, Tensor, Var};
 use wengert_derive::Module;
@@ -10,6 +10,13 @@ use wengert_tensor::error::OrPanic;
 
 /// Adds sines and cosines of the position (Vaswani et al. 2017, section 3.5) to `[.., length, features]`:
 /// sin(p / 10000^(2i/features)) in feature 2i, the cosine in 2i + 1.
+///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, SinusoidalPositions};
+/// let y = SinusoidalPositions::new().predict(&Tensor::<f64>::zeros([1, 2, 4]));
+/// assert_eq!(y.to_vec(), [0.0, 1.0, 0.0, 1.0, 1f64.sin(), 1f64.cos(), 0.01f64.sin(), 0.01f64.cos()]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SinusoidalPositions {
     base: f64,
@@ -74,13 +81,23 @@ impl<T: Float> Forward<T> for SinusoidalPositions {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
         let (length, features) = sequence("sinusoidal_positions", &x);
-        x + x.tape().input(&self.table(length, features))
+        passed(self, x + x.tape().input(&self.table(length, features)))
     }
 }
 
 /// Adds a learned vector per position to `[.., length, features]`.
 ///
 /// `weight` is `[longest, features]`, normal with deviation 0.02 at the start (as GPT-2 and BERT).
+///
+/// ```
+/// use rand::SeedableRng;
+/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, LearnedPositions};
+/// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+/// let positions: LearnedPositions = LearnedPositions::new(16, 4, &mut rng);
+/// assert_eq!(positions.predict(&Tensor::zeros([2, 5, 4])).shape(), [2, 5, 4]);
+/// ```
 ///
 /// # Panics
 /// `forward` panics when the sequence is longer than the table or has another number of features.
@@ -127,6 +144,14 @@ impl<T: Float> Forward<T> for LearnedPositions<T> {
 /// angle p · base^(-2i/size), so that inner products depend on distances of positions only.
 ///
 /// Pairs are formed by halves, as in GPT-NeoX and LLaMA.
+///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, Rotary};
+/// let x = Tensor::<f64>::from_vec(vec![1.0, 0.0, 1.0, 0.0], [2, 2]);
+/// // Position 0 stays, position 1 turns by one radian.
+/// assert_eq!(Rotary::new().predict(&x).to_vec(), [1.0, 0.0, 1f64.cos(), 1f64.sin()]);
+/// ```
 ///
 /// # Panics
 /// `forward` panics when the size is odd.
@@ -185,7 +210,7 @@ impl Default for Rotary {
 impl<T: Float> Forward<T> for Rotary {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        self.rotate(x)
+        passed(self, self.rotate(x))
     }
 }
 

@@ -11,6 +11,12 @@ use wengert_tensor::error::OrPanic;
 
 /// Settings of transformer layers. Defaults are PyTorch's: feed-forward size 2048, dropout 0.1, ReLU, norm after each
 /// part, ε = 1e-5, with biases.
+///
+/// ```
+/// use wengert_nn::{Activation, TransformerOptions};
+/// let gpt = TransformerOptions { activation: Activation::Gelu, norm_first: true, ..TransformerOptions::new(64, 4) };
+/// assert_eq!((gpt.feed_forward, gpt.dropout), (2048, 0.1));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TransformerOptions {
     /// Size of the features.
@@ -179,6 +185,20 @@ impl<T: Float> Forward<T> for TransformerEncoderLayer<T> {
 
 /// Decoder layer of the transformer: self-attention, attention to the encoder's output, and a feed-forward net. Names are
 /// PyTorch's; the batch comes first.
+///
+/// ```
+/// use rand::SeedableRng;
+/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use wengert_autograd::Tape;
+/// use wengert_nn::{AttentionMask, TransformerDecoderLayer, TransformerOptions};
+/// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+/// let options = TransformerOptions { feed_forward: 32, ..TransformerOptions::new(8, 2) };
+/// let layer: TransformerDecoderLayer = TransformerDecoderLayer::new(options, &mut rng);
+/// let tape = Tape::inference();
+/// let (x, memory) = (tape.zeros([2, 5, 8]), tape.ones([2, 3, 8]));
+/// let y = layer.forward(x, memory, &AttentionMask::causal(), &AttentionMask::none());
+/// assert_eq!(y.shape().as_slice(), [2, 5, 8]);
+/// ```
 #[derive(Clone, Module)]
 #[module(crate = wengert_autograd)]
 pub struct TransformerDecoderLayer<T: Float = f32> {
@@ -253,6 +273,17 @@ impl<T: Float> TransformerDecoderLayer<T> {
 }
 
 /// A stack of encoder layers, with a final norm where the layers put theirs first.
+///
+/// ```
+/// use rand::SeedableRng;
+/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, TransformerEncoder, TransformerOptions};
+/// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+/// let options = TransformerOptions { feed_forward: 32, norm_first: true, ..TransformerOptions::new(8, 2) };
+/// let encoder: TransformerEncoder = TransformerEncoder::new(3, options, &mut rng);
+/// assert_eq!(encoder.predict(&Tensor::ones([2, 5, 8])).shape(), [2, 5, 8]);
+/// ```
 #[derive(Clone, Module)]
 #[module(crate = wengert_autograd)]
 pub struct TransformerEncoder<T: Float = f32> {
@@ -302,6 +333,20 @@ impl<T: Float> Forward<T> for TransformerEncoder<T> {
 }
 
 /// A stack of decoder layers, with a final norm where the layers put theirs first.
+///
+/// ```
+/// use rand::SeedableRng;
+/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use wengert_autograd::Tape;
+/// use wengert_nn::{AttentionMask, TransformerDecoder, TransformerOptions};
+/// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+/// let options = TransformerOptions { feed_forward: 32, ..TransformerOptions::new(8, 2) };
+/// let decoder: TransformerDecoder = TransformerDecoder::new(2, options, &mut rng);
+/// let tape = Tape::inference();
+/// let (x, memory) = (tape.zeros([2, 5, 8]), tape.ones([2, 3, 8]));
+/// let y = decoder.forward(x, memory, &AttentionMask::causal(), &AttentionMask::none());
+/// assert_eq!(y.shape().as_slice(), [2, 5, 8]);
+/// ```
 #[derive(Clone, Module)]
 #[module(crate = wengert_autograd)]
 pub struct TransformerDecoder<T: Float = f32> {

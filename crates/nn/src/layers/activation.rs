@@ -1,5 +1,6 @@
 //! Activations as values.
 
+use super::passed;
 use super::{constant, positive};
 use crate::forward::Forward;
 use crate::init::Nonlinearity;
@@ -167,13 +168,13 @@ impl From<Activation> for Nonlinearity {
 impl<T: Float> Forward<T> for Activation {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        self.apply(x)
+        passed(self, self.apply(x))
     }
 }
 
 impl<T: Real> Module<T> for Activation {
     fn visit(&self, path: &mut Path, visitor: &mut dyn Visitor<T>) {
-        visitor.enter(path.as_str(), Module::<T>::kind(self));
+        visitor.enter_at(path.as_str(), Module::<T>::kind(self), super::place(self));
         visitor.leave(path.as_str());
     }
     fn visit_mut(&mut self, _: &mut Path, _: &mut dyn VisitorMut<T>) {}
@@ -214,6 +215,13 @@ impl<T: Real> Module<T> for Activation {
 ///
 /// `weight` holds one slope for all, or one per channel (axis 1 of inputs of rank 2 and more, axis 0 of vectors), 0.25
 /// at the start, as in PyTorch.
+///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, Prelu};
+/// let x = Tensor::from_vec(vec![-2.0, 2.0], [2]);
+/// assert_eq!(Prelu::<f32>::new().predict(&x).to_vec(), [-0.5, 2.0]);
+/// ```
 #[derive(Clone, Module)]
 #[module(crate = wengert_autograd)]
 pub struct Prelu<T: Float = f32> {

@@ -19,6 +19,18 @@ use wengert_tensor::error::OrPanic;
 ///
 /// The default weights are Glorot uniform with fan in `inputs1 · inputs2`; biases start at 0. (PyTorch draws both from
 /// U(±1/√inputs1), which forgets `inputs2`.)
+///
+/// ```
+/// use rand::SeedableRng;
+/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use wengert_autograd::Tape;
+/// use wengert_nn::Bilinear;
+/// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+/// let layer: Bilinear = Bilinear::new(3, 4, 2, &mut rng);
+/// let tape = Tape::inference();
+/// let y = layer.forward(tape.ones([5, 3]), tape.ones([5, 4]));
+/// assert_eq!(y.shape().as_slice(), [5, 2]);
+/// ```
 #[derive(Clone, Module)]
 #[module(crate = wengert_autograd)]
 pub struct Bilinear<T: Float = f32> {

@@ -120,7 +120,7 @@ impl<const D: usize, T: Float> Conv<D, T> {
 }
 
 /// The numbers of the first `N` axes.
-fn axes<const D: usize, const N: usize>(a: [usize; D]) -> [usize; N] {
+pub(super) fn axes<const D: usize, const N: usize>(a: [usize; D]) -> [usize; N] {
     std::array::from_fn(|i| a[i])
 }
 
@@ -183,104 +183,141 @@ macro_rules! weight_and_bias {
 pub(super) use weight_and_bias;
 weight_and_bias!(Conv);
 
-/// Settings of a [`Conv`].
-#[derive(Clone, Copy, Debug)]
-pub struct ConvBuilder<const D: usize, T: Float = f32> {
-    inputs: usize,
-    outputs: usize,
-    kernel: [usize; D],
-    options: ConvOptions<D>,
-    bias: bool,
-    init: Option<Init>,
-    next: Option<Nonlinearity>,
-    float: PhantomData<T>,
+/// The builder of a convolution in either direction.
+macro_rules! conv_builder {
+    (
+        $(#[$doc:meta])* $builder:ident, $layer:ident, $options:ident;
+        errors: $errors:literal;
+        check: $check:expr;
+        shape: $shape:expr;
+        fans: $fans:expr
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $builder<const D: usize, T: Float = f32> {
+            pub(super) inputs: usize,
+            pub(super) outputs: usize,
+            pub(super) kernel: [usize; D],
+            pub(super) options: $options<D>,
+            pub(super) bias: bool,
+            pub(super) init: Option<Init>,
+            pub(super) next: Option<Nonlinearity>,
+            pub(super) float: PhantomData<T>,
+        }
+
+        impl<const D: usize, T: Float> $builder<D, T> {
+            /// Distance between the places of the kernel (default: 1).
+            #[must_use]
+            pub fn stride(mut self, stride: impl PerAxis<D>) -> Self {
+                self.options = self.options.stride(stride);
+                self
+            }
+
+            /// Distance between the elements of the kernel (default: 1).
+            #[must_use]
+            pub fn dilation(mut self, dilation: impl PerAxis<D>) -> Self {
+                self.options = self.options.dilation(dilation);
+                self
+            }
+
+            /// Groups of channels that do not see each other (default: 1).
+            #[must_use]
+            pub fn groups(mut self, groups: usize) -> Self {
+                self.options = self.options.groups(groups);
+                self
+            }
+
+            /// Whether the layer has a bias (default: yes).
+            #[must_use]
+            pub fn bias(mut self, bias: bool) -> Self {
+                self.bias = bias;
+                self
+            }
+
+            /// The activation that follows (behind a norm, too), from which the initializer is chosen.
+            #[must_use]
+            pub fn followed_by(mut self, next: impl Into<Nonlinearity>) -> Self {
+                self.next = Some(next.into());
+                self
+            }
+
+            /// The initializer of the weight, whatever follows.
+            #[must_use]
+            pub fn init(mut self, init: Init) -> Self {
+                self.init = Some(init);
+                self
+            }
+
+            /// Draws the weights.
+            ///
+            /// # Errors
+            #[doc = $errors]
+            pub fn try_build(self, rng: &mut (impl Rng + ?Sized)) -> Result<$layer<D, T>> {
+                let (name, o) = ($layer::<D, T>::NAME, self.options);
+                check(name, self.inputs, self.outputs, o.groups)?;
+                for (what, values) in [
+                    ("a kernel", self.kernel),
+                    ("a stride", o.stride),
+                    ("a dilation", o.dilation),
+                ] {
+                    for v in values {
+                        positive(name, what, v)?;
+                    }
+                }
+                let check: fn(&Self) -> Result<()> = $check;
+                check(&self)?;
+                let shape: fn(&Self) -> [usize; 2] = $shape;
+                let mut sizes = shape(&self).to_vec();
+                sizes.extend(self.kernel);
+                let fans: fn(&Self) -> Fans = $fans;
+                let init = (self.init).unwrap_or_else(|| self.next.unwrap_or_default().default_init());
+                Ok($layer {
+                    weight: draw(init, &sizes, fans(&self), rng)?,
+                    bias: self.bias.then(|| zeros(&[self.outputs])).transpose()?,
+                    options: o,
+                })
+            }
+
+            /// Draws the weights.
+            ///
+            /// # Panics
+            /// Where `try_build` errs.
+            #[track_caller]
+            pub fn build(self, rng: &mut (impl Rng + ?Sized)) -> $layer<D, T> {
+                self.try_build(rng).or_panic()
+            }
+        }
+
+        impl<const D: usize, T: Float> Blueprint<T> for $builder<D, T> {
+            fn build_before(
+                self: Box<Self>,
+                next: Nonlinearity,
+                rng: &mut dyn Rng,
+            ) -> Result<Box<dyn Layer<T>>> {
+                let mut b = *self;
+                b.next = b.next.or(Some(next));
+                Ok(Box::new(b.try_build(rng)?))
+            }
+        }
+    };
+}
+pub(super) use conv_builder;
+
+conv_builder! {
+    /// Settings of a [`Conv`].
+    ConvBuilder, Conv, ConvOptions;
+    errors: "When a size, stride or dilation is 0, the groups do not divide the channels, or the initializer refuses.";
+    check: |_| Ok(());
+    shape: |b| [b.outputs, b.inputs / b.options.groups];
+    fans: |b| Fans::conv(b.inputs, b.outputs, &b.kernel, b.options.groups)
 }
 
 impl<const D: usize, T: Float> ConvBuilder<D, T> {
-    /// Distance between the positions of the kernel (default: 1).
-    #[must_use]
-    pub fn stride(mut self, stride: impl PerAxis<D>) -> Self {
-        self.options = self.options.stride(stride);
-        self
-    }
-
     /// Zeros on both sides of each axis (default: none), or [`Padding::Same`].
     #[must_use]
     pub fn padding(mut self, padding: impl Into<Padding<D>>) -> Self {
         self.options = self.options.padding(padding);
         self
-    }
-
-    /// Distance between the elements of the kernel (default: 1).
-    #[must_use]
-    pub fn dilation(mut self, dilation: impl PerAxis<D>) -> Self {
-        self.options = self.options.dilation(dilation);
-        self
-    }
-
-    /// Groups of channels that do not see each other (default: 1).
-    #[must_use]
-    pub fn groups(mut self, groups: usize) -> Self {
-        self.options = self.options.groups(groups);
-        self
-    }
-
-    /// Whether the layer has a bias (default: yes).
-    #[must_use]
-    pub fn bias(mut self, bias: bool) -> Self {
-        self.bias = bias;
-        self
-    }
-
-    /// The activation that follows (behind a norm, too), from which the initializer is chosen.
-    #[must_use]
-    pub fn followed_by(mut self, next: impl Into<Nonlinearity>) -> Self {
-        self.next = Some(next.into());
-        self
-    }
-
-    /// The initializer of the weight, whatever follows.
-    #[must_use]
-    pub fn init(mut self, init: Init) -> Self {
-        self.init = Some(init);
-        self
-    }
-
-    /// Draws the weights.
-    ///
-    /// # Errors
-    /// When a size, stride or dilation is 0, the groups do not divide the channels, or the initializer refuses.
-    pub fn try_build(self, rng: &mut (impl Rng + ?Sized)) -> Result<Conv<D, T>> {
-        let name = Conv::<D, T>::NAME;
-        let o = self.options;
-        check(name, self.inputs, self.outputs, o.groups)?;
-        for (what, values) in [
-            ("a kernel", self.kernel),
-            ("a stride", o.stride),
-            ("a dilation", o.dilation),
-        ] {
-            for v in values {
-                positive(name, what, v)?;
-            }
-        }
-        let mut shape = vec![self.outputs, self.inputs / o.groups];
-        shape.extend(self.kernel);
-        let fans = Fans::conv(self.inputs, self.outputs, &self.kernel, o.groups);
-        let init = (self.init).unwrap_or_else(|| self.next.unwrap_or_default().default_init());
-        Ok(Conv {
-            weight: draw(init, &shape, fans, rng)?,
-            bias: self.bias.then(|| zeros(&[self.outputs])).transpose()?,
-            options: o,
-        })
-    }
-
-    /// Draws the weights.
-    ///
-    /// # Panics
-    /// Where [`ConvBuilder::try_build`] errs.
-    #[track_caller]
-    pub fn build(self, rng: &mut (impl Rng + ?Sized)) -> Conv<D, T> {
-        self.try_build(rng).or_panic()
     }
 }
 
@@ -301,18 +338,6 @@ pub(super) fn check(
         );
     }
     Ok(())
-}
-
-impl<const D: usize, T: Float> Blueprint<T> for ConvBuilder<D, T> {
-    fn build_before(
-        self: Box<Self>,
-        next: Nonlinearity,
-        rng: &mut dyn Rng,
-    ) -> Result<Box<dyn Layer<T>>> {
-        let mut b = *self;
-        b.next = b.next.or(Some(next));
-        Ok(Box::new(b.try_build(rng)?))
-    }
 }
 
 /// Depthwise separable convolution (Chollet 2017; MobileNet, Howard et al. 2017): a kernel per channel, then a mixture of
@@ -442,6 +467,13 @@ impl<const D: usize, T: Float> SeparableConvBuilder<D, T> {
         self
     }
 
+    /// The initializer of both weights, whatever follows.
+    #[must_use]
+    pub fn init(mut self, init: Init) -> Self {
+        self.depthwise.init = Some(init);
+        self
+    }
+
     /// The activation that follows. The depthwise part feeds the pointwise one, without activation between.
     #[must_use]
     pub fn followed_by(mut self, next: impl Into<Nonlinearity>) -> Self {
@@ -457,9 +489,11 @@ impl<const D: usize, T: Float> SeparableConvBuilder<D, T> {
         let mut first = self.depthwise;
         // Depthwise kernels see one channel each: variance 1 / fan_in, for no activation follows.
         let next = first.next.take();
-        first.init = Some(Init::LecunNormal);
+        let init = first.init;
+        first.init = init.or(Some(Init::LecunNormal));
         let pointwise = ConvBuilder {
             next,
+            init,
             ..Conv::builder(first.inputs, self.outputs, [1; D]).bias(self.bias)
         };
         Ok(SeparableConv {

@@ -1,6 +1,6 @@
 //! Transposed convolutions.
 
-use super::conv::{check, weight_and_bias};
+use super::conv::{axes, check, conv_builder, weight_and_bias};
 use super::{Blueprint, draw, positive, refuse, zeros};
 use crate::forward::{Forward, Layer};
 use crate::init::{Fans, Init, Nonlinearity};
@@ -116,7 +116,6 @@ impl<const D: usize, T: Float> ConvTranspose<D, T> {
 
 /// The same settings where the number of axes is known.
 fn known<const D: usize, const N: usize>(o: ConvTransposeOptions<D>) -> ConvTransposeOptions<N> {
-    let axes = |a: [usize; D]| std::array::from_fn(|i| a[i]);
     ConvTransposeOptions {
         stride: axes(o.stride),
         padding: axes(o.padding),
@@ -153,27 +152,30 @@ impl<const D: usize, T: Float> Forward<T> for ConvTranspose<D, T> {
 
 weight_and_bias!(ConvTranspose);
 
-/// Settings of a [`ConvTranspose`].
-#[derive(Clone, Copy, Debug)]
-pub struct ConvTransposeBuilder<const D: usize, T: Float = f32> {
-    inputs: usize,
-    outputs: usize,
-    kernel: [usize; D],
-    options: ConvTransposeOptions<D>,
-    bias: bool,
-    init: Option<Init>,
-    next: Option<Nonlinearity>,
-    float: PhantomData<T>,
+conv_builder! {
+    /// Settings of a [`ConvTranspose`].
+    ConvTransposeBuilder, ConvTranspose, ConvTransposeOptions;
+    errors: "When a size, stride or dilation is 0, the groups do not divide the channels, the output padding is not below \
+        the stride or the dilation, or the initializer refuses.";
+    check: |b| {
+        let o = b.options;
+        if (0..D).any(|i| o.output_padding[i] >= o.stride[i].max(o.dilation[i])) {
+            return refuse(
+                ConvTranspose::<D, T>::NAME,
+                format!(
+                    "expected an output padding below the stride or the dilation, found {:?} with stride {:?} and \
+                     dilation {:?}",
+                    o.output_padding, o.stride, o.dilation
+                ),
+            );
+        }
+        Ok(())
+    };
+    shape: |b| [b.inputs, b.outputs / b.options.groups];
+    fans: |b| Fans::conv_transpose(b.inputs, b.outputs, &b.kernel, &b.options.stride, b.options.groups)
 }
 
 impl<const D: usize, T: Float> ConvTransposeBuilder<D, T> {
-    /// Distance between the places where the kernel is added (default: 1).
-    #[must_use]
-    pub fn stride(mut self, stride: impl PerAxis<D>) -> Self {
-        self.options = self.options.stride(stride);
-        self
-    }
-
     /// Elements that are cut off at both ends of the output (default: none).
     #[must_use]
     pub fn padding(mut self, padding: impl PerAxis<D>) -> Self {
@@ -186,97 +188,5 @@ impl<const D: usize, T: Float> ConvTransposeBuilder<D, T> {
     pub fn output_padding(mut self, extra: impl PerAxis<D>) -> Self {
         self.options = self.options.output_padding(extra);
         self
-    }
-
-    /// Distance between the elements of the kernel (default: 1).
-    #[must_use]
-    pub fn dilation(mut self, dilation: impl PerAxis<D>) -> Self {
-        self.options = self.options.dilation(dilation);
-        self
-    }
-
-    /// Groups of channels that do not see each other (default: 1).
-    #[must_use]
-    pub fn groups(mut self, groups: usize) -> Self {
-        self.options = self.options.groups(groups);
-        self
-    }
-
-    /// Whether the layer has a bias (default: yes).
-    #[must_use]
-    pub fn bias(mut self, bias: bool) -> Self {
-        self.bias = bias;
-        self
-    }
-
-    /// The activation that follows (behind a norm, too), from which the initializer is chosen.
-    #[must_use]
-    pub fn followed_by(mut self, next: impl Into<Nonlinearity>) -> Self {
-        self.next = Some(next.into());
-        self
-    }
-
-    /// The initializer of the weight, whatever follows.
-    #[must_use]
-    pub fn init(mut self, init: Init) -> Self {
-        self.init = Some(init);
-        self
-    }
-
-    /// Draws the weights.
-    ///
-    /// # Errors
-    /// When a size, stride or dilation is 0, the groups do not divide the channels, the output padding is not below the
-    /// stride or the dilation, or the initializer refuses.
-    pub fn try_build(self, rng: &mut (impl Rng + ?Sized)) -> Result<ConvTranspose<D, T>> {
-        let name = ConvTranspose::<D, T>::NAME;
-        let o = self.options;
-        check(name, self.inputs, self.outputs, o.groups)?;
-        for i in 0..D {
-            positive(name, "a kernel", self.kernel[i])?;
-            positive(name, "a stride", o.stride[i])?;
-            positive(name, "a dilation", o.dilation[i])?;
-            if o.output_padding[i] >= o.stride[i].max(o.dilation[i]) {
-                return refuse(
-                    name,
-                    format!(
-                        "expected an output padding below the stride or the dilation, found {:?} with stride {:?} and \
-                         dilation {:?}",
-                        o.output_padding, o.stride, o.dilation
-                    ),
-                );
-            }
-        }
-        let mut shape = vec![self.inputs, self.outputs / o.groups];
-        shape.extend(self.kernel);
-        let fans =
-            Fans::conv_transpose(self.inputs, self.outputs, &self.kernel, &o.stride, o.groups);
-        let init = (self.init).unwrap_or_else(|| self.next.unwrap_or_default().default_init());
-        Ok(ConvTranspose {
-            weight: draw(init, &shape, fans, rng)?,
-            bias: self.bias.then(|| zeros(&[self.outputs])).transpose()?,
-            options: o,
-        })
-    }
-
-    /// Draws the weights.
-    ///
-    /// # Panics
-    /// Where [`ConvTransposeBuilder::try_build`] errs.
-    #[track_caller]
-    pub fn build(self, rng: &mut (impl Rng + ?Sized)) -> ConvTranspose<D, T> {
-        self.try_build(rng).or_panic()
-    }
-}
-
-impl<const D: usize, T: Float> Blueprint<T> for ConvTransposeBuilder<D, T> {
-    fn build_before(
-        self: Box<Self>,
-        next: Nonlinearity,
-        rng: &mut dyn Rng,
-    ) -> Result<Box<dyn Layer<T>>> {
-        let mut b = *self;
-        b.next = b.next.or(Some(next));
-        Ok(Box::new(b.try_build(rng)?))
     }
 }

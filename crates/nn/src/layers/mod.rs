@@ -45,7 +45,7 @@ pub use shape::{Flatten, Lambda, Unflatten};
 
 use crate::init::{Fans, Init};
 use rand::Rng;
-use wengert_autograd::{Error, Float, Param, Result, Tensor};
+use wengert_autograd::{Error, Float, Module, Param, Result, Tensor, Var};
 
 /// Draws a parameter and notes its initializer.
 pub(crate) fn draw<T: Float>(
@@ -96,12 +96,24 @@ pub(crate) fn probability(op: &'static str, p: f64) -> Result<()> {
     Ok(())
 }
 
+/// Where a layer stands in memory.
+pub(crate) fn place<L>(layer: &L) -> usize {
+    std::ptr::from_ref(layer) as usize
+}
+
+/// Tells the tape that a layer without parameters gave `y`, for the summary of a model.
+pub(crate) fn passed<'t, T: Float, L: Module<T>>(layer: &L, y: Var<'t, T>) -> Var<'t, T> {
+    y.tape().passed(place(layer), layer.kind(), y);
+    y
+}
+
 /// Implements `Module` for a layer that owns no parameters: a visit enters and leaves it.
 macro_rules! no_parameters {
     ($($t:ty),+ $(,)?) => {$(
         impl<T: wengert_autograd::Real> wengert_autograd::Module<T> for $t {
             fn visit(&self, path: &mut wengert_autograd::Path, visitor: &mut dyn wengert_autograd::Visitor<T>) {
-                visitor.enter(path.as_str(), wengert_autograd::Module::<T>::kind(self));
+                let kind = wengert_autograd::Module::<T>::kind(self);
+                visitor.enter_at(path.as_str(), kind, crate::layers::place(self));
                 visitor.leave(path.as_str());
             }
             fn visit_mut(&mut self, _: &mut wengert_autograd::Path, _: &mut dyn wengert_autograd::VisitorMut<T>) {}

@@ -1,5 +1,6 @@
 //! Pooling.
 
+use super::passed;
 use crate::forward::Forward;
 use wengert_autograd::ops::conv::PerAxis;
 use wengert_autograd::ops::pool::{Divisor, Pool};
@@ -10,7 +11,8 @@ macro_rules! no_parameters_over_axes {
     ($($t:ident: $one:literal, $two:literal, $three:literal;)+) => {$(
         impl<const D: usize, T: Real> Module<T> for $t<D> {
             fn visit(&self, path: &mut Path, visitor: &mut dyn Visitor<T>) {
-                visitor.enter(path.as_str(), Module::<T>::kind(self));
+                let place = crate::layers::place(self);
+                visitor.enter_at(path.as_str(), Module::<T>::kind(self), place);
                 visitor.leave(path.as_str());
             }
             fn visit_mut(&mut self, _: &mut Path, _: &mut dyn VisitorMut<T>) {}
@@ -106,7 +108,7 @@ impl<const D: usize> MaxPool<D> {
 impl<const D: usize, T: Float> Forward<T> for MaxPool<D> {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        x.max_pool(self.windows)
+        passed(self, x.max_pool(self.windows))
     }
 }
 
@@ -114,6 +116,13 @@ impl<const D: usize, T: Float> Forward<T> for MaxPool<D> {
 ///
 /// Windows and shapes as for [`MaxPool`]. The padding counts as zeros by default, as in PyTorch
 /// (`count_include_pad=True`); another [`Divisor`] changes that.
+///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{AvgPool1d, Forward};
+/// let x = Tensor::<f32>::from_vec(vec![1.0, 3.0, 5.0, 7.0], [1, 1, 4]);
+/// assert_eq!(AvgPool1d::new(2).predict(&x).to_vec(), [2.0, 6.0]);
+/// ```
 ///
 /// # Panics
 /// `forward` panics where that of [`MaxPool`] does, or when a fixed divisor is 0.
@@ -154,13 +163,20 @@ impl<const D: usize> AvgPool<D> {
 impl<const D: usize, T: Float> Forward<T> for AvgPool<D> {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        x.avg_pool(self.windows, self.divisor)
+        passed(self, x.avg_pool(self.windows, self.divisor))
     }
 }
 
 /// Power sum of each window of the last `D` axes: y\[o\] = (Σ over i in window o of x\[i\]ᵖ)^(1/p).
 ///
 /// Windows and shapes as for [`MaxPool`]; p = 1 gives sums, p = ∞ maxima.
+///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, LpPool1d};
+/// let x = Tensor::<f64>::from_vec(vec![3.0, 4.0, 0.0, 2.0], [1, 1, 4]);
+/// assert_eq!(LpPool1d::new(2.0, 2).predict(&x).to_vec(), [5.0, 2.0]);
+/// ```
 ///
 /// # Panics
 /// `forward` panics where that of [`MaxPool`] does.
@@ -199,7 +215,7 @@ impl<const D: usize> LpPool<D> {
 impl<const D: usize, T: Float> Forward<T> for LpPool<D> {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        x.lp_pool(self.p, self.windows)
+        passed(self, x.lp_pool(self.p, self.windows))
     }
 }
 
@@ -210,6 +226,13 @@ impl<const D: usize, T: Float> Forward<T> for LpPool<D> {
 /// |---|---|
 /// | input | `[.., space..]` |
 /// | output | `[.., sizes..]` |
+///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{AdaptiveMaxPool2d, Forward};
+/// let x = Tensor::<f32>::ones([2, 3, 7, 5]);
+/// assert_eq!(AdaptiveMaxPool2d::new([2, 3]).predict(&x).shape(), [2, 3, 2, 3]);
+/// ```
 ///
 /// # Panics
 /// `forward` panics when an axis is empty or a size is 0.
@@ -238,12 +261,19 @@ impl<const D: usize> AdaptiveMaxPool<D> {
 impl<const D: usize, T: Float> Forward<T> for AdaptiveMaxPool<D> {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        x.adaptive_max_pool(self.sizes)
+        passed(self, x.adaptive_max_pool(self.sizes))
     }
 }
 
 /// Average of each of a given number of parts of the last `D` axes; parts, shapes and refusals as for
 /// [`AdaptiveMaxPool`].
+///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{AdaptiveAvgPool2d, Forward};
+/// let x = Tensor::<f32>::ones([2, 3, 7, 5]);
+/// assert_eq!(AdaptiveAvgPool2d::new(1).predict(&x).shape(), [2, 3, 1, 1]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdaptiveAvgPool<const D: usize> {
     /// Sizes of the output.
@@ -269,7 +299,7 @@ impl<const D: usize> AdaptiveAvgPool<D> {
 impl<const D: usize, T: Float> Forward<T> for AdaptiveAvgPool<D> {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        x.adaptive_avg_pool(self.sizes)
+        passed(self, x.adaptive_avg_pool(self.sizes))
     }
 }
 
@@ -296,6 +326,12 @@ fn channels<'t, T: Float>(op: &str, x: Var<'t, T>) -> Var<'t, T> {
 /// Mean of each channel (Lin et al. 2014): `[n, channels, space..]` → `[n, channels]`, what stands between the
 /// convolutions and the classifier of a ResNet.
 ///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, GlobalAvgPool};
+/// assert_eq!(GlobalAvgPool.predict(&Tensor::<f32>::ones([2, 3, 7, 5])).to_vec(), [1.0; 6]);
+/// ```
+///
 /// # Panics
 /// `forward` panics when the rank is below 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -304,11 +340,17 @@ pub struct GlobalAvgPool;
 impl<T: Float> Forward<T> for GlobalAvgPool {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        channels("global_avg_pool", x).mean_dim(-1, false)
+        passed(self, channels("global_avg_pool", x).mean_dim(-1, false))
     }
 }
 
 /// Largest element of each channel: `[n, channels, space..]` → `[n, channels]`; the gradient goes to the first of equals.
+///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, GlobalMaxPool};
+/// assert_eq!(GlobalMaxPool.predict(&Tensor::<f32>::ones([2, 3, 7, 5])).to_vec(), [1.0; 6]);
+/// ```
 ///
 /// # Panics
 /// `forward` panics when the rank is below 3 or there is no space.
@@ -319,7 +361,7 @@ impl<T: Float> Forward<T> for GlobalMaxPool {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
         let x = channels("global_max_pool", x);
-        x.adaptive_max_pool([1]).squeeze(-1)
+        passed(self, x.adaptive_max_pool([1]).squeeze(-1))
     }
 }
 

@@ -125,6 +125,17 @@ impl<T: Float> Forward<T> for Residual<T> {
 /// al. 2020).
 ///
 /// At the start the block is the identity, so gradients pass any depth unchanged.
+///
+/// ```
+/// use rand::SeedableRng;
+/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, Linear, ReZero};
+/// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+/// let block: ReZero = ReZero::new(Linear::new(3, 3, &mut rng));
+/// let x = Tensor::ones([2, 3]);
+/// assert_eq!(block.predict(&x).to_vec(), x.to_vec()); // the branch is silent at the start
+/// ```
 #[derive(Clone, Module)]
 #[module(crate = wengert_autograd)]
 pub struct ReZero<T: Float = f32> {
@@ -167,6 +178,17 @@ impl<T: Float> Forward<T> for ReZero<T> {
 ///
 /// Inside a [`Residual`] it does what batch norm does to deep residual networks at the start: it makes the blocks close to
 /// the identity.
+///
+/// ```
+/// use rand::SeedableRng;
+/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, Linear, Residual, SkipInit};
+/// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+/// let block: Residual = Residual::new((Linear::new(3, 3, &mut rng), SkipInit::new()));
+/// let x = Tensor::ones([2, 3]);
+/// assert_eq!(block.predict(&x).to_vec(), x.to_vec());
+/// ```
 #[derive(Clone, Module)]
 #[module(crate = wengert_autograd)]
 pub struct SkipInit<T: Float = f32> {
@@ -204,6 +226,13 @@ impl<T: Float> Forward<T> for SkipInit<T> {
 /// One learned factor per channel at the end of a residual branch: y = γ ⊙ x (LayerScale, Touvron et al. 2021).
 ///
 /// γ starts small: 0.1 up to depth 18, 1e-5 up to 24, 1e-6 beyond, says the paper.
+///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, LayerScale};
+/// let scale: LayerScale = LayerScale::new(3, 0.5);
+/// assert_eq!(scale.predict(&Tensor::ones([1, 3])).to_vec(), [0.5; 3]);
+/// ```
 #[derive(Clone, Module)]
 #[module(crate = wengert_autograd)]
 pub struct LayerScale<T: Float = f32> {
@@ -275,6 +304,16 @@ pub(crate) fn along<'t, T: Float>(v: Var<'t, T>, axis: isize, rank: usize) -> Va
 ///
 /// The gate's bias starts below 0, so that the layer starts close to the identity: -1 by default; the paper uses down to
 /// -10 for the deepest nets. The identity's share then is 0.73 on average.
+///
+/// ```
+/// use rand::SeedableRng;
+/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Activation, Forward, Highway};
+/// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+/// let block: Highway = Highway::new(3, Activation::Tanh, &mut rng);
+/// assert_eq!(block.predict(&Tensor::ones([2, 3])).shape(), [2, 3]);
+/// ```
 #[derive(Clone, Module)]
 #[module(crate = wengert_autograd)]
 pub struct Highway<T: Float = f32> {
@@ -339,6 +378,16 @@ impl<T: Float> Forward<T> for Highway<T> {
 
 /// Dense connection (Huang et al. 2017): the output is appended to the input, y = [x, f(x)] along an axis (1, the
 /// channels, by default).
+///
+/// ```
+/// use rand::SeedableRng;
+/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{DenseSkip, Forward, Linear};
+/// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+/// let block: DenseSkip = DenseSkip::new(Linear::new(3, 2, &mut rng));
+/// assert_eq!(block.predict(&Tensor::ones([4, 3])).shape(), [4, 5]);
+/// ```
 #[derive(Clone, Module)]
 #[module(crate = wengert_autograd)]
 pub struct DenseSkip<T: Float = f32> {

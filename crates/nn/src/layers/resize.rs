@@ -1,5 +1,6 @@
 //! Layers that change the resolution: interpolation and pixel shuffles.
 
+use super::passed;
 use super::pool::no_parameters_over_axes;
 use crate::forward::Forward;
 use wengert_autograd::ops::interpolate::Interpolation;
@@ -33,6 +34,13 @@ pub struct Upsample<const D: usize> {
 }
 
 /// What the last `D` axes become.
+///
+/// ```
+/// use wengert_autograd::ops::interpolate::Interpolation;
+/// use wengert_nn::{Resolution, Upsample};
+/// let up = Upsample::by([2.0, 2.0], Interpolation::Nearest);
+/// assert_eq!(up.target, Resolution::Factors([2.0, 2.0]));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Resolution<const D: usize> {
     /// So many elements.
@@ -78,10 +86,11 @@ impl<const D: usize> Upsample<D> {
 impl<const D: usize, T: Float> Forward<T> for Upsample<D> {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        match self.target {
+        let y = match self.target {
             Resolution::Sizes(s) => x.interpolate(s, self.mode),
             Resolution::Factors(f) => x.interpolate_by(f, self.mode),
-        }
+        };
+        passed(self, y)
     }
 }
 
@@ -117,7 +126,7 @@ macro_rules! shuffle {
         impl<T: Float> Forward<T> for $name {
             #[track_caller]
             fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-                x.$method(self.factor)
+                passed(self, x.$method(self.factor))
             }
         }
     };
@@ -126,6 +135,12 @@ macro_rules! shuffle {
 shuffle! {
     /// Channels become places (Shi et al. 2016): `[.., c · r², h, w]` → `[.., c, h · r, w · r]`.
     ///
+    /// ```
+    /// use wengert_autograd::Tensor;
+    /// use wengert_nn::{Forward, PixelShuffle};
+    /// assert_eq!(PixelShuffle::new(2).predict(&Tensor::<f32>::ones([1, 8, 3, 4])).shape(), [1, 2, 6, 8]);
+    /// ```
+    ///
     /// # Panics
     /// `forward` panics when r² does not divide the channels.
     PixelShuffle, "pixel_shuffle", pixel_shuffle
@@ -133,6 +148,12 @@ shuffle! {
 
 shuffle! {
     /// Places become channels, the opposite of [`PixelShuffle`]: `[.., c, h · r, w · r]` → `[.., c · r², h, w]`.
+    ///
+    /// ```
+    /// use wengert_autograd::Tensor;
+    /// use wengert_nn::{Forward, PixelUnshuffle};
+    /// assert_eq!(PixelUnshuffle::new(2).predict(&Tensor::<f32>::ones([1, 2, 6, 8])).shape(), [1, 8, 3, 4]);
+    /// ```
     ///
     /// # Panics
     /// `forward` panics when r does not divide height and width.

@@ -60,6 +60,16 @@ fn zero<T: Float>(norm: &mut BatchNorm2d<T>) {
 /// Names are those of torchvision: `conv1`, `bn1`, `conv2`, `bn2`, `downsample.0`, `downsample.1`. Convolutions start with
 /// He's normal weights over fan_in (torchvision: fan_out).
 ///
+/// ```
+/// use rand::SeedableRng;
+/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{BasicBlock, Forward};
+/// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+/// let block: BasicBlock = BasicBlock::new(4, 8, 2, &mut rng);
+/// assert_eq!(block.predict(&Tensor::ones([2, 4, 8, 8])).shape(), [2, 8, 4, 4]);
+/// ```
+///
 /// # Panics
 /// `forward` panics when the input has another number of channels.
 #[derive(Clone, Module)]
@@ -133,6 +143,16 @@ impl<T: Float> Forward<T> for BasicBlock<T> {
 ///
 /// The stride stands at the 3 x 3 convolution, as in torchvision ("v1.5"); the paper has it at the first. Names are those of
 /// torchvision.
+///
+/// ```
+/// use rand::SeedableRng;
+/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Bottleneck, Forward};
+/// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+/// let block: Bottleneck = Bottleneck::new(8, 4, 2, &mut rng);
+/// assert_eq!(block.predict(&Tensor::ones([2, 8, 8, 8])).shape(), [2, 16, 4, 4]);
+/// ```
 ///
 /// # Panics
 /// `forward` panics when the input has another number of channels.

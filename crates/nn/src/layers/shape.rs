@@ -1,10 +1,18 @@
 //! Layers that change the shape only.
 
-use super::no_parameters;
+use super::{no_parameters, passed};
 use crate::forward::Forward;
 use wengert_autograd::{Dims, Float, IntoDims, Module, Path, Real, Var, Visitor, VisitorMut};
 
 /// Merges the axes from `start` to `end` (inclusive); by default all but the first.
+///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Flatten, Forward};
+/// let x = Tensor::<f32>::ones([2, 3, 4]);
+/// assert_eq!(Flatten::new().predict(&x).shape(), [2, 12]);
+/// assert_eq!(Flatten { start: 0, end: 1 }.predict(&x).shape(), [6, 4]);
+/// ```
 ///
 /// # Panics
 /// `forward` panics when an axis is out of range.
@@ -32,11 +40,17 @@ impl Default for Flatten {
 impl<T: Float> Forward<T> for Flatten {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        x.flatten(self.start, self.end)
+        passed(self, x.flatten(self.start, self.end))
     }
 }
 
 /// Cuts an axis into several: the opposite of [`Flatten`].
+///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, Unflatten};
+/// assert_eq!(Unflatten::new(1, [3, 4]).predict(&Tensor::<f32>::ones([2, 12])).shape(), [2, 3, 4]);
+/// ```
 ///
 /// # Panics
 /// `forward` panics when the sizes do not multiply to that of the axis.
@@ -74,7 +88,7 @@ impl<T: Float> Forward<T> for Unflatten {
         let axis = self.axis.rem_euclid(rank) as usize;
         shape.remove(axis);
         shape.insert_many(axis, self.sizes.iter().copied());
-        x.reshape(shape)
+        passed(self, x.reshape(shape))
     }
 }
 
@@ -101,13 +115,15 @@ impl<F> Lambda<F> {
 
 impl<T: Float, F: for<'t> Fn(Var<'t, T>) -> Var<'t, T>> Forward<T> for Lambda<F> {
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        (self.0)(x)
+        let y = (self.0)(x);
+        y.tape().passed(super::place(self), "Lambda", y);
+        y
     }
 }
 
 impl<T: Real, F: Send + Sync> Module<T> for Lambda<F> {
     fn visit(&self, path: &mut Path, visitor: &mut dyn Visitor<T>) {
-        visitor.enter(path.as_str(), "Lambda");
+        visitor.enter_at(path.as_str(), "Lambda", super::place(self));
         visitor.leave(path.as_str());
     }
     fn visit_mut(&mut self, _: &mut Path, _: &mut dyn VisitorMut<T>) {}

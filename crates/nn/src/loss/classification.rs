@@ -3,104 +3,35 @@
 use super::{Reduction, same_shape};
 use wengert_autograd::{Float, Tensor, Var};
 
-/// `[n, classes, ..]` as rows `[m, classes]`, with labels as `[m]`.
-#[track_caller]
-fn rows<'t, T: Float>(
-    op: &str,
-    x: Var<'t, T>,
-    labels: &Tensor<i64>,
-) -> (Var<'t, T>, Tensor<i64>, usize) {
-    let shape = x.shape();
-    let rank = shape.len();
-    let fits = match rank {
-        0 => false,
-        1 => labels.rank() == 0,
-        _ => {
-            let mut s = shape.clone();
-            s.remove(1);
-            s.as_slice() == labels.shape()
-        }
-    };
-    assert!(
-        fits,
-        "{op}: scores of shape {:?} and labels of shape {:?} do not fit (expected [n, classes, ..] and [n, ..])",
-        shape.as_slice(),
-        labels.shape()
-    );
-    let classes = shape[usize::from(rank > 1)];
-    let m = labels.numel();
-    let mut order: Vec<isize> = (0..rank as isize).filter(|&a| a != 1).collect();
-    let x = match rank {
-        1 => x.unsqueeze(0),
-        2 => x,
-        _ => {
-            order.push(1);
-            x.permute(&order).reshape([m, classes])
-        }
-    };
-    (x, labels.reshape([m]), classes)
-}
-
-#[track_caller]
-fn check_weights(op: &str, weights: &[f64], classes: usize) {
-    assert!(
-        weights.len() == classes && weights.iter().all(|&w| w >= 0.0),
-        "{op}: expected one weight of at least 0 for each of {classes} classes, found {weights:?}"
-    );
-}
-
 /// The weights of the classes as a vector on the tape.
 #[track_caller]
-fn class_weights<'t, T: Float>(x: Var<'t, T>, weights: &[f64]) -> Var<'t, T> {
-    let w: Vec<T> = weights.iter().map(|&w| T::from_f64(w)).collect();
-    x.tape().input(&Tensor::from_vec(w, [weights.len()]))
-}
-
-/// Weight of each row, from the weights of the classes; 0 where the label is ignored.
-#[track_caller]
-fn row_weights<T: Float>(
+fn class_weights<'t, T: Float>(
     op: &str,
-    labels: &Tensor<i64>,
-    classes: usize,
+    x: Var<'t, T>,
     weights: Option<&[f64]>,
-    ignore: Option<i64>,
-) -> Tensor<T> {
-    if let Some(w) = weights {
-        check_weights(op, w, classes);
-    }
-    labels.map(|y| {
-        if Some(y) == ignore {
-            return T::zero();
-        }
-        assert!(
-            y >= 0 && (y as u64) < classes as u64,
-            "{op}: label {y} is out of range for {classes} classes"
-        );
-        weights.map_or(T::one(), |w| T::from_f64(w[y as usize]))
-    })
+) -> Option<Var<'t, T>> {
+    let weights = weights?;
+    let shape = x.shape();
+    let classes = shape.get(usize::from(shape.len() > 1)).copied();
+    assert!(
+        Some(weights.len()) == classes && weights.iter().all(|&w| w >= 0.0),
+        "{op}: expected one weight of at least 0 for each of {} classes, found {weights:?}",
+        classes.unwrap_or(0)
+    );
+    let w: Vec<T> = weights.iter().map(|&w| T::from_f64(w)).collect();
+    Some(x.tape().input(&Tensor::from_vec(w, [weights.len()])))
 }
 
 /// Reduces losses that are weighted already: the mean divides by the sum of the weights.
 #[track_caller]
 fn weighted<'t, T: Float>(
-    losses: Var<'t, T>,
-    weights: &Tensor<T>,
-    shape: &[usize],
+    (losses, weights): (Var<'t, T>, Var<'t, T>),
     reduction: Reduction,
 ) -> Var<'t, T> {
     match reduction {
-        Reduction::Mean => {
-            let total: f64 = weights.iter().map(|w| w.as_f64()).sum();
-            // Enters as a value, not as a constant of the program: it changes from batch to batch.
-            losses.sum() / losses.tape().input(&Tensor::scalar(T::from_f64(total)))
-        }
-        r => r.apply(losses.reshape(shape)),
+        Reduction::Mean => losses.sum() / weights.sum(),
+        r => r.apply(losses),
     }
-}
-
-/// Labels with the ignored ones replaced by a valid one.
-fn valid(labels: &Tensor<i64>, ignore: Option<i64>) -> Tensor<i64> {
-    labels.map(|y| if Some(y) == ignore { 0 } else { y })
 }
 
 /// Negative log-likelihood of class labels: -w\[y\] x\[y\], for log-probabilities `x` of shape `[n, classes, ..]` and labels
@@ -119,14 +50,8 @@ pub fn nll<'t, T: Float>(
     ignore: Option<i64>,
     reduction: Reduction,
 ) -> Var<'t, T> {
-    let (x, flat, classes) = rows("nll", x, labels);
-    let w: Tensor<T> = row_weights("nll", &flat, classes, weights, ignore);
-    let at = valid(&flat, ignore).reshape([flat.numel(), 1]);
-    let picked = x.gather(1, &at).squeeze(1);
-    let w_var = x.tape().input(&w);
-    // Selected, not multiplied: an ignored row may hold -∞.
-    let losses = -(picked.mask(w_var) * w_var);
-    weighted(losses, &w, labels.shape(), reduction)
+    let w = class_weights("nll", x, weights);
+    weighted(x.nll(labels, w, ignore), reduction)
 }
 
 /// Cross-entropy of logits `[n, classes, ..]` with class labels `[n, ..]`:
@@ -147,39 +72,14 @@ pub fn cross_entropy<'t, T: Float>(
     reduction: Reduction,
 ) -> Var<'t, T> {
     check_smoothing(smoothing);
-    if weights.is_none() && smoothing == 0.0 {
-        let losses = x.cross_entropy_rows(labels, ignore);
-        return match (ignore, reduction) {
-            (Some(i), Reduction::Mean) => {
-                let counted = labels.map(|y| if y == i { T::zero() } else { T::one() });
-                weighted(losses, &counted, labels.shape(), reduction)
-            }
-            _ => reduction.apply(losses),
-        };
+    if weights.is_none() && smoothing == 0.0 && (ignore.is_none() || reduction != Reduction::Mean) {
+        return reduction.apply(x.cross_entropy_rows(labels, ignore));
     }
-    let tape = x.tape();
-    let (x, flat, classes) = rows("cross_entropy", x, labels);
-    let w: Tensor<T> = row_weights("cross_entropy", &flat, classes, weights, ignore);
-    let log_p = x.log_softmax(1);
-    let at = valid(&flat, ignore).reshape([flat.numel(), 1]);
-    let w_var = tape.input(&w);
-    let mut losses = -(log_p.gather(1, &at).squeeze(1).mask(w_var) * w_var);
-    if smoothing > 0.0 {
-        let all = match weights {
-            Some(c) => log_p * class_weights(x, c),
-            None => log_p,
-        };
-        let all = -all.sum_dim(1, false);
-        let all = match ignore {
-            Some(i) => {
-                let counted = flat.map(|y| if y == i { T::zero() } else { T::one() });
-                all.mask(tape.input(&counted))
-            }
-            None => all,
-        };
-        losses = losses * (1.0 - smoothing) + all * (smoothing / classes as f64);
-    }
-    weighted(losses, &w, labels.shape(), reduction)
+    let w = class_weights("cross_entropy", x, weights);
+    weighted(
+        x.cross_entropy_weighted(labels, w, ignore, smoothing),
+        reduction,
+    )
 }
 
 #[track_caller]
@@ -219,12 +119,8 @@ pub fn cross_entropy_probabilities<'t, T: Float>(
     } else {
         probabilities
     };
-    let mut terms = x.log_softmax(axis as isize) * p;
-    if let Some(w) = weights {
-        check_weights("cross_entropy", w, classes);
-        terms = terms * crate::layers::along(class_weights(x, w), axis as isize, shape.len());
-    }
-    reduction.apply(-terms.sum_dim(axis as isize, false))
+    let w = class_weights("cross_entropy", x, weights);
+    reduction.apply(x.cross_entropy_probabilities(p, w))
 }
 
 /// Binary cross-entropy of probabilities: -(y ln x + (1 - y) ln(1 - x)).
@@ -255,19 +151,15 @@ pub fn bce_with_logits<'t, T: Float>(
     reduction: Reduction,
 ) -> Var<'t, T> {
     same_shape("bce_with_logits", &x, &y);
-    let losses = match positive_weight {
-        None => x.bce_with_logits_(y),
-        Some(p) => {
-            let losses = (1 - y) * x + ((p - 1.0) * y + 1.0) * (-x).softplus();
-            assert!(
-                losses.shape() == x.shape(),
-                "bce_with_logits: a weight of shape {:?} does not broadcast to {:?}",
-                p.shape().as_slice(),
-                x.shape().as_slice()
-            );
-            losses
-        }
-    };
+    let losses = x.bce_with_logits(y, positive_weight);
+    if let Some(p) = positive_weight {
+        assert!(
+            losses.shape() == x.shape(),
+            "bce_with_logits: a weight of shape {:?} does not broadcast to {:?}",
+            p.shape().as_slice(),
+            x.shape().as_slice()
+        );
+    }
     reduction.apply(losses)
 }
 
@@ -326,9 +218,7 @@ pub fn dice<'t, T: Float>(
     let rank = x.rank() as isize;
     assert!(rank > 0, "dice: expected at least one axis, found a scalar");
     let axes: Vec<isize> = (2.min(rank - 1)..rank).collect();
-    let sum = |v: Var<'t, T>| v.sum_dim(&axes, false);
-    let overlap = (sum(x * y) * 2.0 + smooth) / (sum(x) + sum(y) + smooth);
-    reduction.apply(1 - overlap)
+    reduction.apply(x.dice(y, &axes, smooth))
 }
 
 /// Hinge loss max(0, 1 - x y) for scores x and answers y = ±1.
@@ -338,7 +228,7 @@ pub fn dice<'t, T: Float>(
 #[track_caller]
 pub fn hinge<'t, T: Float>(x: Var<'t, T>, y: Var<'t, T>, reduction: Reduction) -> Var<'t, T> {
     same_shape("hinge", &x, &y);
-    reduction.apply((1 - x * y).relu())
+    reduction.apply(x.hinge(y))
 }
 
 /// x where y = 1, max(0, margin - x) where y = -1, for distances x.
@@ -364,7 +254,7 @@ pub fn hinge_embedding<'t, T: Float>(
 #[track_caller]
 pub fn soft_margin<'t, T: Float>(x: Var<'t, T>, y: Var<'t, T>, reduction: Reduction) -> Var<'t, T> {
     same_shape("soft_margin", &x, &y);
-    reduction.apply((-(x * y)).softplus())
+    reduction.apply(x.soft_margin(y))
 }
 
 /// Multi-class margin: Σ_{c ≠ y} w\[y\] max(0, margin - x\[y\] + x\[c\])^p / classes, for scores `[n, classes]` and labels
@@ -385,24 +275,6 @@ pub fn multi_margin<'t, T: Float>(
         p == 1 || p == 2,
         "multi_margin: expected an exponent of 1 or 2, found {p}"
     );
-    let tape = x.tape();
-    let (x, flat, classes) = rows("multi_margin", x, labels);
-    let w: Tensor<T> = row_weights("multi_margin", &flat, classes, weights, None);
-    let n = flat.numel();
-    let right = x.gather(1, &flat.reshape([n, 1]));
-    let mut terms = (x - right + margin).relu();
-    if p == 2 {
-        terms = terms.square();
-    }
-    // The right class itself does not count.
-    let labels_flat = flat.to_vec();
-    let others = Tensor::from_fn([n, classes], |i| {
-        if labels_flat[i[0]] == i[1] as i64 {
-            T::zero()
-        } else {
-            T::one()
-        }
-    });
-    let losses = terms.mask(tape.input(&others)).sum_dim(1, false) * (1.0 / classes as f64);
-    reduction.apply((losses * tape.input(&w)).reshape(labels.shape()))
+    let w = class_weights("multi_margin", x, weights);
+    reduction.apply(x.multi_margin(labels, p, margin, w))
 }

@@ -17,7 +17,7 @@ pub fn margin_ranking<'t, T: Float>(
 ) -> Var<'t, T> {
     same_shape("margin_ranking", &x1, &x2);
     same_shape("margin_ranking", &x1, &y);
-    reduction.apply((y * (x2 - x1) + margin).relu())
+    reduction.apply(x1.margin_ranking(x2, y, margin))
 }
 
 /// Cosine of the angle between vectors along an axis: x1 · x2 / (‖x1‖ ‖x2‖), with norms of at least ε.
@@ -75,16 +75,7 @@ pub fn pairwise_distance<'t, T: Float>(
         p > 0.0,
         "pairwise_distance: expected an exponent above 0, found {p}"
     );
-    let d = x1 - x2 + eps;
-    if p == 2.0 {
-        d.square().sum_dim(-1, false).sqrt()
-    } else if p == 1.0 {
-        d.abs().sum_dim(-1, false)
-    } else if p == f64::INFINITY {
-        d.abs().amax_dim(-1, false)
-    } else {
-        d.abs().powf(p).sum_dim(-1, false).powf(1.0 / p)
-    }
+    x1.pairwise_distance(x2, p, eps)
 }
 
 /// Triplet margin (Balntas et al. 2016): max(0, d(a, positive) - d(a, negative) + margin), distances in the p-norm along the
@@ -104,10 +95,11 @@ pub fn triplet_margin<'t, T: Float>(
     swap: bool,
     reduction: Reduction,
 ) -> Var<'t, T> {
-    let near = pairwise_distance(anchor, positive, p, 1e-6);
-    let mut far = pairwise_distance(anchor, negative, p, 1e-6);
-    if swap {
-        far = far.minimum(pairwise_distance(positive, negative, p, 1e-6));
-    }
-    reduction.apply((near - far + margin).relu())
+    same_shape("triplet_margin", &anchor, &positive);
+    same_shape("triplet_margin", &anchor, &negative);
+    assert!(
+        p > 0.0,
+        "triplet_margin: expected an exponent above 0, found {p}"
+    );
+    reduction.apply(anchor.triplet(positive, negative, margin, p, swap))
 }

@@ -20,9 +20,9 @@ pub fn kl_divergence<'t, T: Float>(
 ) -> Var<'t, T> {
     same_shape("kl_divergence", &x, &y);
     reduction.apply(if log_target {
-        y.exp() * (y - x)
+        x.kl_div_log(y)
     } else {
-        y.xlogy(y) - y * x
+        x.kl_div(y)
     })
 }
 

@@ -58,10 +58,7 @@ pub fn smooth_l1<'t, T: Float>(
         beta >= 0.0,
         "smooth_l1: expected a beta of at least 0, found {beta}"
     );
-    if beta == 0.0 {
-        return l1(x, y, reduction);
-    }
-    reduction.apply((x - y).huber(beta) / beta)
+    reduction.apply(x.smooth_l1(y, beta))
 }
 
 /// ln cosh(x - y), stable: like [`mse`]`/2` near 0, like [`l1`] far from it, smooth everywhere.

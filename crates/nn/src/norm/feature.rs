@@ -33,6 +33,13 @@ fn last_axes<T: Float>(op: &str, x: &Var<'_, T>, sizes: &[usize]) {
 ///
 /// `weight` γ and `bias` β have the shape of those axes and start at 1 and 0; ε = 1e-5, as in PyTorch.
 ///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, LayerNorm};
+/// let y = LayerNorm::<f64>::new(2).with_eps(0.0).predict(&Tensor::from_vec(vec![1.0, 3.0, -5.0, 5.0], [2, 2]));
+/// assert_eq!(y.to_vec(), [-1.0, 1.0, -1.0, 1.0]);
+/// ```
+///
 /// # Panics
 /// `forward` panics when the last axes of the input have other sizes.
 #[derive(Clone, Module)]
@@ -119,6 +126,13 @@ impl<T: Float> Forward<T> for LayerNorm<T> {
 /// Root mean square normalization (Zhang & Sennrich 2019): y = γ x / √(mean(x²) + ε) over the last axes.
 ///
 /// `weight` γ has the shape of those axes and starts at 1; ε is the machine epsilon of the element type, as in PyTorch.
+///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, RmsNorm};
+/// let y = RmsNorm::<f64>::new(2).with_eps(0.0).predict(&Tensor::from_vec(vec![2.0, -2.0], [1, 2]));
+/// assert_eq!(y.to_vec(), [1.0, -1.0]);
+/// ```
 ///
 /// # Panics
 /// `forward` panics when the last axes of the input have other sizes.

@@ -39,6 +39,13 @@ fn check_input<T: Float>(op: &str, x: &Var<'_, T>, channels: usize) {
 ///
 /// `weight` γ and `bias` β have one entry per channel and start at 1 and 0; ε = 1e-5, as in PyTorch.
 ///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, GroupNorm};
+/// let norm: GroupNorm = GroupNorm::new(2, 4);
+/// assert_eq!(norm.predict(&Tensor::ones([3, 4, 5, 5])).to_vec(), [0.0; 300]);
+/// ```
+///
 /// # Panics
 /// `forward` panics when the input has another number of channels.
 #[derive(Clone, Module)]
@@ -129,6 +136,13 @@ impl<T: Float> Forward<T> for GroupNorm<T> {
 ///
 /// Defaults are PyTorch's: ε = 1e-5, neither γ and β nor running statistics. With running statistics, those normalize in
 /// evaluation; they move by the mean over the batch of the instances' statistics, as in PyTorch.
+///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, InstanceNorm};
+/// let norm: InstanceNorm = InstanceNorm::new(4).with_affine();
+/// assert_eq!(norm.predict(&Tensor::ones([3, 4, 5, 5])).to_vec(), [0.0; 300]);
+/// ```
 ///
 /// # Panics
 /// `forward` panics when the input has another number of channels or no space, and when it has only one value per channel

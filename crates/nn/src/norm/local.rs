@@ -1,7 +1,7 @@
 //! Local response normalization.
 
 use crate::forward::Forward;
-use crate::layers::{no_parameters, positive, refuse};
+use crate::layers::{no_parameters, passed, positive, refuse};
 use wengert_autograd::{Float, Result, Var};
 use wengert_tensor::error::OrPanic;
 
@@ -9,6 +9,12 @@ use wengert_tensor::error::OrPanic;
 /// computes it: y = x / (k + α · mean of x² over `size` channels)^β, with zeros beyond the first and last channel.
 ///
 /// Defaults are PyTorch's: α = 1e-4, β = 0.75, k = 1.
+///
+/// ```
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, LocalResponseNorm};
+/// assert_eq!(LocalResponseNorm::new(5).predict(&Tensor::<f32>::ones([1, 8, 3])).shape(), [1, 8, 3]);
+/// ```
 ///
 /// # Panics
 /// `forward` panics when the rank is below 2.
@@ -63,7 +69,10 @@ impl LocalResponseNorm {
 impl<T: Float> Forward<T> for LocalResponseNorm {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        x.local_response_norm(self.size, self.alpha, self.beta, self.k)
+        passed(
+            self,
+            x.local_response_norm(self.size, self.alpha, self.beta, self.k),
+        )
     }
 }
 

@@ -45,6 +45,17 @@ fn others(rank: usize, axis: usize) -> Vec<isize> {
 ///
 /// v is the wrapped layer's own weight, `g` has its shape with all axes but that of the outputs of size 1. At the start
 /// g = ‖v‖, so the layer computes what it did before.
+///
+/// ```
+/// use rand::SeedableRng;
+/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Forward, Linear, WeightNorm};
+/// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+/// let layer = WeightNorm::new(Linear::<f32>::new(3, 4, &mut rng));
+/// assert_eq!(layer.g.shape(), [4, 1]);
+/// assert_eq!(layer.predict(&Tensor::ones([2, 3])).shape(), [2, 4]);
+/// ```
 #[derive(Clone, Module)]
 #[module(crate = wengert_autograd)]
 pub struct WeightNorm<L, T: Float = f32> {
@@ -86,6 +97,16 @@ impl<T: Float, L: Weighted<T>> Forward<T> for WeightNorm<L, T> {
 /// ŵ = (w - mean) / √(var + ε).
 ///
 /// ε = 1e-5. Made for convolutions that are followed by a norm.
+///
+/// ```
+/// use rand::SeedableRng;
+/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Conv2d, Forward, WeightStandardization};
+/// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+/// let layer = WeightStandardization::new(Conv2d::<f32>::new(3, 4, 3, &mut rng));
+/// assert_eq!(layer.predict(&Tensor::ones([2, 3, 5, 5])).shape(), [2, 4, 3, 3]);
+/// ```
 #[derive(Clone, Module)]
 #[module(crate = wengert_autograd)]
 pub struct WeightStandardization<L, T: Float = f32> {
@@ -137,6 +158,17 @@ impl<T: Float, L: Weighted<T>> Forward<T> for WeightStandardization<L, T> {
 ///
 /// σ = uᵀ w v with singular vectors that are improved by power iteration: one round per training step, none in evaluation,
 /// 15 at the start, as in PyTorch. u and v are buffers and count as constants for the gradient.
+///
+/// ```
+/// use rand::SeedableRng;
+/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use wengert_autograd::Tensor;
+/// use wengert_nn::{Conv2d, Forward, SpectralNorm};
+/// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+/// let layer = SpectralNorm::new(Conv2d::<f32>::new(3, 4, 3, &mut rng));
+/// assert_eq!((layer.u.value().shape(), layer.v.value().shape()), (&[4][..], &[27][..]));
+/// assert_eq!(layer.predict(&Tensor::ones([2, 3, 5, 5])).shape(), [2, 4, 3, 3]);
+/// ```
 #[derive(Clone, Module)]
 #[module(crate = wengert_autograd)]
 pub struct SpectralNorm<L, T: Float = f32> {

@@ -119,9 +119,39 @@ cell! {
 }
 cell! {
     /// One step of an [`Lstm`]; the state has a cell.
+    ///
+    /// ```
+    /// use rand::SeedableRng;
+    /// use rand_xoshiro::Xoshiro256PlusPlus;
+    /// use wengert_autograd::Tape;
+    /// use wengert_nn::LstmCell;
+    /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+    /// let cell: LstmCell = LstmCell::new(3, 5, &mut rng);
+    /// let tape = Tape::inference();
+    /// let mut state = None;
+    /// for _ in 0..4 {
+    ///     state = Some(cell.step(tape.ones([2, 3]), state));
+    /// }
+    /// assert_eq!(state.unwrap().cell.unwrap().shape().as_slice(), [2, 5]);
+    /// ```
     LstmCell, Lstm, LstmBuilder
 }
 cell! {
     /// One step of a [`Gru`].
+    ///
+    /// ```
+    /// use rand::SeedableRng;
+    /// use rand_xoshiro::Xoshiro256PlusPlus;
+    /// use wengert_autograd::Tape;
+    /// use wengert_nn::GruCell;
+    /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+    /// let cell: GruCell = GruCell::new(3, 5, &mut rng);
+    /// let tape = Tape::inference();
+    /// let mut state = None;
+    /// for _ in 0..4 {
+    ///     state = Some(cell.step(tape.ones([2, 3]), state));
+    /// }
+    /// assert_eq!(state.unwrap().hidden.shape().as_slice(), [2, 5]);
+    /// ```
     GruCell, Gru, GruBuilder
 }

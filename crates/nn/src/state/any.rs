@@ -105,7 +105,7 @@ impl AnyTensor {
     }
 
     /// The elements as `T`: as they are, or widened from `f32`, or, if `narrow`, rounded from `f64`; a single integer
-    /// (a counter) if `T` holds it exactly. `None` where that cannot be.
+    /// (a counter) if `T` holds it exactly or `narrow` rounds. `None` where that cannot be.
     pub(super) fn to_real<T: Real>(&self, narrow: bool) -> Option<Tensor<T>> {
         if let Some(t) = self.get::<T>() {
             return Some(t.clone());
@@ -118,7 +118,7 @@ impl AnyTensor {
                 let x = T::from_f64(n as f64);
                 // 2^63 is the one float that saturates back to a neighbour.
                 let exact = x.as_f64() < 9.2e18 && x.as_f64() as i64 == n;
-                exact.then(|| Tensor::full(t.shape(), x))
+                (exact || narrow).then(|| Tensor::full(t.shape(), x))
             }
             _ => None,
         }

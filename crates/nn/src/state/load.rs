@@ -52,6 +52,7 @@ pub struct LoadOptions {
     narrow: bool,
     allow_nan: bool,
     any_kind: bool,
+    counters: bool,
 }
 
 impl LoadOptions {
@@ -66,15 +67,16 @@ impl LoadOptions {
         Self::default().allow_missing(true).allow_extra(true)
     }
 
-    /// For a state dict of PyTorch saved as safetensors: the kind is not checked, and `num_batches_tracked` is ignored.
+    /// For a state dict of PyTorch saved as safetensors: the kind is not checked. Counters (`num_batches_tracked`, whole numbers
+    /// there, floats here) are loaded, and set aside where a layer keeps none (instance norms).
     ///
-    /// Names and layouts of most layers agree. For those that differ add [`rename`](Self::rename), [`map`](Self::map) and
-    /// [`adapt`](Self::adapt).
+    /// Everything else must fit. Names and layouts of most layers agree. For those that differ add [`rename`](Self::rename),
+    /// [`map`](Self::map) and [`adapt`](Self::adapt).
     pub fn pytorch() -> Self {
-        Self::default().any_kind(true).map(|name| {
-            let counter = name == "num_batches_tracked" || name.ends_with(".num_batches_tracked");
-            (!counter).then(|| name.to_owned())
-        })
+        LoadOptions {
+            counters: true,
+            ..Self::default().any_kind(true)
+        }
     }
 
     /// Takes the entries below this prefix only, without it: `backbone` takes `backbone.0.weight` as `0.weight`.
@@ -208,6 +210,7 @@ impl fmt::Debug for LoadOptions {
             .field("narrow", &self.narrow)
             .field("allow_nan", &self.allow_nan)
             .field("any_kind", &self.any_kind)
+            .field("counters", &self.counters)
             .finish()
     }
 }
@@ -316,8 +319,14 @@ pub(super) fn load_entries<'a, T: Real, M: Module<T> + ?Sized>(
             report.ignored.push(name.to_owned());
             continue;
         };
+        let counter = options.counters
+            && (target == "num_batches_tracked" || target.ends_with(".num_batches_tracked"));
         let Some(&i) = index.get(target.as_str()) else {
-            report.extra.push(target);
+            if counter {
+                report.ignored.push(name.to_owned());
+            } else {
+                report.extra.push(target);
+            }
             continue;
         };
         if std::mem::replace(&mut taken[i], true) {
@@ -335,7 +344,7 @@ pub(super) fn load_entries<'a, T: Real, M: Module<T> + ?Sized>(
                 .push((target, t.shape().to_vec(), expected.clone()));
             continue;
         }
-        let Some(t) = t.to_real::<T>(options.narrow) else {
+        let Some(t) = t.to_real::<T>(options.narrow || counter) else {
             wrong
                 .mistyped
                 .push((target, t.dtype().to_string(), T::DTYPE.to_string()));

@@ -1,10 +1,10 @@
 //! No public layer without derivatives checked, values compared with PyTorch, and a line in `docs/layers.md`.
 
 use crate::common::{CHECKED, COMPARED};
-use crate::{attention, basic, conv, norm, recurrent};
+use crate::{attention, basic, conv, norm, option, recurrent};
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, Once};
 
 /// What the modules of layers export and is no layer.
 const NO_LAYERS: &[&str] = &[
@@ -18,8 +18,8 @@ const NO_LAYERS: &[&str] = &[
     "Activation",
 ];
 
-/// Layers without a partner in PyTorch that draws the same numbers, or without numbers of their own; their tests are
-/// in `basic.rs`.
+/// Layers without a partner in PyTorch that draws the same numbers: `option/random.rs` compares them given what was
+/// drawn.
 const NOT_COMPARED: &[&str] = &[
     "Dropout",
     "ClassicDropout",
@@ -28,14 +28,6 @@ const NOT_COMPARED: &[&str] = &[
     "GaussianDropout",
     "GaussianNoise",
     "DropPath",
-    "Lambda",
-    // Tables and angles after the papers: `attention.rs`.
-    "SinusoidalPositions",
-    "LearnedPositions",
-    "Rotary",
-    // Stacks of compared layers.
-    "TransformerEncoder",
-    "TransformerDecoder",
 ];
 
 /// Names that the modules of layers export.
@@ -69,13 +61,16 @@ fn layers() -> BTreeSet<String> {
     names
 }
 
-/// Runs tests side by side, then looks for layers that none of them met.
-fn all(tests: &[fn()], met: &Mutex<BTreeSet<&str>>, without: &[&str]) {
+fn side_by_side(tests: &[fn()]) {
     std::thread::scope(|s| {
         for t in tests {
             s.spawn(t);
         }
     });
+}
+
+/// Looks for layers that no test met.
+fn all(met: &Mutex<BTreeSet<&str>>, without: &[&str]) {
     let met: BTreeSet<&str> = met.lock().unwrap().clone();
     let missing: Vec<String> = (layers().into_iter())
         .filter(|n| !met.contains(n.as_str()) && !without.contains(&n.as_str()))
@@ -85,27 +80,36 @@ fn all(tests: &[fn()], met: &Mutex<BTreeSet<&str>>, without: &[&str]) {
 
 #[test]
 fn derivatives_of_every_layer() {
-    let tests = [
+    side_by_side(&[
         basic::derivatives,
         norm::derivatives,
         attention::derivatives,
         conv::derivatives,
         recurrent::derivatives,
-    ];
-    all(&tests, &CHECKED, &[]);
+    ]);
+    all(&CHECKED, &[]);
+}
+
+/// Every case of PyTorch, once.
+pub fn against_pytorch() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        side_by_side(&[
+            basic::values_and_gradients_are_pytorchs,
+            norm::values_gradients_and_running_statistics_are_pytorchs,
+            attention::values_and_gradients_are_pytorchs,
+            conv::convolutions_against_pytorch,
+            conv::blocks_against_pytorch,
+            recurrent::values_and_gradients_are_pytorchs,
+            option::all,
+        ]);
+    });
 }
 
 #[test]
 fn values_and_gradients_of_every_layer_are_pytorchs() {
-    let tests = [
-        basic::values_and_gradients_are_pytorchs,
-        norm::values_gradients_and_running_statistics_are_pytorchs,
-        attention::values_and_gradients_are_pytorchs,
-        conv::convolutions_against_pytorch,
-        conv::blocks_against_pytorch,
-        recurrent::values_and_gradients_are_pytorchs,
-    ];
-    all(&tests, &COMPARED, NOT_COMPARED);
+    against_pytorch();
+    all(&COMPARED, NOT_COMPARED);
 }
 
 #[test]
@@ -128,4 +132,41 @@ fn every_layer_is_documented() {
         }
     }
     assert!(basic::all_activations_in(&text));
+}
+
+/// The doc comment of every public layer has an example that runs.
+#[test]
+fn every_layer_has_an_example() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut shown = BTreeSet::new();
+    for module in ["layers", "norm", "attention", "recurrent"] {
+        for file in std::fs::read_dir(src.join(module)).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            let mut docs = String::new();
+            for line in text.lines().map(str::trim) {
+                if let Some(d) = line.strip_prefix("///") {
+                    docs += d;
+                } else if !line.starts_with("#[") {
+                    // A struct, an enum, or the name that a macro gives to one.
+                    let heads = ["pub struct ", "pub enum "];
+                    let line = heads
+                        .iter()
+                        .find_map(|h| line.strip_prefix(h))
+                        .unwrap_or(line);
+                    let word = line.split(|c: char| !c.is_alphanumeric()).next();
+                    if docs.contains("```") {
+                        shown.insert(word.unwrap_or_default().to_owned());
+                    }
+                    docs.clear();
+                }
+            }
+        }
+    }
+    let without: Vec<String> = (layers().into_iter())
+        .filter(|n| {
+            let base = ["1d", "2d", "3d"].iter().find_map(|d| n.strip_suffix(d));
+            !shown.contains(base.unwrap_or(n))
+        })
+        .collect();
+    assert!(without.is_empty(), "no example: {without:?}");
 }

@@ -1,6 +1,6 @@
 //! Convolutions, pooling, resizing, residual blocks.
 
-use crate::common::{cases, check, rng, sample, stir};
+use crate::common::{cases, check, first, rng, sample, stir};
 use wengert_autograd::ops::conv::Padding;
 use wengert_autograd::ops::interpolate::Interpolation;
 use wengert_autograd::ops::pool::Divisor;
@@ -16,10 +16,6 @@ use wengert_nn::{
 
 const CONV: &str = include_str!("../reference/conv.txt");
 const BLOCK: &str = include_str!("../reference/block.txt");
-
-fn first<'t, M: Forward<f64>>(m: &M, _: &'t Tape<f64>, x: &[Var<'t, f64>]) -> Var<'t, f64> {
-    m.forward(x[0])
-}
 
 /// The cases over one to three axes.
 fn over_axes<const D: usize>(c: &crate::common::Case, name: &str) -> bool {

@@ -1,17 +1,13 @@
 //! Norms of activations and weights.
 
-use crate::common::{COMPARED, cases, check, note, params, rng, sample, stir, tape};
-use wengert_autograd::{Module, ModuleExt, Tape, Tensor, Var};
+use crate::common::{COMPARED, cases, check, first, note, params, rng, sample, stir, tape};
+use wengert_autograd::{Module, ModuleExt, Tape, Tensor};
 use wengert_nn::{
     BatchNorm1d, BatchNorm2d, BatchNorm3d, Forward, GroupNorm, InstanceNorm, LayerNorm, Linear,
     RmsNorm, SpectralNorm, WeightNorm, WeightStandardization,
 };
 
 const REFERENCE: &str = include_str!("../reference/norm.txt");
-
-fn first<'t, M: Forward<f64>>(m: &M, _: &'t Tape<f64>, x: &[Var<'t, f64>]) -> Var<'t, f64> {
-    m.forward(x[0])
-}
 
 pub fn values_gradients_and_running_statistics_are_pytorchs() {
     let mut seen = 0;
@@ -91,7 +87,7 @@ pub fn values_gradients_and_running_statistics_are_pytorchs() {
                 c.run(&mut WeightNorm::new(Linear::new(3, 4, r)), true, first);
             }
             "spectral_norm" => {
-                c.run(&mut SpectralNorm::new(Linear::new(3, 4, r)), true, first);
+                c.run_values(&mut SpectralNorm::new(Linear::new(3, 4, r)), true, first);
             }
             "weight_standardization" => {
                 let mut m = WeightStandardization::new(Linear::builder(3, 4).bias(false).build(r));

@@ -8,13 +8,13 @@ use wengert_nn::{Forward, Gru, GruCell, Lstm, LstmCell, Memory, RecurrentState, 
 const REFERENCE: &str = include_str!("../reference/recurrent.txt");
 
 /// Outputs and states in one row, as the generator packs them.
-fn pack<'t>((y, s): (Var<'t, f64>, RecurrentState<'t, f64>)) -> Var<'t, f64> {
+pub fn pack<'t>((y, s): (Var<'t, f64>, RecurrentState<'t, f64>)) -> Var<'t, f64> {
     let mut parts = vec![y.flatten(0, -1), s.hidden.flatten(0, -1)];
     parts.extend(s.cell.map(|c| c.flatten(0, -1)));
     Var::cat(&parts, 0)
 }
 
-fn given<'t>(x: &[Var<'t, f64>]) -> Option<RecurrentState<'t, f64>> {
+pub fn given<'t>(x: &[Var<'t, f64>]) -> Option<RecurrentState<'t, f64>> {
     x.get(1).map(|&hidden| RecurrentState {
         hidden,
         cell: x.get(2).copied(),

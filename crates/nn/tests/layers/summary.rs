@@ -4,8 +4,8 @@ use crate::common::rng;
 use wengert_autograd::{ModuleExt, Param, Tensor, Var};
 use wengert_derive::Module;
 use wengert_nn::{
-    Activation, BatchNorm2d, Conv2d, Forward, GlobalAvgPool, LayerNorm, Linear, ModelSummary,
-    MultiHeadAttention, ResNet, Residual, Sequential,
+    Activation, BatchNorm2d, Conv2d, Dropout, Flatten, Forward, GlobalAvgPool, LayerNorm, Linear,
+    ModelSummary, MultiHeadAttention, ResNet, Residual, Sequential,
 };
 
 #[test]
@@ -57,13 +57,18 @@ struct Own {
     attention: MultiHeadAttention,
     head: (Linear, Activation, Linear),
     scale: Param,
+    act: Activation,
+    drop: Dropout,
+    pool: GlobalAvgPool,
+    flat: (Flatten, Flatten),
 }
 
 impl Forward for Own {
     fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
-        let h = self.bn.forward(self.conv.forward(x)).relu();
-        let h = GlobalAvgPool.forward(h);
-        let h = self.blocks.forward(h).unsqueeze(1);
+        let h = self.act.forward(self.bn.forward(self.conv.forward(x)));
+        let h = self.pool.forward(self.drop.forward(h));
+        let h = self.flat.1.forward(self.flat.0.forward(h.unsqueeze(-1)));
+        let h = self.blocks.forward(h.reshape([2, 6])).unsqueeze(1);
         let h = self.attention.forward(self.norm.forward(h));
         self.head.forward(h.squeeze(1)) * x.tape().param(&self.scale)
     }
@@ -84,6 +89,10 @@ fn a_struct_of_layers() {
         attention: MultiHeadAttention::new(6, 2, r),
         head: (Linear::new(6, 5, r), Activation::Relu, Linear::new(5, 3, r)),
         scale: Param::new(Tensor::ones([1])),
+        act: Activation::Relu,
+        drop: Dropout::new(0.1),
+        pool: GlobalAvgPool,
+        flat: (Flatten { start: 0, end: 1 }, Flatten { start: 0, end: 1 }),
     };
     let s = ModelSummary::on(&own, &Tensor::zeros([2, 1, 5, 5]));
     let shape = |path: &str| {
@@ -99,6 +108,13 @@ fn a_struct_of_layers() {
     assert_eq!(shape("attention"), [2, 1, 6]);
     assert_eq!(shape("head.0"), [2, 5]);
     assert_eq!(shape("head.2"), [2, 3]);
+    // Layers without parameters say so themselves.
+    assert_eq!(shape("act"), [2, 6, 3, 3]);
+    assert_eq!(shape("drop"), [2, 6, 3, 3]);
+    assert_eq!(shape("pool"), [2, 6]);
+    assert_eq!(shape("flat.0"), [12, 1]);
+    assert_eq!(shape("flat.1"), [12]);
+    assert_eq!(shape("head.1"), [2, 5]);
     let root = s.row("").unwrap();
     assert_eq!(
         (root.params, s.params),

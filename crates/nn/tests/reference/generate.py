@@ -32,13 +32,15 @@ class File:
         values = " ".join(f"{float(v):.{self.digits}g}" for v in t.reshape(-1))
         self.lines.append(f"{name} {shape}: {values}")
 
-    def case(self, name, inputs, fn, module=None, rename=lambda n: n, extra=None):
-        """`fn(*inputs)` returns the output; `module` owns parameters and buffers."""
+    def case(self, name, inputs, fn, module=None, rename=lambda n: n, extra=None, prepare=None):
+        """`fn(*inputs)` returns the output; `module` owns parameters and buffers; `prepare` runs when parameters are drawn."""
         self.lines.append(f"case {name}")
         params = dict(module.named_parameters()) if module is not None else {}
         for p in params.values():
             with torch.no_grad():
                 p.copy_(0.4 * self.rand(*p.shape) + (p if p.dim() == 1 else 0))
+        if prepare:
+            prepare()
         for k, v in (extra or {}).items():
             self.put(k, v)
         inputs = [x.clone().requires_grad_() for x in inputs]

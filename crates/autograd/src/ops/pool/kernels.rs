@@ -106,10 +106,10 @@ impl Axis {
         (a, b, (a * self.s + at).saturating_sub(self.p))
     }
 
-    /// Pairs side by side.
+    /// Pairs side by side, none of which hangs over the end.
     #[inline(always)]
     fn is_pairs(&self) -> bool {
-        !self.adaptive && (self.k, self.s, self.p, self.d) == (2, 2, 0, 1)
+        !self.adaptive && (self.k, self.s, self.p, self.d) == (2, 2, 0, 1) && 2 * self.m <= self.n
     }
 }
 
