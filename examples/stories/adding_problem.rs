@@ -111,8 +111,9 @@ fn train(name: &'static str, core: Core, steps: usize) -> (Run, RunProfile) {
     let mut tape = Tape::training(0);
     let probe = Probe::new(ProbeOptions {
         detail: Detail::default(),
+        inner: Detail::default(),
         start: false,
-        rank: false,
+        ..ProbeOptions::default()
     });
     let mut profile = RunProfile::new(name);
     let (mut running, mut solved) = (BLIND, None);

@@ -233,9 +233,36 @@ fn recurrent_layers_are_judged_over_time() {
         "{}",
         out(&o)
     );
-    for remedy in ["weights that fit", "Lstm"] {
+    for remedy in ["weights that fit", "LSTM"] {
         assert!(row(remedy).contains("healthy"), "{}", out(&o));
     }
+}
+
+#[test]
+fn every_regularizer_is_a_remedy_of_its_own() {
+    let kinds = [
+        ("dropout=0.3", "dropout 0.3"),
+        ("l2=0.01", "L2 0.01"),
+        ("l1=0.003", "L1 0.003"),
+        ("activity=0.01", "activity 0.01"),
+        ("smoothing=0.2", "label smoothing 0.2"),
+        ("max-norm=0.5", "max norm 0.5"),
+        ("clip-value=0.001", "values 0.001"),
+    ];
+    let mut args = vec!["compare", "--epochs", "2", "--depth", "2", "--json", "-"];
+    args.extend(kinds.iter().flat_map(|k| ["--remedy", k.0]));
+    let o = wengert(&args);
+    let text = out(&o);
+    // The runs in order, each with the curve of its loss.
+    let losses: Vec<&str> = text.split("\"step loss\"").skip(1).collect();
+    assert_eq!(losses.len(), kinds.len() + 1, "{}", err(&o));
+    for (name, words) in kinds {
+        assert!(text.contains(words), "{name}: {words} is not in the set-up");
+    }
+    // None of them trains as the network does as it is, nor as another.
+    let curve = |run: &str| run.chars().take(2000).collect::<String>();
+    let curves: std::collections::HashSet<String> = losses.iter().map(|r| curve(r)).collect();
+    assert_eq!(curves.len(), kinds.len() + 1);
 }
 
 #[test]

@@ -7,10 +7,13 @@ use wengert::optim::*;
 use wengert::prelude::*;
 use wengert_examples::accuracy;
 use wengert_examples::stories::{clipping, ravine, schedules};
+use wengert_tests::assert_told;
 
 #[test]
 fn a_ravine() {
-    let walks = ravine::story().walks;
+    let story = ravine::story();
+    assert_told("09-optimizers.md", &story.to_string());
+    let walks = story.walks;
     let steps = |i: usize| walks[i].steps.expect("arrives");
     // Descent: ln(10 / √2e-6) / -ln(1 - 0.019) = 462 steps at the largest rate of the grid that does not swing apart.
     assert_eq!(walks[0].lr, 0.019);
@@ -25,7 +28,9 @@ fn a_ravine() {
 
 #[test]
 fn clipping_saves_a_run_and_keeps_the_direction() {
-    let runs = clipping::story().runs;
+    let story = clipping::story();
+    assert_told("08-clipping.md", &story.to_string());
+    let runs = story.runs;
     let [none, value, norm] = &runs[..] else {
         panic!("{runs:?}");
     };

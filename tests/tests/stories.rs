@@ -1,10 +1,13 @@
 //! The stories' numbers.
 
 use wengert_examples::stories::*;
+use wengert_tests::assert_told;
 
 #[test]
 fn two_sigmoids_follow_their_formula() {
-    let rows = sigmoid_chain::story().rows;
+    let story = sigmoid_chain::story();
+    assert_told("01-products.md", &story.to_string());
+    let rows = story.rows;
     for r in &rows {
         for k in 0..2 {
             let error = (r.tape[k] - r.formula[k]).abs();
@@ -19,7 +22,9 @@ fn two_sigmoids_follow_their_formula() {
 
 #[test]
 fn ten_layers_keep_what_their_initializer_keeps() {
-    let nets = ten_layers::story().nets;
+    let story = ten_layers::story();
+    assert_told("03-initialization.md", &story.to_string());
+    let nets = story.nets;
     let std = |net: usize, layer: usize| nets[net].layers[layer].std;
     // 0.01 √500 = 0.2236 a layer, while tanh is a straight line.
     let per_layer = (std(0, 9) / std(0, 4)).powf(0.2);
@@ -45,7 +50,9 @@ fn ten_layers_keep_what_their_initializer_keeps() {
 
 #[test]
 fn equal_units_stay_equal() {
-    let starts = zero_initialization::story().starts;
+    let story = zero_initialization::story();
+    assert_told("03-initialization.md", &story.to_string());
+    let starts = story.starts;
     assert_eq!((starts[0].distinct, starts[0].moved), (1, 0.0));
     assert!(starts[0].accuracy < 0.2, "{}", starts[0].accuracy);
     assert_eq!(starts[1].distinct, 1);
@@ -71,7 +78,9 @@ fn the_first_layer_is_the_slowest() {
 
 #[test]
 fn batch_norm_trains_what_small_weights_do_not() {
-    let c = batch_norm_rescue::story().comparison;
+    let story = batch_norm_rescue::story();
+    assert_told("05-normalization.md", &story.to_string());
+    let c = story.comparison;
     let accuracy: Vec<f64> = (c.runs.iter())
         .map(|r| r.curve("accuracy").and_then(|c| c.last()).unwrap_or(0.0))
         .collect();
@@ -84,6 +93,7 @@ fn batch_norm_trains_what_small_weights_do_not() {
 #[test]
 fn fifty_layers_need_a_way_around() {
     let story = fifty_layers::story();
+    assert_told("06-residual.md", &story.to_string());
     let ([plain, residual], [before, after]) = (story.journeys(), story.accuracies());
     assert!(!(0.01..=100.0).contains(&plain), "{plain}");
     assert!((0.01..100.0).contains(&residual), "{residual}");
@@ -92,7 +102,9 @@ fn fifty_layers_need_a_way_around() {
 
 #[test]
 fn dropout_and_decay_narrow_the_gap() {
-    let ways = overfitting::story().ways;
+    let story = overfitting::story();
+    assert_told("10-regularization.md", &story.to_string());
+    let ways = story.ways;
     let gap = |k: usize| ways[k].test_loss - ways[k].train_loss;
     assert!(ways.iter().all(|w| w.train_accuracy > 0.98), "{ways:?}");
     for k in 1..4 {

@@ -43,6 +43,12 @@ pub enum Seen {
 pub trait Observer<T: Float> {
     /// Whether the value and the adjoint of a forward node are wanted. Asked when a program is planned.
     fn wants(&mut self, node: &NodeInfo<'_>) -> bool;
+    /// Whether the value and the adjoint of a parameter or an input are wanted, as in [`wants`](Observer::wants); by
+    /// default not. Such values are seen before everything else.
+    fn wants_leaf(&mut self, node: &NodeInfo<'_>) -> bool {
+        let _ = node;
+        false
+    }
     /// A wanted tensor.
     fn see(&mut self, node: &NodeInfo<'_>, what: Seen, tensor: &Tensor<T>);
     /// For taking the observer back from the tape by type.

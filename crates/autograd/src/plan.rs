@@ -157,10 +157,13 @@ pub(crate) fn make<T: Float>(g: &mut Graph<T>, event: &Event) {
     if let Some(o) = &mut observer {
         let last = record.before;
         for id in 0..last as u32 {
-            if g.nodes[id as usize].origin == NO_ORIGIN
-                && !g.nodes[id as usize].op.is_leaf()
-                && o.wants(&g.info(id))
-            {
+            let n = &g.nodes[id as usize];
+            let asked = n.origin == NO_ORIGIN
+                && match &n.op {
+                    NodeOp::Param(_) | NodeOp::Input => o.wants_leaf(&g.info(id)),
+                    op => !op.is_leaf() && o.wants(&g.info(id)),
+                };
+            if asked {
                 wanted.push((id, id, Seen::Value));
                 if let Some(&a) = record.results.get(id as usize).filter(|&&a| a != u32::MAX) {
                     wanted.push((a, id, Seen::Adjoint));

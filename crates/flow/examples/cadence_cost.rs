@@ -12,8 +12,8 @@ use wengert_nn::{Forward, Sequential};
 use wengert_optim::Adam;
 
 /// Steps of a block; a multiple of ten, so that each block has its share of measured steps.
-const BLOCK: usize = 100;
-const ROUNDS: usize = 15;
+const BLOCK: usize = 20;
+const ROUNDS: usize = 200;
 
 struct Training {
     model: Sequential,
@@ -62,8 +62,8 @@ fn main() {
     for round in 0..=ROUNDS {
         for (k, t) in kinds.iter_mut().zip(&mut times) {
             let us = k.block(&x, &y);
-            // The first round warms up.
-            if round > 0 {
+            // The first rounds warm up.
+            if round > 4 {
                 t.push(us);
             }
         }

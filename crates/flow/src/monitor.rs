@@ -2,9 +2,8 @@
 
 use crate::flow_report::FlowReport;
 use crate::judge::Judge;
-use crate::probe::{Probe, ProbeOptions, Snapshot};
+use crate::probe::{Memory, Probe, ProbeOptions, Snapshot};
 use crate::profile::{Bins, Curve, Detail, GradientNoise, RunProfile, TimeProfile};
-use std::collections::HashMap;
 use wengert_autograd::{Float, Gradients, Module, ParamId, Tensor, Var};
 
 /// Measures every n-th step of a training run into a [`RunProfile`].
@@ -40,7 +39,7 @@ pub struct Monitor<T: Float = f32> {
     every: u64,
     step: u64,
     probe: ProbeOptions,
-    alive: HashMap<String, Vec<bool>>,
+    memory: Memory,
     run: RunProfile,
     losses: Vec<(f64, f64)>,
     with_noise: bool,
@@ -54,12 +53,20 @@ pub struct Monitor<T: Float = f32> {
     before: Option<Snapshot<T>>,
 }
 
-/// Quantiles and histograms of a thousand values each: a twentieth of the time that 16,384 take, and a median to 4 % of
-/// the standard deviation. Moments and extremes see every value.
-const DETAIL: Detail = Detail {
-    quantiles: true,
-    histogram: Bins::Auto,
-    sample: 1024,
+/// Of activations, moments of every value, quantiles and histogram of 512: a median to 6 % of the standard deviation. Of
+/// their gradients, moments of every value; of weights and their gradients, moments of 2,048 and 16,384 values: an RMS to
+/// a few percent.
+const WATCHING: ProbeOptions = ProbeOptions {
+    detail: Detail {
+        quantiles: true,
+        histogram: Bins::Auto,
+        sample: 512,
+    },
+    inner: Detail::MOMENTS,
+    sample: 1 << 11,
+    grad_sample: 1 << 14,
+    start: true,
+    rank: false,
 };
 
 impl<T: Float> Monitor<T> {
@@ -73,25 +80,25 @@ impl<T: Float> Monitor<T> {
         Monitor {
             every: n,
             step: 0,
-            probe: ProbeOptions {
-                detail: DETAIL,
-                ..ProbeOptions::default()
-            },
-            alive: HashMap::new(),
+            probe: WATCHING,
+            memory: Memory::default(),
             run: RunProfile::new("model"),
             losses: Vec::new(),
             with_noise: false,
             with_along: false,
             held: None,
-            snapshot: Snapshot::default(),
+            snapshot: Snapshot::sampled(WATCHING.sample),
             open: false,
             before: None,
         }
     }
 
-    /// What is measured of each layer. [`ProbeOptions::start`] concerns the first measured step alone.
+    /// What is measured of each layer, in the place of the default: quantiles and histograms of activations from 1,024
+    /// values, moments of gradients and of 4,096 values of each weight. [`ProbeOptions::default`] looks at everything.
+    /// [`ProbeOptions::start`] concerns the first measured step alone.
     #[must_use]
     pub fn options(mut self, options: ProbeOptions) -> Self {
+        self.snapshot = Snapshot::sampled(options.sample);
         self.probe = options;
         self
     }
@@ -146,13 +153,14 @@ impl<T: Float> Monitor<T> {
                 start: self.probe.start && self.run.steps.is_empty(),
                 ..self.probe
             };
-            let (grads, mut profile) = Probe::new(options).tallied(loss, model, &mut self.alive);
+            let (grads, mut profile, picked) =
+                Probe::new(options).tallied(loss, model, &mut self.memory);
             profile.step = self.step;
             self.run.steps.push(profile);
             if self.with_along {
                 self.before = Some(Snapshot::whole(model, &grads));
             } else {
-                self.snapshot.refresh(model);
+                self.snapshot.refresh_with(model, picked);
             }
             if self.with_noise {
                 let all = grads.iter().map(|(id, g)| (id, g.clone()));
@@ -212,9 +220,9 @@ impl<T: Float> Monitor<T> {
         if !std::mem::take(&mut self.open) {
             return;
         }
-        let before = self.before.as_ref().unwrap_or(&self.snapshot);
+        let before = self.before.as_mut().unwrap_or(&mut self.snapshot);
         if let Some(s) = self.run.steps.last_mut() {
-            before.measure_update(model, s);
+            before.watch_update(model, s);
         }
     }
 
@@ -337,5 +345,60 @@ mod tests {
                 .iter()
                 .all(|s| s.layers[0].update_ratio == Some(0.0))
         );
+    }
+
+    #[test]
+    fn a_large_weight_of_which_few_rows_move_does_not_stand_still() {
+        let mut table = Param::new(Tensor::<f64>::ones([4096, 16]));
+        let (mut sgd, mut tape) = (Sgd::new(0.1), Tape::training(0));
+        let mut monitor = Monitor::every(1);
+        let rows = Tensor::from_vec(vec![1, 2], [2]);
+        for _ in 0..2 {
+            tape.reset();
+            let x = tape.param(&table).index_select(0, &rows);
+            let grads = monitor.backward(x.square().sum(), &table);
+            sgd.step(&mut table, &grads);
+            monitor.stepped(&table);
+        }
+        let ratio = |k: usize| monitor.run.steps[k].layers[0].update_ratio;
+        // The sample holds no row that moved; from then on, all of the table is looked at.
+        assert_eq!(ratio(0), None);
+        assert!(ratio(1).unwrap() > 0.0);
+    }
+
+    #[test]
+    fn what_the_recording_is_made_of_is_read_anew_when_it_changes() {
+        let w = weight(&[1.0, 2.0]);
+        let mut tape = Tape::training(0);
+        let mut monitor = Monitor::every(1);
+        for k in 0..6 {
+            tape.reset();
+            let x = tape.input(&Tensor::ones([2, 2]));
+            let y = x.linear(tape.param(&w), None);
+            let y = if k / 2 % 2 == 0 { y.tanh() } else { y.relu() };
+            monitor.backward(y.sum(), &w);
+        }
+        let ops: Vec<&str> = (monitor.run.steps.iter())
+            .map(|s| s.layers[0].op.as_str())
+            .collect();
+        assert_eq!(ops, ["tanh", "tanh", "relu", "relu", "tanh", "tanh"]);
+    }
+
+    #[test]
+    fn a_nan_among_many_inputs_is_found_at_any_step() {
+        let w = weight(&[1.0; 64]);
+        let mut tape = Tape::training(0);
+        let mut monitor = Monitor::every(1);
+        for k in 0..3 {
+            tape.reset();
+            let mut x = vec![0.5; 256 * 64];
+            // Between two runs of the sample.
+            x[16 * 5 + 200] = if k == 2 { f64::NAN } else { 0.5 };
+            let x = tape.input(&Tensor::from_vec(x, [256, 64]));
+            monitor.backward(x.linear(tape.param(&w), None).sum(), &w);
+        }
+        let facts = |k: usize| &monitor.run.steps[k].facts;
+        assert_eq!(facts(1).non_finite, None);
+        assert_eq!(facts(2).non_finite.as_ref().unwrap().op, "input");
     }
 }

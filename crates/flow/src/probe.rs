@@ -6,19 +6,26 @@
 //! to it; its output is the activation's.
 
 mod facts;
+mod layers;
 mod snapshot;
+mod structure;
 mod time;
+mod values;
 
+use layers::{Layers, Paths, find_layers, owner};
 pub use snapshot::Snapshot;
+pub(crate) use structure::Memory;
+use structure::Structure;
 pub use time::rms_by_step;
+use values::{alive, dead_share, effective_rank, identical_units, saturation};
 
 use crate::hub;
 use crate::profile::{Bins, Detail, LayerProfile, StepProfile, Summary, TimeProfile};
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use wengert_autograd::{
-    Float, Gradients, Module, NodeInfo, Observer, Param, ParamId, Path, Real, Seen, Tape, Tensor,
-    Var, Visitor,
+    Float, Gradients, Module, NodeInfo, Observer, Param, ParamId, Path, Real, Seen, Tensor, Var,
+    Visitor,
 };
 
 /// An activation function that saturation is judged for.
@@ -78,8 +85,16 @@ pub const DEAD_SO_FAR: &str = "dead so far";
 /// What a [`Probe`] looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct ProbeOptions {
-    /// Detail of the summaries of activations, their gradients, weights and weight gradients.
+    /// Detail of the summaries of activations.
     pub detail: Detail,
+    /// Detail of the summaries of activation gradients, weights and weight gradients.
+    pub inner: Detail,
+    /// Values of the inputs and of one weight that are looked at most, spread over them in short runs; 0 means all.
+    /// Inputs are looked at as a whole when something is not finite.
+    pub sample: usize,
+    /// Values of the gradient of one weight that are looked at most, spread over it in short runs; 0 means all. Outputs
+    /// of layers and their gradients are always looked at as a whole: what is not finite shows there.
+    pub grad_sample: usize,
     /// Whether to look for what shows at the start of a run: identical units, the scale of single input features, the
     /// very operation that makes the first NaN or infinity. For the last, every value is looked at and nothing is fused:
     /// for one step in a run, not for each.
@@ -92,210 +107,13 @@ impl Default for ProbeOptions {
     fn default() -> Self {
         ProbeOptions {
             detail: Detail::histogram(Bins::Auto),
+            inner: Detail::histogram(Bins::Auto),
+            sample: 0,
+            grad_sample: 0,
             start: true,
             rank: false,
         }
     }
-}
-
-/// A layer as found on the tape.
-#[derive(Clone, Debug)]
-struct Found {
-    path: String,
-    op: String,
-    location: String,
-    weight: ParamId,
-    /// Output node of each use, in order: one for a feed-forward layer, one per time step for a recurrent one.
-    outputs: Vec<u32>,
-    act: Option<Act>,
-    /// Whether the latest use has met its activation function.
-    finished: bool,
-    /// Axis of the weight that counts the layer's units.
-    units: Option<usize>,
-}
-
-/// The recorded forward pass, layer by layer.
-#[derive(Clone, Debug, Default)]
-struct Layers {
-    found: Vec<Found>,
-    /// Layer and use by output node.
-    of: HashMap<u32, (usize, usize)>,
-}
-
-struct Paths {
-    by_id: HashMap<ParamId, (String, usize)>,
-}
-
-impl<T: Real> Visitor<T> for Paths {
-    fn param(&mut self, path: &str, p: &Param<T>) {
-        self.by_id
-            .insert(p.id(), (path.to_string(), p.value().rank()));
-    }
-}
-
-fn owner(path: &str) -> &str {
-    path.rsplit_once('.').map_or(path, |(o, _)| o)
-}
-
-fn find_layers<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Layers {
-    let mut paths = Paths {
-        by_id: HashMap::new(),
-    };
-    model.visit(&mut Path::new(), &mut paths);
-    // The parameter that a node is a view of, and the layer whose chain a node continues.
-    let mut param_of: HashMap<u32, ParamId> = HashMap::new();
-    let mut chain: HashMap<u32, usize> = HashMap::new();
-    let mut leaves: HashSet<u32> = HashSet::new();
-    let mut layers = Layers::default();
-    let mut by_weight: HashMap<ParamId, usize> = HashMap::new();
-    tape.for_each_node(|n| {
-        if let Some(p) = n.param {
-            param_of.insert(n.id, p);
-            leaves.insert(n.id);
-            return;
-        }
-        if n.origin.is_some() || n.args.is_empty() {
-            return;
-        }
-        let params: Vec<ParamId> = n
-            .args
-            .iter()
-            .filter_map(|a| param_of.get(a).copied())
-            .collect();
-        // A function of parameters alone (a view, a normalised weight) stands for the first of them.
-        if params.len() == n.args.len() && !weighted(n.op) {
-            param_of.insert(n.id, params[0]);
-            return;
-        }
-        let weight =
-            (params.iter()).find(|p| paths.by_id.get(p).is_some_and(|(_, rank)| *rank >= 2));
-        if let (Some(w), true) = (weight, weighted(n.op)) {
-            let at = *by_weight.entry(*w).or_insert_with(|| {
-                layers.found.push(Found {
-                    path: owner(&paths.by_id[w].0).to_string(),
-                    op: n.op.to_string(),
-                    location: format!(
-                        "{}:{}:{}",
-                        n.location.file(),
-                        n.location.line(),
-                        n.location.column()
-                    ),
-                    weight: *w,
-                    outputs: Vec::new(),
-                    act: None,
-                    finished: false,
-                    units: units_axis(n, *w, &param_of, &leaves),
-                });
-                layers.found.len() - 1
-            });
-            layers.found[at].outputs.push(n.id);
-            layers.found[at].finished = false;
-            chain.insert(n.id, at);
-            return;
-        }
-        let Some(&at) = n.args.iter().filter_map(|a| chain.get(a)).max() else {
-            return;
-        };
-        let layer = &mut layers.found[at];
-        let follows = n.args.contains(layer.outputs.last().unwrap_or(&u32::MAX));
-        let bias =
-            follows && !params.is_empty() && matches!(n.op, "add" | "sub") && layer.act.is_none();
-        // The function may stand behind a normalization or an addition of what bypasses the layer.
-        let act = activation(n.op).filter(|_| follows || !layer.finished);
-        let same = follows && keeps_elements(n.op);
-        if follows && recurrent_output(n.op) {
-            layer.op = n.op.to_string();
-            layer.finished = true;
-            *layer.outputs.last_mut().expect("a layer has an output") = n.id;
-            chain.insert(n.id, at);
-        } else if bias || same {
-            *layer.outputs.last_mut().expect("a layer has an output") = n.id;
-            chain.insert(n.id, at);
-        } else if let Some(act) = act {
-            if layer.act.is_none() {
-                layer.op = n.op.to_string();
-                layer.location = format!(
-                    "{}:{}:{}",
-                    n.location.file(),
-                    n.location.line(),
-                    n.location.column()
-                );
-            }
-            layer.act = Some(act);
-            layer.finished = true;
-            *layer.outputs.last_mut().expect("a layer has an output") = n.id;
-            chain.insert(n.id, at);
-        } else if paths_between(n) {
-            chain.insert(n.id, at);
-        }
-    });
-    for (i, l) in layers.found.iter().enumerate() {
-        for (k, &o) in l.outputs.iter().enumerate() {
-            layers.of.insert(o, (i, k));
-        }
-    }
-    // Two weights of one module (input and recurrent weights) are told apart by the parameter's own name.
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    for l in &layers.found {
-        *seen.entry(l.path.clone()).or_default() += 1;
-    }
-    for l in &mut layers.found {
-        if seen[&l.path] > 1 {
-            l.path = paths.by_id[&l.weight].0.clone();
-        }
-    }
-    layers
-}
-
-/// Steps between a weight and its activation, such as a normalization.
-fn paths_between(n: &NodeInfo<'_>) -> bool {
-    n.op.contains("_norm")
-        || matches!(
-            n.op,
-            "add" | "sub" | "mul" | "div" | "mul_scalar" | "add_scalar" | "div_scalar" | "mask"
-        )
-}
-
-/// `x W` has one unit per column of `W`; `x Wᵀ` and convolutions one per row.
-fn units_axis(
-    n: &NodeInfo<'_>,
-    weight: ParamId,
-    param_of: &HashMap<u32, ParamId>,
-    leaves: &HashSet<u32>,
-) -> Option<usize> {
-    let arg = n.args.iter().find(|a| param_of.get(a) == Some(&weight))?;
-    match n.op {
-        "matmul" => Some(usize::from(leaves.contains(arg))),
-        op if op.starts_with("conv") && !op.contains("transpose") => Some(0),
-        _ => None,
-    }
-}
-
-/// Share of units whose weights equal those of another unit, and whose gradients do, too: they are and will stay one
-/// unit. Equal means within 1/1000 of the tensor's RMS.
-fn identical_units<T: Real>(w: &Tensor<T>, g: Option<&Tensor<T>>, axis: usize) -> f64 {
-    let units = w.shape()[axis];
-    let inner: usize = w.shape()[axis + 1..].iter().product();
-    // A hash of each unit's rounded values: 64 bits do not collide by chance among a layer's units.
-    let mut keys: Vec<u64> = vec![0xcbf2_9ce4_8422_2325; units];
-    for t in std::iter::once(w).chain(g) {
-        let n = t.numel().max(1) as f64;
-        let rms = (t.iter().map(|x| x.as_f64().powi(2)).sum::<f64>() / n).sqrt();
-        let unit = if rms > 0.0 { 1e3 / rms } else { 0.0 };
-        for (i, x) in t.iter().enumerate() {
-            let k = &mut keys[i / inner % units];
-            let rounded = (x.as_f64() * unit).round() as i64 as u64;
-            *k = (*k ^ rounded)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                .rotate_left(29);
-        }
-    }
-    let mut count: HashMap<u64, usize> = HashMap::new();
-    for k in &keys {
-        *count.entry(*k).or_default() += 1;
-    }
-    let twins: usize = count.values().filter(|c| **c > 1).sum();
-    twins as f64 / units.max(1) as f64
 }
 
 struct Measured {
@@ -308,11 +126,18 @@ struct Measured {
 }
 
 /// Collects summaries while the tape runs.
-struct Recorder {
+struct Recorder<T> {
     layers: Layers,
     states: time::States,
     options: ProbeOptions,
     measured: Vec<Vec<Measured>>,
+    /// The node of what enters the first layer, and what is known of it.
+    input: Option<u32>,
+    inputs: Option<facts::Inputs>,
+    /// Weights of the layers and all gradients, as far as they were seen.
+    weights: HashMap<ParamId, Weight>,
+    /// What was picked of large weights.
+    picked: HashMap<ParamId, Vec<T>>,
     bad: Bad,
 }
 
@@ -323,13 +148,58 @@ struct Bad {
     adjoint: Option<u32>,
 }
 
-impl<T: Float> Observer<T> for Recorder {
+impl<T: Float> Recorder<T> {
+    /// Weights and gradients are looked at while the pool is awake and they are in cache.
+    fn see_param(&mut self, id: ParamId, what: Seen, tensor: &Tensor<T>) {
+        let makes_layer = self.layers.weighs(id);
+        let inner = self.options.inner;
+        match what {
+            Seen::Adjoint => {
+                let gradient = if !makes_layer {
+                    summary(tensor, Detail::MOMENTS)
+                } else if let Some(picked) = snapshot::runs(tensor, self.options.grad_sample) {
+                    Summary::with(&picked, inner).of_sample(tensor.numel())
+                } else {
+                    summary(tensor, inner)
+                };
+                self.weights.entry(id).or_default().gradient = Some(gradient);
+            }
+            Seen::Value if makes_layer => {
+                let values = match snapshot::runs(tensor, self.options.sample) {
+                    Some(picked) => {
+                        let s = Summary::with(&picked, inner).of_sample(tensor.numel());
+                        self.picked.insert(id, picked);
+                        s
+                    }
+                    None => summary(tensor, inner),
+                };
+                self.weights.entry(id).or_default().values = Some(values);
+            }
+            Seen::Value => {}
+        }
+    }
+}
+
+impl<T: Float> Observer<T> for Recorder<T> {
+    fn wants_leaf(&mut self, node: &NodeInfo<'_>) -> bool {
+        node.param.is_some() || Some(node.id) == self.input
+    }
     fn wants(&mut self, node: &NodeInfo<'_>) -> bool {
         self.options.start || self.layers.of.contains_key(&node.id) || self.states.wants(node.id)
     }
     fn see(&mut self, node: &NodeInfo<'_>, what: Seen, tensor: &Tensor<T>) {
         if what == Seen::Adjoint {
             self.states.see(node.id, tensor);
+        }
+        if let Some(p) = node.param {
+            self.see_param(p, what, tensor);
+            return;
+        }
+        if Some(node.id) == self.input {
+            if what == Seen::Value {
+                self.inputs = Some(facts::Inputs::of(tensor, self.options));
+            }
+            return;
         }
         let layer = self.layers.of.get(&node.id);
         if layer.is_none() && !self.options.start {
@@ -352,13 +222,13 @@ impl<T: Float> Observer<T> for Recorder {
         }
         let Some(&(layer, k)) = layer else { return };
         let m = &mut self.measured[layer][k];
-        let summary = Summary::with(values, self.options.detail);
         match what {
-            Seen::Adjoint => m.gradient = Some(summary),
+            Seen::Adjoint => m.gradient = Some(Summary::with(values, self.options.inner)),
             Seen::Value => {
-                m.activation = Some(summary);
+                let summary = Summary::with(values, self.options.detail);
                 let act = self.layers.found[layer].act;
-                m.saturation = act.and_then(|a| saturation(a, values));
+                m.saturation = act.and_then(|a| saturation(a, values, summary.zeros));
+                m.activation = Some(summary);
                 if act == Some(Act::Rectifier) {
                     m.alive = alive(values, tensor.shape());
                 }
@@ -373,83 +243,6 @@ impl<T: Float> Observer<T> for Recorder {
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
         self
     }
-}
-
-/// Share of units whose slope is below [`SATURATED_SLOPE`] of the function's largest.
-fn saturation<T: Real>(act: Act, y: &[T]) -> Option<f64> {
-    let flat: fn(f64) -> bool = match act {
-        Act::Sigmoid => |y| 4.0 * y * (1.0 - y) < SATURATED_SLOPE,
-        Act::Tanh => |y| 1.0 - y * y < SATURATED_SLOPE,
-        Act::Rectifier => |y| y == 0.0,
-        Act::Other => return None,
-    };
-    let n = y.iter().filter(|y| flat(y.as_f64())).count();
-    Some(n as f64 / y.len().max(1) as f64)
-}
-
-/// Which units (indices of the last axis; channels for images) are not zero for the whole batch.
-fn alive<T: Real>(y: &[T], shape: &[usize]) -> Vec<bool> {
-    let (units, inner) = match shape {
-        [] => (1, 1),
-        [_, c, rest @ ..] if !rest.is_empty() => (*c, rest.iter().product()),
-        [.., c] => (*c, 1),
-    };
-    let mut alive = vec![false; units];
-    for (i, y) in y.iter().enumerate() {
-        if *y != T::zero() {
-            alive[i / inner % units] = true;
-        }
-    }
-    alive
-}
-
-fn dead_share(alive: &[bool]) -> Option<f64> {
-    let dead = alive.iter().filter(|a| !**a).count();
-    (!alive.is_empty()).then(|| dead as f64 / alive.len() as f64)
-}
-
-/// Samples that the effective rank is taken from at most.
-const RANK_SAMPLES: usize = 256;
-
-/// `(tr C)² / tr C²` of the covariance `C` of `n` samples of `d` units; by the Gram matrix of the smaller side, whose
-/// eigenvalues are the same. `None` for a single sample, for outputs that do not vary, and for NaN.
-fn effective_rank<T: Real>(y: &[T], n: usize, d: usize) -> Option<f64> {
-    if n < 2 || d == 0 {
-        return None;
-    }
-    // Of many samples, evenly spaced ones: the cost grows with the square of their number.
-    let step = n.div_ceil(RANK_SAMPLES);
-    let picked = y.chunks_exact(d).step_by(step);
-    let n = picked.len();
-    let mut x: Vec<f64> = picked.flatten().map(|v| v.as_f64()).collect();
-    for j in 0..d {
-        let mean = (0..n).map(|i| x[i * d + j]).sum::<f64>() / n as f64;
-        for i in 0..n {
-            x[i * d + j] -= mean;
-        }
-    }
-    // Rows are what the products run over.
-    let (rows, len) = if n <= d {
-        (n, d)
-    } else {
-        let t = (0..d).flat_map(|j| (0..n).map(move |i| (i, j)));
-        x = t.map(|(i, j)| x[i * d + j]).collect();
-        (d, n)
-    };
-    let row = |i: usize| &x[i * len..(i + 1) * len];
-    let (mut trace, mut square) = (0.0, 0.0);
-    for i in 0..rows {
-        for j in 0..=i {
-            let dot: f64 = row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum();
-            if i == j {
-                trace += dot;
-                square += dot * dot;
-            } else {
-                square += 2.0 * dot * dot;
-            }
-        }
-    }
-    Some(trace * trace / square).filter(|r| r.is_finite())
 }
 
 /// Gradient of the loss with respect to each state of a recurrent layer, from the first time step to the last; to be
@@ -488,29 +281,51 @@ pub fn time_profile<'t, T: Float>(
     }
 }
 
+/// What is measured of one parameter.
+#[derive(Default)]
+struct Weight {
+    /// Only of those that make a layer.
+    values: Option<Summary>,
+    gradient: Option<Summary>,
+    twins: Option<f64>,
+}
+
+fn summary<T: Real>(t: &Tensor<T>, detail: Detail) -> Summary {
+    match t.as_slice() {
+        Some(s) => Summary::with(s, detail),
+        None => Summary::with(&t.to_vec(), detail),
+    }
+}
+
+/// Measures what was not seen in passing.
 struct Weights<'a, T: Float> {
     layers: &'a Layers,
     grads: &'a Gradients<T>,
     options: ProbeOptions,
-    out: HashMap<ParamId, (Summary, Option<Summary>, Option<f64>)>,
+    of: HashMap<ParamId, Weight>,
 }
 
 impl<T: Float> Visitor<T> for Weights<'_, T> {
     fn param(&mut self, _: &str, p: &Param<T>) {
-        let Some(layer) = self.layers.found.iter().find(|l| l.weight == p.id()) else {
-            return;
-        };
-        let summary = |t: &Tensor<T>| match t.as_slice() {
-            Some(s) => Summary::with(s, self.options.detail),
-            None => Summary::with(&t.to_vec(), self.options.detail),
-        };
-        let g = self.grads.get(p).map(summary);
-        let twins = (layer.units)
+        let g = self.grads.get(p);
+        let w = self.of.entry(p.id()).or_default();
+        let layer = self.layers.found.iter().find(|l| l.weight == p.id());
+        let detail = layer.map_or(Detail::MOMENTS, |_| self.options.inner);
+        if w.gradient.is_none() {
+            w.gradient = g.map(|g| summary(g, detail));
+        }
+        let Some(layer) = layer else { return };
+        if w.values.is_none() {
+            w.values = Some(summary(p.value(), detail));
+        }
+        w.twins = (layer.units)
             .filter(|&a| self.options.start && p.shape().get(a).is_some_and(|n| *n > 1))
-            .map(|a| identical_units(p.value(), self.grads.get(p), a));
-        self.out.insert(p.id(), (summary(p.value()), g, twins));
+            .map(|a| identical_units(p.value(), g, a));
     }
 }
+
+/// What a probe gives: gradients, what was measured, and what was picked of large weights.
+pub(crate) type Probed<T> = (Gradients<T>, StepProfile, HashMap<ParamId, Vec<T>>);
 
 /// Measures one training step of any model, without changing it.
 ///
@@ -547,18 +362,19 @@ impl Probe {
         loss: Var<'_, T>,
         model: &dyn Module<T>,
     ) -> (Gradients<T>, StepProfile) {
-        self.tallied(loss, model, &mut HashMap::new())
+        let (grads, profile, _) = self.tallied(loss, model, &mut Memory::default());
+        (grads, profile)
     }
 
-    /// As [`backward`](Probe::backward); `alive` remembers by layer which rectified units have ever been alive.
+    /// As [`backward`](Probe::backward), with a memory of former steps. Returns what was picked of large weights, too.
     #[track_caller]
     pub(crate) fn tallied<T: Float>(
         &self,
         loss: Var<'_, T>,
         model: &dyn Module<T>,
-        alive: &mut HashMap<String, Vec<bool>>,
-    ) -> (Gradients<T>, StepProfile) {
-        (hub::ops().probe)(self, loss, model, alive)
+        memory: &mut Memory,
+    ) -> Probed<T> {
+        (hub::ops().probe)(self, loss, model, memory)
     }
 
     /// [`tallied`](Probe::tallied), compiled in this crate.
@@ -566,11 +382,24 @@ impl Probe {
         &self,
         loss: Var<'_, T>,
         model: &dyn Module<T>,
-        alive: &mut HashMap<String, Vec<bool>>,
-    ) -> (Gradients<T>, StepProfile) {
+        memory: &mut Memory,
+    ) -> Probed<T> {
         let tape = loss.tape();
-        let layers = find_layers(tape, model);
-        let facts = facts::before(tape, model, loss.index(), self.options.start);
+        let signature = structure::signature(tape, loss.index());
+        let known = memory.structure.take();
+        let Structure {
+            layers,
+            mut states,
+            recorded,
+            ..
+        } = known
+            .filter(|s| s.signature == signature)
+            .unwrap_or_else(|| Structure {
+                signature,
+                layers: find_layers(tape, model),
+                states: time::States::find(tape, model),
+                recorded: facts::read(tape, model, loss.index()),
+            });
         let measured = (layers.found.iter())
             .map(|l| {
                 let empty = || Measured {
@@ -583,12 +412,16 @@ impl Probe {
                 l.outputs.iter().map(|_| empty()).collect()
             })
             .collect();
-        let states = time::States::find(tape, model);
+        states.clear();
         tape.set_observer(Box::new(Recorder {
             layers,
             states,
             options: self.options,
             measured,
+            input: recorded.input(),
+            inputs: None,
+            weights: HashMap::new(),
+            picked: HashMap::new(),
             bad: Bad::default(),
         }));
         // What is wanted may differ from the last probe's; planning costs little beside measuring.
@@ -601,89 +434,113 @@ impl Probe {
         }
         let recorder = tape
             .take_observer()
-            .map(|o| o.into_any().downcast::<Recorder>());
+            .map(|o| o.into_any().downcast::<Recorder<T>>());
         let Some(Ok(recorder)) = recorder else {
             unreachable!("the recorder was set above")
         };
-        let bad = recorder.bad;
-        let mut profile = self.assemble(*recorder, model, &grads, alive);
-        profile.facts = facts.after(model, &grads, &profile, bad);
-        (grads, profile)
-    }
-
-    fn assemble<T: Float>(
-        &self,
-        recorder: Recorder,
-        model: &dyn Module<T>,
-        grads: &Gradients<T>,
-        alive: &mut HashMap<String, Vec<bool>>,
-    ) -> StepProfile {
         let Recorder {
             layers,
             states,
             measured,
+            mut weights,
+            picked,
+            inputs,
+            bad,
             ..
-        } = recorder;
-        let mut weights = Weights {
-            layers: &layers,
-            grads,
-            options: self.options,
-            out: HashMap::new(),
-        };
-        model.visit(&mut Path::new(), &mut weights);
-        let mut weights = weights.out;
-        let mut step = StepProfile::new(0).with_loss(grads.loss().as_f64());
-        for (l, uses) in layers.found.iter().zip(measured) {
-            let mut p = LayerProfile::new(l.path.clone(), l.op.clone());
-            p.location = Some(l.location.clone());
-            if let Some((w, g, twins)) = weights.remove(&l.weight) {
-                p.weights = Some(w);
-                p.weight_grad = g;
-                if let Some(share) = twins.filter(|s| *s > 0.0) {
-                    p.extra.push((IDENTICAL_UNITS.into(), share));
-                }
-            }
-            if uses.len() > 1 && !states.covers(&l.path) {
-                step.time.push(TimeProfile {
-                    path: l.path.clone(),
-                    grad_rms: uses
-                        .iter()
-                        .map(|u| u.gradient.as_ref().map_or(f64::NAN, |g| g.rms))
-                        .collect(),
-                });
-            }
-            // A recurrent layer is shown by its last time step.
-            if let Some(m) = uses.into_iter().next_back() {
-                p.activation = m.activation;
-                p.activation_grad = m.gradient;
-                p.saturation = m.saturation;
-                p.dead = dead_share(&m.alive);
-                if let Some(r) = m.rank {
-                    p.extra.push((EFFECTIVE_RANK.into(), r));
-                }
-                if !m.alive.is_empty() {
-                    let so_far = alive
-                        .entry(l.path.clone())
-                        .or_insert_with(|| m.alive.clone());
-                    so_far.resize(m.alive.len(), false);
-                    for (a, b) in so_far.iter_mut().zip(&m.alive) {
-                        *a |= b;
-                    }
-                    p.extra
-                        .extend(dead_share(so_far).map(|d| (DEAD_SO_FAR.to_string(), d)));
-                }
-            }
-            if let Some(before) = step.layers.last() {
-                let ratio =
-                    |a: Option<f64>, b: Option<f64>| Some(a? / b?).filter(|r| r.is_finite());
-                p.forward_gain = ratio(p.activation_rms(), before.activation_rms());
-                p.backward_gain = ratio(before.activation_grad_rms(), p.activation_grad_rms());
-            }
-            step.layers.push(p);
+        } = *recorder;
+        // Looking at the whole model again is rarely needed.
+        let seen = |id| weights.get(&id);
+        let complete = (layers.found.iter())
+            .all(|l| seen(l.weight).is_some_and(|w| w.values.is_some()))
+            && (grads.iter()).all(|(id, _)| seen(id).is_some_and(|w| w.gradient.is_some()));
+        if self.options.start || !complete {
+            let mut all = Weights {
+                layers: &layers,
+                grads: &grads,
+                options: self.options,
+                of: weights,
+            };
+            model.visit(&mut Path::new(), &mut all);
+            weights = all.of;
         }
-        step.time.extend(states.into_profiles());
-        step
+        let rms = |id| {
+            weights
+                .get(&id)
+                .and_then(|w| Some(w.gradient.as_ref()?.rms))
+        };
+        let facts = recorded.facts(tape, inputs, rms);
+        let loss = grads.loss().as_f64();
+        let mut profile = assemble(&layers, &states, measured, weights, loss, &mut memory.alive);
+        profile.facts = recorded.after(facts, tape, &profile, bad);
+        memory.structure = Some(Structure {
+            signature,
+            layers,
+            states,
+            recorded,
+        });
+        (grads, profile, picked)
     }
+}
+
+/// The layers of one step, from what was seen of them and their weights.
+fn assemble(
+    layers: &Layers,
+    states: &time::States,
+    measured: Vec<Vec<Measured>>,
+    mut weights: HashMap<ParamId, Weight>,
+    loss: f64,
+    alive: &mut HashMap<String, Vec<bool>>,
+) -> StepProfile {
+    let mut step = StepProfile::new(0).with_loss(loss);
+    for (l, uses) in layers.found.iter().zip(measured) {
+        let mut p = LayerProfile::new(l.path.clone(), l.op.clone());
+        p.location = Some(l.location.clone());
+        if let Some(w) = weights.remove(&l.weight) {
+            p.weights = w.values;
+            p.weight_grad = w.gradient;
+            if let Some(share) = w.twins.filter(|s| *s > 0.0) {
+                p.extra.push((IDENTICAL_UNITS.into(), share));
+            }
+        }
+        if l.recurs && !states.covers(&l.path) {
+            step.time.push(TimeProfile {
+                path: l.path.clone(),
+                grad_rms: uses
+                    .iter()
+                    .map(|u| u.gradient.as_ref().map_or(f64::NAN, |g| g.rms))
+                    .collect(),
+            });
+        }
+        // A recurrent layer is shown by its last time step.
+        if let Some(m) = uses.into_iter().next_back() {
+            p.activation = m.activation;
+            p.activation_grad = m.gradient;
+            p.saturation = m.saturation;
+            p.dead = dead_share(&m.alive);
+            if let Some(r) = m.rank {
+                p.extra.push((EFFECTIVE_RANK.into(), r));
+            }
+            if !m.alive.is_empty() {
+                let so_far = alive
+                    .entry(l.path.clone())
+                    .or_insert_with(|| m.alive.clone());
+                so_far.resize(m.alive.len(), false);
+                for (a, b) in so_far.iter_mut().zip(&m.alive) {
+                    *a |= b;
+                }
+                p.extra
+                    .extend(dead_share(so_far).map(|d| (DEAD_SO_FAR.to_string(), d)));
+            }
+        }
+        if let Some(before) = step.layers.last() {
+            let ratio = |a: Option<f64>, b: Option<f64>| Some(a? / b?).filter(|r| r.is_finite());
+            p.forward_gain = ratio(p.activation_rms(), before.activation_rms());
+            p.backward_gain = ratio(before.activation_grad_rms(), p.activation_grad_rms());
+        }
+        step.layers.push(p);
+    }
+    step.time.extend(states.profiles());
+    step
 }
 
 #[cfg(test)]

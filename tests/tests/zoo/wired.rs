@@ -1,4 +1,4 @@
-//! Networks written by hand, with faults as they are made in code: a forgotten `detach`, a frozen layer, one layer with
+//! Networks written by hand, of linear layers and of convolutions, with faults as they are made in code: a forgotten `detach`, a frozen layer, one layer with
 //! other weights than the rest, a function too many in front of the loss.
 //!
 //! The repair follows the finding alone: [`Plan::apply`] does at the named layer what the rule's remedy says. A wrong rule
@@ -9,7 +9,7 @@ use wengert::flow::judge::Judge;
 use wengert::flow::lab::Samples;
 use wengert::flow::profile::{Curve, Finding, RunProfile, Severity};
 use wengert::flow::{FlowReport, Monitor};
-use wengert::nn::BatchNorm1d;
+use wengert::nn::{BatchNorm1d, BatchNorm2d, Conv2d};
 use wengert::optim::Group;
 use wengert::prelude::*;
 
@@ -21,8 +21,18 @@ enum Arch {
     Skip,
     /// Batch norm before each activation.
     Norm,
-    /// The image is read row by row, with one state.
+    /// The image is read some pixels at a time, with one state.
     Recurrent,
+    /// Convolutions over the image, halved once by a maximum over 2x2 pixels.
+    Conv,
+    /// The same with batch norm before each activation.
+    ConvNorm,
+}
+
+impl Arch {
+    fn is_conv(self) -> bool {
+        matches!(self, Arch::Conv | Arch::ConvNorm)
+    }
 }
 
 /// What is learnt.
@@ -62,6 +72,8 @@ enum Fault {
     Output(Activation),
     /// Training on an inference tape.
     WrongMode,
+    /// Recurrent weights that multiply the state by far more than 1.
+    Loud,
 }
 
 #[derive(Clone, Debug)]
@@ -79,8 +91,36 @@ struct Plan {
 
 #[derive(Module)]
 struct Block {
-    linear: Linear,
+    linear: Option<Linear>,
+    conv: Option<Conv2d>,
     norm: Option<BatchNorm1d>,
+    norm2: Option<BatchNorm2d>,
+}
+
+impl Block {
+    fn weight(&mut self) -> &mut Param {
+        match (&mut self.linear, &mut self.conv) {
+            (Some(l), _) => &mut l.weight,
+            (_, Some(c)) => &mut c.weight,
+            _ => unreachable!("a block has a layer"),
+        }
+    }
+
+    fn bias(&mut self) -> &mut Param {
+        let bias = match (&mut self.linear, &mut self.conv) {
+            (Some(l), _) => &mut l.bias,
+            (_, Some(c)) => &mut c.bias,
+            _ => unreachable!("a block has a layer"),
+        };
+        bias.as_mut().expect("a bias")
+    }
+}
+
+impl Forward for Block {
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let x = self.conv.forward(self.linear.forward(x));
+        self.norm2.forward(self.norm.forward(x))
+    }
 }
 
 #[derive(Module)]
@@ -93,8 +133,20 @@ struct Net {
     plan: Plan,
 }
 
-/// Pixels of a row of an 8x8 image.
-const ROW: usize = 8;
+/// Side of an image.
+const SIDE: usize = 8;
+
+impl Plan {
+    /// Time steps that an image is read in.
+    fn steps(&self) -> usize {
+        SIDE * self.depth
+    }
+
+    /// Channels of a convolution.
+    fn channels(&self) -> usize {
+        self.width / 4
+    }
+}
 
 impl Net {
     fn new(plan: &Plan) -> Net {
@@ -105,14 +157,28 @@ impl Net {
                 .build(rng)
         };
         let is_rnn = plan.arch == Arch::Recurrent;
+        let is_conv = plan.arch.is_conv();
         let mut layers = Vec::new();
-        let mut from = if is_rnn { ROW } else { 64 };
+        let mut from = match plan.arch {
+            Arch::Recurrent => SIDE * SIDE / plan.steps(),
+            Arch::Conv | Arch::ConvNorm => 1,
+            _ => SIDE * SIDE,
+        };
+        let to = if is_conv { plan.channels() } else { plan.width };
         for _ in 0..if is_rnn { 1 } else { plan.depth } {
             layers.push(Block {
-                linear: fitting(from, plan.width, &mut rng),
-                norm: (plan.arch == Arch::Norm).then(|| BatchNorm1d::new(plan.width)),
+                linear: (!is_conv).then(|| fitting(from, to, &mut rng)),
+                conv: is_conv.then(|| {
+                    let same = Conv2d::builder(from, to, 3).padding(1);
+                    same.followed_by(plan.activation).build(&mut rng)
+                }),
+                norm: (plan.arch == Arch::Norm).then(|| BatchNorm1d::new(to)),
+                norm2: (plan.arch == Arch::ConvNorm).then(|| BatchNorm2d::new(to)),
             });
-            from = plan.width;
+            from = to;
+        }
+        if is_conv {
+            from = to * SIDE * SIDE / 4;
         }
         let outputs = if plan.task == Task::Half { 1 } else { 10 };
         let mut net = Net {
@@ -125,33 +191,36 @@ impl Net {
             spare: (plan.fault == Fault::Unused).then(|| Linear::new(4, 4, &mut rng)),
             plan: plan.clone(),
         };
-        let scale = |l: &mut Linear, by: f32| {
-            let w = l.weight.value().iter().map(|x| x * by).collect();
-            l.weight.set(Tensor::from_vec(w, l.weight.shape()));
+        let scale = |w: &mut Param, by: f32| {
+            let v = w.value().iter().map(|x| x * by).collect();
+            w.set(Tensor::from_vec(v, w.shape()));
         };
         match plan.fault {
-            Fault::Tiny(k) => scale(&mut net.layers[k].linear, 1e-4),
+            Fault::Tiny(k) => scale(net.layers[k].weight(), 1e-4),
             Fault::Huge(k) => {
                 let by = if plan.activation == Activation::Relu {
                     1e4
                 } else {
                     40.0
                 };
-                scale(&mut net.layers[k].linear, by);
+                scale(net.layers[k].weight(), by);
             }
             Fault::Constant(k) => {
                 for b in &mut net.layers[k..k + 2] {
-                    b.linear
-                        .weight
-                        .set(Tensor::full(b.linear.weight.shape(), 0.05));
+                    let w = b.weight();
+                    w.set(Tensor::full(w.shape(), 0.05));
                 }
             }
             Fault::Negative(k) => {
-                let b = net.layers[k].linear.bias.as_mut().expect("a bias");
-                b.set(Tensor::full([plan.width], -30.0));
+                let b = net.layers[k].bias();
+                b.set(Tensor::full(b.shape(), -30.0));
+            }
+            Fault::Loud => {
+                let r = net.recurrent.as_mut().expect("a recurrent layer");
+                scale(&mut r.weight, 6.0);
             }
             Fault::Frozen(k) => {
-                net.set_frozen(&format!("layers.{k}.linear"), true);
+                net.set_frozen(&plan.layer(k), true);
             }
             _ => {}
         }
@@ -165,18 +234,25 @@ impl Forward for Net {
         let mut h = x;
         if let Some(recurrent) = &self.recurrent {
             let mut state: Option<Var<'t>> = None;
-            for t in 0..64 / ROW {
-                let sums = self.layers[0]
-                    .linear
-                    .forward(x.narrow(1, t * ROW, (t + 1) * ROW));
+            let n = SIDE * SIDE / self.plan.steps();
+            for t in 0..self.plan.steps() {
+                let sums = self.layers[0].forward(x.narrow(1, t * n, (t + 1) * n));
                 let sums = state.map_or(sums, |s| sums + recurrent.forward(s));
                 state = Some(f.forward(sums));
             }
-            h = state.expect("the image has rows");
+            h = state.expect("the image has pixels");
         } else {
+            let images = self.plan.arch.is_conv();
+            let n = x.shape()[0];
+            if images {
+                h = h.reshape([n, 1, SIDE, SIDE]);
+            }
             let mut bypass = None;
             for (k, b) in self.layers.iter().enumerate() {
-                h = f.forward(b.norm.forward(b.linear.forward(h)));
+                h = f.forward(b.forward(h));
+                if images && k == 0 {
+                    h = h.max_pool([2, 2]);
+                }
                 if self.plan.arch == Arch::Skip && k % 2 == 0 {
                     h = bypass.map_or(h, |p| h + p);
                     bypass = Some(h);
@@ -186,6 +262,9 @@ impl Forward for Net {
                     Fault::Log(at) if at == k => h = h.ln(),
                     _ => {}
                 }
+            }
+            if images {
+                h = h.reshape([n, self.out.weight.shape()[1]]);
             }
         }
         let y = self.out.forward(h);
@@ -250,7 +329,7 @@ fn train(plan: &Plan, part: Part) -> (RunProfile, f64) {
     let mut net = Net::new(plan);
     let mut sgd = Sgd::new(plan.lr).momentum(0.9);
     if let Fault::Still(k) = plan.fault {
-        sgd = sgd.group(Group::matching(format!("layers.{k}.linear.*")).lr_scale(0.0));
+        sgd = sgd.group(Group::matching(plan.layer(k) + ".*").lr_scale(0.0));
     }
     let mut tape = match plan.fault {
         Fault::WrongMode => Tape::inference(),
@@ -280,9 +359,23 @@ fn train(plan: &Plan, part: Part) -> (RunProfile, f64) {
 }
 
 impl Plan {
+    /// Path of a layer.
+    fn layer(&self, k: usize) -> String {
+        let kind = if self.arch.is_conv() {
+            "conv"
+        } else {
+            "linear"
+        };
+        format!("layers.{k}.{kind}")
+    }
+
     /// The layer that a fault is in, as it must be named.
     fn place(&self) -> Option<String> {
-        let linear = |k: usize| Some(format!("layers.{k}.linear"));
+        let linear = |k: usize| match k {
+            // What stands behind the last layer is the output's.
+            k if k == self.depth => Some("out".to_string()),
+            k => Some(self.layer(k)),
+        };
         match self.fault {
             Fault::Tiny(k) | Fault::Huge(k) | Fault::Constant(k) | Fault::Negative(k) => linear(k),
             Fault::Frozen(k) | Fault::Still(k) => linear(k),
@@ -291,7 +384,9 @@ impl Plan {
             Fault::Log(k) => linear(k + 1),
             Fault::Unused => Some("spare".into()),
             Fault::Output(_) => Some("out".into()),
+            Fault::WrongMode if self.arch == Arch::ConvNorm => Some("layers.0.norm2".into()),
             Fault::WrongMode => Some("layers.0.norm".into()),
+            Fault::Loud => Some("recurrent".into()),
             Fault::None => None,
         }
     }
@@ -311,6 +406,7 @@ impl Plan {
             Fault::Output(Activation::Sigmoid) if self.task == Task::Half => "double softmax",
             Fault::Output(_) => "loss and output",
             Fault::WrongMode => "batch norm",
+            Fault::Loud => "exploding over time",
         }
     }
 
@@ -335,6 +431,8 @@ impl Plan {
             }
             ("double softmax" | "loss and output", Fault::Output(_)) => here,
             ("batch norm", Fault::WrongMode) => true,
+            // Orthogonal weights for the named recurrent layer.
+            ("exploding over time", Fault::Loud) => here,
             _ => false,
         };
         let mut p = self.clone();
@@ -398,7 +496,7 @@ fn specimen(part: Part, plan: Plan) -> Specimen {
 pub fn specimens(part: Part) -> Vec<Specimen> {
     let (seeds, width, lr) = match part {
         Part::Tuning => ([21, 22, 23], 32, 0.02),
-        Part::Test => ([221, 222, 223], 28, 0.025),
+        Part::Test => ([321, 322, 323], 28, 0.025),
     };
     let mut out = Vec::new();
     for (i, seed) in seeds.into_iter().enumerate() {
@@ -420,7 +518,7 @@ pub fn specimens(part: Part) -> Vec<Specimen> {
             )
         };
         use Activation::{Identity, Relu, Sigmoid, Softmax, Tanh};
-        use Arch::{Norm, Plain, Recurrent, Skip};
+        use Arch::{Conv, ConvNorm, Norm, Plain, Recurrent, Skip};
         use Task::{Classes, Codes, Half};
         let k = 1 + i;
         let deep = 5 + i % 2;
@@ -442,6 +540,19 @@ pub fn specimens(part: Part) -> Vec<Specimen> {
             of(Plain, Half, Relu, 3, Fault::Output(Sigmoid)),
             of(Plain, Codes, Relu, 3, Fault::Output(Sigmoid)),
             of(Norm, Classes, Relu, 3, Fault::WrongMode),
+            of(Recurrent, Classes, Relu, 2, Fault::Loud),
+            of(Recurrent, Classes, Identity, 2, Fault::Loud),
+            of(Conv, Classes, Tanh, 4, Fault::Tiny(k)),
+            of(Conv, Classes, Relu, 4, Fault::Huge(k)),
+            of(Conv, Classes, Tanh, 4, Fault::Huge(k)),
+            of(Conv, Classes, Tanh, 3, Fault::Constant(i.min(1))),
+            of(Conv, Half, Relu, 3, Fault::Negative(k.min(2))),
+            of(ConvNorm, Classes, Relu, 3, Fault::Frozen(k.min(2))),
+            of(Conv, Half, Tanh, 3, Fault::Still(1)),
+            of(Conv, Codes, Relu, 3, Fault::Detached(i.min(1))),
+            of(Conv, Classes, Tanh, 3, Fault::Log(i.min(1))),
+            of(ConvNorm, Classes, Relu, 3, Fault::Output(Softmax(1))),
+            of(ConvNorm, Codes, Relu, 3, Fault::WrongMode),
             of(Plain, Classes, Tanh, 3, Fault::None),
             of(Plain, Half, Relu, 4, Fault::None),
             of(Plain, Codes, Tanh, 4, Fault::None),
@@ -449,6 +560,13 @@ pub fn specimens(part: Part) -> Vec<Specimen> {
             of(Norm, Codes, Relu, 4, Fault::None),
             of(Norm, Half, Tanh, 3, Fault::None),
             of(Recurrent, Classes, Tanh, 1, Fault::None),
+            of(Recurrent, Classes, Tanh, 2, Fault::None),
+            of(Recurrent, Classes, Identity, 1, Fault::None),
+            of(Conv, Classes, Relu, 2, Fault::None),
+            of(Conv, Classes, Relu, 4, Fault::None),
+            of(Conv, Half, Tanh, 3, Fault::None),
+            of(ConvNorm, Classes, Relu, 3, Fault::None),
+            of(ConvNorm, Codes, Relu, 2, Fault::None),
             of(Plain, Classes, Identity, 3, Fault::None),
         ]);
     }

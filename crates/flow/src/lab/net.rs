@@ -5,7 +5,7 @@ use rand::Rng;
 use wengert_autograd::{Buffer, Param, Tensor, Var};
 use wengert_derive::Module;
 use wengert_nn::init::RecurrentInit;
-use wengert_nn::{Activation, Forward, Gru, Linear, Lstm, Nonlinearity, RecurrentState, Rnn};
+use wengert_nn::{Activation, Forward, Gru, Linear, Lstm, Nonlinearity, Rnn};
 
 /// Normalization over the batch (Ioffe and Szegedy 2015), for `[n, features]`.
 #[derive(Module)]
@@ -112,26 +112,20 @@ impl Recurrent {
         })
     }
 
-    /// The hidden state `[n, units]` after each step, first to last. Step by step, so that each is a value on the tape.
-    fn states<'t>(&self, x: Var<'t>) -> Vec<Var<'t>> {
+    /// The hidden state `[n, units]` after the last step.
+    fn last_state<'t>(&self, x: Var<'t>) -> Var<'t> {
         let (n, d) = (x.shape()[0], x.shape()[1]);
-        let width = d / self.steps;
-        let mut state: Option<RecurrentState<'t>> = None;
-        let mut out = Vec::with_capacity(self.steps);
-        for t in 0..self.steps {
-            let now = x
-                .narrow(1, t * width, (t + 1) * width)
-                .reshape([1, n, width]);
-            let end = match self {
-                Recurrent { rnn: Some(l), .. } => l.run(now, state).1,
-                Recurrent { lstm: Some(l), .. } => l.run(now, state).1,
-                Recurrent { gru: Some(l), .. } => l.run(now, state).1,
-                _ => unreachable!("one of them was built"),
-            };
-            out.push(end.hidden);
-            state = Some(end);
-        }
-        out
+        let steps = x
+            .reshape([n, self.steps, d / self.steps])
+            .permute([1, 0, 2]);
+        let end = match self {
+            Recurrent { rnn: Some(l), .. } => l.run(steps, None).1,
+            Recurrent { lstm: Some(l), .. } => l.run(steps, None).1,
+            Recurrent { gru: Some(l), .. } => l.run(steps, None).1,
+            _ => unreachable!("one of them was built"),
+        };
+        let units = end.hidden.shape()[2];
+        end.hidden.reshape([n, units])
     }
 }
 
@@ -207,16 +201,18 @@ impl Net {
 }
 
 impl Net {
-    /// The outputs, and the states of the recurrent layer by time step, if there is one.
-    pub fn forward_with_states<'t>(&self, mut x: Var<'t>) -> (Var<'t>, Vec<Var<'t>>) {
-        let states = self.recurrent.as_ref().map_or(Vec::new(), |r| r.states(x));
-        if let Some(last) = states.last() {
-            x = last.reshape([x.shape()[0], last.shape()[2]]);
+    /// The outputs, and those of the hidden layers.
+    pub(super) fn forward_with_hidden<'t>(&self, mut x: Var<'t>) -> (Var<'t>, Vec<Var<'t>>) {
+        let mut hidden = Vec::new();
+        if let Some(r) = &self.recurrent {
+            x = r.last_state(x);
+            hidden.push(x);
         }
         for h in &self.hidden {
             let before = x;
             x = h.norm.forward(h.linear.forward(x));
             x = self.activation.forward(x);
+            hidden.push(x);
             if self.dropout > 0.0 {
                 x = x.dropout(self.dropout);
             }
@@ -224,21 +220,24 @@ impl Net {
                 x = before + x;
             }
         }
-        (self.output.forward(self.out.forward(x)), states)
+        (self.output.forward(self.out.forward(x)), hidden)
     }
 
-    /// Path of the recurrent layer, if there is one.
-    pub fn recurrent_path(&self) -> Option<&'static str> {
-        self.recurrent.as_ref().map(|r| match r {
-            Recurrent { rnn: Some(_), .. } => "recurrent.rnn",
-            Recurrent { lstm: Some(_), .. } => "recurrent.lstm",
-            _ => "recurrent.gru",
-        })
+    /// Patterns of the paths of all weight matrices.
+    pub(super) fn weights(&self) -> Vec<&'static str> {
+        let mut patterns = vec!["out.weight"];
+        if !self.hidden.is_empty() {
+            patterns.push("hidden.*.linear.weight");
+        }
+        if self.recurrent.is_some() {
+            patterns.push("recurrent.*.weight*");
+        }
+        patterns
     }
 }
 
 impl Forward for Net {
     fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
-        self.forward_with_states(x).0
+        self.forward_with_hidden(x).0
     }
 }

@@ -35,8 +35,18 @@ pub enum Remedy {
     Clip(f64),
     /// Dropout.
     Dropout(f64),
+    /// Clipping by value.
+    ClipValue(f64),
     /// Weight decay.
     L2(f64),
+    /// A penalty on the magnitudes of weights.
+    L1(f64),
+    /// A penalty on the magnitudes of hidden outputs.
+    Activity(f64),
+    /// Label smoothing.
+    Smoothing(f64),
+    /// A limit to the norm of the weights into one unit.
+    MaxNorm(f64),
     /// A recurrent layer, or another one, with the weights that fit it.
     Cell(Cell),
     /// Another depth.
@@ -68,8 +78,13 @@ impl std::fmt::Display for Remedy {
             Remedy::Decay(d) => write!(f, "learning rate: {d:?}"),
             Remedy::Clip(c) => write!(f, "gradient clipped at norm {c}"),
             Remedy::Dropout(p) => write!(f, "dropout {p}"),
+            Remedy::ClipValue(c) => write!(f, "gradient clipped at values {c}"),
             Remedy::L2(l) => write!(f, "weight decay {l}"),
-            Remedy::Cell(c) => write!(f, "{c:?}"),
+            Remedy::L1(l) => write!(f, "L1 penalty {l}"),
+            Remedy::Activity(l) => write!(f, "activity penalty {l}"),
+            Remedy::Smoothing(e) => write!(f, "label smoothing {e}"),
+            Remedy::MaxNorm(c) => write!(f, "max norm {c}"),
+            Remedy::Cell(c) => write!(f, "{c}"),
             Remedy::Depth(d) => write!(f, "{d} layers"),
             Remedy::Batch(b) => write!(f, "batches of {b}"),
         }
@@ -100,7 +115,12 @@ impl Remedy {
             Remedy::Decay(d) => s.decay = *d,
             Remedy::Clip(c) => s.clip = Some(*c),
             Remedy::Dropout(p) => s.dropout = *p,
+            Remedy::ClipValue(c) => s.clip_value = Some(*c),
             Remedy::L2(l) => s.l2 = *l,
+            Remedy::L1(l) => s.l1 = *l,
+            Remedy::Activity(l) => s.activity = *l,
+            Remedy::Smoothing(e) => s.smoothing = *e,
+            Remedy::MaxNorm(c) => s.max_norm = Some(*c),
             Remedy::Cell(c) => {
                 s.cell = Some(*c);
                 s.init = None;

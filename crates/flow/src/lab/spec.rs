@@ -39,6 +39,16 @@ pub enum Cell {
     Gru,
 }
 
+impl std::fmt::Display for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Cell::Rnn => "RNN",
+            Cell::Lstm => "LSTM",
+            Cell::Gru => "GRU",
+        })
+    }
+}
+
 /// A settings value that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {problem}")]
@@ -82,10 +92,20 @@ pub struct NetSpec {
     pub decay: Decay,
     /// Largest norm of the whole gradient.
     pub clip: Option<f64>,
+    /// Largest magnitude of a single gradient.
+    pub clip_value: Option<f64>,
     /// Dropout probability behind each hidden layer.
     pub dropout: f64,
     /// Weight decay, in PyTorch's coupled form.
     pub l2: f64,
+    /// Factor of the sum of all weights' magnitudes, added to the loss.
+    pub l1: f64,
+    /// Factor of the sum of the hidden outputs' magnitudes, by sample, added to the loss.
+    pub activity: f64,
+    /// Share of each label that is spread over all classes.
+    pub smoothing: f64,
+    /// Largest norm of the weights that come into one unit.
+    pub max_norm: Option<f64>,
     /// Samples per step.
     pub batch: usize,
     /// Passes over the training set.
@@ -112,8 +132,13 @@ impl Default for NetSpec {
             lr: 0.01,
             decay: Decay::Constant,
             clip: None,
+            clip_value: None,
             dropout: 0.0,
             l2: 0.0,
+            l1: 0.0,
+            activity: 0.0,
+            smoothing: 0.0,
+            max_norm: None,
             batch: 32,
             epochs: 10,
             seed: 1,
@@ -161,11 +186,29 @@ impl NetSpec {
                 format!("expected 0 to below 1, found {}", self.dropout),
             );
         }
-        if !(self.l2.is_finite() && self.l2 >= 0.0) {
-            return no("l2", format!("expected at least 0, found {}", self.l2));
+        for (what, factor) in [
+            ("l2", self.l2),
+            ("l1", self.l1),
+            ("activity", self.activity),
+        ] {
+            if !(factor.is_finite() && factor >= 0.0) {
+                return no(what, format!("expected at least 0, found {factor}"));
+            }
         }
-        if self.clip.is_some_and(|c| !(c.is_finite() && c > 0.0)) {
-            return no("clip", "expected a norm above 0".into());
+        if !(0.0..=1.0).contains(&self.smoothing) {
+            return no(
+                "smoothing",
+                format!("expected 0 to 1, found {}", self.smoothing),
+            );
+        }
+        for (what, most) in [
+            ("clip", self.clip),
+            ("clip value", self.clip_value),
+            ("max norm", self.max_norm),
+        ] {
+            if most.is_some_and(|c| !(c.is_finite() && c > 0.0)) {
+                return no(what, "expected a finite limit above 0".into());
+            }
         }
         Ok(())
     }
@@ -177,7 +220,22 @@ impl NetSpec {
             .map_or("fits the activation".into(), |i| i.to_string());
         let recurrent = self
             .cell
-            .map_or("no".into(), |c| format!("{c:?} over {} steps", self.steps));
+            .map_or("no".into(), |c| format!("{c} over {} steps", self.steps));
+        let limits = [
+            self.clip.map(|c| format!("norm {c}")),
+            self.clip_value.map(|c| format!("values {c}")),
+        ];
+        let clip = or_none(limits.into_iter().flatten().collect());
+        let factor = |what, x: f64| (x > 0.0).then(|| format!("{what} {x}"));
+        let held = [
+            factor("dropout", self.dropout),
+            factor("L2", self.l2),
+            factor("L1", self.l1),
+            factor("activity", self.activity),
+            factor("label smoothing", self.smoothing),
+            self.max_norm.map(|c| format!("max norm {c}")),
+        ];
+        let held = or_none(held.into_iter().flatten().collect());
         [
             ("layers", format!("{} of {} units", self.depth, self.width)),
             ("recurrent", recurrent),
@@ -192,8 +250,8 @@ impl NetSpec {
                     self.rule, self.lr, self.decay
                 ),
             ),
-            ("clip", self.clip.map_or("none".into(), |c| c.to_string())),
-            ("dropout, L2", format!("{}, {}", self.dropout, self.l2)),
+            ("clip", clip),
+            ("regularizers", held),
             (
                 "batch, epochs, seed",
                 format!("{}, {}, {}", self.batch, self.epochs, self.seed),
@@ -201,5 +259,12 @@ impl NetSpec {
         ]
         .map(|(a, b)| (a.to_string(), b))
         .into()
+    }
+}
+
+fn or_none(words: Vec<String>) -> String {
+    match &words[..] {
+        [] => "none".into(),
+        words => words.join(", "),
     }
 }

@@ -4,15 +4,17 @@ use super::net::Net;
 use super::spec::{Decay, NetSpec, Rule, SpecError};
 use crate::judge::Judge;
 use crate::monitor::Monitor;
-use crate::probe::time_profile;
+use crate::probe::ProbeOptions;
 use crate::profile::{Curve, RunProfile};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::sync::Arc;
 use std::time::Instant;
-use wengert_autograd::{Gradients, Tape, Tensor};
-use wengert_nn::Forward;
+use wengert_autograd::{Gradients, Tape, Tensor, Var};
+use wengert_nn::constraint::{Constraint, Constraints};
+use wengert_nn::regularize::{Penalty, Regularizer};
+use wengert_nn::{Forward, Reduction, loss};
 use wengert_optim::schedule::Cosine;
 use wengert_optim::{Adam, ClipExt, RmsProp, Schedule, Sgd};
 
@@ -167,6 +169,49 @@ fn optimizer(spec: &NetSpec, steps: u64) -> Stepper {
     }
 }
 
+/// What is added to the loss, and what the weights are held to after each step.
+struct Held {
+    smoothing: f64,
+    activity: f64,
+    penalties: Option<Regularizer>,
+    limits: Option<Constraints>,
+}
+
+impl Held {
+    fn new(spec: &NetSpec, net: &Net) -> Held {
+        let weights = || net.weights().into_iter();
+        let penalties = (spec.l1 > 0.0)
+            .then(|| weights().fold(Regularizer::new(), |r, w| r.on(w, Penalty::L1(spec.l1))));
+        let limits = spec
+            .max_norm
+            .map(|m| weights().fold(Constraints::new(), |c, w| c.on(w, Constraint::MaxNorm(m))));
+        Held {
+            smoothing: spec.smoothing,
+            activity: spec.activity,
+            penalties,
+            limits,
+        }
+    }
+
+    /// The cross-entropy, with what is added to it.
+    fn loss<'t>(&self, net: &Net, x: Var<'t>, y: &Tensor<i64>) -> Var<'t> {
+        let (scores, hidden) = net.forward_with_hidden(x);
+        let mut loss = match self.smoothing {
+            0.0 => scores.cross_entropy(y),
+            e => loss::cross_entropy(scores, y, None, None, e, Reduction::Mean),
+        };
+        if self.activity > 0.0 {
+            for h in hidden {
+                loss = loss + Penalty::L1(self.activity).of_activations(h);
+            }
+        }
+        match &self.penalties {
+            Some(p) => p.add_to(loss, net),
+            None => loss,
+        }
+    }
+}
+
 /// Trains one network and judges it. The same spec and data give the same run, on every thread.
 ///
 /// Measured steps: the first, the second, the last of the first epoch, the last. Curves: `loss` and `accuracy` (on the
@@ -199,7 +244,9 @@ pub fn train(
     let total = per_epoch * spec.epochs;
     let mut step = optimizer(spec, total as u64);
     let mut tape = Tape::training(spec.seed);
-    let mut monitor = Monitor::every(1).along().named(name);
+    let held = Held::new(spec, &net);
+    // A few steps of a whole training are measured: as much as can be is shown of each.
+    let mut monitor = (Monitor::every(1).along().named(name)).options(ProbeOptions::default());
     let (mut losses, mut scores) = (Vec::new(), Vec::new());
     let mut order: Vec<usize> = (0..n).collect();
     let mut done = 0;
@@ -209,25 +256,27 @@ pub fn train(
         for index in order.chunks_exact(batch) {
             let (x, y) = rows(&data.train, index);
             tape.reset();
-            let (scores_now, states) = net.forward_with_states(tape.input(&x));
-            let loss = scores_now.cross_entropy(&y);
+            let loss = held.loss(&net, tape.input(&x), &y);
             let watched = [0, 1, per_epoch - 1, total - 1].contains(&done);
-            let time = (net.recurrent_path().filter(|_| watched))
-                .map(|path| time_profile(path, loss, &states));
             let mut grads = monitor.backward_if(watched, loss, &net);
-            monitor.add_time(time);
             let value = f64::from(grads.loss());
             if let Some(c) = spec.clip {
                 grads.clip_norm(c);
             }
+            if let Some(c) = spec.clip_value {
+                grads.clip_value(c);
+            }
             step(&mut net, &grads);
+            if let Some(limits) = &held.limits {
+                limits.apply(&mut net);
+            }
             monitor.stepped(&net);
             if monitor.wants_loss_after() {
                 // The same samples and masks once more, at the new weights.
                 let masks = tape.step_index();
                 tape.reset();
                 tape.set_step_index(masks);
-                let after = net.forward(tape.input(&x)).cross_entropy(&y).item();
+                let after = held.loss(&net, tape.input(&x), &y).item();
                 monitor.loss_after(&net, f64::from(after));
             }
             sum += value;

@@ -1,10 +1,10 @@
 //! Inputs, parameters and loss, read off the recorded tape.
 
-use super::{Bad, activation, keeps_elements, weighted};
+use super::{Bad, ProbeOptions, activation, keeps_elements, snapshot, weighted};
 use crate::profile::{Detail, Facts, Link, LossFact, NonFinite, ParamFact, StepProfile, Summary};
 use std::collections::{HashMap, HashSet};
 use std::panic::Location;
-use wengert_autograd::{Float, Gradients, Module, ModuleExt, ParamId, Tape, Tensor};
+use wengert_autograd::{Float, Module, ModuleExt, ParamId, Tape, Tensor};
 
 /// A forward node, copied out of the tape.
 struct Node {
@@ -19,17 +19,49 @@ fn line(l: &Location<'_>) -> String {
     format!("{}:{}:{}", l.file(), l.line(), l.column())
 }
 
-/// Facts as far as the recording shows them, and what is needed for the rest.
+/// What the recording shows, whatever its values.
 pub(super) struct Recorded {
-    facts: Facts,
     links: HashMap<ParamId, Link>,
     nodes: HashMap<u32, Node>,
+    /// Indices of the nodes, in order.
+    ids: Vec<u32>,
+    /// Modules as (path, kind).
+    modules: Vec<(String, String)>,
+    params: Vec<Listed>,
+    /// What enters the first layer.
+    input: Option<u32>,
 }
 
 fn summary<T: Float>(t: &Tensor<T>) -> Summary {
-    match t.as_slice() {
-        Some(s) => Summary::with(s, Detail::MOMENTS),
-        None => Summary::with(&t.to_vec(), Detail::MOMENTS),
+    super::summary(t, Detail::MOMENTS)
+}
+
+/// A parameter of the model.
+struct Listed {
+    path: String,
+    shape: Vec<usize>,
+    id: ParamId,
+    trainable: bool,
+}
+
+/// What is known of the data that enters the first layer.
+pub(super) struct Inputs {
+    summary: Summary,
+    batch: Option<usize>,
+    feature_std: Option<(f64, f64)>,
+}
+
+impl Inputs {
+    pub(super) fn of<T: Float>(t: &Tensor<T>, options: ProbeOptions) -> Inputs {
+        let picked = snapshot::runs(t, if options.start { 0 } else { options.sample });
+        Inputs {
+            summary: match picked {
+                Some(picked) => Summary::with(&picked, Detail::MOMENTS).of_sample(t.numel()),
+                None => summary(t),
+            },
+            batch: t.shape().first().copied(),
+            feature_std: options.start.then(|| feature_std(t)).flatten(),
+        }
     }
 }
 
@@ -51,12 +83,7 @@ fn feature_std<T: Float>(t: &Tensor<T>) -> Option<(f64, f64)> {
 }
 
 /// Reads the recording before it is spent.
-pub(super) fn before<T: Float>(
-    tape: &Tape<T>,
-    model: &dyn Module<T>,
-    loss: u32,
-    start: bool,
-) -> Recorded {
+pub(super) fn read<T: Float>(tape: &Tape<T>, model: &dyn Module<T>, loss: u32) -> Recorded {
     let mut nodes: HashMap<u32, Node> = HashMap::new();
     tape.for_each_node(|n| {
         if n.origin.is_none() && n.id <= loss {
@@ -72,31 +99,69 @@ pub(super) fn before<T: Float>(
             );
         }
     });
-    let mut facts = Facts {
-        training: Some(tape.is_training()),
-        ..Facts::default()
-    };
     // From the first weight back to the data.
     let mut ids: Vec<u32> = nodes.keys().copied().collect();
     ids.sort_unstable();
-    let first = ids.iter().find_map(|id| {
+    let input = ids.iter().find_map(|id| {
         let n = &nodes[id];
         weighted(n.op).then(|| n.args.iter().copied().find_map(|a| input_of(&nodes, a)))?
     });
-    if let Some(t) = first.and_then(|id| tape.input_value(id)) {
-        facts.batch = t.shape().first().copied();
-        facts.feature_std = start.then(|| feature_std(&t)).flatten();
-        facts.inputs = Some(summary(&t));
-    }
-    facts.loss = loss_fact(tape, &nodes, &ids);
-    model.visit(
-        &mut wengert_autograd::Path::new(),
-        &mut Kinds(&mut facts.modules),
-    );
+    let mut modules = Vec::new();
+    model.visit(&mut wengert_autograd::Path::new(), &mut Kinds(&mut modules));
+    let mut params = Vec::new();
+    ModuleExt::for_each_param(model, &mut |path: &str, p: &wengert_autograd::Param<T>| {
+        params.push(Listed {
+            path: path.into(),
+            shape: p.shape().to_vec(),
+            id: p.id(),
+            trainable: p.is_trainable(),
+        });
+    });
     Recorded {
+        params,
         links: links(&nodes, &ids, loss),
-        facts,
         nodes,
+        ids,
+        modules,
+        input,
+    }
+}
+
+impl Recorded {
+    /// The node of what enters the first layer.
+    pub(super) fn input(&self) -> Option<u32> {
+        self.input
+    }
+
+    /// Everything but what is not finite; `rms` of a parameter's gradient, if it has one.
+    pub(super) fn facts<T: Float>(
+        &self,
+        tape: &Tape<T>,
+        inputs: Option<Inputs>,
+        rms: impl Fn(ParamId) -> Option<f64>,
+    ) -> Facts {
+        let link = |p: &Listed| match rms(p.id) {
+            Some(rms) => Link::Gradient(rms),
+            None if !p.trainable => Link::Frozen,
+            None => (self.links.get(&p.id).cloned())
+                .or_else(|| self.first_use(p.id))
+                .unwrap_or(Link::Unused),
+        };
+        let params = (self.params.iter()).map(|p| ParamFact {
+            path: p.path.clone(),
+            shape: p.shape.clone(),
+            link: link(p),
+        });
+        Facts {
+            training: Some(tape.is_training()),
+            modules: self.modules.clone(),
+            loss: loss_fact(tape, &self.nodes, &self.ids),
+            params: params.collect(),
+            batch: inputs.as_ref().and_then(|i| i.batch),
+            feature_std: inputs.as_ref().and_then(|i| i.feature_std),
+            inputs: inputs.map(|i| i.summary),
+            ..Facts::default()
+        }
     }
 }
 
@@ -125,12 +190,6 @@ fn input_of(nodes: &HashMap<u32, Node>, mut id: u32) -> Option<u32> {
 
 /// Why each parameter may have no gradient, judged by the recording alone.
 fn links(nodes: &HashMap<u32, Node>, ids: &[u32], loss: u32) -> HashMap<ParamId, Link> {
-    let mut users: HashMap<u32, Vec<u32>> = HashMap::new();
-    for id in ids {
-        for a in &nodes[id].args {
-            users.entry(*a).or_default().push(*id);
-        }
-    }
     // What reaches the loss without a cut has a gradient; only for the others is the reason looked for.
     let (mut open, mut reaches) = (vec![loss], HashSet::new());
     while let Some(at) = open.pop() {
@@ -141,14 +200,18 @@ fn links(nodes: &HashMap<u32, Node>, ids: &[u32], loss: u32) -> HashMap<ParamId,
         }
     }
     let mut out = HashMap::new();
-    for id in ids {
-        let Some(p) = nodes[id].param else { continue };
-        if reaches.contains(id) {
-            let user = users.get(id).and_then(|u| u.first());
-            let location = user.map_or(String::new(), |u| line(nodes[u].location));
-            out.insert(p, Link::Cut { location });
-            continue;
+    let cut = |id: &&u32| nodes[*id].param.is_some() && !reaches.contains(*id);
+    let cut: Vec<u32> = ids.iter().filter(cut).copied().collect();
+    let mut users: HashMap<u32, Vec<u32>> = HashMap::new();
+    if !cut.is_empty() {
+        for id in ids {
+            for a in &nodes[id].args {
+                users.entry(*a).or_default().push(*id);
+            }
         }
+    }
+    for id in &cut {
+        let Some(p) = nodes[id].param else { continue };
         let (mut open, mut seen) = (vec![*id], HashSet::new());
         let (mut cut, mut first_use) = (None, None);
         while let Some(at) = open.pop() {
@@ -185,7 +248,8 @@ fn loss_fact<T: Float>(
     for id in ids.iter().rev() {
         let n = &nodes[id];
         let (kind, prediction, target) = match n.op {
-            "cross_entropy" => ("cross_entropy", n.args[0], None),
+            // A cross-entropy with smoothed labels or weights is made of the logarithms.
+            "cross_entropy" | "log_softmax" => ("cross_entropy", n.args[0], None),
             "bce_with_logits_" => ("bce_with_logits", n.args[0], n.args.get(1).copied()),
             "square" => {
                 let Some(difference) = nodes.get(&n.args[0]).filter(|d| d.op == "sub") else {
@@ -223,7 +287,7 @@ fn loss_fact<T: Float>(
             kind: kind.into(),
             location: line(n.location),
             before,
-            classes: (kind == "cross_entropy").then(|| nodes[&prediction].shape[1]),
+            classes: (nodes[&prediction].shape.get(1).copied()).filter(|_| kind == "cross_entropy"),
             targets,
         });
     }
@@ -231,50 +295,42 @@ fn loss_fact<T: Float>(
 }
 
 impl Recorded {
-    /// Adds what only the finished backward pass shows.
+    /// Adds the first operation that made something that is not finite.
     pub(super) fn after<T: Float>(
-        mut self,
-        model: &dyn Module<T>,
-        grads: &Gradients<T>,
+        &self,
+        mut facts: Facts,
+        tape: &Tape<T>,
         step: &StepProfile,
         bad: Bad,
     ) -> Facts {
-        let mut params = Vec::new();
-        let mut each = |path: &str, p: &wengert_autograd::Param<T>| {
-            let link = if let Some(g) = grads.get(p) {
-                Link::Gradient(summary(g).rms)
-            } else if !p.is_trainable() {
-                Link::Frozen
-            } else {
-                self.links.remove(&p.id()).unwrap_or(Link::Unused)
-            };
-            params.push(ParamFact {
-                path: path.into(),
-                shape: p.shape().to_vec(),
-                link,
-            });
-        };
-        ModuleExt::for_each_param(model, &mut each);
-        self.facts.params = params;
-        self.facts.non_finite = self.first_operation(bad).or_else(|| first_non_finite(step));
-        self.facts
+        if step.layers.iter().any(|l| l.non_finite() > 0)
+            && let Some(t) = self.input.and_then(|id| tape.input_value(id))
+        {
+            facts.inputs = Some(summary(&t));
+        }
+        let entered = facts.inputs.as_ref().is_some_and(|s| s.non_finite() > 0);
+        facts.non_finite = (self.first_operation(entered, bad)).or_else(|| first_non_finite(step));
+        facts
+    }
+
+    /// A parameter whose way to the loss looks open and that has no gradient all the same, by the line that uses it first.
+    fn first_use(&self, p: ParamId) -> Option<Link> {
+        let (id, _) = self.nodes.iter().find(|(_, n)| n.param == Some(p))?;
+        let users = self.nodes.iter().filter(|(_, n)| n.args.contains(id));
+        let user = users.min_by_key(|(i, _)| **i);
+        let location = user.map_or(String::new(), |(_, n)| line(n.location));
+        Some(Link::Cut { location })
     }
 
     /// The operation that made the first value, or else the first adjoint, that is not finite.
-    fn first_operation(&self, bad: Bad) -> Option<NonFinite> {
+    fn first_operation(&self, entered: bool, bad: Bad) -> Option<NonFinite> {
         let named = |n: &Node, backward| NonFinite {
             op: n.op.into(),
             location: line(n.location),
             backward,
         };
-        if self
-            .facts
-            .inputs
-            .as_ref()
-            .is_some_and(|s| s.non_finite() > 0)
-        {
-            let input = self.nodes.values().find(|n| n.op == "input")?;
-            return Some(named(input, false));
+        if entered {
+            return Some(named(self.nodes.get(&self.input?)?, false));
         }
         if let Some(n) = bad.value.and_then(|id| self.nodes.get(&id)) {
             return Some(named(n, false));

@@ -3,21 +3,57 @@
 use super::owner;
 use crate::hub;
 use crate::profile::{AlongStep, StepProfile};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use wengert_autograd::{Float, Gradients, Module, Param, ParamId, Path, Real, Tensor, Visitor};
+use wengert_tensor::simd::{Isa, Kernel, dispatch_narrow};
 
-/// Values of one weight that its update is measured from at most, evenly spaced: enough for an RMS to 1 %.
-const SAMPLE: usize = 1 << 14;
+/// Values that are sampled side by side: memory comes in lines, so single values would cost as much.
+const RUN: usize = 16;
 
 /// The weights of a model at one moment, to measure an update.
 ///
-/// Of each weight, no more than 16,384 values are kept, unless the step itself is to be measured
-/// ([`whole`](Snapshot::whole)).
 pub struct Snapshot<T: Float> {
     weights: HashMap<ParamId, Vec<T>>,
     /// Gradients at these weights, before anybody clips them.
     gradients: HashMap<ParamId, Tensor<T>>,
     whole: bool,
+    /// Values that are kept of one weight at most; 0: all.
+    limit: usize,
+    /// Weights whose sample once did not move: only a look at all of it tells whether the rest stands still, too.
+    still: HashSet<ParamId>,
+}
+
+/// At most `limit` values of a tensor, in evenly spaced runs; `None` where that is all of it, or `limit` is 0.
+pub(super) fn runs<T: Real>(t: &Tensor<T>, limit: usize) -> Option<Vec<T>> {
+    let mut out = Vec::new();
+    pick(t, limit, &mut out).then_some(out)
+}
+
+/// As [`runs`], into memory that is there; whether anything was left out (and if not, nothing is done).
+fn pick<T: Real>(t: &Tensor<T>, limit: usize, out: &mut Vec<T>) -> bool {
+    let n = t.numel();
+    if limit == 0 || n <= limit.max(RUN) {
+        return false;
+    }
+    out.clear();
+    let count = (limit / RUN).max(1);
+    let start = |i: usize| i * (n - RUN) / count;
+    match t.as_slice() {
+        Some(s) => (0..count).for_each(|i| out.extend_from_slice(&s[start(i)..start(i) + RUN])),
+        None => {
+            let (mut i, mut left) = (0, 0);
+            for (at, x) in t.iter().enumerate() {
+                if i < count && at == start(i) {
+                    (i, left) = (i + 1, RUN);
+                }
+                if left > 0 {
+                    out.push(x);
+                    left -= 1;
+                }
+            }
+        }
+    }
+    true
 }
 
 impl<T: Float> Default for Snapshot<T> {
@@ -26,28 +62,61 @@ impl<T: Float> Default for Snapshot<T> {
             weights: HashMap::new(),
             gradients: HashMap::new(),
             whole: false,
+            limit: 0,
+            still: HashSet::new(),
         }
     }
 }
 
-fn stride(n: usize, whole: bool) -> usize {
-    if whole { 1 } else { n.div_ceil(SAMPLE).max(1) }
-}
+/// `Σ(after - before)²` and `Σbefore²`.
+struct Distance<'a, T>(&'a [T], &'a [T]);
 
-/// Every `step`-th value, in the order of the tensor's elements.
-fn sampled<T: Real>(t: &Tensor<T>, step: usize, mut f: impl FnMut(T)) {
-    match t.as_slice() {
-        Some(s) => s.iter().step_by(step).for_each(|x| f(*x)),
-        None => t.iter().step_by(step).for_each(f),
+impl<T: Real> Kernel for Distance<'_, T> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn run<I: Isa>(self) -> (f64, f64) {
+        const LANES: usize = 8;
+        let Distance(before, after) = self;
+        let (mut change, mut size) = ([0.0f64; LANES], [0.0f64; LANES]);
+        let ((b, b_rest), (a, a_rest)) = (before.as_chunks::<LANES>(), after.as_chunks::<LANES>());
+        for (b, a) in b.iter().zip(a) {
+            for i in 0..LANES {
+                let (a, b) = (a[i].as_f64(), b[i].as_f64());
+                change[i] += (a - b) * (a - b);
+                size[i] += b * b;
+            }
+        }
+        for (b, a) in b_rest.iter().zip(a_rest) {
+            let (a, b) = (a.as_f64(), b.as_f64());
+            change[0] += (a - b) * (a - b);
+            size[0] += b * b;
+        }
+        (change.iter().sum(), size.iter().sum())
     }
 }
 
+fn distance<T: Real>(before: &[T], after: &[T]) -> (f64, f64) {
+    if before.len() != after.len() {
+        return (f64::NAN, f64::NAN);
+    }
+    dispatch_narrow(Distance(before, after))
+}
+
 impl<T: Float> Snapshot<T> {
-    /// Copies the weights of rank 2 and more, in samples.
+    /// Copies the weights of rank 2 and more.
     pub fn of(model: &dyn Module<T>) -> Self {
         let mut s = Snapshot::default();
         s.refresh(model);
         s
+    }
+
+    /// Nothing yet; to keep at most `limit` values of each weight.
+    pub(crate) fn sampled(limit: usize) -> Self {
+        Snapshot {
+            limit,
+            ..Snapshot::default()
+        }
     }
 
     /// Copies every parameter and holds the gradients, so that [`along`](Snapshot::along) can be measured.
@@ -63,22 +132,45 @@ impl<T: Float> Snapshot<T> {
 
     /// Copies the weights anew, into the same memory.
     pub fn refresh(&mut self, model: &dyn Module<T>) {
-        (hub::ops().refresh)(self, model);
+        self.refresh_with(model, HashMap::new());
     }
 
-    pub(crate) fn copy_weights(&mut self, model: &dyn Module<T>) {
-        struct Copy<'a, T: Float>(&'a mut Snapshot<T>);
+    /// As [`refresh`](Snapshot::refresh); of some weights, samples were picked already.
+    pub(crate) fn refresh_with(&mut self, model: &dyn Module<T>, picked: HashMap<ParamId, Vec<T>>) {
+        (hub::ops().refresh)(self, model, picked);
+    }
+
+    pub(crate) fn copy_weights(&mut self, model: &dyn Module<T>, picked: HashMap<ParamId, Vec<T>>) {
+        struct Copy<'a, T: Float>(&'a mut Snapshot<T>, HashMap<ParamId, Vec<T>>);
         impl<T: Float> Visitor<T> for Copy<'_, T> {
             fn param(&mut self, _: &str, p: &Param<T>) {
-                if p.value().rank() >= 2 || self.0.whole {
-                    let step = stride(p.value().numel(), self.0.whole);
-                    let v = self.0.weights.entry(p.id()).or_default();
+                let (id, t) = (p.id(), p.value());
+                if t.rank() < 2 && !self.0.whole {
+                    return;
+                }
+                let limit = self.0.limit_of(id);
+                let v = self.0.weights.entry(id).or_default();
+                if limit > 0
+                    && let Some(sample) = self.1.remove(&id)
+                {
+                    *v = sample;
+                } else if !pick(t, limit, v) {
                     v.clear();
-                    sampled(p.value(), step, |x| v.push(x));
+                    match t.as_slice() {
+                        Some(s) => v.extend_from_slice(s),
+                        None => v.extend(t.iter()),
+                    }
                 }
             }
         }
-        model.visit(&mut Path::new(), &mut Copy(self));
+        model.visit(&mut Path::new(), &mut Copy(self, picked));
+    }
+
+    fn limit_of(&self, id: ParamId) -> usize {
+        match self.still.contains(&id) {
+            true => 0,
+            false => self.limit,
+        }
     }
 
     /// Writes RMS(change) / RMS(weights before) of every layer into a profile.
@@ -86,29 +178,61 @@ impl<T: Float> Snapshot<T> {
         (hub::ops().update)(self, model, step);
     }
 
-    pub(crate) fn compare_weights(&self, model: &dyn Module<T>, step: &mut StepProfile) {
-        struct Compare<'a, T: Float>(&'a Snapshot<T>, &'a mut StepProfile);
+    /// As [`measure_update`](Snapshot::measure_update). A sample that does not move does not show that the whole weight
+    /// stands still (of an embedding, few rows move): nothing is said of it, and the next time it is kept whole.
+    pub(crate) fn watch_update(&mut self, model: &dyn Module<T>, step: &mut StepProfile) {
+        let still = (hub::ops().update)(self, model, step);
+        self.still.extend(still);
+    }
+
+    pub(crate) fn compare_weights(
+        &self,
+        model: &dyn Module<T>,
+        step: &mut StepProfile,
+    ) -> Vec<ParamId> {
+        struct Compare<'a, T: Float> {
+            before: &'a Snapshot<T>,
+            step: &'a mut StepProfile,
+            now: Vec<T>,
+            still: Vec<ParamId>,
+        }
         impl<T: Float> Visitor<T> for Compare<'_, T> {
             fn param(&mut self, path: &str, p: &Param<T>) {
-                let Some(before) = self.0.weights.get(&p.id()) else {
+                let (id, t) = (p.id(), p.value());
+                let Some(before) = self.before.weights.get(&id) else {
                     return;
                 };
                 let layer =
-                    (self.1.layers.iter_mut()).find(|l| l.path == path || l.path == owner(path));
-                let Some(l) = layer.filter(|_| p.value().rank() >= 2) else {
+                    (self.step.layers.iter_mut()).find(|l| l.path == path || l.path == owner(path));
+                let Some(l) = layer.filter(|_| t.rank() >= 2) else {
                     return;
                 };
-                let (mut change, mut size) = (0.0, 0.0);
-                let mut before = before.iter();
-                sampled(p.value(), stride(p.value().numel(), self.0.whole), |a| {
-                    let b = before.next().map_or(f64::NAN, |b| b.as_f64());
-                    change += (a.as_f64() - b).powi(2);
-                    size += b * b;
-                });
-                l.update_ratio = Some((change / size).sqrt()).filter(|r| !r.is_nan());
+                let part = before.len() < t.numel();
+                let now: &[T] = if part {
+                    pick(t, self.before.limit, &mut self.now);
+                    &self.now
+                } else if let Some(s) = t.as_slice() {
+                    s
+                } else {
+                    self.now = t.to_vec();
+                    &self.now
+                };
+                let (change, size) = distance(before, now);
+                if part && change == 0.0 {
+                    self.still.push(id);
+                } else {
+                    l.update_ratio = Some((change / size).sqrt()).filter(|r| !r.is_nan());
+                }
             }
         }
-        model.visit(&mut Path::new(), &mut Compare(self, step));
+        let mut v = Compare {
+            before: self,
+            step,
+            now: Vec::new(),
+            still: Vec::new(),
+        };
+        model.visit(&mut Path::new(), &mut v);
+        v.still
     }
 
     /// The loss along the update from these weights to the present ones, given the loss of the same batch (and masks)

@@ -1,4 +1,5 @@
 use super::*;
+use wengert_autograd::Tape;
 
 #[test]
 fn effective_rank_counts_directions() {
@@ -19,13 +20,13 @@ fn effective_rank_counts_directions() {
 #[test]
 fn units_are_dead_for_all_batches_only_while_no_batch_wakes_them() {
     let model = Param::new(Tensor::<f32>::from_vec(vec![1.0, -1.0, 1.0], [3, 1]));
-    let mut alive_units = HashMap::new();
+    let mut memory = Memory::default();
     let mut step = |x: f32| {
         let tape = Tape::training(0);
         let h = tape
             .input(&Tensor::full([4, 1], x))
             .linear(tape.param(&model), None);
-        let (_, p) = Probe::default().tallied(h.relu().sum(), &model, &mut alive_units);
+        let (_, p, _) = Probe::default().tallied(h.relu().sum(), &model, &mut memory);
         let l = &p.layers[0];
         let so_far = l.extra.iter().find(|e| e.0 == DEAD_SO_FAR).unwrap().1;
         (l.dead.unwrap(), so_far)

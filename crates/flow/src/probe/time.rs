@@ -101,15 +101,22 @@ impl States {
         layers.any(|l| l.module == path || l.module == parent(path))
     }
 
+    /// Forgets what was seen.
+    pub fn clear(&mut self) {
+        for g in self.layers.iter_mut().flat_map(|l| &mut l.grad) {
+            g.clear();
+        }
+    }
+
     /// What was seen, in the order in which each layer runs through time.
-    pub fn into_profiles(self) -> impl Iterator<Item = TimeProfile> {
-        self.layers.into_iter().filter_map(|l| {
+    pub fn profiles(&self) -> impl Iterator<Item = TimeProfile> {
+        self.layers.iter().filter_map(|l| {
             let mut grad_rms = l.grad.concat();
             if l.reverse {
                 grad_rms.reverse();
             }
-            (grad_rms.len() > 1).then_some(TimeProfile {
-                path: l.path,
+            (grad_rms.len() > 1).then(|| TimeProfile {
+                path: l.path.clone(),
                 grad_rms,
             })
         })

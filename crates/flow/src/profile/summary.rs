@@ -3,8 +3,8 @@
 use super::histogram::{Bins, Histogram};
 use crate::hub;
 use std::borrow::Cow;
-use wengert_tensor::Real;
 use wengert_tensor::simd::{Isa, Kernel, dispatch};
+use wengert_tensor::{Real, parallel};
 
 /// Values that quantiles and histograms are taken from, unless told otherwise: enough for a median to 1 % of the standard
 /// deviation.
@@ -139,7 +139,7 @@ impl Summary {
 
     /// [`with`](Summary::with), compiled in this crate.
     pub(crate) fn measure<T: Real>(values: &[T], detail: Detail) -> Summary {
-        let (origin, m) = dispatch(MomentPass(values));
+        let (origin, m) = moments(values);
         let mut s = m.summary(values, origin);
         if s.finite() > 0 && (detail.quantiles || detail.histogram != Bins::None) {
             let step = match detail.sample {
@@ -166,6 +166,27 @@ impl Summary {
             });
         }
         s
+    }
+
+    /// An estimate for `total` values, of which those of this summary are an even sample: counts and norm grow with the
+    /// number, mean, deviation, RMS, quantiles and histogram stay, and so do extremes, which are those of the sample.
+    ///
+    /// ```
+    /// use wengert_flow::profile::Summary;
+    /// let s = Summary::of(&[3.0f32, -4.0, 0.0, 0.0]).of_sample(400);
+    /// assert_eq!((s.count, s.zeros, s.norm, s.max), (400, 200, 50.0, 3.0));
+    /// ```
+    pub fn of_sample(mut self, total: usize) -> Summary {
+        if self.count > 0 {
+            let times = total as f64 / self.count as f64;
+            let grown = |n: u64| (n as f64 * times).round() as u64;
+            self.nan = grown(self.nan);
+            self.infinite = grown(self.infinite);
+            self.zeros = grown(self.zeros);
+            self.norm *= times.sqrt();
+            self.count = total as u64;
+        }
+        self
     }
 
     /// Number of finite values.
@@ -246,6 +267,25 @@ impl Summary {
         }
         s
     }
+}
+
+/// Values that one thread takes at a time.
+const CHUNK: usize = 1 << 15;
+
+/// The origin, and the moments with the mean counted from it.
+fn moments<T: Real>(values: &[T]) -> (f64, Moments) {
+    let finite = values.iter().map(|x| x.as_f64()).find(|x| x.is_finite());
+    let origin = finite.unwrap_or(0.0);
+    if values.len() <= CHUNK {
+        return (origin, dispatch(MomentPass(values, origin)));
+    }
+    let mut parts = vec![Moments::EMPTY; values.len().div_ceil(CHUNK)];
+    parallel::chunks_mut(&mut parts, 1, |i, part| {
+        let end = values.len().min((i + 1) * CHUNK);
+        part[0] = dispatch(MomentPass(&values[i * CHUNK..end], origin));
+    });
+    let all = parts.into_iter().fold(Moments::EMPTY, Moments::join);
+    (origin, all)
 }
 
 /// Values that share one pivot; sums of their deviations stay small, and a block stays in the first-level cache.
@@ -344,7 +384,7 @@ impl Moments {
                 .map(|x| x.as_f64() * h1 * h2)
                 .filter(|x| x.is_finite())
                 .collect();
-            let (origin, m) = dispatch(MomentPass(&scaled));
+            let (origin, m) = moments(&scaled);
             let unit = |x: f64| x / h1 / h2;
             let (a, b, c) = finish(&m, origin);
             (mean, std, rms) = (unit(a), unit(b), unit(c));
@@ -361,18 +401,17 @@ impl Moments {
     }
 }
 
-struct MomentPass<'a, T>(&'a [T]);
+/// Values, and the origin that their mean is counted from.
+struct MomentPass<'a, T>(&'a [T], f64);
 
 impl<T: Real> Kernel for MomentPass<'_, T> {
-    /// The origin, and the moments with the mean counted from it.
-    type Output = (f64, Moments);
+    type Output = Moments;
 
     #[inline(always)]
-    fn run<I: Isa>(self) -> (f64, Moments) {
-        let origin = self.0.iter().map(|x| x.as_f64());
-        let origin = origin.clone().find(|x| x.is_finite()).unwrap_or(0.0);
+    fn run<I: Isa>(self) -> Moments {
+        let MomentPass(values, origin) = self;
         let mut all = Moments::EMPTY;
-        for block in self.0.chunks(BLOCK) {
+        for block in values.chunks(BLOCK) {
             let m = block_moments(block, origin);
             // A NaN or an infinity anywhere in the block shows in its sum of squares (so does an f64 overflow).
             let m = if m.m2.is_finite() {
@@ -382,7 +421,7 @@ impl<T: Real> Kernel for MomentPass<'_, T> {
             };
             all = all.join(m);
         }
-        (origin, all)
+        all
     }
 }
 
@@ -394,14 +433,14 @@ fn block_moments<T: Real>(block: &[T], origin: f64) -> Moments {
     let mut sq = [0.0f64; LANES];
     let mut lo = [block[0]; LANES];
     let mut hi = [block[0]; LANES];
-    let mut zeros = [0.0f64; LANES];
+    let mut zeros = [0u32; LANES];
     let mut step = |i: usize, x: T| {
         let d = x.as_f64() - pivot;
         sum[i] += d;
         sq[i] += d * d;
         lo[i] = if x < lo[i] { x } else { lo[i] };
         hi[i] = if x > hi[i] { x } else { hi[i] };
-        zeros[i] += if x == T::ZERO { 1.0 } else { 0.0 };
+        zeros[i] += u32::from(x == T::ZERO);
     };
     let (rows, rest) = block.as_chunks::<LANES>();
     for row in rows {
@@ -419,7 +458,7 @@ fn block_moments<T: Real>(block: &[T], origin: f64) -> Moments {
         n: block.len() as u64,
         nan: 0,
         inf: 0,
-        zeros: fold(zeros) as u64,
+        zeros: u64::from(zeros.iter().sum::<u32>()),
         mean: (pivot - origin) + shift,
         m2: (fold(sq) - s * shift).max_or_nan(0.0),
         min: lo.iter().fold(f64::INFINITY, |a, b| a.min(b.as_f64())),
@@ -532,9 +571,9 @@ impl Grid {
         }
     }
 
-    /// Where a value belongs; without branches, so that a row of them is vector code.
+    /// The bin around a finite value, zero or not.
     #[inline(always)]
-    fn index(&self, x: f64) -> u32 {
+    fn near(&self, x: f64) -> usize {
         let z = (x - self.mean) * self.inv;
         let t = (1.0 + z.abs()) as f32;
         let k = (t.to_bits().wrapping_sub(1f32.to_bits()) >> 18).min(HALF as u32 - 1);
@@ -543,6 +582,13 @@ impl Grid {
         } else {
             HALF as u32 + k
         };
+        i as usize
+    }
+
+    /// Where a value belongs; without branches, so that a row of them is vector code.
+    #[inline(always)]
+    fn index(&self, x: f64) -> u32 {
+        let i = self.near(x) as u32;
         let i = if x == 0.0 { ZEROS as u32 } else { i };
         if x.abs() <= f64::MAX { i } else { WILD as u32 }
     }
@@ -561,11 +607,13 @@ impl Grid {
     fn quantiles(&self) -> Quantiles {
         // Pieces in rising order; the zeros are a piece of no width, cut into the bin that contains 0.
         let mut pieces: Vec<(f64, f64, u64)> = Vec::new();
-        let bins = &self.bins[..2 * HALF];
+        // All values lie between the extremes, and so do their bins.
+        let (first, last) = (self.near(self.min), self.near(self.max));
+        let bins = &self.bins[first..=last];
         let mut zeros = u64::from(self.bins[ZEROS]);
         let n = zeros + bins.iter().map(|c| u64::from(*c)).sum::<u64>();
         for (i, &c) in bins.iter().enumerate().filter(|(_, c)| **c > 0) {
-            let (lo, hi) = (self.edge(i), self.edge(i + 1));
+            let (lo, hi) = (self.edge(first + i), self.edge(first + i + 1));
             let c = u64::from(c);
             if zeros > 0 && hi >= 0.0 {
                 let between = std::mem::take(&mut zeros);
@@ -616,15 +664,18 @@ impl<T: Real> Kernel for GridPass<'_, T> {
 
 /// Quantiles of `n` values that lie evenly within `(lo, hi, count)` pieces.
 pub(super) fn quantiles_of_pieces(pieces: &[(f64, f64, u64)], n: u64) -> Quantiles {
-    let q = |p: f64| {
+    let mut seen = 0.0;
+    let mut rest = pieces.iter().filter(|p| p.2 > 0).peekable();
+    // Ranks in rising order: the pieces are walked through once.
+    let mut q = |p: f64| {
         let rank = p * n as f64;
-        let mut seen = 0.0;
-        for &(lo, hi, c) in pieces {
+        while let Some(&&(lo, hi, c)) = rest.peek() {
             let c = c as f64;
-            if seen + c >= rank && c > 0.0 {
+            if seen + c >= rank {
                 return lo + (hi - lo) * ((rank - seen) / c).clamp(0.0, 1.0);
             }
             seen += c;
+            rest.next();
         }
         pieces.last().map_or(f64::NAN, |p| p.1)
     };

@@ -40,7 +40,9 @@ The network
 The training
   --optimizer NAME    sgd, momentum, rmsprop, adam (momentum)
   --lr X              learning rate (0.01)               --schedule NAME  constant, cosine, warmup (constant)
-  --clip X            largest norm of the gradient       --l2 X           weight decay (0)
+  --clip X            largest norm of the gradient       --clip-value X   largest single gradient
+  --l2 X, --l1 X      weight decay, L1 penalty (0)       --activity X     L1 penalty on hidden outputs (0)
+  --smoothing X       label smoothing (0)                --max-norm X     largest norm of a unit's weights
   --batch N           samples per step (32)              --epochs N       passes over the data (10)
   --seed N            seed of weights and order (1)      --standardize    inputs of mean 0 and deviation 1
 
@@ -51,7 +53,8 @@ Data
 
 Remedies, for compare (repeat the option; without any: relu, fit, batch-norm, residual, clip=1)
   --remedy relu|tanh|...   --remedy fit|he|...   --remedy batch-norm   --remedy residual   --remedy standardize
-  --remedy lr=X  --remedy clip=X  --remedy dropout=P  --remedy l2=X  --remedy depth=N  --remedy batch=N
+  --remedy lr=X  --remedy clip=X  --remedy clip-value=X  --remedy depth=N  --remedy batch=N
+  --remedy dropout=P  --remedy l2=X  --remedy l1=X  --remedy activity=X  --remedy smoothing=X  --remedy max-norm=X
   --remedy adam|sgd|momentum|rmsprop  --remedy cosine|warmup  --remedy rnn|lstm|gru
 
 Output
@@ -166,8 +169,13 @@ fn remedy(text: &str, spec: &NetSpec) -> Result<Remedy, String> {
         "standardize" => Remedy::Standardize,
         "lr" => Remedy::LearningRate(number(name, x)?),
         "clip" => Remedy::Clip(number(name, x)?),
+        "clip-value" => Remedy::ClipValue(number(name, x)?),
         "dropout" => Remedy::Dropout(number(name, x)?),
         "l2" => Remedy::L2(number(name, x)?),
+        "l1" => Remedy::L1(number(name, x)?),
+        "activity" => Remedy::Activity(number(name, x)?),
+        "smoothing" => Remedy::Smoothing(number(name, x)?),
+        "max-norm" => Remedy::MaxNorm(number(name, x)?),
         "depth" => Remedy::Depth(number(name, x)?),
         "batch" => Remedy::Batch(number(name, x)?),
         _ => return Err(format!("unknown remedy {text:?}")),
@@ -218,7 +226,12 @@ fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
                 s.decay = decay(&v).ok_or_else(|| unknown(&v))?;
             }
             "--clip" => s.clip = Some(number(&name, &value()?)?),
+            "--clip-value" => s.clip_value = Some(number(&name, &value()?)?),
             "--l2" => s.l2 = number(&name, &value()?)?,
+            "--l1" => s.l1 = number(&name, &value()?)?,
+            "--activity" => s.activity = number(&name, &value()?)?,
+            "--smoothing" => s.smoothing = number(&name, &value()?)?,
+            "--max-norm" => s.max_norm = Some(number(&name, &value()?)?),
             "--batch" => s.batch = number(&name, &value()?)?,
             "--epochs" => s.epochs = number(&name, &value()?)?,
             "--seed" => s.seed = number(&name, &value()?)?,

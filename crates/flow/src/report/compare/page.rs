@@ -1,7 +1,7 @@
 //! The whole comparison as a page.
 
 use super::plots::{
-    activation_plots, curve_plots, depth_plot, gradient_plot, heat_maps, time_plots,
+    activation_plots, changing_plots, curve_plots, depth_plot, gradient_plot, heat_maps, time_plots,
 };
 use super::{assess, gradient_range, is_accuracy, layer_table, overview, signal, summary};
 use crate::profile::{Finding, RunProfile};
@@ -81,6 +81,17 @@ pub fn page(title: &str, runs: &[RunProfile]) -> Page {
             .section("What it does to training")
             .text("The same networks while they train. A loss that stays where it began means that nothing was learnt.")
             .figures(refs(&curves));
+    }
+
+    let changing = changing_plots(runs);
+    if !changing.is_empty() {
+        page = page
+            .section("How a layer's outputs change")
+            .text(
+                "One layer at the observed steps, the first on top. Outputs that gather in a needle, at zero or at the ends of a \
+                 bounded function, show a layer that training has silenced.",
+            )
+            .figures(refs(&changing));
     }
 
     let details = detail_plots(runs);

@@ -1,7 +1,7 @@
 //! The plots that a comparison is made of.
 
 use super::{Journey, STALLED, curve_names, is_accuracy, signal};
-use crate::profile::{LayerProfile, RunProfile, StepProfile};
+use crate::profile::{LayerProfile, RunProfile, StepProfile, Summary};
 use crate::report::number::pretty;
 use crate::report::svg::{Axis, HeatMap, LinePlot, Mood, RidgePlot, Series};
 
@@ -112,7 +112,12 @@ pub fn curve_plots(runs: &[RunProfile]) -> Vec<LinePlot> {
                 Axis::linear("")
             };
             let mut plot = LinePlot::new(title)
-                .x(Axis::linear("epoch").whole())
+                .x(Axis::linear(if name.starts_with("step") {
+                    "step"
+                } else {
+                    "epoch"
+                })
+                .whole())
                 .y(y)
                 .size(560.0, 240.0);
             for (i, run) in runs.iter().enumerate() {
@@ -193,6 +198,56 @@ pub fn activation_plots(
             (!plot.is_empty()).then_some(plot)
         })
         .collect()
+}
+
+/// Rows of a plot over time at most; of more steps, evenly spaced ones.
+const TIMES: usize = 8;
+
+/// Histograms of one layer's outputs at the observed steps, the first on top: one plot per run with at least two such
+/// steps, of the layer that the main finding names, else of the last hidden one.
+pub fn changing_plots(runs: &[RunProfile]) -> Vec<RidgePlot> {
+    let shown = |l: &LayerProfile| l.activation.as_ref().is_some_and(|a| a.histogram.is_some());
+    let plot = |(i, run): (usize, &RunProfile)| {
+        let first = run.first()?;
+        let named = run.findings.first().and_then(|f| f.layer.as_ref());
+        let named = first
+            .layers
+            .iter()
+            .find(|l| Some(&l.path) == named && shown(l));
+        let all: Vec<&LayerProfile> = first.layers.iter().filter(|l| shown(l)).collect();
+        let last_hidden = all.iter().rev().nth(1).or(all.last()).copied();
+        let path = &named.or(last_hidden)?.path;
+        let at = |s: &'_ StepProfile| {
+            let l = s.layers.iter().find(|l| l.path == *path)?;
+            l.activation.clone().filter(|_| shown(l))
+        };
+        let seen: Vec<_> = (run.steps.iter())
+            .filter_map(|s| Some((s.step, at(s)?)))
+            .collect();
+        if seen.len() < 2 {
+            return None;
+        }
+        let rows = seen.len().min(TIMES);
+        let picked = (0..rows).map(|k| &seen[k * (seen.len() - 1) / (rows - 1)]);
+        // The outermost percent must not squeeze the rest.
+        let ends = |a: &Summary| {
+            a.quantiles
+                .map_or((a.min, a.max), |q| (q.p01.min(0.0), q.p99))
+        };
+        let (lo, hi) = picked
+            .clone()
+            .map(|(_, a)| ends(a))
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |r, e| {
+                (r.0.min(e.0), r.1.max(e.1))
+            });
+        let x = Axis::linear("output of the units");
+        let x = if lo < hi { x.range(lo, hi) } else { x };
+        let plot = RidgePlot::new(format!("{}: {path}", run.name))
+            .x(x)
+            .style(i);
+        Some(picked.fold(plot, |p, (step, a)| p.row(format!("step {step}"), a)))
+    };
+    runs.iter().enumerate().filter_map(plot).collect()
 }
 
 /// Gradient RMS by layer and observed step, one map per run with at least two observed steps, on one scale.

@@ -1,0 +1,120 @@
+//! What the values of one layer show beyond their summary.
+
+use super::{Act, SATURATED_SLOPE};
+use std::collections::HashMap;
+use wengert_autograd::{Real, Tensor};
+
+/// Share of units whose weights equal those of another unit, and whose gradients do, too: they are and will stay one
+/// unit. Equal means within 1/1000 of the tensor's RMS.
+pub(super) fn identical_units<T: Real>(w: &Tensor<T>, g: Option<&Tensor<T>>, axis: usize) -> f64 {
+    let units = w.shape()[axis];
+    let inner: usize = w.shape()[axis + 1..].iter().product();
+    // A hash of each unit's rounded values: 64 bits do not collide by chance among a layer's units.
+    let mut keys: Vec<u64> = vec![0xcbf2_9ce4_8422_2325; units];
+    for t in std::iter::once(w).chain(g) {
+        let n = t.numel().max(1) as f64;
+        let rms = (t.iter().map(|x| x.as_f64().powi(2)).sum::<f64>() / n).sqrt();
+        let unit = if rms > 0.0 { 1e3 / rms } else { 0.0 };
+        for (i, x) in t.iter().enumerate() {
+            let k = &mut keys[i / inner % units];
+            let rounded = (x.as_f64() * unit).round() as i64 as u64;
+            *k = (*k ^ rounded)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(29);
+        }
+    }
+    let mut count: HashMap<u64, usize> = HashMap::new();
+    for k in &keys {
+        *count.entry(*k).or_default() += 1;
+    }
+    let twins: usize = count.values().filter(|c| **c > 1).sum();
+    twins as f64 / units.max(1) as f64
+}
+
+/// Share of units whose slope is below [`SATURATED_SLOPE`] of the function's largest; `zeros` of the outputs are 0.
+pub(super) fn saturation<T: Real>(act: Act, y: &[T], zeros: u64) -> Option<f64> {
+    // Counted as bytes in short runs, which is vector code.
+    fn count<T: Real>(y: &[T], flat: impl Fn(f64) -> bool) -> u64 {
+        let short = |run: &[T]| run.iter().map(|y| u8::from(flat(y.as_f64()))).sum::<u8>();
+        y.chunks(255).map(|run| u64::from(short(run))).sum()
+    }
+    let n = match act {
+        Act::Sigmoid => count(y, |y| 4.0 * y * (1.0 - y) < SATURATED_SLOPE),
+        Act::Tanh => count(y, |y| 1.0 - y * y < SATURATED_SLOPE),
+        Act::Rectifier => zeros,
+        Act::Other => return None,
+    };
+    Some(n as f64 / y.len().max(1) as f64)
+}
+
+/// Which units (indices of the last axis; channels for images) are not zero for the whole batch.
+pub(super) fn alive<T: Real>(y: &[T], shape: &[usize]) -> Vec<bool> {
+    let (units, inner) = match shape {
+        [] => (1, 1),
+        [_, c, rest @ ..] if !rest.is_empty() => (*c, rest.iter().product()),
+        [.., c] => (*c, 1),
+    };
+    let mut alive = vec![false; units];
+    if inner == 1 {
+        for row in y.chunks_exact(units.max(1)) {
+            for (a, y) in alive.iter_mut().zip(row) {
+                *a |= *y != T::zero();
+            }
+        }
+    } else {
+        for (i, plane) in y.chunks_exact(inner.max(1)).enumerate() {
+            let a = &mut alive[i % units];
+            *a = *a || plane.iter().any(|y| *y != T::zero());
+        }
+    }
+    alive
+}
+
+pub(super) fn dead_share(alive: &[bool]) -> Option<f64> {
+    let dead = alive.iter().filter(|a| !**a).count();
+    (!alive.is_empty()).then(|| dead as f64 / alive.len() as f64)
+}
+
+/// Samples that the effective rank is taken from at most.
+const RANK_SAMPLES: usize = 256;
+
+/// `(tr C)² / tr C²` of the covariance `C` of `n` samples of `d` units; by the Gram matrix of the smaller side, whose
+/// eigenvalues are the same. `None` for a single sample, for outputs that do not vary, and for NaN.
+pub(super) fn effective_rank<T: Real>(y: &[T], n: usize, d: usize) -> Option<f64> {
+    if n < 2 || d == 0 {
+        return None;
+    }
+    // Of many samples, evenly spaced ones: the cost grows with the square of their number.
+    let step = n.div_ceil(RANK_SAMPLES);
+    let picked = y.chunks_exact(d).step_by(step);
+    let n = picked.len();
+    let mut x: Vec<f64> = picked.flatten().map(|v| v.as_f64()).collect();
+    for j in 0..d {
+        let mean = (0..n).map(|i| x[i * d + j]).sum::<f64>() / n as f64;
+        for i in 0..n {
+            x[i * d + j] -= mean;
+        }
+    }
+    // Rows are what the products run over.
+    let (rows, len) = if n <= d {
+        (n, d)
+    } else {
+        let t = (0..d).flat_map(|j| (0..n).map(move |i| (i, j)));
+        x = t.map(|(i, j)| x[i * d + j]).collect();
+        (d, n)
+    };
+    let row = |i: usize| &x[i * len..(i + 1) * len];
+    let (mut trace, mut square) = (0.0, 0.0);
+    for i in 0..rows {
+        for j in 0..=i {
+            let dot: f64 = row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum();
+            if i == j {
+                trace += dot;
+                square += dot * dot;
+            } else {
+                square += 2.0 * dot * dot;
+            }
+        }
+    }
+    Some(trace * trace / square).filter(|r| r.is_finite())
+}
