@@ -1,5 +1,6 @@
-"""Spoils one place of a rule at a time and asks the tests: python mutants.py [how many] [seed]
+"""Spoils one place of a rule's source at a time and asks the tests: python mutants.py [how many] [seed] [file of src/rules ...]
 
+For elementwise rules `tests/mutation.rs` spoils every operation without a build; this is for matrix rules and plans.
 Prints every mutant that compiles and that no test notices. Works in place, restores each file, stops at Ctrl-C.
 """
 
@@ -29,7 +30,10 @@ CHANGES = [
 
 
 def mutants():
+    only = sys.argv[3:]
     for file in sorted((HERE / "src/rules").glob("*.rs")):
+        if only and file.name not in only:
+            continue
         lines = file.read_text().split("\n")
         for i, line in enumerate(lines):
             code = line.split("//")[0]
