@@ -26,7 +26,7 @@ WORKLOADS = ["w1", "w2", "w4", "w5", "w6", "w7", "w10", "w10b"]
 PEERS = {
     "wengert": (WORKLOADS, ""),
     "torch": (WORKLOADS, ""),
-    "torch compiled": (WORKLOADS[:6], "chains of w10 are not modules"),
+    "torch-compiled": (WORKLOADS[:6], "chains of w10 are not modules"),
     "jax": (WORKLOADS, ""),
     "burn": (WORKLOADS, ""),
     "candle": (WORKLOADS, ""),
@@ -71,9 +71,9 @@ def commands(a):
         found[name] = [path, os.path.join(HERE, script)]
         if name == "torch":
             if shutil.which(os.environ.get("CXX", "g++")):
-                found["torch compiled"] = [*found[name], "--compile"]
+                found["torch-compiled"] = [*found[name], "--compile"]
             else:
-                missing.append("torch compiled: no C++ compiler (g++, or the one that CXX names)")
+                missing.append("torch-compiled: no C++ compiler (g++, or the one that CXX names)")
     return {n: found[n] for n in PEERS if n in found}, missing
 
 

@@ -207,7 +207,7 @@ def main():
             times.append((time.perf_counter() - t) * 1e3)
         times.sort()
         rss = next(int(l.split()[1]) / 1024 for l in open("/proc/self/status") if l.startswith("VmHWM"))
-        print(json.dumps({"peer": "torch compiled" if a.compile else "torch", "workload": name, "threads": a.threads,
+        print(json.dumps({"peer": "torch-compiled" if a.compile else "torch", "workload": name, "threads": a.threads,
                           "median_ms": times[len(times) // 2], "p10_ms": times[len(times) // 10],
                           "n": len(times), "rss_mb": rss, "losses": losses}), flush=True)
 
