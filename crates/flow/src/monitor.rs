@@ -93,9 +93,9 @@ impl<T: Float> Monitor<T> {
         }
     }
 
-    /// What is measured of each layer, in the place of the default: quantiles and histograms of activations from 1,024
-    /// values, moments of gradients and of 4,096 values of each weight. [`ProbeOptions::default`] looks at everything.
-    /// [`ProbeOptions::start`] concerns the first measured step alone.
+    /// What is measured of each layer, in the place of the default: quantiles and histograms of activations from 512
+    /// values, moments of gradients (of one weight's: from 16,384 values), of weights and of inputs (from 2,048 values).
+    /// [`ProbeOptions::default`] looks at everything. [`ProbeOptions::start`] concerns the first measured step alone.
     #[must_use]
     pub fn options(mut self, options: ProbeOptions) -> Self {
         self.snapshot = Snapshot::sampled(options.sample);
