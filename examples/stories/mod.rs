@@ -3,6 +3,7 @@
 
 pub mod adding_problem;
 pub mod batch_norm_rescue;
+pub mod char_model;
 pub mod clipping;
 pub mod fifty_layers;
 pub mod layer_speeds;
