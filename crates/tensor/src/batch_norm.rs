@@ -36,25 +36,28 @@ impl<const N: usize> Sums<N> {
         Sums([[0.0; W]; N])
     }
 
-    /// Adds f(i) over `0..n`.
+    /// Adds f of the elements of `x`, slices of one length, that stand at the same place.
     #[inline(always)]
-    fn add<V: Lane>(&mut self, n: usize, f: impl Fn(usize) -> [V; N]) {
+    fn add<V: Lane, const M: usize>(&mut self, x: [&[V::Elem]; M], f: impl Fn([V; M]) -> [V; N]) {
+        let n = x[0].len();
         let zero = V::c(0.0);
         let mut acc = [[zero; W]; N];
         let full = n / W * W;
         for at in (0..full).step_by(W) {
+            // Arrays, so that nothing is left to check in the loop, which then is a few vector instructions.
+            let rows: [&[V::Elem; W]; M] = x.map(|x| x[at..at + W].try_into().expect("W elements"));
             for k in 0..W {
-                let x = f(at + k);
+                let y = f(std::array::from_fn(|i| V::new(rows[i][k])));
                 for j in 0..N {
-                    acc[j][k] = acc[j][k] + x[j];
+                    acc[j][k] = acc[j][k] + y[j];
                 }
             }
         }
         let mut rest = [zero; N];
-        for i in full..n {
-            let x = f(i);
+        for at in full..n {
+            let y = f(std::array::from_fn(|i| V::new(x[i][at])));
             for j in 0..N {
-                rest[j] = rest[j] + x[j];
+                rest[j] = rest[j] + y[j];
             }
         }
         for j in 0..N {
@@ -233,7 +236,7 @@ impl<T: Real> Kernel for Forward<'_, T> {
             let mut sums = Sums::new();
             for i in 0..job.n {
                 let x = &self.x[job.plane(i, c)];
-                sums.add(x.len(), |j| [new(x[j])]);
+                sums.add([x], |[x]: [T::Lane<I>; 1]| [x]);
             }
             let mean = T::from_f64(sums.total()[0] / job.count());
             let m = new(mean);
@@ -242,8 +245,8 @@ impl<T: Real> Kernel for Forward<'_, T> {
             let mut sums = Sums::new();
             for i in 0..job.n {
                 let x = &self.x[job.plane(i, c)];
-                sums.add(x.len(), |j| {
-                    let d = new(x[j]) - m - r;
+                sums.add([x], |[x]: [T::Lane<I>; 1]| {
+                    let d = x - m - r;
                     [d * d]
                 });
             }
@@ -281,7 +284,7 @@ fn offset<T: Real, I: Isa>(job: &BatchNorm, x: &[T], c: usize, m: T::Lane<I>) ->
     let mut sums = Sums::new();
     for i in 0..job.n {
         let x = &x[job.plane(i, c)];
-        sums.add(x.len(), |j| [T::Lane::<I>::new(x[j]) - m]);
+        sums.add([x], |[x]: [T::Lane<I>; 1]| [x - m]);
     }
     sums.total()[0] / job.count()
 }
@@ -341,14 +344,14 @@ impl<T: Real> Kernel for Backward<'_, T> {
                 let (x, g) = (&self.x[job.plane(i, c)], &self.g[job.plane(i, c)]);
                 let g = &g[..x.len()];
                 if job.relu {
-                    both.add(x.len(), |j| {
-                        let d = new(x[j]) - m;
+                    both.add([x, g], |[x, g]: [T::Lane<I>; 2]| {
+                        let d = x - m;
                         let v = d.mul_add(scale, shift);
-                        let u = T::Lane::<I>::select(v <= zero, zero, new(g[j]));
+                        let u = T::Lane::<I>::select(v <= zero, zero, g);
                         [u, u * d]
                     });
                 } else {
-                    both.add(x.len(), |j| [new(g[j]), new(g[j]) * (new(x[j]) - m)]);
+                    both.add([x, g], |[x, g]: [T::Lane<I>; 2]| [g, g * (x - m)]);
                 }
             }
             let [total, along] = both.total();
