@@ -643,9 +643,9 @@ fn mutated_files() {
     );
 }
 
-/// Mutated files: 200 000, or as many as `WENGERT_FUZZ_ROUNDS` says for a longer search.
+/// Mutated files: a million, or as many as `WENGERT_FUZZ_ROUNDS` says for a longer search.
 fn rounds() -> usize {
-    std::env::var("WENGERT_FUZZ_ROUNDS").map_or(200_000, |n| n.parse().expect("a number"))
+    std::env::var("WENGERT_FUZZ_ROUNDS").map_or(1_000_000, |n| n.parse().expect("a number"))
 }
 
 /// The same for the values.

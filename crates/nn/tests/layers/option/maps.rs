@@ -170,8 +170,7 @@ pub fn blocks() {
                     small: yes(),
                     zero_last_norm: false,
                 };
-                // Hundreds of units, some close to a kink; the blocks are checked one by one.
-                c.run_values(&mut ResNet::try_new(&config, r).unwrap(), true, first);
+                c.run(&mut ResNet::try_new(&config, r).unwrap(), true, first);
             }
         }
     }
