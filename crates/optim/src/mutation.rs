@@ -190,6 +190,8 @@ macro_rules! unary {
 
 impl<L: Lane> Lane for Spoiled<L> {
     type Elem = L::Elem;
+    const TRIG_BOUND: f64 = L::TRIG_BOUND;
+    const INLINE: bool = L::INLINE;
     fn new(x: L::Elem) -> Self {
         Spoiled(L::new(x))
     }
@@ -217,6 +219,19 @@ impl<L: Lane> Lane for Spoiled<L> {
     fn is_nan(self) -> bool {
         self.0.is_nan()
     }
+    fn is_normal(self) -> bool {
+        self.0.is_normal()
+    }
+    fn is_exp_near(self) -> bool {
+        self.0.is_exp_near()
+    }
+    fn normal(self) -> (Self, Self) {
+        let (below, density) = self.0.normal();
+        (
+            Self::make("normal", self.0, below, density),
+            Self::make("density", self.0, density, below),
+        )
+    }
     fn select(cond: bool, a: Self, b: Self) -> Self {
         let (yes, no) = if cond { (a, b) } else { (b, a) };
         Self::make("select", a.0, yes.0, no.0)
@@ -243,5 +258,5 @@ impl<L: Lane> Lane for Spoiled<L> {
         Spoiled(self.0.polygamma(n))
     }
     unary!(abs sqrt floor ceil round trunc exp exp2 expm1 ln log2 log10 log1p sin cos tan sin_bounded cos_bounded tan_bounded
-        asin acos atan sinh cosh tanh asinh acosh atanh sigmoid erf erfc erfinv lgamma digamma cbrt);
+        asin acos atan sinh cosh tanh asinh acosh atanh sigmoid erf erfc erfinv lgamma digamma cbrt gelu ln_normal exp_near);
 }
