@@ -1,35 +1,10 @@
 //! A step large enough for threads allocates nothing in steady state either, on any of them.
 
+mod counting;
+
+use counting::{count_this_thread, counted};
 use rayon::ThreadPoolBuilder;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use wengert_autograd::{Param, Tape, Tensor};
-
-struct Counting;
-thread_local! {
-    // The threads of the step: the test harness allocates on its own.
-    static COUNTED: Cell<bool> = const { Cell::new(false) };
-}
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, l: Layout) -> *mut u8 {
-        if COUNTED.get() {
-            COUNT.fetch_add(1, Ordering::Relaxed);
-        }
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(l) }
-    }
-    unsafe fn dealloc(&self, p: *mut u8, l: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(p, l) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn fill(shape: [usize; 2], scale: f32) -> Tensor<f32> {
     let n = shape[0] * shape[1];
@@ -70,11 +45,12 @@ fn train() -> usize {
     for _ in 0..200 {
         step();
     }
-    let before = COUNT.load(Ordering::Relaxed);
+    let before = counted().0;
+    assert!(before > 0, "the first steps allocate, so they are counted");
     for _ in 0..300 {
         step();
     }
-    COUNT.load(Ordering::Relaxed) - before
+    counted().0 - before
 }
 
 #[test]
@@ -83,7 +59,7 @@ fn a_repeated_step_on_two_threads_allocates_nothing() {
         .num_threads(2)
         .build()
         .expect("two threads can be started");
-    pool.broadcast(|_| COUNTED.set(true));
+    pool.broadcast(|_| count_this_thread());
     assert_eq!(
         pool.install(train),
         0,

@@ -5,9 +5,9 @@
 
 use crate::probe::{Memory, Probe, Probed, Snapshot};
 use crate::profile::{Detail, StepProfile, Summary};
-use std::any::Any;
 use std::collections::HashMap;
 use wengert_autograd::{Float, Module, ParamId, Real, Var};
+use wengert_tensor::of_type;
 
 /// Samples of large weights.
 type Picked<T> = HashMap<ParamId, Vec<T>>;
@@ -32,11 +32,7 @@ static F64: Ops<f64> = Ops::<f64>::TABLE;
 
 /// The table of `T`.
 pub(crate) fn ops<T: Float>() -> &'static Ops<T> {
-    let tables: [&'static dyn Any; 2] = [&F32, &F64];
-    tables
-        .into_iter()
-        .find_map(|t| t.downcast_ref::<Ops<T>>())
-        .expect("Real is sealed: f32 and f64")
+    of_type([&F32, &F64])
 }
 
 /// A summary of values of either type.
@@ -46,9 +42,5 @@ type Summarise<T> = fn(&[T], Detail) -> Summary;
 pub(crate) fn summary<T: Real>(values: &[T], detail: Detail) -> Summary {
     static F32: Summarise<f32> = Summary::measure;
     static F64: Summarise<f64> = Summary::measure;
-    let tables: [&'static dyn Any; 2] = [&F32, &F64];
-    let f = tables
-        .into_iter()
-        .find_map(|t| t.downcast_ref::<Summarise<T>>());
-    f.expect("Real is sealed: f32 and f64")(values, detail)
+    of_type::<Summarise<T>>([&F32, &F64])(values, detail)
 }

@@ -12,10 +12,9 @@ use crate::reduce;
 use crate::rule::{Pass, Rule, Sums, Whole};
 use crate::schedule::Schedule;
 use crate::state::OptimizerState;
-use std::any::Any;
 use std::sync::Arc;
 use wengert_autograd::{Gradients, Module, Param, ParamId};
-use wengert_tensor::{Real, Tensor};
+use wengert_tensor::{Real, Tensor, of_type};
 
 /// An element type that the tables exist for.
 pub(crate) trait Hub: Real {
@@ -101,9 +100,5 @@ static F64: Ops<f64> = Ops::<f64>::TABLE;
 
 /// The table of `T`.
 pub(crate) fn ops<T: Real>() -> &'static Ops<T> {
-    let tables: [&'static dyn Any; 2] = [&F32, &F64];
-    tables
-        .into_iter()
-        .find_map(|t| t.downcast_ref::<Ops<T>>())
-        .expect("Real is sealed: f32 and f64")
+    of_type([&F32, &F64])
 }

@@ -114,3 +114,16 @@ impl Real for f64 {
         crate::magnitude::of_f64(x)
     }
 }
+
+/// The one of two statics, made for `f32` and for `f64`, that has the type asked for.
+///
+/// Release builds share no generic code between crates. A crate that keeps its functions in a static for each float, and
+/// picks the right one by this, compiles them once, and not again in every crate that uses it.
+///
+/// # Panics
+/// When neither has the type.
+#[doc(hidden)]
+pub fn of_type<W: std::any::Any>(statics: [&'static dyn std::any::Any; 2]) -> &'static W {
+    let found = statics.into_iter().find_map(|s| s.downcast_ref());
+    found.expect("Real is sealed: f32 and f64")
+}

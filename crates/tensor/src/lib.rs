@@ -28,7 +28,7 @@ pub mod simd;
 mod storage;
 mod tensor;
 
-pub use element::{DType, Element, Real};
+pub use element::{DType, Element, Real, of_type};
 pub use error::{Error, Result};
 pub use fill::Cast;
 pub use shape::{Dims, IntoDims, Layout};

@@ -63,7 +63,7 @@ impl<T: Float> Planner<'_, T> {
         let args = &g.nodes[first as usize].args;
         let (op, bias) = if is(first, Elem::Add) && args[0] != args[1] {
             let (a, b) = (args[0], args[1]);
-            if self.makes(a, steps) {
+            if self.axis_of(a, steps).is_some() {
                 (a, Some(b))
             } else {
                 (b, Some(a))
@@ -73,27 +73,16 @@ impl<T: Float> Planner<'_, T> {
         } else {
             return None;
         };
-        if !self.makes(op, steps) || readers[op as usize] != 1 {
-            return None;
-        }
+        let axis = self.axis_of(op, steps)?;
         let at = self.step_of[op as usize] as usize;
-        let n = &g.nodes[op as usize];
-        if n.shape != g.nodes[out as usize].shape {
+        let shape = &g.nodes[op as usize].shape;
+        if readers[op as usize] != 1 || *shape != g.nodes[out as usize].shape {
             return None;
         }
         if let Some(b) = bias {
-            let NodeOp::Op(kernel) = &n.op else {
-                return None;
-            };
-            let shapes: SmallVec<[&[usize]; 4]> = (n.args.iter())
-                .map(|&a| g.nodes[a as usize].shape.as_slice())
-                .collect();
-            let axis = kernel.bias_axis(&shapes, &n.shape)?;
             let made = self.step_of[b as usize];
-            if !along(&g.nodes[b as usize].shape, &n.shape, axis)
-                || made == super::LAZY
-                || made >= at as i32
-            {
+            let early = made != super::LAZY && made < at as i32;
+            if !early || !along(&g.nodes[b as usize].shape, shape, axis) {
                 return None;
             }
         }
@@ -107,19 +96,18 @@ impl<T: Float> Planner<'_, T> {
         Some((at, tailed))
     }
 
-    /// Whether node `i` is made by the kernel of a step that can take a tail.
-    fn makes(&self, i: u32, steps: &[Step<T>]) -> bool {
+    /// The axis of a bias, if node `i` is made by the kernel of a step that can take a tail.
+    fn axis_of(&self, i: u32, steps: &[Step<T>]) -> Option<usize> {
         let g = self.g;
-        let s = self.step_of[i as usize];
-        if s < 0 || !matches!(&steps[s as usize].kind, StepKind::Op(o) if *o == i) {
-            return false;
-        }
+        let s = usize::try_from(self.step_of[i as usize]).ok()?;
         let n = &g.nodes[i as usize];
-        let NodeOp::Op(op) = &n.op else { return false };
+        let (StepKind::Op(made), NodeOp::Op(op)) = (&steps[s].kind, &n.op) else {
+            return None;
+        };
         let shapes: SmallVec<[&[usize]; 4]> = (n.args.iter())
             .map(|&a| g.nodes[a as usize].shape.as_slice())
             .collect();
-        op.bias_axis(&shapes, &n.shape).is_some()
+        op.bias_axis(&shapes, &n.shape).filter(|_| *made == i)
     }
 }
 

@@ -53,10 +53,9 @@ pub use truncated::TRUNCATED_AT_2_STD;
 
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution as _, StandardNormal};
-use std::any::Any;
 use std::fmt;
 use wengert_tensor::error::OrPanic;
-use wengert_tensor::{Error, IntoDims, Real, Result, Tensor};
+use wengert_tensor::{Error, IntoDims, Real, Result, Tensor, of_type};
 
 /// Shape of the distribution of [`Init::VarianceScaling`]; its variance is the same for all three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -606,9 +605,7 @@ type Draw<T> = fn(&Init, &mut [T], &[usize], Fans, &mut dyn Rng);
 fn compiled<T: Real>() -> Draw<T> {
     static F32: Draw<f32> = Init::draw;
     static F64: Draw<f64> = Init::draw;
-    let tables: [&'static dyn Any; 2] = [&F32, &F64];
-    let f = tables.into_iter().find_map(|t| t.downcast_ref::<Draw<T>>());
-    *f.expect("Real is sealed: f32 and f64")
+    *of_type([&F32, &F64])
 }
 
 fn fill<T: Real>(out: &mut [T], mut draw: impl FnMut() -> f64) {
