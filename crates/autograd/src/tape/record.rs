@@ -1,0 +1,148 @@
+//! Appending nodes: a step that repeats the last one finds its nodes at their places.
+
+use super::{NO_ORIGIN, Node, Tape};
+use crate::float::Float;
+use crate::op::{NodeOp, Op};
+use crate::var::Var;
+use smallvec::SmallVec;
+use std::panic::Location;
+use std::sync::Arc;
+use wengert_tensor::Dims;
+use wengert_tensor::error::OrPanic;
+
+/// Records an elementwise operation or a reduction; see [`Tape::record`].
+#[track_caller]
+pub(crate) fn record<T: Float>(
+    tape: &Tape<T>,
+    op: NodeOp<T>,
+    ids: &[u32],
+    loc: &'static Location<'static>,
+) -> u32 {
+    let mut g = tape.graph.borrow_mut();
+    let at = g.len;
+    if g.replaying {
+        if let Some(n) = g.nodes.get(at)
+            && n.args.as_slice() == ids
+            && same_node(&n.op, &op)
+            && g.same_place(n, loc)
+        {
+            g.len += 1;
+            return at as u32;
+        }
+        g.diverge();
+    }
+    let shape = g.infer(&op, ids).or_panic();
+    g.add(op, SmallVec::from_slice(ids), shape, loc)
+}
+
+/// The node at the tape's end if it is this operation, left from the previous step; else what was left is forgotten.
+#[track_caller]
+pub(crate) fn repeated<T: Float>(
+    tape: &Tape<T>,
+    op: &dyn Op<T>,
+    args: &[Var<'_, T>],
+    loc: &'static Location<'static>,
+) -> Option<u32> {
+    for a in args {
+        tape.check_tape(a, op.name());
+    }
+    let mut g = tape.graph.borrow_mut();
+    let at = g.len;
+    if g.replaying {
+        if let Some(n) = g.nodes.get(at)
+            && n.args.len() == args.len()
+            && n.args.iter().zip(args).all(|(i, a)| *i == a.id)
+            && let NodeOp::Op(o) = &n.op
+            && o.dyn_eq(op.as_any())
+            && g.same_place(n, loc)
+        {
+            g.len += 1;
+            return Some(at as u32);
+        }
+        g.diverge();
+    }
+    None
+}
+
+/// Appends an operation with a kernel of its own; see [`Tape::apply`].
+#[track_caller]
+pub(crate) fn append<T: Float>(
+    tape: &Tape<T>,
+    op: Arc<dyn Op<T>>,
+    args: &[Var<'_, T>],
+    loc: &'static Location<'static>,
+) -> u32 {
+    let mut g = tape.graph.borrow_mut();
+    let ids = args.iter().map(|a| a.id).collect::<SmallVec<_>>();
+    let shape = {
+        let shapes: SmallVec<[&[usize]; 4]> = ids
+            .iter()
+            .map(|&i: &u32| g.nodes[i as usize].shape.as_slice())
+            .collect();
+        op.shape(&shapes).or_panic()
+    };
+    g.add(NodeOp::Op(op), ids, shape, loc)
+}
+
+/// Records a leaf; see [`Tape::input`].
+#[track_caller]
+pub(crate) fn leaf<T: Float>(
+    tape: &Tape<T>,
+    op: NodeOp<T>,
+    shape: &[usize],
+    tracked: bool,
+    loc: &'static Location<'static>,
+) -> u32 {
+    let mut g = tape.graph.borrow_mut();
+    let at = g.len;
+    if g.replaying {
+        if let Some(n) = g.nodes.get(at)
+            && n.tracked == tracked
+            && n.shape.as_slice() == shape
+            && same_leaf(&n.op, &op)
+        {
+            g.len += 1;
+            return at as u32;
+        }
+        g.diverge();
+    }
+    g.push(Node {
+        op,
+        args: SmallVec::new(),
+        shape: Dims::from_slice(shape),
+        tracked,
+        stop: false,
+        loc,
+        scope: 0,
+        origin: NO_ORIGIN,
+        stretch: 0,
+    })
+}
+
+fn same_leaf<T: Float>(a: &NodeOp<T>, b: &NodeOp<T>) -> bool {
+    match (a, b) {
+        (NodeOp::Input, NodeOp::Input) | (NodeOp::IntInput, NodeOp::IntInput) => true,
+        (NodeOp::Param(a), NodeOp::Param(b)) => a == b,
+        (NodeOp::Const(a), NodeOp::Const(b)) => same_bits(*a, *b),
+        _ => false,
+    }
+}
+
+#[inline]
+fn same_bits<T: Float>(a: T, b: T) -> bool {
+    a == b && a.is_sign_negative() == b.is_sign_negative() || (a.is_nan() && b.is_nan())
+}
+
+#[inline]
+pub(super) fn same_node<T: Float>(a: &NodeOp<T>, b: &NodeOp<T>) -> bool {
+    match (a, b) {
+        (NodeOp::Elem(a, p), NodeOp::Elem(b, q)) => {
+            a == b && same_bits(p[0], q[0]) && same_bits(p[1], q[1])
+        }
+        (NodeOp::Reduce(a, s, k), NodeOp::Reduce(b, t, l)) => a == b && s == t && k == l,
+        (NodeOp::Random(a, p, s), NodeOp::Random(b, q, t)) => {
+            a == b && s == t && same_bits(p[0], q[0]) && same_bits(p[1], q[1])
+        }
+        _ => false,
+    }
+}
