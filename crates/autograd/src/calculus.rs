@@ -399,16 +399,17 @@ impl<T: Float> Gradients<T> {
     pub fn accumulate(&mut self, other: &Gradients<T>, scale: f64) {
         let s = T::from_f64(scale);
         let mut new = Vec::new();
-        for (id, g) in other.iter() {
-            match self.by_id_mut(id) {
-                Some(own) => {
+        for (at, (id, g)) in other.iter().enumerate() {
+            match self.entry_mut(id, at) {
+                Some((own, finite)) => {
                     let add = g.contiguous();
                     let add = add.as_slice().unwrap_or_default();
-                    for (a, &b) in own.as_mut_slice().iter_mut().zip(add) {
-                        *a += s * b;
-                    }
+                    *finite = T::add_scaled(own.as_mut_slice(), add, s).is_finite();
                 }
-                None => new.push((id, g.map(|x| x * s))),
+                None => {
+                    let kept = other.known_finite(at) && scale.abs() <= 1.0;
+                    new.push((id, g.map(|x| x * s), kept));
+                }
             }
         }
         self.extend(new);

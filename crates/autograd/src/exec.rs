@@ -20,6 +20,9 @@ const PARALLEL_COST: u64 = 1 << 18;
 /// Elements up to which a gradient is looked at right after it was made: it is still in the second-level cache.
 const SMALL_GRADIENT: usize = 1 << 18;
 
+/// How many times smaller than a gradient the operands that bound it must be at least, whatever the work.
+const SMALLER: usize = 2;
+
 /// Floating-point operations beside which one element to look at costs about a hundredth.
 const WORK_PER_LOOK: u64 = 400;
 
@@ -189,20 +192,28 @@ impl<T: Float> Run<'_, T> {
         for &v in &plan.prologue {
             self.view(v);
         }
+        for &gradient in &plan.gradients_before {
+            self.finite[gradient as usize] =
+                self.values[gradient as usize].as_ref().is_some_and(|g| {
+                    finite::reach(g) <= SMALL_GRADIENT && finite::largest(g).is_finite()
+                });
+        }
         self.observe(&plan.observe_first);
         for step in &plan.steps {
-            match &step.kind {
-                StepKind::Fused(f) => self.run_fused(f),
-                StepKind::Op(id) => self.run_op(*id, *id, Tail::default()),
-                StepKind::Tailed(t) => self.run_tailed(t),
-                StepKind::Done => {}
-            }
+            let watch = step.watch;
+            let finite = match &step.kind {
+                StepKind::Fused(f) => self.run_fused(f, watch),
+                StepKind::Op(id) => self.run_op(*id, *id, Tail::default(), watch),
+                StepKind::Tailed(t) => self.run_tailed(t, watch),
+                StepKind::Done => 0,
+            };
             self.kernels += u64::from(!matches!(step.kind, StepKind::Done));
             for &v in &step.views {
                 self.view(v);
             }
-            for &(gradient, root) in &step.gradients {
-                self.finite[gradient as usize] = self.is_finite(gradient, root);
+            for m in &step.gradients {
+                self.finite[m.gradient as usize] =
+                    finite & m.result != 0 || self.is_finite(m.gradient, m.root);
             }
             self.observe(&step.observe);
             for &r in &step.release {
@@ -220,14 +231,15 @@ impl<T: Float> Run<'_, T> {
         }
     }
 
-    fn run_fused(&mut self, f: &FusedStep<T>) {
+    /// Runs a fused step; returns which results of the set `watch` are finite.
+    fn run_fused(&mut self, f: &FusedStep<T>, watch: u64) -> u64 {
         self.fused += 1;
         let mut buffers: SmallVec<[(u32, Arc<wengert_tensor::Storage<T>>); 6]> = SmallVec::new();
         for &o in f.outs.iter().chain(&f.reduced) {
             let n: usize = self.nodes[o as usize].shape.iter().product();
             buffers.push((o, self.pool.take(n)));
         }
-        {
+        let finite = {
             let inputs: SmallVec<[&Tensor<T>; 8]> =
                 f.inputs.iter().map(|&i| self.value(i)).collect();
             let keys: SmallVec<[u64; 2]> = f.streams.iter().map(|&s| key(self.seed, s)).collect();
@@ -240,18 +252,19 @@ impl<T: Float> Run<'_, T> {
                 })
                 .collect();
             let (outs, reduced) = slices.split_at_mut(f.outs.len());
-            f.program.run(&inputs, outs, reduced, &keys);
-        }
+            f.program.run_watching(&inputs, outs, reduced, &keys, watch)
+        };
         for (o, b) in buffers {
             self.values[o as usize] = Some(pool::tensor(b, &self.nodes[o as usize].shape));
             if self.anomaly {
                 self.check(o);
             }
         }
+        finite
     }
 
     /// Runs an operation together with the bias and the relu behind it.
-    fn run_tailed(&mut self, t: &Tailed) {
+    fn run_tailed(&mut self, t: &Tailed, watch: u64) -> u64 {
         self.fused += 1;
         let bias = t.bias.map(|b| self.value(b).clone());
         let values = bias.as_ref().map(Tensor::contiguous);
@@ -261,18 +274,19 @@ impl<T: Float> Run<'_, T> {
                 .map(|b| b.as_slice().expect("made contiguous")),
             relu: t.relu,
         };
-        self.run_op(t.op, t.out, tail);
+        self.run_op(t.op, t.out, tail, watch)
     }
 
-    /// Runs an operation; the result, `tail` applied, is the value of node `out`.
-    fn run_op(&mut self, id: u32, out: u32, tail: Tail<'_, T>) {
+    /// Runs an operation; the result, `tail` applied, is the value of node `out`. Returns `watch` if it is that and
+    /// the operation says that the result is finite.
+    fn run_op(&mut self, id: u32, out: u32, tail: Tail<'_, T>, watch: u64) -> u64 {
         let n = &self.nodes[id as usize];
         let NodeOp::Op(op) = &n.op else {
             unreachable!("only operations with kernels come here")
         };
         let numel: usize = n.shape.iter().product();
         let mut buffer = self.pool.take(numel);
-        {
+        let finite = {
             let inputs: SmallVec<[Operand<'_, T>; 4]> = (n.args.iter())
                 .map(|&a| match &self.ints[a as usize] {
                     Some(t) => Operand::Int(t),
@@ -280,18 +294,23 @@ impl<T: Float> Run<'_, T> {
                 })
                 .collect();
             let output = Arc::get_mut(&mut buffer).expect("buffers of the pool are unique");
-            op.forward(&mut ForwardCtx {
+            let mut ctx = ForwardCtx {
                 inputs: &inputs,
                 output: &mut output.as_mut_slice()[..numel],
                 shape: &n.shape,
                 key: key(self.seed, id | 1 << 31),
                 tail,
-            });
-        }
+                watched: watch != 0,
+                finite: false,
+            };
+            op.forward(&mut ctx);
+            ctx.finite
+        };
         self.values[out as usize] = Some(pool::tensor(buffer, &n.shape));
         if self.anomaly {
             self.check(out);
         }
+        if finite { watch } else { 0 }
     }
 
     fn view(&mut self, id: u32) {
@@ -310,7 +329,9 @@ impl<T: Float> Run<'_, T> {
                 self.values[id as usize] = Some(t);
             }
             // A reshape that the strides do not allow is a copy.
-            None => self.run_op(id, id, Tail::default()),
+            None => {
+                self.run_op(id, id, Tail::default(), 0);
+            }
         }
     }
 
@@ -328,13 +349,14 @@ impl<T: Float> Run<'_, T> {
         }
     }
 
-    /// Whether all elements of a gradient, a view of the node `root` that was just computed, are known to be finite.
+    /// Whether all elements of a gradient, a view of the node `root` that was just computed and has not said so itself, are
+    /// known to be finite.
     ///
     /// Looks at the gradient if it is small, so still in the cache; else at what is smaller, the gradient or the operands
-    /// that bound it, if that is nothing beside the work of making it. `false` where it would be; the optimizer looks then.
+    /// that bound it, if that is little beside the work of making it. `false` where it would be; the optimizer looks then.
     fn is_finite(&self, gradient: u32, root: u32) -> bool {
         let g = self.value(gradient);
-        if g.numel() <= SMALL_GRADIENT {
+        if finite::reach(g) <= SMALL_GRADIENT {
             return finite::largest(g).is_finite();
         }
         let n = &self.nodes[root as usize];
@@ -344,14 +366,13 @@ impl<T: Float> Run<'_, T> {
             .collect();
         let most = op.flops(&shapes, &n.shape) / WORK_PER_LOOK;
         let read: usize = shapes.iter().map(|s| s.iter().product::<usize>()).sum();
-        if read < g.numel() && read as u64 <= most {
+        let cheap = read as u64 <= most || read <= g.numel() / SMALLER;
+        if read < g.numel() && cheap {
             let largest = |i: usize| match &self.values[n.args[i] as usize] {
                 Some(t) => finite::largest(t).as_f64(),
                 None => f64::NAN,
             };
-            // Far from the largest number, so that rounding does not matter.
-            let limit = T::max_value().as_f64() / 4.0;
-            if op.bound(&shapes, &largest).is_some_and(|b| b < limit) {
+            if (op.bound(&shapes, &largest)).is_some_and(|b| b < finite::limit::<T>()) {
                 return true;
             }
         }

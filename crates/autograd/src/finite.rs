@@ -3,6 +3,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use wengert_tensor::{Real, Tensor, parallel};
 
+/// Bounds below it prove that a number is finite: far from the largest one, so that rounding does not matter.
+pub(crate) fn limit<T: Real>() -> f64 {
+    T::max_value().as_f64() / 4.0
+}
+
+/// Elements of the stretch of memory that [`largest`] reads: the elements of the tensor, or fewer if it repeats them.
+pub(crate) fn reach<T: Real>(t: &Tensor<T>) -> usize {
+    t.layout().extent().map_or(0, |(low, high)| high - low + 1)
+}
+
 /// A bound on the magnitude of every element of a tensor: the largest one in the stretch of memory that it lies in. NaN or
 /// infinite if an element there is.
 pub(crate) fn largest<T: Real>(t: &Tensor<T>) -> T {

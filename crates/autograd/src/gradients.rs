@@ -10,7 +10,8 @@ use wengert_tensor::{Real, Tensor};
 /// Entries stand in the order in which the parameters entered the tape, so every walk over them is deterministic.
 ///
 /// A gradient that the tape made carries a note if it is known to be finite ([`Gradients::known_finite`]), which the tape
-/// finds out almost for free while the gradient is made; writable access to the gradient drops the note.
+/// finds out almost for free while the gradient is made. Writable access to the gradient drops the note;
+/// [`Gradients::change`] renews it.
 pub struct Gradients<T: Real = f32> {
     loss: T,
     entries: Vec<(ParamId, Tensor<T>)>,
@@ -97,11 +98,20 @@ impl<T: Real> Gradients<T> {
 
     /// As [`Gradients::by_id`], writable.
     pub fn by_id_mut(&mut self, id: ParamId) -> Option<&mut Tensor<T>> {
-        let at = find(&self.entries, id, 0)?;
-        if let Some(known) = self.finite.get_mut(at) {
-            *known = false;
-        }
-        Some(&mut self.entries[at].1)
+        let (gradient, finite) = self.entry_mut(id, 0)?;
+        *finite = false;
+        Some(gradient)
+    }
+
+    /// A gradient, looked for first at position `near`, with its note.
+    pub(crate) fn entry_mut(
+        &mut self,
+        id: ParamId,
+        near: usize,
+    ) -> Option<(&mut Tensor<T>, &mut bool)> {
+        let at = find(&self.entries, id, near)?;
+        self.finite.resize(self.entries.len(), false);
+        Some((&mut self.entries[at].1, &mut self.finite[at]))
     }
 
     /// Whether every element of the gradient at a position (see [`Gradients::entries`]) is known to be finite. `false` says
@@ -144,6 +154,35 @@ impl<T: Real> Gradients<T> {
         self.entries.iter_mut().map(|(id, g)| (*id, g))
     }
 
+    /// Changes all gradients in tape order: `f` gets each one and whether it is known to be finite, and returns whether it
+    /// is so now. A pass that looks at what it writes spares the optimizer a pass.
+    ///
+    /// What `f` returns is a promise: after a wrong one an optimizer may take an infinity for a number.
+    ///
+    /// ```
+    /// use wengert_autograd::{Gradients, Param};
+    /// use wengert_tensor::Tensor;
+    /// let p = Param::new(Tensor::<f32>::zeros([2]));
+    /// let mut grads = Gradients::from_parts(0.0, vec![(p.id(), Tensor::from_vec(vec![3.0, 4.0], [2]))], vec![]);
+    /// assert!(!grads.known_finite(0));
+    /// grads.change(|_, g, _| {
+    ///     let mut finite = true;
+    ///     for x in g.as_mut_slice() {
+    ///         *x *= 1e30;
+    ///         finite &= x.is_finite();
+    ///     }
+    ///     finite
+    /// });
+    /// assert!(grads.known_finite(0));
+    /// ```
+    pub fn change(&mut self, mut f: impl FnMut(ParamId, &mut Tensor<T>, bool) -> bool) {
+        self.finite.resize(self.entries.len(), false);
+        for ((id, g), finite) in self.entries.iter_mut().zip(&mut self.finite) {
+            let known = std::mem::replace(finite, false);
+            *finite = f(*id, g, known);
+        }
+    }
+
     /// All side outputs, writable.
     pub fn side_outputs_mut(&mut self) -> impl Iterator<Item = (BufferId, &mut Tensor<T>)> {
         self.side.iter_mut().map(|(id, v)| (*id, v))
@@ -158,9 +197,13 @@ impl<T: Real> Gradients<T> {
         )
     }
 
-    /// Appends gradients of parameters that have none yet.
-    pub(crate) fn extend(&mut self, new: Vec<(ParamId, Tensor<T>)>) {
-        self.entries.extend(new);
+    /// Appends gradients of parameters that have none yet, each with whether it is known to be finite.
+    pub(crate) fn extend(&mut self, new: Vec<(ParamId, Tensor<T>, bool)>) {
+        self.finite.resize(self.entries.len(), false);
+        for (id, g, finite) in new {
+            self.entries.push((id, g));
+            self.finite.push(finite);
+        }
     }
 
     /// All gradients in tape order, as a slice.

@@ -136,6 +136,9 @@ pub struct ForwardCtx<'a, T: Float> {
     pub(crate) shape: &'a [usize],
     pub(crate) key: u64,
     pub(crate) tail: Tail<'a, T>,
+    /// Whether somebody wants to know that the output is finite, and whether the kernel has found that it is.
+    pub(crate) watched: bool,
+    pub(crate) finite: bool,
 }
 
 /// An input of a kernel.
@@ -186,6 +189,18 @@ impl<'a, T: Float> ForwardCtx<'a, T> {
     #[doc(hidden)]
     pub fn tail(&self) -> Tail<'a, T> {
         self.tail
+    }
+
+    /// Whether the output is a gradient, about which [`ForwardCtx::note_finite`] spares the optimizer a look.
+    #[doc(hidden)]
+    pub fn watched(&self) -> bool {
+        self.watched
+    }
+
+    /// Says that the kernel has seen, while it made the output, that all its elements are finite.
+    #[doc(hidden)]
+    pub fn note_finite(&mut self) {
+        self.finite = true;
     }
 
     /// Random key of this evaluation, the same whenever this node is computed again in the step.

@@ -57,7 +57,9 @@ pub struct Plan<T: Float> {
     pub(crate) bytes: u64,
     /// Bytes that the program's values need at once, if every one takes just its size; without those alive before.
     pub(crate) live: u64,
-    /// Whether a step makes gradients of parameters.
+    /// Gradients of parameters that no step makes: views of what was there before.
+    pub(crate) gradients_before: Vec<u32>,
+    /// Whether there are gradients of parameters.
     pub(crate) notes: bool,
 }
 
@@ -65,12 +67,25 @@ pub(crate) struct Step<T: Float> {
     pub kind: StepKind<T>,
     /// Views of this step's results, made right after it.
     pub views: Vec<u32>,
-    /// Gradients of parameters among this step's results and their views, each with the result.
-    pub gradients: SmallVec<[(u32, u32); 1]>,
+    /// Gradients of parameters among this step's results and their views.
+    pub gradients: SmallVec<[Made; 1]>,
+    /// The set of results (a fused step's outputs, then its reductions) that are such gradients.
+    pub watch: u64,
     /// Tensors for the observer: where they are, whom they belong to, what they are.
     pub observe: Vec<(u32, u32, Seen)>,
     /// Values whose last use this step is.
     pub release: Vec<u32>,
+}
+
+/// The gradient of a parameter that a step makes.
+#[derive(Clone, Copy)]
+pub(crate) struct Made {
+    /// Its node: the result, or a view of it.
+    pub gradient: u32,
+    /// The result's node.
+    pub root: u32,
+    /// The result as a set of one, or the empty set for a result behind the first 64.
+    pub result: u64,
 }
 
 pub(crate) enum StepKind<T: Float> {
@@ -208,12 +223,22 @@ fn mark_gradients<T: Float>(g: &Graph<T>, plan: &mut Plan<T>) {
             StepKind::Tailed(t) => SmallVec::from_elem(t.out, 1),
             StepKind::Done => SmallVec::new(),
         };
-        for root in results {
-            let gradients = made.remove(&root).unwrap_or_default();
-            (step.gradients).extend(gradients.into_iter().map(|gradient| (gradient, root)));
+        for (k, root) in results.into_iter().enumerate() {
+            let Some(gradients) = made.remove(&root) else {
+                continue;
+            };
+            let result = 1u64.checked_shl(k as u32).unwrap_or(0);
+            step.watch |= result;
+            (step.gradients).extend(gradients.into_iter().map(|gradient| Made {
+                gradient,
+                root,
+                result,
+            }));
         }
         plan.notes |= !step.gradients.is_empty();
     }
+    plan.gradients_before = made.into_values().flatten().collect();
+    plan.notes |= !plan.gradients_before.is_empty();
 }
 
 /// A plan for `targets`, one operation at a time, that releases all values but those.
@@ -542,6 +567,7 @@ impl<'a, T: Float> Planner<'a, T> {
                 kind,
                 views: d.views.clone(),
                 gradients: SmallVec::new(),
+                watch: 0,
                 observe: Vec::new(),
                 release: Vec::new(),
             });
@@ -578,6 +604,7 @@ impl<'a, T: Float> Planner<'a, T> {
             observe_first,
             steps,
             cost,
+            gradients_before: Vec::new(),
             notes: false,
         }
     }

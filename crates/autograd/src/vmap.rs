@@ -207,6 +207,8 @@ impl<T: Float> Op<T> for Mapped<T> {
                 .collect();
             self.op.forward(&mut ForwardCtx {
                 tail: Default::default(),
+                watched: false,
+                finite: false,
                 inputs: &inputs,
                 output,
                 shape,

@@ -65,11 +65,166 @@ fn large_products_are_bounded_by_their_operands() {
     check::<f64>(1e250);
 }
 
+/// Large gradients made by elementwise work: a bad element at every border of the blocks and chunks is seen, whichever thread
+/// makes it, and only the gradient that it is in loses its note.
+#[test]
+fn elementwise_work_is_looked_at_while_it_is_in_the_cache() {
+    fn check<T: Float>() {
+        const N: usize = 300_001;
+        let (a, b) = (param::<T>(1, &[N]), param::<T>(2, &[N]));
+        let c = numbers::<T>(3, &[N], 0.5);
+        let mut tape = Tape::training(0);
+        let mut made = |bad: Option<(usize, f64)>| {
+            tape.reset();
+            let mut c = c.clone();
+            if let Some((at, bad)) = bad {
+                c.as_mut_slice()[at] = T::from_f64(bad);
+            }
+            let (a, b) = (tape.param(&a), tape.param(&b));
+            // One loop makes both; the first has c in it, the second has not.
+            let loss = (a.tanh() * tape.input(&c)).sum() + (a.detach() * b.square()).sum();
+            notes(&loss.backward())
+        };
+        assert_eq!(made(None), [true, true]);
+        let mut places = vec![1, 255, 1023, 1024, N / 2, N - 1024, N - 2, N - 1];
+        places.extend((0..N).step_by(1 << 14));
+        for (k, at) in places.into_iter().enumerate() {
+            let bad = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY][k % 3];
+            assert_eq!(made(Some((at, bad))), [false, true], "{bad} at {at}");
+        }
+        assert_eq!(made(None), [true, true]);
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+/// A penalty on the weights adds to what a product made; a weight used twice adds two products.
+#[test]
+fn sums_of_gradients_are_looked_at() {
+    fn check<T: Float>(huge: f64) {
+        let w = param::<T>(1, &[600, 500]);
+        let run = |x: f64, penalty: f64| {
+            let tape = Tape::training(0);
+            let v = tape.param(&w);
+            let input = tape.input(&numbers::<T>(2, &[3, 500], 0.5));
+            let y = (input * x).matmul(v.t()) + (input * x).matmul(v.t());
+            let loss = y.sum() + v.square().sum() * penalty;
+            notes(&loss.backward())
+        };
+        assert_eq!(run(1.0, 0.01), [true]);
+        assert_eq!(run(1.0, f64::INFINITY), [false]);
+        // Each product is finite, their sum is not.
+        assert_eq!(run(huge, 0.0), [false]);
+        assert_eq!(run(huge / 2.0, 0.0), [true]);
+    }
+    check::<f32>(8e37);
+    check::<f64>(4e307);
+}
+
+#[test]
+fn large_sums_are_looked_at() {
+    fn check<T: Float>(shape: &[usize], param_shape: &[usize]) {
+        let w = param::<T>(1, param_shape);
+        let x = numbers::<T>(2, shape, 0.5);
+        let n = x.numel();
+        let run = |bad: Option<(usize, f64)>| {
+            let mut x = x.clone();
+            if let Some((at, bad)) = bad {
+                x.as_mut_slice()[at] = T::from_f64(bad);
+            }
+            let tape = Tape::training(0);
+            notes(&(tape.input(&x) * tape.param(&w)).sum().backward())
+        };
+        assert_eq!(run(None), [true]);
+        for at in [0, 1, n / 3, n / 2, n - 2, n - 1] {
+            for bad in [f64::NAN, f64::INFINITY] {
+                assert_eq!(run(Some((at, bad))), [false], "{shape:?}: {bad} at {at}");
+            }
+        }
+        let most = T::max_value().as_f64();
+        let mut x = x.clone();
+        x.as_mut_slice().fill(T::from_f64(most));
+        let tape = Tape::training(0);
+        let loss = (tape.input(&x) * tape.param(&w)).sum();
+        assert_eq!(notes(&loss.backward()), [false], "{shape:?}");
+    }
+    check::<f32>(&[3, 300_000], &[300_000]);
+    check::<f64>(&[2, 270_001], &[270_001]);
+    check::<f32>(&[280_000, 4], &[280_000, 1]);
+    check::<f64>(&[280_000, 2], &[280_000, 1]);
+}
+
+/// Rows of a table, slices, padded and gathered elements: zeros and what was put among them.
+#[test]
+fn large_tables_are_bounded_by_what_is_added_to_them() {
+    fn check<T: Float>(way: usize, small: f64) {
+        let w = param::<T>(1, &[3000, 100]);
+        let rows = [0, 7, 2999, 7, 1500];
+        // Few rows, and more than the table has.
+        for repeat in [1, 700] {
+            let index: Vec<i64> = rows.repeat(repeat);
+            let n = index.len();
+            let run = |bad: Option<(usize, f64)>| {
+                let tape = Tape::training(0);
+                let w = tape.param(&w);
+                let index = Tensor::from_vec(index.clone(), [n]);
+                let y = match way {
+                    0 => w.embedding(&index),
+                    1 => w.gather(
+                        0,
+                        &index.reshape([n, 1]).broadcast_to([n, 100]).contiguous(),
+                    ),
+                    2 => w.narrow(0, 100, 107),
+                    _ => w.narrow(0, 0, 3000).narrow(1, 0, 5),
+                };
+                let mut c = numbers::<T>(2, &y.shape(), 0.5);
+                let last = c.numel() - 1;
+                if let Some((at, bad)) = bad {
+                    c.as_mut_slice()[at.min(last)] = T::from_f64(bad);
+                }
+                let g = (y * tape.input(&c)).sum().backward();
+                assert_eq!(g.entries()[0].1.numel(), 300_000);
+                notes(&g)
+            };
+            // Gathered one by one and more of them than half the table, nobody has looked.
+            let known = way != 1 || repeat == 1;
+            assert_eq!(run(None), [known], "{way} {repeat}");
+            for at in [0, 150, 499, usize::MAX] {
+                for bad in [f64::NAN, f64::INFINITY] {
+                    assert_eq!(
+                        run(Some((at, bad))),
+                        [false],
+                        "{way} {repeat}: {bad} at {at}"
+                    );
+                }
+                // Finite, but it might add up to an infinity.
+                assert_eq!(run(Some((at, small))), [false], "{way} {repeat}: {small}");
+            }
+        }
+    }
+    for way in 0..4 {
+        check::<f32>(way, 3e38);
+        check::<f64>(way, 1e308);
+    }
+}
+
+#[test]
+fn gradients_that_repeat_one_number() {
+    let w = param::<f32>(1, &[800, 500]);
+    for scale in [2.0, f64::NAN] {
+        let tape = Tape::training(0);
+        let g = (tape.param(&w) * scale).sum().backward();
+        assert_eq!(notes(&g), [scale == 2.0]);
+    }
+    let tape = Tape::training(0);
+    assert_eq!(notes(&tape.param(&w).sum().backward()), [true]);
+}
+
 #[test]
 fn a_large_gradient_without_a_bound_is_left_to_the_optimizer() {
     let w = param::<f32>(1, &[800, 500]);
     let tape = Tape::training(0);
-    let g = (tape.param(&w) * 2.0).sum().backward();
+    let g = tape.param(&w).cumsum(0).sum().backward();
     assert_eq!(notes(&g), [false]);
     // A product that costs far more than a look is looked at, whatever its operands say.
     let x = param::<f32>(2, &[2000, 800]);
@@ -119,10 +274,30 @@ fn changes_drop_the_notes() {
     g.iter_shrinking()
         .for_each(|(_, t)| t.as_mut_slice()[0] *= 0.5);
     assert_eq!(notes(&g), [true, true]);
-    // Two losses: what is added may overflow, what is taken over is unknown.
+    // A change that looks.
     let mut g = made();
-    g.accumulate(&made(), f64::MAX);
+    g.change(|id, t, known| {
+        assert!(known);
+        if id == b.id() {
+            t.as_mut_slice()[3] = f64::NEG_INFINITY;
+        }
+        t.iter().all(|x| x.is_finite())
+    });
+    assert_eq!(notes(&g), [true, false]);
+    g.by_id_mut(b.id()).unwrap().as_mut_slice()[3] = 0.0;
+    g.change(|_, t, _| t.iter().all(|x| x.is_finite()));
+    assert_eq!(notes(&g), [true, true]);
+    // Two losses: what is added is looked at on the way, what is taken over keeps its note unless it grows.
+    let mut g = made();
+    g.accumulate(&made(), 1.0);
+    assert_eq!(notes(&g), [true, true]);
+    g.accumulate(&made(), f64::INFINITY);
     assert_eq!(notes(&g), [false, false]);
+    for (scale, known) in [(-1.0, true), (2.0, false), (f64::NAN, false)] {
+        let mut g = Gradients::from_parts(0.0, vec![(a.id(), a.value().clone())], vec![]);
+        g.accumulate(&made(), scale);
+        assert_eq!(notes(&g), [!scale.is_nan(), known]);
+    }
     let (loss, entries, side) = made().into_parts();
     assert_eq!(
         notes(&Gradients::from_parts(loss, entries, side)),

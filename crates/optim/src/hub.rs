@@ -67,7 +67,7 @@ pub(crate) struct Ops<T: Real> {
     pub param: fn(&mut Walk<'_, T>, &str, &mut Param<T>),
     pub norm: fn(&[(ParamId, Tensor<T>)]) -> f64,
     pub norm_of: fn(&Tensor<T>) -> f64,
-    pub scale: fn(&mut Tensor<T>, f64),
+    pub scale: fn(&mut Tensor<T>, f64, bool) -> bool,
     pub clamp: fn(&mut Tensor<T>, f64) -> usize,
     pub blend: fn(&mut [T], &[T], f64, f64),
 }

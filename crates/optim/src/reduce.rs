@@ -19,6 +19,9 @@ const MOST: usize = 64;
 /// Elements between the places where a tensor may be cut: whole cache lines of either type.
 const LINE: usize = 64;
 
+/// Elements that are changed and looked at together: they stay in the first-level cache in between.
+const LOOK: usize = 4096;
+
 /// Elements in all below which everything runs on the calling thread.
 pub(crate) const PARALLEL: usize = 1 << 16;
 
@@ -270,7 +273,8 @@ fn root<T: Hub>(tensors: &dyn Tensors<T>) -> f64 {
     largest * scaled.sqrt()
 }
 
-/// The norm over all tensors, as if they were one vector; finite exactly if all elements are, but for overflow.
+/// The norm over all tensors, as if they were one vector. Where it is finite, all elements are; where it is not, one is not,
+/// or it has overflowed.
 pub(crate) fn norm<T: Hub>(entries: &[(ParamId, Tensor<T>)]) -> f64 {
     root(&entries)
 }
@@ -344,8 +348,18 @@ pub(crate) fn blend<T: Hub>(dst: &mut [T], src: &[T], keep: f64, fresh: f64) {
     });
 }
 
-/// Multiplies every element.
-pub(crate) fn scale<T: Hub>(t: &mut Tensor<T>, factor: f64) {
+/// Multiplies every element; returns whether all are finite, if it is to `look`.
+pub(crate) fn scale<T: Hub>(t: &mut Tensor<T>, factor: f64, look: bool) -> bool {
     let factor = T::from_f64(factor);
-    chunks(t.as_mut_slice(), &|_, c| dispatch_narrow(Scale(c, factor)));
+    let finite = AtomicBool::new(look);
+    chunks(t.as_mut_slice(), &|_, c| {
+        let together = if look { LOOK } else { c.len().max(1) };
+        for c in c.chunks_mut(together) {
+            dispatch_narrow(Scale(&mut *c, factor));
+            if look && !T::largest_magnitude(c).is_finite() {
+                finite.store(false, Ordering::Relaxed);
+            }
+        }
+    });
+    finite.into_inner()
 }

@@ -170,8 +170,111 @@ fn an_infinity_from_anywhere_is_caught_and_named() {
     everywhere::<f64>(1e250);
 }
 
+/// Ways to a large gradient of `wide`; each puts `c` (of its shape) into it element by element, but for the embedding,
+/// which puts the first rows of `c` into some of its rows, and the product, into which one row of `c` goes.
+const WAYS: [&str; 9] = [
+    "product",
+    "elementwise",
+    "penalty",
+    "embedding",
+    "sum of two passes",
+    "clip_norm",
+    "scale",
+    "accumulator",
+    "supplied",
+];
+
+fn by_way<T: Float>(net: &mut Net<T>, way: &str, c: &Tensor<T>) -> Gradients<T> {
+    let elementwise = |net: &Net<T>| {
+        let tape = Tape::training(0);
+        (tape.param(&net.wide) * tape.input(c)).sum().backward()
+    };
+    let supplied =
+        |net: &Net<T>| Gradients::from_parts(T::ZERO, vec![(net.wide.id(), c.clone())], vec![]);
+    let tape = Tape::training(0);
+    match way {
+        "product" => {
+            let x = tape.input(&c.narrow(0, 0, 1));
+            x.matmul(tape.param(&net.wide).t()).sum().backward()
+        }
+        "elementwise" => elementwise(net),
+        "penalty" => {
+            let w = tape.param(&net.wide);
+            let y = tape.input(&numbers(&[4, 500])).matmul(w.t());
+            (y.sum() + (w.square() * tape.input(c)).sum() * 1e-3).backward()
+        }
+        "embedding" => {
+            let index = Tensor::from_vec(vec![599i64, 0, 300, 0], [4]);
+            let rows = tape.param(&net.wide).embedding(&index);
+            (rows * tape.input(&c.narrow(0, 0, 4))).sum().backward()
+        }
+        "sum of two passes" => {
+            let mut g = net.grads(&numbers(&[4, 500]), |y| y);
+            g.accumulate(&elementwise(net), 0.5);
+            g
+        }
+        "clip_norm" => {
+            let mut g = supplied(net);
+            g.clip_norm(1.0);
+            g
+        }
+        "scale" => {
+            let mut g = supplied(net);
+            g.scale(3.0);
+            g
+        }
+        "accumulator" => {
+            let mut sums = Accumulator::new(2);
+            let (first, second) = (net.good(), supplied(net));
+            assert!(sums.add(net, first).is_none());
+            sums.add(net, second).expect("two of two")
+        }
+        "supplied" => supplied(net),
+        _ => unreachable!(),
+    }
+}
+
 #[test]
-fn clipping_keeps_what_is_known() {
+fn one_bad_element_is_found_whatever_makes_the_gradient_and_wherever_it_is() {
+    fn check<T: Float>() {
+        let net = &mut Net::<T>::new();
+        let c = numbers::<T>(&[600, 500]);
+        let last = c.numel() - 1;
+        for way in WAYS {
+            let g = by_way(net, way, &c);
+            let at = g.entries().iter().position(|e| e.0 == net.wide.id());
+            assert_eq!(g.known_finite(at.unwrap()), way != "supplied", "{way}");
+            assert!(Adam::new(1e-3).step(net, &g).applied, "{way}");
+            // Every chunk that a thread may take, and both ends.
+            let mut places: Vec<usize> = match way {
+                "product" => vec![0, 250, 499],
+                "embedding" => vec![0, 499, 500, 1000, 1999],
+                _ => (0..last).step_by(1 << 15).collect(),
+            };
+            if places.len() > 5 {
+                places.extend([1, last / 2, last - 1, last]);
+            }
+            for (k, at) in places.into_iter().enumerate() {
+                let bad = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY][k % 3];
+                let mut c = c.clone();
+                c.as_mut_slice()[at] = T::from_f64(bad);
+                let g = by_way(net, way, &c);
+                let before = net.bits();
+                let mut adam = Adam::new(1e-3);
+                let report = adam.step(net, &g);
+                let found = report.non_finite.expect(way);
+                assert_eq!(found.path, "wide", "{way}: {bad} at {at}");
+                assert!(!report.applied && found.nans + found.infinities > 0);
+                assert!(net.bits() == before && adam.steps() == 0, "{way}: {at}");
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+#[test]
+fn transforms_note_what_they_see() {
     let net = Net::<f32>::new();
     let mut g = net.good();
     g.clip_norm(1e-3);
@@ -180,7 +283,51 @@ fn clipping_keeps_what_is_known() {
     g.scale(0.5);
     assert!(g.known_finite(0) && g.known_finite(1));
     g.scale(2.0);
+    assert!(g.known_finite(0) && g.known_finite(1));
+    // What grows may become infinite, what is infinite does not shrink, and a clamped infinity is a number.
+    g.scale(1e38);
+    g.scale(1e38);
     assert!(!g.known_finite(0) && !g.known_finite(1));
+    g.scale(0.5);
+    assert!(!g.known_finite(0) && !g.known_finite(1));
+    g.clip_value(1.0);
+    assert!(g.known_finite(0) && g.known_finite(1));
+    let supplied = |bad: f32| {
+        let (loss, mut entries, side) = net.good().into_parts();
+        entries[1].1.as_mut_slice()[3] = bad;
+        Gradients::from_parts(loss, entries, side)
+    };
+    let known = |g: &Gradients<f32>| [g.known_finite(0), g.known_finite(1)];
+    type Change = fn(&mut Gradients<f32>);
+    let ways: [(Change, [bool; 2], [bool; 2]); 5] = [
+        (|g| _ = g.clip_norm(1.0), [false; 2], [false; 2]),
+        (|g| _ = g.clip_value(1.0), [false; 2], [true; 2]),
+        (|g| _ = g.clip_each(1.0), [true, false], [true, false]),
+        (|g| g.scale(0.5), [true, false], [true, false]),
+        (|g| g.scale(2.0), [true, false], [true, false]),
+    ];
+    for (k, (change, with_nan, with_infinity)) in ways.into_iter().enumerate() {
+        for (bad, expected) in [
+            (0.0, [true; 2]),
+            (f32::NAN, with_nan),
+            (f32::INFINITY, with_infinity),
+        ] {
+            let mut g = supplied(bad);
+            assert_eq!(known(&g), [false; 2]);
+            change(&mut g);
+            assert_eq!(known(&g), expected, "{k}: {bad}");
+        }
+    }
+    // A pipeline takes norms, whose finiteness tells.
+    for bad in [0.0, f32::NAN] {
+        let mut g = supplied(bad);
+        let mut all = Pipeline::new().agc(0.01).centralize().noise(1e-3, 1);
+        all.apply(&net, &mut g);
+        assert_eq!(known(&g), [bad == 0.0; 2]);
+        let mut zero = Pipeline::new().non_finite(NonFinitePolicy::Zero);
+        zero.apply(&net, &mut g);
+        assert_eq!(known(&g), [true; 2]);
+    }
 }
 
 #[test]

@@ -83,6 +83,12 @@ pub trait Real:
     fn as_f64(self) -> f64;
     /// `max |xᵢ|` in one fast pass; 0 for no elements, and NaN if one is NaN, so it is finite exactly if all of them are.
     fn largest_magnitude(x: &[Self]) -> Self;
+    /// `dst ← dst + factor · src` on all threads; returns `max |dstᵢ|` of the result, as [`Real::largest_magnitude`] does,
+    /// from the same pass.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    fn add_scaled(dst: &mut [Self], src: &[Self], factor: Self) -> Self;
 }
 
 impl Real for f32 {
@@ -98,6 +104,9 @@ impl Real for f32 {
     fn largest_magnitude(x: &[Self]) -> Self {
         crate::magnitude::of_f32(x)
     }
+    fn add_scaled(dst: &mut [Self], src: &[Self], factor: Self) -> Self {
+        crate::magnitude::add_f32(dst, src, factor)
+    }
 }
 
 impl Real for f64 {
@@ -112,6 +121,9 @@ impl Real for f64 {
     }
     fn largest_magnitude(x: &[Self]) -> Self {
         crate::magnitude::of_f64(x)
+    }
+    fn add_scaled(dst: &mut [Self], src: &[Self], factor: Self) -> Self {
+        crate::magnitude::add_f64(dst, src, factor)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Operations that read or write by integer indices.
 
+use crate::finite;
 use crate::float::Float;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
@@ -16,7 +17,9 @@ compiled_here! {
         fn scatter_add(g: &Tensor<Self>, index: &Tensor<i64>, out: &mut [Self], shape: &[usize], axis: usize)
             = scatter_add;
         fn index_select(x: &Tensor<Self>, index: &Tensor<i64>, out: &mut [Self], axis: usize) = index_select;
-        fn index_add(g: &Tensor<Self>, index: &Tensor<i64>, out: &mut [Self], shape: &[usize], axis: usize) = index_add;
+        fn index_add(
+            g: &Tensor<Self>, index: &Tensor<i64>, out: &mut [Self], shape: &[usize], axis: usize, look: bool,
+        ) -> bool = index_add;
         fn scatter_set(x: &Tensor<Self>, index: &Tensor<i64>, source: &Tensor<Self>, out: &mut [Self], axis: usize)
             = scatter_set;
         fn scatter_winners(index: &Tensor<i64>, out: &mut [Self], shape: &[usize], axis: usize) = scatter_winners;
@@ -140,18 +143,23 @@ fn index_select<T: Real>(x: &Tensor<T>, index: &Tensor<i64>, out: &mut [T], axis
     }
 }
 
+/// Elements that are looked at together, while they are in the first-level cache.
+const LOOK: usize = 4096;
+
+/// Returns whether the result is known to be finite, if it is to `look` at what it adds.
 fn index_add<T: Real>(
     g: &Tensor<T>,
     index: &Tensor<i64>,
     out: &mut [T],
     shape: &[usize],
     axis: usize,
-) {
+    look: bool,
+) -> bool {
     out.fill(T::zero());
     let inner: usize = shape[axis + 1..].iter().product();
     let (d, n) = (shape[axis], index.numel());
     if g.numel() == 0 {
-        return;
+        return look;
     }
     let copy;
     let s = match g.as_slice() {
@@ -161,11 +169,25 @@ fn index_add<T: Real>(
             &copy
         }
     };
-    for (r, values) in s.chunks_exact(inner).enumerate() {
-        let (o, k) = (r / n, r % n);
-        let to = &mut out[(o * d + index_at(index, k) as usize) * inner..][..inner];
-        to.iter_mut().zip(values).for_each(|(t, &v)| *t += v);
+    // A place gets at most one row for each index: that many times the largest element bounds the sums.
+    let mut bound = 0.0;
+    let together = (LOOK / inner).max(1);
+    for (b, rows) in s.chunks(together * inner).enumerate() {
+        for (r, values) in rows.chunks_exact(inner).enumerate() {
+            let r = b * together + r;
+            let (o, k) = (r / n, r % n);
+            let to = &mut out[(o * d + index_at(index, k) as usize) * inner..][..inner];
+            to.iter_mut().zip(values).for_each(|(t, &v)| *t += v);
+        }
+        if look {
+            let most = T::largest_magnitude(rows).as_f64() * n as f64;
+            // Once NaN, it stays so.
+            if most > bound || most.is_nan() {
+                bound = most;
+            }
+        }
     }
+    look && bound < finite::limit::<T>()
 }
 
 #[inline]
@@ -259,6 +281,10 @@ impl<T: Float> Op<T> for ScatterAdd {
         let (g, i) = (ctx.input(0), ctx.ints(1));
         T::scatter_add(g, i, ctx.output(), &self.shape, self.axis);
     }
+    fn bound(&self, inputs: &[&[usize]], largest: &dyn Fn(usize) -> f64) -> Option<f64> {
+        // A place gets at most all indices of a line along the axis.
+        Some(largest(0) * inputs[1][self.axis] as f64)
+    }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let op = Gather { axis: self.axis };
         let g = ctx
@@ -336,7 +362,10 @@ impl<T: Float> Op<T> for IndexAdd {
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let (g, i) = (ctx.input(0), ctx.ints(1));
-        T::index_add(g, i, ctx.output(), &self.shape, self.axis);
+        let look = ctx.watched();
+        if T::index_add(g, i, ctx.output(), &self.shape, self.axis, look) {
+            ctx.note_finite();
+        }
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let op = IndexSelect { axis: self.axis };

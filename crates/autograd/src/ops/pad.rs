@@ -76,6 +76,10 @@ impl<T: Float> Op<T> for PadConstant {
             }
         }
     }
+    fn bound(&self, _: &[&[usize]], largest: &dyn Fn(usize) -> f64) -> Option<f64> {
+        // A sum, because it keeps NaN.
+        Some(largest(0) + self.value.abs())
+    }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let mut g = ctx.cotangent();
         for (i, &(before, _)) in self.pads.iter().enumerate() {

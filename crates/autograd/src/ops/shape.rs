@@ -245,6 +245,9 @@ impl<T: Float> Op<T> for Embed {
         let s = self.slice;
         T::write_slice(x, ctx.output(), &self.shape, s.axis, s.start, s.step);
     }
+    fn bound(&self, _: &[&[usize]], largest: &dyn Fn(usize) -> f64) -> Option<f64> {
+        Some(largest(0))
+    }
     fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
         let axis = self.slice.axis + 1;
         Some(ctx.input(0).apply(Embed {

@@ -21,7 +21,8 @@ pub struct ClipRecord {
 
 /// Clipping and scaling as methods of [`Gradients`].
 ///
-/// Gradients that are not finite pass unchanged: the optimizer's policy for them decides.
+/// Gradients that are not finite pass unchanged: the optimizer's policy for them decides. Every method that changes gradients
+/// notes on the way which of them are finite ([`Gradients::known_finite`]), so that the step does not look again.
 ///
 /// ```
 /// use wengert_autograd::{Gradients, Param};
@@ -107,7 +108,7 @@ impl<T: Real> ClipExt for Gradients<T> {
 
     fn try_clip_norm(&mut self, max: f64) -> Result<ClipRecord> {
         Range::NON_NEGATIVE.check("clip_norm", "max", max)?;
-        let before = self.global_norm();
+        let before = noted_norm(self);
         Ok(clip_to(self, before, max / (before + 1e-6)))
     }
 
@@ -118,16 +119,12 @@ impl<T: Real> ClipExt for Gradients<T> {
 
     fn try_clip_value(&mut self, limit: f64) -> Result<ClipRecord> {
         Range::NON_NEGATIVE.check("clip_value", "limit", limit)?;
-        let before = self.global_norm();
+        let before = noted_norm(self);
         let clamp = ops::<T>().clamp;
         let count = self.iter_shrinking().map(|(_, g)| clamp(g, limit)).sum();
         Ok(ClipRecord {
             before,
-            after: if count > 0 {
-                self.global_norm()
-            } else {
-                before
-            },
+            after: if count > 0 { noted_norm(self) } else { before },
             clipped: count > 0,
             count,
         })
@@ -142,14 +139,15 @@ impl<T: Real> ClipExt for Gradients<T> {
         Range::NON_NEGATIVE.check("clip_each", "max", max)?;
         let before = self.global_norm();
         let mut count = 0;
-        for (_, g) in self.iter_shrinking() {
+        self.change(|_, g, known| {
             let norm = (ops::<T>().norm_of)(g);
             let factor = max / (norm + 1e-6);
             if norm.is_finite() && factor < 1.0 {
-                (ops::<T>().scale)(g, factor);
+                (ops::<T>().scale)(g, factor, false);
                 count += 1;
             }
-        }
+            known || norm.is_finite()
+        });
         Ok(ClipRecord {
             before,
             after: if count > 0 {
@@ -164,12 +162,21 @@ impl<T: Real> ClipExt for Gradients<T> {
 
     fn scale(&mut self, factor: f64) {
         let scale = ops::<T>().scale;
-        if factor.abs() <= 1.0 {
-            self.iter_shrinking().for_each(|(_, g)| scale(g, factor));
-        } else {
-            self.iter_mut().for_each(|(_, g)| scale(g, factor));
-        }
+        self.change(|_, g, known| {
+            // What shrinks stays finite.
+            let stays = known && factor.abs() <= 1.0;
+            scale(g, factor, !stays) || stays
+        });
     }
+}
+
+/// The norm over all gradients; a finite one proves that they are finite, and that is noted.
+pub(super) fn noted_norm<T: Real>(grads: &mut Gradients<T>) -> f64 {
+    let norm = grads.global_norm();
+    if norm.is_finite() {
+        grads.change(|_, _, _| true);
+    }
+    norm
 }
 
 /// Scales everything by `factor` where that is below 1 and the norm is finite.

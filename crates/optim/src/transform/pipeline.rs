@@ -2,7 +2,7 @@
 
 use super::adaptive::{Agc, ZClip};
 use super::bounds::{ClipEach, ClipNorm, ClipValue};
-use super::clip::ClipExt;
+use super::clip::noted_norm;
 use super::links::{Centralize, Noise, NonFinitePolicyLink, Scale};
 use crate::error::{NonFinite, Result, or_panic};
 use crate::optimizer::NonFinitePolicy;
@@ -208,7 +208,7 @@ impl<T: Real> Pipeline<T> {
         if self.links.is_empty() {
             return Ok(&self.report);
         }
-        let mut norm = grads.global_norm();
+        let mut norm = noted_norm(grads);
         for link in &mut self.links {
             let cx = Context {
                 model,
@@ -216,7 +216,7 @@ impl<T: Real> Pipeline<T> {
                 norm,
             };
             let outcome = link.apply(&cx, grads)?;
-            let after = outcome.norm.unwrap_or_else(|| grads.global_norm());
+            let after = outcome.norm.unwrap_or_else(|| noted_norm(grads));
             self.report.records.push(Record {
                 name: link.name(),
                 before: norm,

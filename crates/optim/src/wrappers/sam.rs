@@ -171,9 +171,12 @@ impl<T: Real, O: Optimize<T>> Sam<O, T> {
         second: Gradients<T>,
     ) -> Result<StepReport> {
         self.aside.restore(model);
+        let known: Vec<bool> = (0..second.len()).map(|i| second.known_finite(i)).collect();
         let (_, entries, _) = second.into_parts();
         let side = first.side_outputs().map(|(id, v)| (id, v.clone()));
-        let grads = Gradients::from_parts(first.loss(), entries, side.collect());
+        let mut grads = Gradients::from_parts(first.loss(), entries, side.collect());
+        let mut known = known.into_iter();
+        grads.change(|_, _, _| known.next() == Some(true));
         self.inner.try_step(model, &grads)
     }
 

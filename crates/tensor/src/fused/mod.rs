@@ -231,6 +231,24 @@ impl<T: Real> Program<T> {
         reduced: &mut [&mut [T]],
         keys: &[u64],
     ) {
+        self.run_watching(inputs, outs, reduced, keys, 0);
+    }
+
+    /// As [`Program::run`]; looks at some results, while they are in the cache, for what is not finite.
+    ///
+    /// `watch` is a set of outputs and, behind them, reductions: bit `i` for result `i`, up to 64 of them. Returns the set
+    /// of those that are finite.
+    ///
+    /// # Panics
+    /// As [`Program::run`].
+    pub fn run_watching(
+        &self,
+        inputs: &[&Tensor<T>],
+        outs: &mut [&mut [T]],
+        reduced: &mut [&mut [T]],
+        keys: &[u64],
+        watch: u64,
+    ) -> u64 {
         assert_eq!(inputs.len(), self.n_inputs, "fused: number of inputs");
         assert_eq!(outs.len(), self.n_outs, "fused: number of outputs");
         assert_eq!(
@@ -244,6 +262,6 @@ impl<T: Real> Program<T> {
         for (r, (_, plan)) in reduced.iter().zip(&self.reduces) {
             assert_eq!(r.len(), plan.out_numel, "fused: size of a reduction");
         }
-        run::run(self, inputs, outs, reduced, keys);
+        run::run(self, inputs, outs, reduced, keys, watch)
     }
 }

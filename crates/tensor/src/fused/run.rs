@@ -6,6 +6,7 @@ use super::{CInstr, Fun, Program};
 use crate::{Real, Storage, Tensor, parallel};
 use smallvec::SmallVec;
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 thread_local! {
     /// Register memory of this thread, reused by every run.
@@ -42,24 +43,30 @@ struct Plan<'a, T: Real> {
     inputs: SmallVec<[(&'a [T], Access); 8]>,
     outs: SmallVec<[Shared<T>; 4]>,
     keys: &'a [u64],
+    /// The set of outputs to look at, and of those that were seen not to be finite.
+    watch: u64,
+    infinite: AtomicU64,
     /// Byte size of the scratch memory and where each input's part begins, in elements.
     scratch: usize,
     input_at: SmallVec<[usize; 8]>,
     table_at: usize,
 }
 
+/// Runs a program; returns the set of those outputs and reductions of the set `watch` that are finite.
 pub(super) fn run<T: Real>(
     p: &Program<T>,
     inputs: &[&Tensor<T>],
     outs: &mut [&mut [T]],
     reduced: &mut [&mut [T]],
     keys: &[u64],
-) {
+    watch: u64,
+) -> u64 {
     if p.numel == 0 {
         for (r, (_, plan)) in reduced.iter_mut().zip(&p.reduces) {
             r.fill(T::from_f64(plan.kind.identity()));
         }
-        return;
+        // Reductions over nothing may be infinite; nobody has looked.
+        return watch & low_bits(p.n_outs);
     }
     let mut at = p.n_regs * p.block;
     let mut input_at = SmallVec::new();
@@ -84,6 +91,8 @@ pub(super) fn run<T: Real>(
         inputs: accesses,
         outs: outs.iter_mut().map(|o| Shared(o.as_mut_ptr())).collect(),
         keys,
+        watch: watch & low_bits(p.n_outs),
+        infinite: AtomicU64::new(0),
         scratch: table_at + slots * size_of::<*mut T>(),
         input_at,
         table_at,
@@ -97,8 +106,9 @@ pub(super) fn run<T: Real>(
     let stride: usize = widths.iter().sum();
     if p.reduces.is_empty() {
         parallel::tasks(chunks, |c| plan.chunk(c, &mut []));
-        return;
+        return plan.finite();
     }
+    let mut finite = 0;
     let mut partials = p.partials.lock().unwrap_or_else(|e| e.into_inner());
     partials.resize(stride * chunks, 0.0);
     if chunks == 1 {
@@ -108,7 +118,11 @@ pub(super) fn run<T: Real>(
     }
     // Combine the chunks in index order; totals keep the rounding errors of the additions aside.
     let mut base = 0;
-    for ((_, r), (out, &w)) in p.reduces.iter().zip(reduced.iter_mut().zip(&widths)) {
+    for (k, ((_, r), (out, &w))) in (p.reduces.iter())
+        .zip(reduced.iter_mut().zip(&widths))
+        .enumerate()
+    {
+        let bit = 1u64.checked_shl((p.n_outs + k) as u32).unwrap_or(0) & watch;
         if chunks == 1 {
             let (low, high) = r.range(0, p.numel);
             for (o, &v) in out[low..high]
@@ -116,6 +130,9 @@ pub(super) fn run<T: Real>(
                 .zip(&partials[base..base + high - low])
             {
                 *o = T::from_f64(v);
+            }
+            if bit != 0 && T::largest_magnitude(out).is_finite() {
+                finite |= bit;
             }
         } else if r.all {
             let (mut sum, mut err) = (r.kind.identity(), 0.0);
@@ -126,14 +143,24 @@ pub(super) fn run<T: Real>(
                 sum = t;
             }
             out[0] = T::from_f64(sum + err);
-        } else {
-            combine_rows(p, r, out, &partials, base, stride, w, chunks);
+            if out[0].is_finite() {
+                finite |= bit;
+            }
+        } else if combine_rows(p, r, out, &partials, base, stride, w, chunks, bit != 0) {
+            finite |= bit;
         }
         base += w;
     }
+    finite | plan.finite()
 }
 
-/// Combines partial outputs that overlap between chunks, in chunk order, in f64.
+/// The set of the first `n` of 64 things.
+fn low_bits(n: usize) -> u64 {
+    1u64.checked_shl(n as u32).unwrap_or(0).wrapping_sub(1)
+}
+
+/// Combines partial outputs that overlap between chunks, in chunk order, in f64. Returns whether all are finite, if it is
+/// to `look` at them.
 fn combine_rows<T: Real>(
     p: &Program<T>,
     r: &super::ReducePlan,
@@ -143,7 +170,9 @@ fn combine_rows<T: Real>(
     stride: usize,
     width: usize,
     chunks: usize,
-) {
+    look: bool,
+) -> bool {
+    let mut finite = look;
     let range = |c: usize| r.range(c * p.chunk, ((c + 1) * p.chunk).min(p.numel));
     if r.range(0, 1) == r.range(p.numel - 1, p.numel) && width == r.out_numel {
         // Chunk by chunk, a few outputs at a time that stay in registers.
@@ -164,9 +193,10 @@ fn combine_rows<T: Real>(
             }
             for (o, &v) in out.iter_mut().zip(&v) {
                 *o = T::from_f64(v);
+                finite &= o.is_finite();
             }
         }
-        return;
+        return finite;
     }
     // Kept axis outermost: only the last rows of a chunk can be shared with the chunks after it.
     let mut carry: SmallVec<[f64; 8]> = SmallVec::new();
@@ -186,11 +216,13 @@ fn combine_rows<T: Real>(
                 next.push(v);
             } else {
                 out[j] = T::from_f64(v);
+                finite &= out[j].is_finite();
             }
         }
         carry = next;
         carry_low = next_low;
     }
+    finite
 }
 
 impl<T: Real> Plan<'_, T> {
@@ -275,6 +307,10 @@ impl<T: Real> Plan<'_, T> {
                     // checked that the destination is not among the operands and is no input.
                     unsafe { step(ins, table, len, at, self.keys) };
                 }
+                if self.watch != 0 {
+                    // SAFETY: as above.
+                    unsafe { self.look(&table[p.n_inputs + p.n_regs..], len) };
+                }
                 for (k, (slot, r)) in p.reduces.iter().enumerate() {
                     if whole(*slot) {
                         continue;
@@ -290,6 +326,29 @@ impl<T: Real> Plan<'_, T> {
                 at += len;
             }
         });
+    }
+
+    /// Looks at a block of the outputs while it is in the first-level cache.
+    ///
+    /// # Safety
+    /// The pointers of the watched outputs are valid for reading `len` elements.
+    #[inline(never)]
+    unsafe fn look(&self, outs: &[*mut T], len: usize) {
+        let mut rest = self.watch;
+        while rest != 0 {
+            let k = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            // SAFETY: by the contract of this function.
+            let x = unsafe { std::slice::from_raw_parts(outs[k].cast_const(), len) };
+            if !T::largest_magnitude(x).is_finite() {
+                self.infinite.fetch_or(1 << k, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The set of watched outputs that are finite.
+    fn finite(&self) -> u64 {
+        self.watch & !self.infinite.load(Ordering::Relaxed)
     }
 
     /// Fills what stays the same for all blocks of a chunk.
