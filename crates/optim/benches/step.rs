@@ -4,9 +4,13 @@
 //!     python crates/optim/benches/step.py --with PROGRAM           the same beside PyTorch, with the ratios to it
 //!
 //! The floor is the faster of two programs that read and write the same arrays with one multiply-add for each number: a
-//! rule that does nothing else, and a plain loop in chunks on all threads. "Made by a tape" is the default policy with
-//! gradients of a backward pass, "supplied" the default policy with gradients from elsewhere, "unchecked" the policy that
-//! does not look.
+//! rule that does nothing else, and a plain loop in chunks on all threads. "Floor with a look" reads the gradient once more
+//! before it, which nobody can avoid who wants to change nothing where the last element is not finite. The policy is the
+//! default but for "unchecked", which does not look. Gradients come from a product, from fused elementwise work, from the
+//! rows of a table, or from elsewhere ("supplied"), which clipping by norm may have read. The thread that steps is one of the
+//! pool (`parallel::set_global_threads`).
+//!
+//! Arguments choose the rules, as in `step adam "sgd momentum"`; without them everything is measured.
 
 use std::cell::RefCell;
 use std::time::Instant;
@@ -14,8 +18,8 @@ use wengert_autograd::{Gradients, Module, Param, Path, Tape, Tensor, Visitor, Vi
 use wengert_optim::rule::*;
 use wengert_optim::{Adam, AdamW, ClipExt, NonFinitePolicy, Optimizer, Sgd};
 use wengert_tensor::lane::Lane;
-use wengert_tensor::parallel;
-use wengert_tensor::simd::{Isa, Kernel, dispatch_narrow};
+use wengert_tensor::simd::{Isa, Kernel, dispatch};
+use wengert_tensor::{Real, parallel};
 
 /// Layers of a weight and a bias, visited by hand so that the visit allocates nothing.
 struct Layers(Vec<(String, Param<f32>, Param<f32>)>);
@@ -148,26 +152,37 @@ impl<const S: usize> Rule for ReadWrite<S> {
     }
 }
 
-/// The same without the optimizer: arrays, chunks and threads, nothing else.
-fn plain<'a>(written: &'a mut [Tensor<f32>], read: &'a Tensor<f32>) -> impl FnMut() + 'a {
+/// The same without the optimizer: arrays, chunks and threads, nothing else; `look` reads all of `read` before.
+fn plain<'a>(
+    written: &'a RefCell<Vec<Tensor<f32>>>,
+    read: &'a Tensor<f32>,
+    look: bool,
+) -> impl FnMut() + 'a {
     const CHUNK: usize = 1 << 15;
     let read = read.as_slice().unwrap();
-    let mut slices: Vec<_> = (written.iter_mut())
-        .map(|w| w.as_mut_slice().chunks_mut(CHUNK))
-        .collect();
-    let mut chunks: Vec<([&mut [f32]; 3], &[f32])> = read
-        .chunks(CHUNK)
-        .map(|g| {
-            let mut next = slices.iter_mut().map(|s| s.next().unwrap());
-            let a = std::array::from_fn(|_| next.next().unwrap_or_default());
-            (a, g)
-        })
-        .collect();
     move || {
+        let mut written = written.borrow_mut();
+        let mut slices: Vec<_> = (written.iter_mut())
+            .map(|w| w.as_mut_slice().chunks_mut(CHUNK))
+            .collect();
+        let mut chunks: Vec<([&mut [f32]; 3], &[f32])> = read
+            .chunks(CHUNK)
+            .map(|g| {
+                let mut next = slices.iter_mut().map(|s| s.next().unwrap());
+                let a = std::array::from_fn(|_| next.next().unwrap_or_default());
+                (a, g)
+            })
+            .collect();
         parallel::install(|| {
+            if look {
+                let parts: Vec<&[f32]> = read.chunks(CHUNK).collect();
+                parallel::tasks(parts.len(), |i| {
+                    assert!(f32::largest_magnitude(parts[i]).is_finite());
+                });
+            }
             parallel::chunks_mut(&mut chunks, 1, |_, c| {
                 let (written, g) = &mut c[0];
-                dispatch_narrow(Touched(written, g));
+                dispatch(Touched(written, g));
             });
         });
     }
@@ -201,59 +216,88 @@ impl Kernel for Touched<'_, '_> {
     }
 }
 
-/// The gradients that a tape makes for a linear layer and a batch of 64.
-fn made(model: &Layers) -> Gradients<f32> {
+/// The ways to gradients.
+const WAYS: [&str; 5] = ["product", "elementwise", "table", "clipped", "supplied"];
+
+/// Gradients made one way: a linear layer and a batch of 64, a mask on every weight, rows of a table looked up 4,096 times,
+/// or given by hand.
+fn made(model: &Layers, way: &str) -> Gradients<f32> {
     let (_, w, b) = &model.0[0];
     let tape = Tape::<f32>::training(0);
-    let x = tape.input(&values(&[64, w.shape()[1]], 0.1));
-    let y = x.matmul(tape.param(w).t()) + tape.param(b);
-    let loss = (y * y).mean();
-    let grads = loss.backward();
-    assert!((0..grads.len()).all(|i| grads.known_finite(i)));
-    grads
+    let loss = match way {
+        "product" => {
+            let x = tape.input(&values(&[64, w.shape()[1]], 0.1));
+            (x.matmul(tape.param(w).t()) + tape.param(b))
+                .square()
+                .mean()
+        }
+        "elementwise" => {
+            let mask = tape.input(&values(w.shape(), 0.1));
+            (tape.param(w).tanh() * mask).sum() + tape.param(b).square().sum()
+        }
+        "table" => {
+            let n = w.shape()[0] as i64;
+            let index = Tensor::from_fn([4096], |i| (i[0] as i64 * 7919) % n);
+            let rows = tape.param(w).embedding(&index);
+            rows.square().mean() + tape.param(b).square().sum()
+        }
+        _ => {
+            let mut grads = gradients(model);
+            if way == "clipped" {
+                grads.clip_norm(1.0);
+            }
+            return grads;
+        }
+    };
+    loss.backward()
 }
 
 /// A rule with `S` slots on ten million parameters, and its ratios to the floor.
 fn big<R: Rule, const S: usize>(name: &str, rule: impl Fn() -> Optimizer<R, f32>) {
     let model = RefCell::new(layers(1, &[2500, 4000 - 1], &[2500]));
-    let (tape, supplied) = (made(&model.borrow()), gradients(&model.borrow()));
-    let (mut default, mut given) = (rule(), rule());
+    let grads = WAYS.map(|way| made(&model.borrow(), way));
+    for (way, g) in WAYS.iter().zip(&grads) {
+        assert_eq!(g.len(), 2);
+        assert!((0..2).all(|i| g.known_finite(i) == (*way != "supplied")));
+    }
+    let supplied = &grads[4];
+    let mut default = WAYS.map(|_| rule());
     let mut blind = rule().non_finite(NonFinitePolicy::Ignore);
     let mut touch = Optimizer::with_rule(ReadWrite::<S>).non_finite(NonFinitePolicy::Ignore);
-    let mut written: Vec<Tensor<f32>> = (0..=S).map(|_| values(&[10_000_000], 1.0)).collect();
+    let written = RefCell::new((0..=S).map(|_| values(&[10_000_000], 1.0)).collect());
     let read = values(&[10_000_000], 0.01);
-    let ms = turns(
-        50,
-        &mut [
-            (
-                format!("{name}: floor, a plain loop"),
-                Box::new(plain(&mut written, &read)),
-            ),
-            (
-                format!("{name}: floor, an empty rule"),
-                Box::new(|| drop(touch.step(&mut *model.borrow_mut(), &supplied))),
-            ),
-            (
-                format!("{name}, made by a tape"),
-                Box::new(|| assert!(default.step(&mut *model.borrow_mut(), &tape).applied)),
-            ),
-            (
-                format!("{name}, supplied"),
-                Box::new(|| assert!(given.step(&mut *model.borrow_mut(), &supplied).applied)),
-            ),
-            (
-                format!("{name}, unchecked"),
-                Box::new(|| drop(blind.step(&mut *model.borrow_mut(), &supplied))),
-            ),
-        ],
-    );
-    let floor = ms[0].min(ms[1]);
-    println!(
-        "  to the floor: made by a tape {:.2}, supplied {:.2}, unchecked {:.2}",
-        ms[2] / floor,
-        ms[3] / floor,
-        ms[4] / floor
-    );
+    let mut programs: Vec<(String, Box<dyn FnMut() + '_>)> = vec![
+        (
+            format!("{name}: floor, a plain loop"),
+            Box::new(plain(&written, &read, false)),
+        ),
+        (
+            format!("{name}: floor with a look"),
+            Box::new(plain(&written, &read, true)),
+        ),
+        (
+            format!("{name}: floor, an empty rule"),
+            Box::new(|| drop(touch.step(&mut *model.borrow_mut(), supplied))),
+        ),
+        (
+            format!("{name}, unchecked"),
+            Box::new(|| drop(blind.step(&mut *model.borrow_mut(), supplied))),
+        ),
+    ];
+    for ((way, g), o) in WAYS.iter().zip(&grads).zip(&mut default) {
+        let model = &model;
+        programs.push((
+            format!("{name}, {way}"),
+            Box::new(move || assert!(o.step(&mut *model.borrow_mut(), g).applied)),
+        ));
+    }
+    let ms = turns(30, &mut programs);
+    let floor = ms[0].min(ms[2]);
+    print!("  to the floor: unchecked {:.2}", ms[3] / floor);
+    for (way, ms) in WAYS.iter().zip(&ms[4..]) {
+        print!(", {way} {:.2}", ms / floor);
+    }
+    println!(" ({:.2} to the floor with a look)", ms[8] / ms[1]);
 }
 
 fn run<R: Rule>(name: &str, mut o: Optimizer<R, f32>, model: &mut Layers, rounds: usize) {
@@ -262,11 +306,30 @@ fn run<R: Rule>(name: &str, mut o: Optimizer<R, f32>, model: &mut Layers, rounds
 }
 
 fn main() {
+    let chosen: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with("--"))
+        .collect();
+    let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|c| c == name);
+    let threads = std::env::var("RAYON_NUM_THREADS").ok();
+    let threads = threads
+        .and_then(|n| n.parse().ok())
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    parallel::set_global_threads(threads).expect("nobody has used the pool");
     println!("threads {}", parallel::threads());
     println!("10,000,000 parameters");
-    big::<_, 2>("adam", || Adam::new(1e-3));
-    big::<_, 2>("adamw", || AdamW::new(1e-3));
-    big::<_, 1>("sgd momentum", || Sgd::new(1e-3).momentum(0.9));
+    if wanted("adam") {
+        big::<_, 2>("adam", || Adam::new(1e-3));
+    }
+    if wanted("adamw") {
+        big::<_, 2>("adamw", || AdamW::new(1e-3));
+    }
+    if wanted("sgd momentum") {
+        big::<_, 1>("sgd momentum", || Sgd::new(1e-3).momentum(0.9));
+    }
+    if !chosen.is_empty() {
+        return;
+    }
     let mut model = layers(1, &[2500, 4000 - 1], &[2500]);
     let clipped = Adam::new(1e-3).clip_norm(1.0);
     run("adam, clip_norm in the step", clipped, &mut model, 31);

@@ -45,6 +45,11 @@ pub struct Optimizer<R: Rule, T: Real = f32> {
 }
 
 /// What a step does when a gradient holds NaN or infinity.
+///
+/// A gradient that carries the note [`Gradients::known_finite`] is not looked at: the tape and the transforms of this crate
+/// look while they write. Others (supplied, written through `by_id_mut` or `iter_mut`, or large and made by an operation
+/// that does not tell) cost one more pass over them, before anything is changed. [`Gradients::change`] notes what the
+/// caller has seen; with [`Optimizer::clip_norm`] the norm tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NonFinitePolicy {
     /// Leaves model and optimizer as they are and says which parameter it was.
@@ -54,8 +59,7 @@ pub enum NonFinitePolicy {
     Error,
     /// Takes the offending elements as zero.
     Zero,
-    /// Does not look. Saves nothing on gradients that a tape made, which come with a note that they are finite
-    /// ([`Gradients::known_finite`]), and one pass over others.
+    /// Does not look. Saves nothing on gradients that are known to be finite, and one pass over others.
     Ignore,
 }
 
