@@ -1,7 +1,9 @@
-//! What watching costs: a training step of a 784-300-100-10 network (batch 64, Adam) with a [`Monitor`] at cadence 1 and 10,
-//! against the same step without; alternating blocks of steps in one process, medians of the blocks.
+//! What watching costs: training steps with a [`Monitor`] at cadence 1 and 10, against the same step without; alternating
+//! blocks of steps in one process, medians of the blocks.
 //!
-//! `cargo run --release -p wengert-flow --example cadence_cost`
+//! `cargo run --release -p wengert-flow --example cadence_cost [-- NETWORK [CADENCE]]`: one network, `mnist` (784-300-100-10,
+//! batch 64), `wide` (784-1024-1024-512-10, batch 128) or `deep` (20 layers of 128, batch 64), all with Adam; with a cadence
+//! (0: no monitor), that training alone, for a profiler.
 
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -13,7 +15,37 @@ use wengert_optim::Adam;
 
 /// Steps of a block; a multiple of ten, so that each block has its share of measured steps.
 const BLOCK: usize = 20;
-const ROUNDS: usize = 200;
+
+struct Kind {
+    name: &'static str,
+    sizes: &'static [usize],
+    batch: usize,
+    rounds: usize,
+}
+
+const KINDS: [Kind; 3] = [
+    Kind {
+        name: "mnist",
+        sizes: &[784, 300, 100, 10],
+        batch: 64,
+        rounds: 200,
+    },
+    Kind {
+        name: "wide",
+        sizes: &[784, 1024, 1024, 512, 10],
+        batch: 128,
+        rounds: 20,
+    },
+    Kind {
+        name: "deep",
+        sizes: &[
+            128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128,
+            128, 128, 128, 10,
+        ],
+        batch: 64,
+        rounds: 100,
+    },
+];
 
 struct Training {
     model: Sequential,
@@ -23,14 +55,21 @@ struct Training {
 }
 
 impl Training {
-    fn new(cadence: Option<u64>) -> Training {
+    fn new(kind: &Kind, cadence: u64) -> Training {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
-        let net = Sequential::builder().linear(784, 300).relu();
+        let mut net = Sequential::builder();
+        let last = kind.sizes.len() - 2;
+        for (i, w) in kind.sizes.windows(2).enumerate() {
+            net = net.linear(w[0], w[1]);
+            if i < last {
+                net = net.relu();
+            }
+        }
         Training {
-            model: net.linear(300, 100).relu().linear(100, 10).build(&mut rng),
+            model: net.build(&mut rng),
             adam: Adam::new(1e-3),
             tape: Tape::training(0),
-            monitor: cadence.map(Monitor::every),
+            monitor: (cadence > 0).then(|| Monitor::every(cadence)),
         }
     }
 
@@ -53,14 +92,23 @@ impl Training {
     }
 }
 
-fn main() {
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut v: Vec<f64> = values.collect();
+    v.sort_by(f64::total_cmp);
+    v[v.len() / 2]
+}
+
+fn compare(kind: &Kind, cadences: &[u64]) {
+    let (n, d) = (kind.batch, kind.sizes[0]);
     let noise = |i: usize| ((i as f64 * 12.9898).sin() * 43758.5453).fract() as f32;
-    let x = Tensor::from_vec((0..64 * 784).map(noise).collect(), [64, 784]);
-    let y = Tensor::from_vec((0..64).map(|i| i * 7 % 10).collect(), [64]);
-    let mut kinds = [None, Some(10), Some(1)].map(Training::new);
-    let mut times: [Vec<f64>; 3] = Default::default();
-    for round in 0..=ROUNDS {
-        for (k, t) in kinds.iter_mut().zip(&mut times) {
+    let x = Tensor::from_vec((0..n * d).map(noise).collect(), [n, d]);
+    let y = Tensor::from_vec((0..n as i64).map(|i| i * 7 % 10).collect(), [n]);
+    let mut trainings: Vec<Training> = (cadences.iter())
+        .map(|&c| Training::new(kind, c))
+        .collect();
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); cadences.len()];
+    for round in 0..=kind.rounds {
+        for (k, t) in trainings.iter_mut().zip(&mut times) {
             let us = k.block(&x, &y);
             // The first rounds warm up.
             if round > 4 {
@@ -68,23 +116,32 @@ fn main() {
             }
         }
     }
-    // Blocks of one round ran next to each other: their ratio is free of what else the machine did meanwhile.
-    let ratio = |k: usize| {
-        let mut r: Vec<f64> = times[k].iter().zip(&times[0]).map(|(a, b)| a / b).collect();
-        r.sort_by(f64::total_cmp);
-        100.0 * (r[r.len() / 2] - 1.0)
-    };
-    let median = |v: &[f64]| {
-        let mut v = v.to_vec();
-        v.sort_by(f64::total_cmp);
-        v[v.len() / 2]
-    };
-    println!("without        {:>8.1} us a step", median(&times[0]));
-    for (k, name) in [(1, "cadence 10"), (2, "cadence 1 ")] {
+    println!("{} {:?}, batch {n}", kind.name, kind.sizes);
+    for (cadence, t) in cadences.iter().zip(&times) {
+        // Blocks of one round ran next to each other: their ratio is free of what else the machine did meanwhile.
+        let ratio = median(t.iter().zip(&times[0]).map(|(a, b)| a / b));
+        let name = match cadence {
+            0 => "without".into(),
+            c => format!("cadence {c}"),
+        };
         println!(
-            "{name}     {:>8.1} us a step, {:+.1} %",
-            median(&times[k]),
-            ratio(k)
+            "  {name:<12} {:>9.1} us a step, {:+.1} %",
+            median(t.iter().copied()),
+            100.0 * (ratio - 1.0)
         );
+    }
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let name = args.next();
+    let cadence = args.next().and_then(|c| c.parse().ok());
+    for kind in &KINDS {
+        if name.as_deref().is_none_or(|n| n == kind.name) {
+            match cadence {
+                Some(c) => compare(kind, &[c]),
+                None => compare(kind, &[0, 10, 1]),
+            }
+        }
     }
 }

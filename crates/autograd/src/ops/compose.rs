@@ -3,7 +3,7 @@
 //! A dedicated kernel for a gradient needs a rule of its own. Where the textbook composition exists, the rule is
 //! recorded from it: the composition is written down once, in `Var` operations, and differentiated there and then.
 
-use crate::diff::{dependents, differentiate};
+use crate::diff::dependents;
 use crate::float::Float;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::tape::Region;
@@ -65,7 +65,7 @@ pub(crate) fn partials<'t, T: Float>(
         .map(|(v, _)| v.id)
         .collect();
     let depends = dependents(tape, &ids, y.id);
-    let adjoint = differentiate(tape, &[(y.id, cotangent.id)], &depends);
+    let adjoint = T::differentiate(tape, &[(y.id, cotangent.id)], &depends);
     (own.iter().zip(needs))
         .map(|(v, &n)| {
             let a = adjoint.get(v.id as usize).copied().flatten();

@@ -1,6 +1,6 @@
 //! Connectionist temporal classification (Graves et al. 2006).
 
-use crate::diff::{dependents, differentiate};
+use crate::diff::dependents;
 use crate::float::Float;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
@@ -270,7 +270,7 @@ impl<T: Float> Op<T> for CtcGrad {
             let (x, g) = (v[0], v[v.len() - 1]);
             let loss = Ctc::composed(x, v);
             let depends = dependents(x.tape(), &[x.id], loss.id);
-            let adjoint = differentiate(x.tape(), &[(loss.id, g.id)], &depends);
+            let adjoint = T::differentiate(x.tape(), &[(loss.id, g.id)], &depends);
             let own = adjoint[x.id as usize].map(|a| Var::new(x.tape(), a));
             own.unwrap_or_else(|| x * 0.0).transpose(0, 1)
         })
