@@ -15,7 +15,13 @@ pub(crate) fn reach<T: Real>(t: &Tensor<T>) -> usize {
 
 /// A bound on the magnitude of every element of a tensor: the largest one in the stretch of memory that it lies in. NaN or
 /// infinite if an element there is.
-pub(crate) fn largest<T: Real>(t: &Tensor<T>) -> T {
+///
+/// ```
+/// use wengert_autograd::{Tensor, largest};
+/// assert_eq!(largest(&Tensor::from_vec(vec![1.0f32, -3.0], [2])), 3.0);
+/// assert!(!largest(&Tensor::from_vec(vec![f64::NAN, 1.0], [2])).is_finite());
+/// ```
+pub fn largest<T: Real>(t: &Tensor<T>) -> T {
     let Some((low, high)) = t.layout().extent() else {
         return T::ZERO;
     };

@@ -47,6 +47,7 @@ pub use calculus::{
     custom_grad, custom_grad_with, hessian, hvp, jacobian, jvp, value_and_grad, vjp,
 };
 pub use diff::{grad, grad_many, vjp_many};
+pub use finite::largest;
 pub use float::Float;
 pub use gradcheck::{GradCheck, GradCheckOptions, gradcheck, gradcheck_module, gradcheck_with};
 pub use gradients::Gradients;

@@ -103,9 +103,7 @@ fn compare(kind: &Kind, cadences: &[u64]) {
     let noise = |i: usize| ((i as f64 * 12.9898).sin() * 43758.5453).fract() as f32;
     let x = Tensor::from_vec((0..n * d).map(noise).collect(), [n, d]);
     let y = Tensor::from_vec((0..n as i64).map(|i| i * 7 % 10).collect(), [n]);
-    let mut trainings: Vec<Training> = (cadences.iter())
-        .map(|&c| Training::new(kind, c))
-        .collect();
+    let mut trainings: Vec<Training> = (cadences.iter()).map(|&c| Training::new(kind, c)).collect();
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); cadences.len()];
     for round in 0..=kind.rounds {
         for (k, t) in trainings.iter_mut().zip(&mut times) {

@@ -3,20 +3,16 @@
 //! Release builds share no generic code between crates: what is generic over the float is compiled again in every crate
 //! that uses it. So everything heavy is reached through a table of functions that is filled here, for `f32` and `f64`.
 
-use crate::probe::{Memory, Probe, Probed, Snapshot};
+use crate::probe::{Memory, Picked, Probe, Probed, Snapshot};
 use crate::profile::{Detail, StepProfile, Summary};
-use std::collections::HashMap;
 use wengert_autograd::{Float, Module, ParamId, Real, Var};
 use wengert_tensor::of_type;
 
-/// Samples of large weights.
-type Picked<T> = HashMap<ParamId, Vec<T>>;
-
 /// The functions of one element type.
 pub(crate) struct Ops<T: Float> {
-    pub probe: fn(&Probe, Var<'_, T>, &dyn Module<T>, &mut Memory) -> Probed<T>,
-    pub refresh: fn(&mut Snapshot<T>, &dyn Module<T>, Picked<T>),
-    pub update: fn(&Snapshot<T>, &dyn Module<T>, &mut StepProfile) -> Vec<ParamId>,
+    pub probe: fn(&Probe, Var<'_, T>, &dyn Module<T>, &mut Memory, &mut Picked<T>) -> Probed<T>,
+    pub refresh: fn(&mut Snapshot<T>, &dyn Module<T>),
+    pub update: fn(&Snapshot<T>, &dyn Module<T>, &mut StepProfile, &mut Vec<T>) -> Vec<ParamId>,
 }
 
 impl<T: Float> Ops<T> {

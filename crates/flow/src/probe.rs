@@ -13,6 +13,7 @@ mod time;
 mod values;
 
 use layers::{Layers, Paths, find_layers, owner};
+pub(crate) use snapshot::Picked;
 pub use snapshot::Snapshot;
 pub(crate) use structure::Memory;
 use structure::Structure;
@@ -25,7 +26,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use wengert_autograd::{
     Float, Gradients, Module, NodeInfo, Observer, Param, ParamId, Path, Real, Seen, Tensor, Var,
-    Visitor,
+    Visitor, largest,
 };
 
 /// An activation function that saturation is judged for.
@@ -89,11 +90,11 @@ pub struct ProbeOptions {
     pub detail: Detail,
     /// Detail of the summaries of activation gradients, weights and weight gradients.
     pub inner: Detail,
-    /// Values of the inputs and of one weight that are looked at most, spread over them in short runs; 0 means all.
-    /// Inputs are looked at as a whole when something is not finite.
+    /// Values of the inputs and of one weight that are summarised at most, spread over them in short runs; 0 means all.
+    /// What is not finite is looked for in all of a weight, and in all inputs when anything is not.
     pub sample: usize,
-    /// Values of the gradient of one weight that are looked at most, spread over it in short runs; 0 means all. Outputs
-    /// of layers and their gradients are always looked at as a whole: what is not finite shows there.
+    /// Values of the gradient of one weight that are summarised at most, spread over it in short runs; 0 means all. What
+    /// is not finite is looked for in all of it, as in outputs of layers and their gradients, which are always read whole.
     pub grad_sample: usize,
     /// Whether to look for what shows at the start of a run: identical units, the scale of single input features, the
     /// very operation that makes the first NaN or infinity. For the last, every value is looked at and nothing is fused:
@@ -137,15 +138,20 @@ struct Recorder<T> {
     /// Weights of the layers and all gradients, as far as they were seen.
     weights: HashMap<ParamId, Weight>,
     /// What was picked of large weights.
-    picked: HashMap<ParamId, Vec<T>>,
+    picked: Picked<T>,
+    /// Parameters of whose gradient a sample was looked at.
+    sampled: Vec<ParamId>,
     bad: Bad,
 }
 
 /// Where the first value or adjoint that is not finite was seen.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Bad {
     value: Option<u32>,
     adjoint: Option<u32>,
+    /// Parameters with values, and with gradients, that are not finite.
+    params: Vec<ParamId>,
+    gradients: Vec<ParamId>,
 }
 
 impl<T: Float> Recorder<T> {
@@ -153,25 +159,29 @@ impl<T: Float> Recorder<T> {
     fn see_param(&mut self, id: ParamId, what: Seen, tensor: &Tensor<T>) {
         let makes_layer = self.layers.weighs(id);
         let inner = self.options.inner;
+        // A sample misses a single NaN: values are all looked at here, gradients where the tape did not (see `measure`).
+        let finite = what == Seen::Adjoint || largest(tensor).is_finite();
+        if !finite {
+            self.bad.params.push(id);
+        }
         match what {
             Seen::Adjoint => {
                 let gradient = if !makes_layer {
                     summary(tensor, Detail::MOMENTS)
-                } else if let Some(picked) = snapshot::runs(tensor, self.options.grad_sample) {
-                    Summary::with(&picked, inner).of_sample(tensor.numel())
+                } else if self.picked.pick(tensor, self.options.grad_sample) {
+                    self.sampled.push(id);
+                    Summary::with(&self.picked.scratch, inner).of_sample(tensor.numel())
                 } else {
                     summary(tensor, inner)
                 };
                 self.weights.entry(id).or_default().gradient = Some(gradient);
             }
             Seen::Value if makes_layer => {
-                let values = match snapshot::runs(tensor, self.options.sample) {
-                    Some(picked) => {
-                        let s = Summary::with(&picked, inner).of_sample(tensor.numel());
-                        self.picked.insert(id, picked);
-                        s
+                let values = match self.picked.keep(id, tensor, self.options.sample) {
+                    Some(picked) if finite => {
+                        Summary::with(picked, inner).of_sample(tensor.numel())
                     }
-                    None => summary(tensor, inner),
+                    _ => summary(tensor, inner),
                 };
                 self.weights.entry(id).or_default().values = Some(values);
             }
@@ -197,7 +207,7 @@ impl<T: Float> Observer<T> for Recorder<T> {
         }
         if Some(node.id) == self.input {
             if what == Seen::Value {
-                self.inputs = Some(facts::Inputs::of(tensor, self.options));
+                self.inputs = Some(facts::Inputs::of(tensor, self.options, &mut self.picked));
             }
             return;
         }
@@ -324,8 +334,8 @@ impl<T: Float> Visitor<T> for Weights<'_, T> {
     }
 }
 
-/// What a probe gives: gradients, what was measured, and what was picked of large weights.
-pub(crate) type Probed<T> = (Gradients<T>, StepProfile, HashMap<ParamId, Vec<T>>);
+/// What a probe gives: gradients, and what was measured.
+pub(crate) type Probed<T> = (Gradients<T>, StepProfile);
 
 /// Measures one training step of any model, without changing it.
 ///
@@ -362,19 +372,19 @@ impl Probe {
         loss: Var<'_, T>,
         model: &dyn Module<T>,
     ) -> (Gradients<T>, StepProfile) {
-        let (grads, profile, _) = self.tallied(loss, model, &mut Memory::default());
-        (grads, profile)
+        self.tallied(loss, model, &mut Memory::default(), &mut Picked::default())
     }
 
-    /// As [`backward`](Probe::backward), with a memory of former steps. Returns what was picked of large weights, too.
+    /// As [`backward`](Probe::backward), with a memory of former steps. Gives what was picked of large weights, too.
     #[track_caller]
     pub(crate) fn tallied<T: Float>(
         &self,
         loss: Var<'_, T>,
         model: &dyn Module<T>,
         memory: &mut Memory,
+        picked: &mut Picked<T>,
     ) -> Probed<T> {
-        (hub::ops().probe)(self, loss, model, memory)
+        (hub::ops().probe)(self, loss, model, memory, picked)
     }
 
     /// [`tallied`](Probe::tallied), compiled in this crate.
@@ -383,6 +393,7 @@ impl Probe {
         loss: Var<'_, T>,
         model: &dyn Module<T>,
         memory: &mut Memory,
+        picked: &mut Picked<T>,
     ) -> Probed<T> {
         let tape = loss.tape();
         let signature = structure::signature(tape, loss.index());
@@ -421,7 +432,8 @@ impl Probe {
             input: recorded.input(),
             inputs: None,
             weights: HashMap::new(),
-            picked: HashMap::new(),
+            picked: std::mem::take(picked),
+            sampled: Vec::new(),
             bad: Bad::default(),
         }));
         // What is wanted may differ from the last probe's; planning costs little beside measuring.
@@ -443,11 +455,19 @@ impl Probe {
             states,
             measured,
             mut weights,
-            picked,
+            picked: samples,
+            sampled,
             inputs,
-            bad,
+            mut bad,
             ..
         } = *recorder;
+        *picked = samples;
+        for (at, (id, g)) in grads.iter().enumerate() {
+            let sampled = sampled.contains(&id);
+            if sampled && !grads.known_finite(at) && !largest(g).is_finite() {
+                weights.entry(id).or_default().gradient = Some(summary(g, self.options.inner));
+            }
+        }
         // Looking at the whole model again is rarely needed.
         let seen = |id| weights.get(&id);
         let complete = (layers.found.iter())
@@ -469,16 +489,21 @@ impl Probe {
                 .and_then(|w| Some(w.gradient.as_ref()?.rms))
         };
         let facts = recorded.facts(tape, inputs, rms);
+        let lost = |(id, w): (&ParamId, &Weight)| {
+            let lost = w.gradient.as_ref().is_some_and(|g| g.non_finite() > 0);
+            lost.then_some(*id)
+        };
+        bad.gradients = weights.iter().filter_map(lost).collect();
         let loss = grads.loss().as_f64();
         let mut profile = assemble(&layers, &states, measured, weights, loss, &mut memory.alive);
-        profile.facts = recorded.after(facts, tape, &profile, bad);
+        profile.facts = recorded.after(facts, tape, model, &profile, &bad);
         memory.structure = Some(Structure {
             signature,
             layers,
             states,
             recorded,
         });
-        (grads, profile, picked)
+        (grads, profile)
     }
 }
 
@@ -492,6 +517,7 @@ fn assemble(
     alive: &mut HashMap<String, Vec<bool>>,
 ) -> StepProfile {
     let mut step = StepProfile::new(0).with_loss(loss);
+    step.layers.reserve_exact(layers.found.len());
     for (l, uses) in layers.found.iter().zip(measured) {
         let mut p = LayerProfile::new(l.path.clone(), l.op.clone());
         p.location = Some(l.location.clone());

@@ -1,7 +1,7 @@
 //! What is connected with what, and whether loss, output and mode fit each other.
 
 use super::{Rule, about};
-use crate::profile::{Facts, Finding, Link, LossFact, RunProfile, Severity};
+use crate::profile::{Facts, Finding, Link, LossFact, RunProfile, Severity, Summary};
 use crate::report::number::{list, pretty};
 
 pub(super) fn rules() -> Vec<Rule> {
@@ -58,10 +58,16 @@ fn facts(run: &RunProfile) -> Option<&Facts> {
 fn non_finite(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
     for step in &run.steps {
         let lost = step.loss.is_some_and(|l| !l.is_finite());
+        let bad = |s: &Option<Summary>| s.as_ref().is_some_and(|s| s.non_finite() > 0);
+        let parameter = step
+            .facts
+            .non_finite
+            .as_ref()
+            .and_then(|n| n.parameter.as_ref());
         let layer = step
             .layers
             .iter()
-            .find(|l| l.activation.as_ref().is_some_and(|s| s.non_finite() > 0));
+            .find(|l| [&l.weights, &l.activation].iter().any(|s| bad(s)));
         let layer = layer.or_else(|| step.layers.iter().rev().find(|l| l.non_finite() > 0));
         let when = format!("at step {}", step.step);
         let remedy = if step.step == 0 {
@@ -96,7 +102,16 @@ fn non_finite(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
                 format!("The loss is not finite {when}, though every layer is."),
             )
             .evidence(format!("loss {}", step.loss.unwrap_or(f64::NAN))),
-            None => continue,
+            None => match parameter {
+                Some(p) => Finding::new(
+                    Severity::Critical,
+                    rule.name,
+                    format!("`{p}` or its gradient is not finite {when}."),
+                )
+                .at(p.clone())
+                .evidence("every layer's output is finite"),
+                None => continue,
+            },
         };
         let f = match &step.facts.non_finite {
             Some(n) if !n.location.is_empty() => {

@@ -1,9 +1,10 @@
 //! Inputs, parameters and loss, read off the recorded tape.
 
-use super::{Bad, ProbeOptions, activation, keeps_elements, snapshot, weighted};
+use super::{Bad, Picked, ProbeOptions, activation, keeps_elements, weighted};
 use crate::profile::{Detail, Facts, Link, LossFact, NonFinite, ParamFact, StepProfile, Summary};
 use std::collections::{HashMap, HashSet};
 use std::panic::Location;
+use std::sync::Arc;
 use wengert_autograd::{Float, Module, ModuleExt, ParamId, Tape, Tensor};
 
 /// A forward node, copied out of the tape.
@@ -26,7 +27,7 @@ pub(super) struct Recorded {
     /// Indices of the nodes, in order.
     ids: Vec<u32>,
     /// Modules as (path, kind).
-    modules: Vec<(String, String)>,
+    modules: Arc<Vec<(String, String)>>,
     params: Vec<Listed>,
     /// What enters the first layer.
     input: Option<u32>,
@@ -52,12 +53,16 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    pub(super) fn of<T: Float>(t: &Tensor<T>, options: ProbeOptions) -> Inputs {
-        let picked = snapshot::runs(t, if options.start { 0 } else { options.sample });
+    pub(super) fn of<T: Float>(
+        t: &Tensor<T>,
+        options: ProbeOptions,
+        memory: &mut Picked<T>,
+    ) -> Inputs {
+        let sampled = memory.pick(t, if options.start { 0 } else { options.sample });
         Inputs {
-            summary: match picked {
-                Some(picked) => Summary::with(&picked, Detail::MOMENTS).of_sample(t.numel()),
-                None => summary(t),
+            summary: match sampled {
+                true => Summary::with(&memory.scratch, Detail::MOMENTS).of_sample(t.numel()),
+                false => summary(t),
             },
             batch: t.shape().first().copied(),
             feature_std: options.start.then(|| feature_std(t)).flatten(),
@@ -122,7 +127,7 @@ pub(super) fn read<T: Float>(tape: &Tape<T>, model: &dyn Module<T>, loss: u32) -
         links: links(&nodes, &ids, loss),
         nodes,
         ids,
-        modules,
+        modules: Arc::new(modules),
         input,
     }
 }
@@ -154,7 +159,7 @@ impl Recorded {
         });
         Facts {
             training: Some(tape.is_training()),
-            modules: self.modules.clone(),
+            modules: Arc::clone(&self.modules),
             loss: loss_fact(tape, &self.nodes, &self.ids),
             params: params.collect(),
             batch: inputs.as_ref().and_then(|i| i.batch),
@@ -294,23 +299,91 @@ fn loss_fact<T: Float>(
     None
 }
 
+/// An operation (or what stands in its place) that made something that is not finite: its node, where that is known to come
+/// before others, and what is told of it.
+type Culprit = (u32, NonFinite);
+
 impl Recorded {
     /// Adds the first operation that made something that is not finite.
     pub(super) fn after<T: Float>(
         &self,
         mut facts: Facts,
         tape: &Tape<T>,
+        model: &dyn Module<T>,
         step: &StepProfile,
-        bad: Bad,
+        bad: &Bad,
     ) -> Facts {
-        if step.layers.iter().any(|l| l.non_finite() > 0)
-            && let Some(t) = self.input.and_then(|id| tape.input_value(id))
-        {
+        let lost = step.layers.iter().any(|l| l.non_finite() > 0);
+        if lost && let Some(t) = self.input.and_then(|id| tape.input_value(id)) {
             facts.inputs = Some(summary(&t));
         }
         let entered = facts.inputs.as_ref().is_some_and(|s| s.non_finite() > 0);
-        facts.non_finite = (self.first_operation(entered, bad)).or_else(|| first_non_finite(step));
+        let no_loss = step.loss.is_some_and(|l| !l.is_finite());
+        let params = !bad.params.is_empty() || !bad.gradients.is_empty();
+        if !(entered || lost || no_loss || params || bad.value.is_some() || bad.adjoint.is_some()) {
+            return facts;
+        }
+        facts.non_finite = if entered {
+            self.input
+                .and_then(|id| Some(self.nodes.get(&id)?.named(false)))
+        } else {
+            let weight = self.first_reader(&bad.params, false);
+            // What nobody looked at is found by running the step again.
+            let made = (self.made(bad)).or_else(|| {
+                let found = self.knows_all().then(|| traced(tape, model))?;
+                // Of a parameter, its reader is told.
+                found.filter(|f| self.nodes.get(&f.0).is_none_or(|n| n.param.is_none()))
+            });
+            let first = match (weight, made) {
+                (Some(w), Some(m)) if !m.1.backward && m.0 < w.0 => Some(m),
+                (w, m) => w.or(m),
+            };
+            first.map(|c| c.1)
+        };
+        if facts.non_finite.is_none() {
+            let gradient = self.first_reader(&bad.gradients, true).map(|c| c.1);
+            facts.non_finite = gradient.or_else(|| first_non_finite(step));
+        }
         facts
+    }
+
+    /// Whether every parameter that was recorded belongs to the model.
+    fn knows_all(&self) -> bool {
+        let mut recorded = self.nodes.values().filter_map(|n| n.param);
+        recorded.all(|id| self.params.iter().any(|p| p.id == id))
+    }
+
+    /// The first operation (from the loss back, the last one) that reads one of these parameters.
+    fn first_reader(&self, params: &[ParamId], backward: bool) -> Option<Culprit> {
+        let mut first: Option<Culprit> = None;
+        for id in &self.ids {
+            let n = &self.nodes[id];
+            if keeps_elements(n.op) {
+                continue;
+            }
+            let mut read = n.args.iter().filter_map(|a| self.param_behind(*a));
+            let Some(param) = read.find(|p| params.contains(p)) else {
+                continue;
+            };
+            let mut told = n.named(backward);
+            told.parameter = (self.params.iter().find(|p| p.id == param)).map(|p| p.path.clone());
+            first = Some((*id, told));
+            if !backward {
+                break;
+            }
+        }
+        first
+    }
+
+    /// The parameter that a node is, or is a rearrangement of.
+    fn param_behind(&self, mut id: u32) -> Option<ParamId> {
+        loop {
+            let n = self.nodes.get(&id)?;
+            if n.param.is_some() || !keeps_elements(n.op) {
+                return n.param;
+            }
+            id = *n.args.first()?;
+        }
     }
 
     /// A parameter whose way to the loss looks open and that has no gradient all the same, by the line that uses it first.
@@ -322,25 +395,40 @@ impl Recorded {
         Some(Link::Cut { location })
     }
 
-    /// The operation that made the first value, or else the first adjoint, that is not finite.
-    fn first_operation(&self, entered: bool, bad: Bad) -> Option<NonFinite> {
-        let named = |n: &Node, backward| NonFinite {
-            op: n.op.into(),
-            location: line(n.location),
-            backward,
-        };
-        if entered {
-            return Some(named(self.nodes.get(&self.input?)?, false));
-        }
-        if let Some(n) = bad.value.and_then(|id| self.nodes.get(&id)) {
-            return Some(named(n, false));
+    /// The operation that made the first value, or else the first adjoint, that is not finite, if every value was seen.
+    fn made(&self, bad: &Bad) -> Option<Culprit> {
+        if let Some(id) = bad.value {
+            return Some((id, self.nodes.get(&id)?.named(false)));
         }
         // The adjoint of a node is made by the rules of those that use it.
         let id = bad.adjoint?;
         let users = self.nodes.iter().filter(|(_, n)| n.args.contains(&id));
-        let (_, user) = users.max_by_key(|(i, _)| **i)?;
-        Some(named(user, true))
+        let (at, user) = users.max_by_key(|(i, _)| **i)?;
+        Some((*at, user.named(true)))
     }
+}
+
+impl Node {
+    fn named(&self, backward: bool) -> NonFinite {
+        NonFinite {
+            op: self.op.into(),
+            location: line(self.location),
+            backward,
+            parameter: None,
+        }
+    }
+}
+
+/// The first operation that makes something that is not finite, when the step is run again.
+fn traced<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Option<Culprit> {
+    let found = tape.trace(model)?;
+    let told = NonFinite {
+        op: found.backward_of.unwrap_or(found.op).into(),
+        location: line(found.location),
+        backward: found.backward_of.is_some(),
+        parameter: None,
+    };
+    Some((found.node, told))
 }
 
 /// The first layer whose output, or else the last layer whose adjoint, is not finite.
@@ -361,5 +449,6 @@ fn first_non_finite(step: &StepProfile) -> Option<NonFinite> {
         op: l.op.clone(),
         location: l.location.clone().unwrap_or_default(),
         backward: is_backward,
+        parameter: None,
     })
 }

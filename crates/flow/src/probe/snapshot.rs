@@ -21,15 +21,48 @@ pub struct Snapshot<T: Float> {
     limit: usize,
     /// Weights whose sample once did not move: only a look at all of it tells whether the rest stands still, too.
     still: HashSet<ParamId>,
+    picked: Picked<T>,
 }
 
-/// At most `limit` values of a tensor, in evenly spaced runs; `None` where that is all of it, or `limit` is 0.
-pub(super) fn runs<T: Real>(t: &Tensor<T>, limit: usize) -> Option<Vec<T>> {
-    let mut out = Vec::new();
-    pick(t, limit, &mut out).then_some(out)
+/// Samples that were picked while a step ran, and memory that is used again: what comes fresh from the system costs more
+/// than the samples.
+pub(crate) struct Picked<T> {
+    of: HashMap<ParamId, Vec<T>>,
+    spare: HashMap<ParamId, Vec<T>>,
+    /// The values last picked.
+    pub(super) scratch: Vec<T>,
 }
 
-/// As [`runs`], into memory that is there; whether anything was left out (and if not, nothing is done).
+impl<T> Default for Picked<T> {
+    fn default() -> Self {
+        Picked {
+            of: HashMap::new(),
+            spare: HashMap::new(),
+            scratch: Vec::new(),
+        }
+    }
+}
+
+impl<T: Real> Picked<T> {
+    /// Picks at most `limit` values in evenly spaced runs into `scratch`; whether anything was left out. If not, or if
+    /// `limit` is 0, nothing is picked.
+    pub(super) fn pick(&mut self, t: &Tensor<T>, limit: usize) -> bool {
+        pick(t, limit, &mut self.scratch)
+    }
+
+    /// As [`pick`](Picked::pick), and keeps the sample under the name of a parameter.
+    pub(super) fn keep(&mut self, id: ParamId, t: &Tensor<T>, limit: usize) -> Option<&[T]> {
+        let mut sample = self.spare.remove(&id).unwrap_or_default();
+        if !pick(t, limit, &mut sample) {
+            self.spare.insert(id, sample);
+            return None;
+        }
+        Some(self.of.entry(id).insert_entry(sample).into_mut())
+    }
+}
+
+/// At most `limit` values of a tensor, in evenly spaced runs; `false`, and nothing is done, where that is all of it, or
+/// `limit` is 0.
 fn pick<T: Real>(t: &Tensor<T>, limit: usize, out: &mut Vec<T>) -> bool {
     let n = t.numel();
     if limit == 0 || n <= limit.max(RUN) {
@@ -37,6 +70,7 @@ fn pick<T: Real>(t: &Tensor<T>, limit: usize, out: &mut Vec<T>) -> bool {
     }
     out.clear();
     let count = (limit / RUN).max(1);
+    out.reserve(count * RUN);
     let start = |i: usize| i * (n - RUN) / count;
     match t.as_slice() {
         Some(s) => (0..count).for_each(|i| out.extend_from_slice(&s[start(i)..start(i) + RUN])),
@@ -64,6 +98,7 @@ impl<T: Float> Default for Snapshot<T> {
             whole: false,
             limit: 0,
             still: HashSet::new(),
+            picked: Picked::default(),
         }
     }
 }
@@ -132,16 +167,19 @@ impl<T: Float> Snapshot<T> {
 
     /// Copies the weights anew, into the same memory.
     pub fn refresh(&mut self, model: &dyn Module<T>) {
-        self.refresh_with(model, HashMap::new());
+        (hub::ops().refresh)(self, model);
     }
 
-    /// As [`refresh`](Snapshot::refresh); of some weights, samples were picked already.
-    pub(crate) fn refresh_with(&mut self, model: &dyn Module<T>, picked: HashMap<ParamId, Vec<T>>) {
-        (hub::ops().refresh)(self, model, picked);
+    /// Where samples of the weights are put while a step runs, for the [`refresh`](Snapshot::refresh) that follows. What
+    /// was kept before is given up.
+    pub(crate) fn samples(&mut self) -> &mut Picked<T> {
+        self.picked.of.clear();
+        self.picked.spare.extend(self.weights.drain());
+        &mut self.picked
     }
 
-    pub(crate) fn copy_weights(&mut self, model: &dyn Module<T>, picked: HashMap<ParamId, Vec<T>>) {
-        struct Copy<'a, T: Float>(&'a mut Snapshot<T>, HashMap<ParamId, Vec<T>>);
+    pub(crate) fn copy_weights(&mut self, model: &dyn Module<T>) {
+        struct Copy<'a, T: Float>(&'a mut Snapshot<T>);
         impl<T: Float> Visitor<T> for Copy<'_, T> {
             fn param(&mut self, _: &str, p: &Param<T>) {
                 let (id, t) = (p.id(), p.value());
@@ -150,11 +188,17 @@ impl<T: Float> Snapshot<T> {
                 }
                 let limit = self.0.limit_of(id);
                 let v = self.0.weights.entry(id).or_default();
+                let sample = self.0.picked.of.remove(&id);
                 if limit > 0
-                    && let Some(sample) = self.1.remove(&id)
+                    && let Some(sample) = sample
                 {
                     *v = sample;
-                } else if !pick(t, limit, v) {
+                    return;
+                }
+                if v.is_empty() {
+                    *v = self.0.picked.spare.remove(&id).unwrap_or_default();
+                }
+                if !pick(t, limit, v) {
                     v.clear();
                     match t.as_slice() {
                         Some(s) => v.extend_from_slice(s),
@@ -163,7 +207,7 @@ impl<T: Float> Snapshot<T> {
                 }
             }
         }
-        model.visit(&mut Path::new(), &mut Copy(self, picked));
+        model.visit(&mut Path::new(), &mut Copy(self));
     }
 
     fn limit_of(&self, id: ParamId) -> usize {
@@ -175,13 +219,15 @@ impl<T: Float> Snapshot<T> {
 
     /// Writes RMS(change) / RMS(weights before) of every layer into a profile.
     pub fn measure_update(&self, model: &dyn Module<T>, step: &mut StepProfile) {
-        (hub::ops().update)(self, model, step);
+        (hub::ops().update)(self, model, step, &mut Vec::new());
     }
 
     /// As [`measure_update`](Snapshot::measure_update). A sample that does not move does not show that the whole weight
     /// stands still (of an embedding, few rows move): nothing is said of it, and the next time it is kept whole.
     pub(crate) fn watch_update(&mut self, model: &dyn Module<T>, step: &mut StepProfile) {
-        let still = (hub::ops().update)(self, model, step);
+        let mut now = std::mem::take(&mut self.picked.scratch);
+        let still = (hub::ops().update)(self, model, step, &mut now);
+        self.picked.scratch = now;
         self.still.extend(still);
     }
 
@@ -189,11 +235,12 @@ impl<T: Float> Snapshot<T> {
         &self,
         model: &dyn Module<T>,
         step: &mut StepProfile,
+        now: &mut Vec<T>,
     ) -> Vec<ParamId> {
         struct Compare<'a, T: Float> {
             before: &'a Snapshot<T>,
             step: &'a mut StepProfile,
-            now: Vec<T>,
+            now: &'a mut Vec<T>,
             still: Vec<ParamId>,
         }
         impl<T: Float> Visitor<T> for Compare<'_, T> {
@@ -209,13 +256,13 @@ impl<T: Float> Snapshot<T> {
                 };
                 let part = before.len() < t.numel();
                 let now: &[T] = if part {
-                    pick(t, self.before.limit, &mut self.now);
-                    &self.now
+                    pick(t, self.before.limit, self.now);
+                    self.now
                 } else if let Some(s) = t.as_slice() {
                     s
                 } else {
-                    self.now = t.to_vec();
-                    &self.now
+                    *self.now = t.to_vec();
+                    self.now
                 };
                 let (change, size) = distance(before, now);
                 if part && change == 0.0 {
@@ -228,7 +275,7 @@ impl<T: Float> Snapshot<T> {
         let mut v = Compare {
             before: self,
             step,
-            now: Vec::new(),
+            now,
             still: Vec::new(),
         };
         model.visit(&mut Path::new(), &mut v);

@@ -26,7 +26,8 @@ fn units_are_dead_for_all_batches_only_while_no_batch_wakes_them() {
         let h = tape
             .input(&Tensor::full([4, 1], x))
             .linear(tape.param(&model), None);
-        let (_, p, _) = Probe::default().tallied(h.relu().sum(), &model, &mut memory);
+        let loss = h.relu().sum();
+        let (_, p) = Probe::default().tallied(loss, &model, &mut memory, &mut Picked::default());
         let l = &p.layers[0];
         let so_far = l.extra.iter().find(|e| e.0 == DEAD_SO_FAR).unwrap().1;
         (l.dead.unwrap(), so_far)

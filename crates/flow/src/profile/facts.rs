@@ -1,6 +1,7 @@
 //! What is known about a step beyond its layers: inputs, parameters, loss.
 
 use super::Summary;
+use std::sync::Arc;
 
 /// How a parameter takes part in a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +59,8 @@ pub struct NonFinite {
     pub location: String,
     /// Whether it was in the backward pass.
     pub backward: bool,
+    /// The parameter, if its own values (or, in the backward pass, its gradient) are not finite.
+    pub parameter: Option<String>,
 }
 
 /// The loss of one batch along one update `d` of the weights `w`.
@@ -153,8 +156,8 @@ pub struct Facts {
     pub params: Vec<ParamFact>,
     /// The loss, if it is a known one.
     pub loss: Option<LossFact>,
-    /// Modules as (path, kind).
-    pub modules: Vec<(String, String)>,
+    /// Modules as (path, kind); the same list in every step of a run.
+    pub modules: Arc<Vec<(String, String)>>,
     /// First operation that made a value that is not finite.
     pub non_finite: Option<NonFinite>,
     /// The loss along the update that followed, if it was asked for.

@@ -270,7 +270,7 @@ impl Summary {
 }
 
 /// Values that one thread takes at a time.
-const CHUNK: usize = 1 << 15;
+const CHUNK: usize = 1 << 13;
 
 /// The origin, and the moments with the mean counted from it.
 fn moments<T: Real>(values: &[T]) -> (f64, Moments) {
