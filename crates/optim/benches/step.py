@@ -1,9 +1,10 @@
 """The table of benches/step.rs for PyTorch, and the ratios to it.
 
-    python step.py [--threads N] [--with PROGRAM]
+    python step.py [--threads N] [--with PROGRAM] [--cold] [--rules adam adamw "sgd momentum"]
 
 PROGRAM is the compiled benches/step.rs (`cargo bench -p wengert-optim --bench step --no-run` names it); it runs before and
-after PyTorch, and the better time of each line counts on both sides.
+after PyTorch, and the better time of each line counts on both sides. With --cold, other memory is written before every run of
+either; --rules leaves out the rest.
 """
 
 import argparse
@@ -17,16 +18,23 @@ import torch
 args = argparse.ArgumentParser()
 args.add_argument("--threads", type=int, default=2)
 args.add_argument("--with", dest="program")
+args.add_argument("--cold", action="store_true")
+args.add_argument("--rules", nargs="*", default=[])
 args = args.parse_args()
 torch.set_num_threads(args.threads)
 o = torch.optim
 
 
+other = torch.zeros(150_000_000 if args.cold else 1)
+
+
 def median(rounds, f):
-    for _ in range(3):
+    for _ in range(1 if args.cold else 3):
         f()
     times = []
+    rounds = 12 if args.cold else rounds
     for _ in range(rounds):
+        other.add_(1)
         t = time.perf_counter()
         f()
         times.append(time.perf_counter() - t)
@@ -48,6 +56,8 @@ RULES = {
     "adamw": lambda p, **k: o.AdamW(p, 1e-3, **k),
     "sgd momentum": lambda p, **k: o.SGD(p, 1e-3, momentum=0.9, **k),
 }
+if args.rules:
+    RULES = {name: make for name, make in RULES.items() if name in args.rules}
 theirs, ours = {}, {}
 
 
@@ -68,6 +78,8 @@ def torch_times():
         opt = make(big, fused=True)
         note(theirs, f"{name} fused", median(31, opt.step))
         note(theirs, f"{name} fused, checked", median(31, lambda: checked(opt)))
+    if args.rules or args.cold:
+        return
     note(theirs, "clip_grad_norm_", median(31, lambda: torch.nn.utils.clip_grad_norm_(big, 1e9)))
     del big
     note(theirs, "adam fused, 1,000 tensors", median(11, o.Adam(params(500, (100, 199), (100,)), 1e-3, fused=True).step))
@@ -78,7 +90,8 @@ def torch_times():
 
 def our_times():
     run = subprocess.run(
-        [args.program], capture_output=True, text=True, check=True, env={**os.environ, "RAYON_NUM_THREADS": str(args.threads)}
+        [args.program, *(args.rules or (RULES if args.cold else [])), *(["--cold"] if args.cold else [])],
+        capture_output=True, text=True, check=True, env={**os.environ, "RAYON_NUM_THREADS": str(args.threads)}
     )
     for line in run.stdout.splitlines():
         if m := re.match(r"(.*?) +([\d.]+) ms$", line):
@@ -106,6 +119,8 @@ if ours:
                 f"{name + ', ' + how:28}{t / floor:8.2f}{t / looking:9.2f}"
                 f"{t / theirs[name + ' fused']:8.2f}{t / theirs[name + ' fused, checked']:16.2f}"
             )
+    if args.rules or args.cold:
+        raise SystemExit
     print("1,000 tiny parameters, PyTorch's foreach over ours")
     for name in RULES:
         print(f"{name:28}{theirs[name + ' foreach, tiny'] / ours[name + ', tiny']:8.1f}")

@@ -10,7 +10,8 @@
 //! rows of a table, or from elsewhere ("supplied"), which clipping by norm may have read. The thread that steps is one of the
 //! pool (`parallel::set_global_threads`).
 //!
-//! Arguments choose the rules, as in `step adam "sgd momentum"`; without them everything is measured.
+//! Arguments choose the rules, as in `step adam "sgd momentum"`; without them everything is measured. With `--cold` other
+//! memory is written before every run, as a training step between two updates does; else the same arrays run again and again.
 
 use std::cell::RefCell;
 use std::time::Instant;
@@ -69,17 +70,31 @@ fn gradients(model: &Layers) -> Gradients<f32> {
     Gradients::from_parts(0.0, entries.collect(), vec![])
 }
 
+/// Numbers of other memory that is written between two cold runs: more than the last-level cache holds.
+const OTHER: usize = 150_000_000;
+
+/// Whether other memory is written before every run.
+fn cold() -> bool {
+    std::env::args().any(|a| a == "--cold")
+}
+
 /// Median times in milliseconds of several programs that take turns of a few runs, the first of which warm up, so that a
 /// slow second of the machine strikes all.
+///
+/// Cold: a run each turn, after other memory was written; the first turn warms up.
 fn turns(rounds: usize, programs: &mut [(String, Box<dyn FnMut() + '_>)]) -> Vec<f64> {
     let mut times = vec![Vec::new(); programs.len()];
-    const TURNS: usize = 5;
-    for _ in 0..TURNS {
+    let mut other = vec![0.0f32; if cold() { OTHER } else { 0 }];
+    let (turns, runs) = if cold() { (13, 1) } else { (5, rounds / 5 + 2) };
+    for turn in 0..turns {
         for ((_, program), times) in programs.iter_mut().zip(&mut times) {
-            for run in 0..rounds / TURNS + 2 {
+            for run in 0..runs {
+                parallel::chunks_mut(&mut other, 1 << 16, |_, c| {
+                    c.iter_mut().for_each(|x| *x += 1.0);
+                });
                 let start = Instant::now();
                 program();
-                if run >= 2 {
+                if run >= 2 || (cold() && turn > 0) {
                     times.push(start.elapsed().as_secs_f64() * 1e3);
                 }
             }
