@@ -177,87 +177,92 @@ impl<T: Float> Tape<T> {
     /// # Panics
     /// When a parameter of the step is not in `model`.
     pub fn trace(&self, model: &dyn Module<T>) -> Option<Anomaly> {
-        let mut own = Values(HashMap::new());
-        model.visit(&mut Path::new(), &mut own);
-        let g = &mut *self.graph.borrow_mut();
-        let mut targets: Vec<u32> = g
-            .kept
-            .iter()
-            .copied()
-            .chain(g.sides.iter().map(|s| s.1))
-            .collect();
-        for record in &g.events[..g.event] {
-            match &record.event {
-                Event::Value(id) => targets.push(*id),
-                Event::Backward(loss) => {
-                    targets.push(*loss);
-                    let adjoints = g
-                        .param_nodes
-                        .iter()
-                        .map(|&p| record.results.get(p as usize));
-                    targets.extend(adjoints.flatten().filter(|&&a| a != u32::MAX));
-                }
-                Event::Grad { .. } => {}
+        T::trace(self, model)
+    }
+}
+
+/// [`Tape::trace`], compiled in this crate.
+pub(crate) fn trace<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Option<Anomaly> {
+    let mut own = Values(HashMap::new());
+    model.visit(&mut Path::new(), &mut own);
+    let g = &mut *tape.graph.borrow_mut();
+    let mut targets: Vec<u32> = g
+        .kept
+        .iter()
+        .copied()
+        .chain(g.sides.iter().map(|s| s.1))
+        .collect();
+    for record in &g.events[..g.event] {
+        match &record.event {
+            Event::Value(id) => targets.push(*id),
+            Event::Backward(loss) => {
+                targets.push(*loss);
+                let adjoints = g
+                    .param_nodes
+                    .iter()
+                    .map(|&p| record.results.get(p as usize));
+                targets.extend(adjoints.flatten().filter(|&&a| a != u32::MAX));
             }
+            Event::Grad { .. } => {}
         }
-        targets.retain(|&t| !g.nodes[t as usize].op.is_leaf());
-        // Everything is computed again: what is at hand is put aside.
-        let mut aside = Vec::new();
-        let mut leaf = None;
-        for i in 0..g.len {
-            let value = match &g.nodes[i].op {
-                NodeOp::Param(id) => {
-                    let Some((_, v)) = own.0.get(id) else {
-                        panic!(
-                            "trace: the parameter recorded at {}:{} is not in the model",
-                            g.nodes[i].loc.file(),
-                            g.nodes[i].loc.line()
-                        )
-                    };
-                    Some(v.clone())
-                }
-                op if op.is_leaf() => continue,
-                _ => None,
-            };
-            aside.push((i, std::mem::replace(&mut g.values[i], value)));
-        }
-        for i in 0..g.len {
-            let nan = |t: &Tensor<T>| t.iter().any(|x| x.is_nan());
-            if leaf.is_none() && g.nodes[i].op.is_leaf() && g.values[i].as_ref().is_some_and(nan) {
-                leaf = describe(&g.nodes, &g.scopes, i as u32, &|a| {
-                    g.values[a as usize].as_ref()
-                });
+    }
+    targets.retain(|&t| !g.nodes[t as usize].op.is_leaf());
+    // Everything is computed again: what is at hand is put aside.
+    let mut aside = Vec::new();
+    let mut leaf = None;
+    for i in 0..g.len {
+        let value = match &g.nodes[i].op {
+            NodeOp::Param(id) => {
+                let Some((_, v)) = own.0.get(id) else {
+                    panic!(
+                        "trace: the parameter recorded at {}:{} is not in the model",
+                        g.nodes[i].loc.file(),
+                        g.nodes[i].loc.line()
+                    )
+                };
+                Some(v.clone())
             }
-        }
-        if leaf.is_none() && !targets.is_empty() {
-            let observer = g.observer.take();
-            let (before, counters) = (g.anomaly, g.counters);
-            (g.anomaly, g.tracing, g.found) = (true, true, None);
-            let mut plan = crate::plan::traced(g, &targets);
-            T::execute(g, &mut plan);
-            (g.anomaly, g.tracing, g.counters) = (before, false, counters);
-            g.observer = observer;
-        }
-        for (i, value) in aside {
-            let now = std::mem::replace(&mut g.values[i], value);
-            if let Some(t) = now
-                && !g.nodes[i].op.is_leaf()
-            {
-                g.pool.give(t);
-            }
-        }
-        let mut found = leaf.or_else(|| g.found.take())?;
-        // The layer: the parameter read here (for the backward pass, by the forward operation), or the last one before.
-        let at = match g.nodes[found.node as usize].origin {
-            NO_ORIGIN => found.node,
-            o => o,
-        };
-        let of = |i: u32| match &g.nodes[i as usize].op {
-            NodeOp::Param(id) => own.0.get(id).map(|p| p.0.clone()),
+            op if op.is_leaf() => continue,
             _ => None,
         };
-        let reads = (g.nodes[at as usize].args.iter()).find_map(|&a| of(a));
-        found.parameter = of(at).or(reads).or_else(|| (0..at).rev().find_map(of));
-        Some(found)
+        aside.push((i, std::mem::replace(&mut g.values[i], value)));
     }
+    for i in 0..g.len {
+        let nan = |t: &Tensor<T>| t.iter().any(|x| x.is_nan());
+        if leaf.is_none() && g.nodes[i].op.is_leaf() && g.values[i].as_ref().is_some_and(nan) {
+            leaf = describe(&g.nodes, &g.scopes, i as u32, &|a| {
+                g.values[a as usize].as_ref()
+            });
+        }
+    }
+    if leaf.is_none() && !targets.is_empty() {
+        let observer = g.observer.take();
+        let (before, counters) = (g.anomaly, g.counters);
+        (g.anomaly, g.tracing, g.found) = (true, true, None);
+        let mut plan = crate::plan::traced(g, &targets);
+        T::execute(g, &mut plan);
+        (g.anomaly, g.tracing, g.counters) = (before, false, counters);
+        g.observer = observer;
+    }
+    for (i, value) in aside {
+        let now = std::mem::replace(&mut g.values[i], value);
+        if let Some(t) = now
+            && !g.nodes[i].op.is_leaf()
+        {
+            g.pool.give(t);
+        }
+    }
+    let mut found = leaf.or_else(|| g.found.take())?;
+    // The layer: the parameter read here (for the backward pass, by the forward operation), or the last one before.
+    let at = match g.nodes[found.node as usize].origin {
+        NO_ORIGIN => found.node,
+        o => o,
+    };
+    let of = |i: u32| match &g.nodes[i as usize].op {
+        NodeOp::Param(id) => own.0.get(id).map(|p| p.0.clone()),
+        _ => None,
+    };
+    let reads = (g.nodes[at as usize].args.iter()).find_map(|&a| of(a));
+    found.parameter = of(at).or(reads).or_else(|| (0..at).rev().find_map(of));
+    Some(found)
 }

@@ -1,7 +1,9 @@
 //! The element types of the tape.
 
+use crate::anomaly::Anomaly;
 use crate::exec;
 use crate::gradients::Gradients;
+use crate::module::Module;
 use crate::op::{NodeOp, Op};
 use crate::ops;
 use crate::plan::{Event, Plan};
@@ -62,6 +64,8 @@ pub trait Float: Real + ops::Kernels {
     ) -> u32;
     #[doc(hidden)]
     fn evaluate(tape: &Tape<Self>, id: u32);
+    #[doc(hidden)]
+    fn trace(tape: &Tape<Self>, model: &dyn Module<Self>) -> Option<Anomaly>;
     #[doc(hidden)]
     fn backward(loss: Var<'_, Self>) -> Gradients<Self>;
     #[doc(hidden)]
@@ -131,6 +135,9 @@ macro_rules! float {
             #[track_caller]
             fn evaluate(tape: &Tape<Self>, id: u32) {
                 crate::var::evaluate(tape, id);
+            }
+            fn trace(tape: &Tape<Self>, model: &dyn Module<Self>) -> Option<Anomaly> {
+                crate::anomaly::trace(tape, model)
             }
             #[track_caller]
             fn backward(loss: Var<'_, Self>) -> Gradients<Self> {

@@ -211,7 +211,7 @@ impl Judge {
             }
         }
         // Rules stand in order of importance, so a stable sort keeps causes before effects.
-        out.sort_by_key(|f| std::cmp::Reverse(f.severity));
+        crate::report::insertion_sort(&mut out, |a, b| a.severity > b.severity);
         if out.iter().all(|f| f.severity < Severity::Warning) {
             out.insert(0, healthy(run));
         }

@@ -50,7 +50,8 @@ pub fn compare(
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = threads.min(MEMORY / largest.max(1)).clamp(1, all.len());
     let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, Result<RunProfile, SpecError>)>> = Mutex::new(Vec::new());
+    let done: Mutex<Vec<Option<Result<RunProfile, SpecError>>>> =
+        Mutex::new(all.iter().map(|_| None).collect());
     std::thread::scope(|s| {
         for _ in 0..threads {
             s.spawn(|| {
@@ -58,16 +59,15 @@ pub fn compare(
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     let Some(r) = all.get(i) else { break };
                     let run = train(&r.to_string(), &r.apply(spec), data, judge);
-                    done.lock()
-                        .unwrap_or_else(|e| e.into_inner())
-                        .push((i, run));
+                    done.lock().unwrap_or_else(|e| e.into_inner())[i] = Some(run);
                 }
             });
         }
     });
-    let mut done = done.into_inner().unwrap_or_else(|e| e.into_inner());
-    done.sort_by_key(|d| d.0);
-    let runs = done.into_iter().map(|d| d.1).collect::<Result<_, _>>()?;
+    let mut runs = Vec::new();
+    for run in done.into_inner().unwrap_or_else(|e| e.into_inner()) {
+        runs.push(run.expect("every remedy is taken by one thread")?);
+    }
     Ok(Comparison { runs })
 }
 

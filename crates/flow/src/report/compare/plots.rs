@@ -13,8 +13,8 @@ pub fn depth_plot(
     title: &str,
     y: Axis,
     backward: bool,
-    pick: impl Fn(&RunProfile) -> Option<&StepProfile>,
-    value: impl Fn(&LayerProfile) -> Option<f64>,
+    pick: fn(&RunProfile) -> Option<&StepProfile>,
+    value: fn(&LayerProfile) -> Option<f64>,
 ) -> LinePlot {
     let x = Axis::linear("layer").whole();
     let x = if backward {
@@ -28,7 +28,7 @@ pub fn depth_plot(
         let mut points: Vec<(f64, f64)> = step
             .layers
             .iter()
-            .filter_map(&value)
+            .filter_map(value)
             .enumerate()
             .map(|(k, v)| ((k + 1) as f64, v))
             .collect();
@@ -49,9 +49,9 @@ pub fn depth_plot(
 /// [`STALLED`] times the largest gradient is shaded when something lies in it.
 pub fn gradient_plot(
     runs: &[RunProfile],
-    pick: impl Fn(&RunProfile) -> Option<&StepProfile>,
+    pick: fn(&RunProfile) -> Option<&StepProfile>,
 ) -> LinePlot {
-    let layers = || runs.iter().filter_map(&pick).flat_map(|s| &s.layers);
+    let layers = || runs.iter().filter_map(pick).flat_map(|s| &s.layers);
     let what = if layers().all(|l| l.activation_grad.is_none()) {
         "Strength of the weight gradient (RMS)"
     } else {
@@ -135,12 +135,12 @@ pub fn curve_plots(runs: &[RunProfile]) -> Vec<LinePlot> {
 /// horizontal axis, which leaves out the outermost percent of each layer.
 pub fn activation_plots(
     runs: &[RunProfile],
-    pick: impl Fn(&RunProfile) -> Option<&StepProfile>,
+    pick: fn(&RunProfile) -> Option<&StepProfile>,
 ) -> Vec<RidgePlot> {
     let ops = |r: &RunProfile| -> Vec<String> {
         let layers = pick(r).map_or(&[][..], |s| &s.layers);
         let mut ops: Vec<String> = layers.iter().map(|l| l.op.clone()).collect();
-        ops.sort();
+        crate::report::insertion_sort(&mut ops, |a, b| a < b);
         ops.dedup();
         ops
     };

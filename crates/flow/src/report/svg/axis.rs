@@ -93,22 +93,16 @@ pub(in super::super) struct Layout {
 
 impl Layout {
     /// Fits the axis to those values that it can show; `pad` widens a linear range by that share.
-    pub fn new(
-        axis: &Axis,
-        values: impl Iterator<Item = f64>,
-        p0: f64,
-        p1: f64,
-        pad: f64,
-    ) -> Layout {
+    pub fn new(axis: &Axis, values: &[f64], p0: f64, p1: f64, pad: f64) -> Layout {
         let log = axis.scale == Scale::Log;
         let shown = |x: &f64| x.is_finite() && (!log || *x > 0.0);
         let fixed = axis.range.filter(|(a, b)| shown(a) && shown(b) && a < b);
         let (mut lo, mut hi) = fixed.unwrap_or_else(|| {
-            values
-                .filter(shown)
-                .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| {
-                    (a.min(x), b.max(x))
-                })
+            let mut range = (f64::INFINITY, f64::NEG_INFINITY);
+            for x in values.iter().filter(|x| shown(x)) {
+                range = (range.0.min(*x), range.1.max(*x));
+            }
+            range
         });
         if fixed.is_none() {
             if lo > hi {
@@ -285,10 +279,16 @@ impl Layout {
             self.hi.log10().ceil() as i32,
         );
         if stride == 1 && last - first <= 4 {
-            (first..last)
-                .flat_map(|e| (2..10).map(move |m| f64::from(m) * 10f64.powi(e)))
-                .filter(|x| self.contains(*x))
-                .collect()
+            let mut out = Vec::new();
+            for e in first..last {
+                for m in 2..10 {
+                    let x = f64::from(m) * 10f64.powi(e);
+                    if self.contains(x) {
+                        out.push(x);
+                    }
+                }
+            }
+            out
         } else if (2..=10).contains(&stride) {
             (first..=last)
                 .filter(|e| e.rem_euclid(stride) != 0)
@@ -340,7 +340,7 @@ mod tests {
     use super::*;
 
     fn labels(axis: Axis, lo: f64, hi: f64, most: usize) -> Vec<String> {
-        let l = Layout::new(&axis, [lo, hi].into_iter(), 0.0, 100.0, 0.0);
+        let l = Layout::new(&axis, &[lo, hi], 0.0, 100.0, 0.0);
         l.ticks(most).into_iter().map(|t| t.label).collect()
     }
 
@@ -380,14 +380,13 @@ mod tests {
             labels(Axis::log("").range(0.2, 0.9), 0.0, 0.0, 8),
             ["0.2", "0.5"]
         );
-        let l = Layout::new(&Axis::log(""), [0.0, f64::NAN].into_iter(), 0.0, 1.0, 0.0);
+        let l = Layout::new(&Axis::log(""), &[0.0, f64::NAN], 0.0, 1.0, 0.0);
         assert_eq!(l.range(), (0.1 / 10.0, 1.0));
     }
 
     #[test]
     fn values_are_laid_out_in_the_given_direction() {
-        let at =
-            |axis: Axis, x: f64| Layout::new(&axis, std::iter::empty(), 10.0, 110.0, 0.0).at(x);
+        let at = |axis: Axis, x: f64| Layout::new(&axis, &[], 10.0, 110.0, 0.0).at(x);
         assert_eq!(at(Axis::linear("").range(0.0, 4.0), 1.0), 35.0);
         assert_eq!(at(Axis::linear("").range(0.0, 4.0).reversed(), 1.0), 85.0);
         assert!((at(Axis::log("").range(1e-4, 1.0), 1e-3) - 35.0).abs() < 1e-9);
@@ -415,7 +414,7 @@ mod tests {
         ] {
             for a in ends {
                 for b in ends {
-                    let l = Layout::new(&axis, [a, b].into_iter(), 10.0, 200.0, 0.05);
+                    let l = Layout::new(&axis, &[a, b], 10.0, 200.0, 0.05);
                     let (lo, hi) = l.range();
                     assert!(
                         lo < hi && lo.is_finite() && hi.is_finite(),

@@ -138,12 +138,11 @@ impl Figure for BarChart {
                 .fold(0.0, f64::max)
             - 14.0;
         let log = self.x.scale == Scale::Log;
-        let values = self
-            .bars
-            .iter()
-            .map(|b| b.value)
-            .chain((!log).then_some(0.0));
-        let x = Layout::new(&self.x, values, left, right, 0.0);
+        let mut values: Vec<f64> = self.bars.iter().map(|b| b.value).collect();
+        if !log {
+            values.push(0.0);
+        }
+        let x = Layout::new(&self.x, &values, left, right, 0.0);
         let bottom = 6.0 + ROW * self.bars.len() as f64;
         let mut c = Canvas::new(self.width, bottom + 44.0);
         for t in x.ticks(((right - left) / 80.0).clamp(2.0, 8.0) as usize) {

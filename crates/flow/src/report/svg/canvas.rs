@@ -194,7 +194,7 @@ pub(in super::super) fn wrap_text(text: &str, size: f64, room: f64) -> Vec<Strin
 pub(in super::super) fn spread(want: &[f64], height: &[f64], lo: f64, hi: f64) -> Vec<f64> {
     // Groups of touching labels, each centred on the mean of what its members want (pool adjacent violators).
     let mut order: Vec<usize> = (0..want.len()).collect();
-    order.sort_by(|&a, &b| want[a].total_cmp(&want[b]).then(a.cmp(&b)));
+    crate::report::insertion_sort(&mut order, |&a, &b| want[a].total_cmp(&want[b]).is_lt());
     struct Group {
         members: Vec<usize>,
         height: f64,
@@ -249,7 +249,7 @@ mod tests {
         let y = spread(&[50.0, 51.0, 200.0, 52.0], &h, 0.0, 210.0);
         assert_eq!(y[2], 200.0);
         let mut s = [y[0], y[1], y[3]];
-        s.sort_by(f64::total_cmp);
+        s.sort_unstable_by(f64::total_cmp);
         assert_eq!(s, [37.0, 51.0, 65.0]);
         let y = spread(&[0.0, 0.0, 0.0, 0.0], &h, 0.0, 100.0);
         assert_eq!(y, [7.0, 21.0, 35.0, 49.0]);

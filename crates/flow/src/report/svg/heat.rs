@@ -122,6 +122,18 @@ enum Paint {
     Wild,
 }
 
+impl HeatMap {
+    fn values(&self) -> Vec<f64> {
+        let mut out = Vec::new();
+        for (_, row) in &self.rows {
+            for v in row.iter().flatten() {
+                out.push(*v);
+            }
+        }
+        out
+    }
+}
+
 impl Figure for HeatMap {
     fn title(&self) -> &str {
         &self.title
@@ -131,12 +143,10 @@ impl Figure for HeatMap {
         if !self.description.is_empty() {
             return self.description.clone();
         }
-        let values = || self.rows.iter().flat_map(|r| r.1.iter().flatten().copied());
-        let (lo, hi) = values()
-            .filter(|v| v.is_finite())
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| {
-                (a.min(v), b.max(v))
-            });
+        let (mut lo, mut hi) = (f64::INFINITY, f64::NEG_INFINITY);
+        for v in self.values().iter().filter(|v| v.is_finite()) {
+            (lo, hi) = (lo.min(*v), hi.max(*v));
+        }
         if lo > hi {
             return format!(
                 "{} of {} rows; no values.",
@@ -158,9 +168,9 @@ impl Figure for HeatMap {
         let longest = self.rows.iter().map(|r| r.1.len()).max().unwrap_or(0);
         let (cols, rows) = (pick(longest, MOST.0), pick(self.rows.len(), MOST.1));
         let log = self.color.scale == Scale::Log;
-        let values = || self.rows.iter().flat_map(|r| r.1.iter().flatten().copied());
-        let zero = log && values().any(|v| v <= 0.0 && v.is_finite());
-        let wild = values().any(|v| !v.is_finite());
+        let values = self.values();
+        let zero = log && values.iter().any(|v| *v <= 0.0 && v.is_finite());
+        let wild = values.iter().any(|v| !v.is_finite());
 
         let step = (420.0 / rows.len().max(1) as f64).clamp(7.0, 30.0);
         let every = (15.0 / step).ceil().max(1.0) as usize;
@@ -175,7 +185,7 @@ impl Figure for HeatMap {
             + 12.0;
         let top = 8.0;
         let bottom = top + step * rows.len() as f64;
-        let bar = Layout::new(&self.color, values(), bottom, top, 0.0);
+        let bar = Layout::new(&self.color, &values, bottom, top, 0.0);
         let ticks = bar.ticks(((bottom - top) / 30.0).clamp(2.0, 8.0) as usize);
         let tick_width = ticks
             .iter()
@@ -319,7 +329,7 @@ impl Figure for HeatMap {
         if log {
             words += ", log scale";
         }
-        if values().any(|v| v < lowest && (v > 0.0 || !log)) {
+        if values.iter().any(|v| *v < lowest && (*v > 0.0 || !log)) {
             words += &format!("; darkest: {} and less", pretty(lowest));
         }
         let words = fit_text(&words, SMALL, self.width - left);

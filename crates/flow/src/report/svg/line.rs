@@ -185,18 +185,26 @@ impl LinePlot {
         self.series.iter().all(|s| s.points.is_empty())
     }
 
-    fn values(&self) -> impl Iterator<Item = f64> + '_ {
-        self.series
-            .iter()
-            .flat_map(|s| s.points.iter().map(|p| p.1))
+    fn values(&self) -> Vec<f64> {
+        self.coordinates(|p| p.1)
+    }
+
+    fn coordinates(&self, of: fn(&(f64, f64)) -> f64) -> Vec<f64> {
+        let mut out = Vec::new();
+        for s in &self.series {
+            for p in &s.points {
+                out.push(of(p));
+            }
+        }
+        out
     }
 
     fn needs_zero_row(&self) -> bool {
-        self.y.scale == Scale::Log && self.values().any(|y| y <= 0.0 && y.is_finite())
+        self.y.scale == Scale::Log && self.values().iter().any(|y| *y <= 0.0 && y.is_finite())
     }
 
     fn needs_wild_row(&self) -> bool {
-        self.values().any(|y| !y.is_finite())
+        self.values().iter().any(|y| !y.is_finite())
     }
 
     /// Legend entries by row: series index and x.
@@ -384,7 +392,7 @@ impl Figure for LinePlot {
         top += 6.0;
         let wild = self.needs_wild_row();
         let zero = self.needs_zero_row();
-        let zero_name = if self.values().any(|y| y < 0.0) {
+        let zero_name = if self.values().iter().any(|y| *y < 0.0) {
             "≤ 0"
         } else {
             "0"
@@ -393,33 +401,34 @@ impl Figure for LinePlot {
         let plot_bottom = plot_top + self.height;
         let floor = plot_bottom + if zero { STRIP } else { 0.0 };
 
-        let y = Layout::new(&self.y, self.values(), plot_bottom, plot_top, 0.05);
+        let y = Layout::new(&self.y, &self.values(), plot_bottom, plot_top, 0.05);
         let most_y = (self.height / 42.0).clamp(3.0, 9.0) as usize;
         let y_ticks = y.ticks(most_y);
-        let left = y_ticks
-            .iter()
-            .map(|t| text_width(&t.label, SIZE))
-            .chain(zero.then(|| text_width(zero_name, SIZE)))
-            .chain(wild.then(|| text_width("NaN, ∞", SIZE)))
-            .fold(0.0, f64::max)
-            + 12.0;
+        let mut left = 0f64;
+        for t in &y_ticks {
+            left = left.max(text_width(&t.label, SIZE));
+        }
+        if zero {
+            left = left.max(text_width(zero_name, SIZE));
+        }
+        if wild {
+            left = left.max(text_width("NaN, ∞", SIZE));
+        }
+        left += 12.0;
 
-        let label_width = labels
-            .iter()
-            .flat_map(|(n, notes)| {
-                // Names are set in a heavier weight, hence wider.
-                std::iter::once(text_width(n, SIZE) * 1.08 + 14.0)
-                    .chain(notes.iter().map(|n| text_width(n, SMALL)))
-            })
-            .fold(0.0, f64::max);
+        let mut label_width = 0f64;
+        for (name, notes) in &labels {
+            // Names are set in a heavier weight, hence wider.
+            label_width = label_width.max(text_width(name, SIZE) * 1.08 + 14.0);
+            for n in notes {
+                label_width = label_width.max(text_width(n, SMALL));
+            }
+        }
         let right = self.width - if direct { label_width + 22.0 } else { 12.0 };
 
-        let xs = self
-            .series
-            .iter()
-            .flat_map(|s| s.points.iter().map(|p| p.0));
+        let xs = self.coordinates(|p| p.0);
         let inset = 8.0;
-        let x = Layout::new(&self.x, xs, left + inset, right - inset, 0.0);
+        let x = Layout::new(&self.x, &xs, left + inset, right - inset, 0.0);
         let below = floor + 18.0;
         let has_x_words = !self.x.label.is_empty() || self.x.ends.is_some();
         let mut bottom = below + 4.0;
@@ -690,13 +699,9 @@ impl Figure for LinePlot {
     }
 
     fn data(&self) -> Option<Table> {
-        let mut xs: Vec<f64> = self
-            .series
-            .iter()
-            .flat_map(|s| s.points.iter().map(|p| p.0))
-            .filter(|x| x.is_finite())
-            .collect();
-        xs.sort_by(f64::total_cmp);
+        let mut xs = self.coordinates(|p| p.0);
+        xs.retain(|x| x.is_finite());
+        xs.sort_unstable_by(f64::total_cmp);
         xs.dedup();
         let step = xs.len().div_ceil(200).max(1);
         let mut t = Table::new(

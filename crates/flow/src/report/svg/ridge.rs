@@ -108,16 +108,20 @@ impl RidgePlot {
     }
 
     /// The range that holds all bins with something in them.
-    fn extent(&self) -> impl Iterator<Item = f64> + '_ {
-        self.rows.iter().flat_map(|r| {
+    fn extent(&self) -> Vec<f64> {
+        let mut out = Vec::new();
+        for r in &self.rows {
             let h = &r.histogram;
-            h.counts
-                .iter()
-                .enumerate()
-                .filter(|(_, c)| **c > 0)
-                .flat_map(|(i, _)| [h.edges[i], h.edges[i + 1]])
-                .chain((r.zeros > 0.0).then_some(0.0))
-        })
+            for (i, c) in h.counts.iter().enumerate() {
+                if *c > 0 {
+                    out.extend_from_slice(&h.edges[i..=i + 1]);
+                }
+            }
+            if r.zeros > 0.0 {
+                out.push(0.0);
+            }
+        }
+        out
     }
 }
 
@@ -186,7 +190,7 @@ impl Figure for RidgePlot {
         let head = 18.0;
         let top = head + tall - step + 8.0;
         let bottom = top + step * n as f64;
-        let x = Layout::new(&self.x, self.extent(), left + 8.0, right - 8.0, 0.0);
+        let x = Layout::new(&self.x, &self.extent(), left + 8.0, right - 8.0, 0.0);
         let mut c = Canvas::new(
             self.width,
             bottom + 46.0 + if any_zeros { 20.0 } else { 0.0 },
