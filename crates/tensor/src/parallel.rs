@@ -219,6 +219,17 @@ pub struct Band<'a, T> {
 unsafe impl<T: Send> Send for Band<'_, T> {}
 
 impl<T> Band<'_, T> {
+    /// Where the rows of matrix `step` begin. A division only where it is needed: it costs more than a short row.
+    #[inline]
+    fn start(&self, step: usize) -> usize {
+        let step = if step < self.steps {
+            step
+        } else {
+            step % self.steps
+        };
+        step * self.matrix
+    }
+
     /// The band's rows of matrix `step`, side by side; a stack of fewer matrices is used again from the start.
     #[inline]
     pub fn at(&self, step: usize) -> &[T] {
@@ -227,9 +238,7 @@ impl<T> Band<'_, T> {
         }
         // SAFETY: `bands` checked that the rows of every matrix lie inside the stack; the borrow of self keeps writers
         // away.
-        unsafe {
-            std::slice::from_raw_parts(self.base.add(step % self.steps * self.matrix), self.len)
-        }
+        unsafe { std::slice::from_raw_parts(self.base.add(self.start(step)), self.len) }
     }
 
     /// As [`Band::at`], writable.
@@ -239,9 +248,7 @@ impl<T> Band<'_, T> {
             return &mut [];
         }
         // SAFETY: as in `at`, and self is borrowed exclusively.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.base.add(step % self.steps * self.matrix), self.len)
-        }
+        unsafe { std::slice::from_raw_parts_mut(self.base.add(self.start(step)), self.len) }
     }
 
     /// One matrix to read and another to write.
@@ -253,13 +260,13 @@ impl<T> Band<'_, T> {
         if self.steps == 0 {
             return (&[], &mut []);
         }
-        let (r, w) = (read % self.steps, write % self.steps);
+        let (r, w) = (self.start(read), self.start(write));
         assert!(r != w, "bands: one matrix cannot be read and written");
         // SAFETY: as in `at`, and parts of different matrices do not overlap.
         unsafe {
             (
-                std::slice::from_raw_parts(self.base.add(r * self.matrix), self.len),
-                std::slice::from_raw_parts_mut(self.base.add(w * self.matrix), self.len),
+                std::slice::from_raw_parts(self.base.add(r), self.len),
+                std::slice::from_raw_parts_mut(self.base.add(w), self.len),
             )
         }
     }

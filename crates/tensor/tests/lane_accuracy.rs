@@ -583,3 +583,35 @@ fn scalar_remainder_equals_vector_code() {
     check::<f32>();
     check::<f64>();
 }
+
+/// The root without the instruction for roots: every f32 of two binades (the others repeat them), and the ends of its range.
+#[test]
+fn roots_by_products_are_correctly_rounded() {
+    struct Root<'a>(&'a [f32], &'a mut [f32]);
+    impl Kernel for Root<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self) {
+            for (o, &x) in self.1.iter_mut().zip(self.0) {
+                let x = <f32 as Real>::Lane::<I>::new(x);
+                *o = if x.is_sqrt_near() || !I::FMA {
+                    x.sqrt_near().get()
+                } else {
+                    -1.0
+                };
+            }
+        }
+    }
+    let all = |from: f32, to: f32| (from.to_bits()..to.to_bits()).map(f32::from_bits);
+    let least = 2.0f32.powi(-70);
+    let mut x: Vec<f32> = all(1.0, 4.0).collect();
+    x.extend(all(least, 4.0 * least).step_by(7));
+    x.extend(all(f32::MAX / 4.0, f32::INFINITY).step_by(7));
+    for level in levels() {
+        let mut y = vec![0.0; x.len()];
+        dispatch_at(level, Root(&x, &mut y));
+        for (x, y) in x.iter().zip(&y) {
+            assert_eq!(y.to_bits(), x.sqrt().to_bits(), "{x:e} on {level:?}");
+        }
+    }
+}

@@ -5,7 +5,7 @@
 //! suite samples operands from. Adding an operation is adding a row.
 //!
 //! `near |x| condition => kernel` is a faster form of the kernel for blocks all of whose elements meet the condition; it
-//! gives the same bits.
+//! gives the same bits. With `shared` in place of `near` half of a block takes that form and half the kernel, side by side.
 //!
 //! In a rule `y` is the output and `g` its cotangent. Conventions at kinks stand in `docs/conventions.md`.
 
@@ -40,6 +40,7 @@ macro_rules! table {
         $Name:ident $method:ident $(($($p:ident = $sample:literal),+))? {
             kernel |$($x:ident),+| $kernel:expr;
             $(near |$n:ident| $is_near:expr => $near:expr;)?
+            $(shared |$h:ident| $is_shared:expr => $shared:expr;)?
             vjp |$y:ident, $g:ident| [$($rule:expr),+];
             domain [$($lo:literal .. $hi:literal),+];
         }
@@ -74,6 +75,18 @@ macro_rules! table {
                     #[inline(always)]
                     fn eval_near<V: Lane>($n: V) -> V {
                         $near
+                    }
+                )?
+                $(
+                    const NEAR: bool = true;
+                    const SHARED: bool = true;
+                    #[inline(always)]
+                    fn is_near<V: Lane>($h: V) -> bool {
+                        $is_shared
+                    }
+                    #[inline(always)]
+                    fn eval_near<V: Lane>($h: V) -> V {
+                        $shared
                     }
                 )?
             }
@@ -288,7 +301,12 @@ table! {
     /// x².
     Square square { kernel |x| x * x; vjp |y, g| [Some(g * x * 2.0)]; domain [-2.0..2.0]; }
     /// √x; derivative ∞ at 0.
-    Sqrt sqrt { kernel |x| x.sqrt(); vjp |y, g| [Some(g / y * 0.5)]; domain [0.5..2.0]; }
+    Sqrt sqrt {
+        kernel |x| x.sqrt();
+        shared |x| x.is_sqrt_near() => x.sqrt_near();
+        vjp |y, g| [Some(g / y * 0.5)];
+        domain [0.5..2.0];
+    }
     /// √x with derivative 0 at 0: the subgradient that norms and standard deviations use.
     Sqrt0 sqrt_zero { kernel |x| x.sqrt(); vjp |y, g| [Some(g.div_no_nan(y) * 0.5)]; domain [0.5..2.0]; }
     /// a / b, and 0 where b = 0.

@@ -6,6 +6,7 @@ use crate::ops::compiled_here;
 use crate::var::Var;
 use smallvec::smallvec;
 use wengert_tensor::error::OrPanic;
+use wengert_tensor::simd::{Isa, Kernel, dispatch};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel, shape};
 
 compiled_here! {
@@ -35,46 +36,107 @@ fn cumsum<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, reverse: bool) {
     let row = n * inner;
     let x = x.contiguous();
     let x = x.as_slice().expect("made contiguous above");
-    // Whole groups of four lines per task.
-    let grain = (parallel::GRAIN / 2).div_ceil(row).next_multiple_of(4) * row;
-    // Sums are carried in f64: rounding does not build up along the axis.
-    const B: usize = 64;
-    parallel::chunks_mut(out, grain, |chunk, mut part| {
-        let mut x = &x[chunk * grain..][..part.len()];
-        // Lines that lie in order: four at a time, so that one need not wait for the other's additions.
-        while inner == 1 && part.len() >= 4 * n {
-            let (group, rest) = std::mem::take(&mut part).split_at_mut(4 * n);
-            let (from, left) = x.split_at(4 * n);
-            (part, x) = (rest, left);
-            let (a, b) = group.split_at_mut(2 * n);
-            let ((a, b), (c, d)) = (a.split_at_mut(n), b.split_at_mut(n));
-            let (b, c, d) = (&mut b[..n], &mut c[..n], &mut d[..n]);
-            let from: [&[T]; 4] = std::array::from_fn(|i| &from[i * n..][..n]);
-            let mut sum = [0.0f64; 4];
-            for k in order(n, reverse) {
-                for i in 0..4 {
-                    sum[i] += from[i][k].as_f64();
+    if inner == 1 {
+        // Whole groups of four lines per task.
+        let grain = (parallel::GRAIN / 8).div_ceil(row).next_multiple_of(LINES) * row;
+        parallel::chunks_mut(out, grain, |chunk, part| {
+            let x = &x[chunk * grain..][..part.len()];
+            let groups = part.chunks_mut(LINES * n).zip(x.chunks(LINES * n));
+            for (out, x) in groups {
+                if out.len() == LINES * n {
+                    dispatch(CumLines::<_, LINES> { x, out, n, reverse });
+                } else {
+                    for (out, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
+                        dispatch(CumLines::<_, 1> { x, out, n, reverse });
+                    }
                 }
-                a[k] = T::from_f64(sum[0]);
-                b[k] = T::from_f64(sum[1]);
-                c[k] = T::from_f64(sum[2]);
-                d[k] = T::from_f64(sum[3]);
             }
-        }
+        });
+        return;
+    }
+    if row == x.len() {
+        // One matrix: tasks take columns of it.
+        let columns = (parallel::GRAIN / 4).div_ceil(n).next_multiple_of(COLUMNS);
+        parallel::bands([(out, 1)], inner, columns, |first, count, [mut out]| {
+            for c in (0..count).step_by(COLUMNS) {
+                let b = COLUMNS.min(count - c);
+                let mut sum = [0.0f64; COLUMNS];
+                for k in order(n, reverse) {
+                    let x = &x[k * inner + first + c..][..b];
+                    cum_row(&mut sum, x, &mut out.at_mut(k)[c..c + b]);
+                }
+            }
+        });
+        return;
+    }
+    let grain = (parallel::GRAIN / 2).div_ceil(row) * row;
+    parallel::chunks_mut(out, grain, |chunk, part| {
+        let x = &x[chunk * grain..][..part.len()];
         for (r, x) in part.chunks_exact_mut(row).zip(x.chunks_exact(row)) {
-            for c in (0..inner).step_by(B) {
-                let b = B.min(inner - c);
-                let mut sum = [0.0f64; B];
+            for c in (0..inner).step_by(COLUMNS) {
+                let b = COLUMNS.min(inner - c);
+                let mut sum = [0.0f64; COLUMNS];
                 for k in order(n, reverse) {
                     let at = k * inner + c..k * inner + c + b;
-                    for ((s, y), x) in sum.iter_mut().zip(&mut r[at.clone()]).zip(&x[at]) {
-                        *s += x.as_f64();
-                        *y = T::from_f64(*s);
-                    }
+                    cum_row(&mut sum, &x[at.clone()], &mut r[at]);
                 }
             }
         }
     });
+}
+
+/// Lines that are summed side by side, so that one need not wait for the other's additions.
+const LINES: usize = 4;
+/// Columns that are summed side by side.
+const COLUMNS: usize = 64;
+
+/// One step of running sums along columns, carried in f64: rounding does not build up along the axis.
+#[inline]
+fn cum_row<T: Real>(sum: &mut [f64; COLUMNS], x: &[T], y: &mut [T]) {
+    for ((s, y), x) in sum.iter_mut().zip(y).zip(x) {
+        *s += x.as_f64();
+        *y = T::from_f64(*s);
+    }
+}
+
+/// Running sums of `L` lines of `n` elements, carried in f64.
+struct CumLines<'a, T: Real, const L: usize> {
+    x: &'a [T],
+    out: &'a mut [T],
+    n: usize,
+    reverse: bool,
+}
+impl<T: Real, const L: usize> Kernel for CumLines<'_, T, L> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        // A stretch is widened as vectors, summed one by one, and narrowed as vectors.
+        const B: usize = 64;
+        let (n, mut sum) = (self.n, [0.0f64; L]);
+        let mut wide = [[0.0f64; B]; L];
+        let mut done = 0;
+        while done < n {
+            let b = B.min(n - done);
+            let at = if self.reverse { n - done - b } else { done };
+            for (wide, x) in wide.iter_mut().zip(self.x.chunks_exact(n)) {
+                for (w, x) in wide.iter_mut().zip(&x[at..at + b]) {
+                    *w = x.as_f64();
+                }
+            }
+            for k in order(b, self.reverse) {
+                for (sum, wide) in sum.iter_mut().zip(&mut wide) {
+                    *sum += wide[k];
+                    wide[k] = *sum;
+                }
+            }
+            for (wide, y) in wide.iter().zip(self.out.chunks_exact_mut(n)) {
+                for (w, y) in wide.iter().zip(&mut y[at..at + b]) {
+                    *y = T::from_f64(*w);
+                }
+            }
+            done += b;
+        }
+    }
 }
 
 fn recurrence<T: Real>(a: &Tensor<T>, b: &Tensor<T>, out: &mut [T], axis: usize, reverse: bool) {

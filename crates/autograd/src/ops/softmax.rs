@@ -8,6 +8,7 @@ use crate::vmap::BatchCtx;
 use smallvec::smallvec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::lane::Lane;
+use wengert_tensor::parallel::Band;
 use wengert_tensor::simd::{Isa, Kernel, dispatch};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel, shape};
 
@@ -45,17 +46,39 @@ fn softmax<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, log: bool) {
     if dense.is_none() {
         x.copy_into(out);
     }
+    if inner == 1 {
+        let size = grain(row);
+        parallel::chunks_mut(out, size, |chunk, part| {
+            for (i, r) in part.chunks_exact_mut(row).enumerate() {
+                if let Some(x) = dense {
+                    r.copy_from_slice(&x[chunk * size + i * row..][..row]);
+                }
+                dispatch(Row { x: r, log });
+            }
+        });
+        return;
+    }
+    if let (Some(x), 1) = (dense, out.len() / row) {
+        // One matrix: tasks take columns of it.
+        let columns = (parallel::GRAIN / 4).div_ceil(n).next_multiple_of(BLOCK);
+        parallel::bands([(out, 1)], inner, columns, |first, _, [out]| {
+            let from = Some((&x[first..], inner));
+            dispatch(Columns {
+                x: out,
+                from,
+                n,
+                log,
+            });
+        });
+        return;
+    }
     let size = grain(row);
     parallel::chunks_mut(out, size, |chunk, part| {
         for (i, r) in part.chunks_exact_mut(row).enumerate() {
-            if let Some(x) = dense {
-                r.copy_from_slice(&x[chunk * size + i * row..][..row]);
-            }
-            if inner == 1 {
-                dispatch(Row { x: r, log });
-            } else {
-                dispatch(Columns { x: r, inner, log });
-            }
+            let from = dense.map(|x| (&x[chunk * size + i * row..], inner));
+            parallel::bands([(r, 1)], inner, inner, |_, _, [x]| {
+                dispatch(Columns { x, from, n, log });
+            });
         }
     });
 }
@@ -143,32 +166,40 @@ impl<T: Real> Kernel for Row<'_, T> {
     }
 }
 
+/// Columns that are worked on side by side.
+const BLOCK: usize = 64;
+
 /// The same along the outer of two axes, for blocks of columns.
 struct Columns<'a, T: Real> {
-    x: &'a mut [T],
-    inner: usize,
+    /// `n` rows.
+    x: Band<'a, T>,
+    /// Where they come from, and from one to the next; or they are in place.
+    from: Option<(&'a [T], usize)>,
+    n: usize,
     log: bool,
 }
 impl<T: Real> Kernel for Columns<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        const B: usize = 64;
-        let (x, inner) = (self.x, self.inner);
-        let n = x.len() / inner;
+        let (mut x, n) = (self.x, self.n);
+        let columns = x.at(0).len();
         let mut at = 0;
-        while at < inner {
-            let b = B.min(inner - at);
-            let mut m = [T::Lane::<I>::c(f64::NEG_INFINITY); B];
-            let mut s = [T::Lane::<I>::c(0.0); B];
+        while at < columns {
+            let b = BLOCK.min(columns - at);
+            let mut m = [T::Lane::<I>::c(f64::NEG_INFINITY); BLOCK];
+            let mut s = [T::Lane::<I>::c(0.0); BLOCK];
             for r in 0..n {
-                let row = &x[r * inner + at..][..b];
+                if let Some((from, step)) = self.from {
+                    x.at_mut(r)[at..][..b].copy_from_slice(&from[r * step + at..][..b]);
+                }
+                let row = &x.at(r)[at..][..b];
                 for k in 0..b {
                     m[k] = m[k].max(T::Lane::<I>::new(row[k]));
                 }
             }
             for r in 0..n {
-                let row = &mut x[r * inner + at..][..b];
+                let row = &mut x.at_mut(r)[at..][..b];
                 for k in 0..b {
                     let e = (T::Lane::<I>::new(row[k]) - m[k]).exp();
                     s[k] = s[k] + e;
@@ -185,7 +216,7 @@ impl<T: Real> Kernel for Columns<'_, T> {
                 };
             }
             for r in 0..n {
-                let row = &mut x[r * inner + at..][..b];
+                let row = &mut x.at_mut(r)[at..][..b];
                 for k in 0..b {
                     let v = T::Lane::<I>::new(row[k]);
                     row[k] = if self.log { v - m[k] - s[k] } else { v * s[k] }.get();

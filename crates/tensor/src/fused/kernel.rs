@@ -22,6 +22,8 @@ pub trait ElemFn {
     fn is_near<V: Lane>(_: V) -> bool {
         false
     }
+    /// Whether `eval` and `eval_near` take half of a block each, because they wait for different units of the processor.
+    const SHARED: bool = false;
     /// The bits of `eval`, where `is_near`.
     #[inline(always)]
     fn eval_near<V: Lane>(a: V) -> V {
@@ -47,8 +49,16 @@ fn body<F: ElemFn, T: Real, I: Isa>(dst: &mut [T], args: [&[T]; 3], imm: [T; 2])
             && L::<T, I>::INLINE
             && (a.iter()).fold(true, |near, &x| near & F::is_near(L::<T, I>::new(x))) =>
         {
-            for i in 0..n {
-                dst[i] = F::eval_near(L::<T, I>::new(a[i])).get();
+            let cut = if F::SHARED { n / 2 } else { 0 };
+            let ((a0, a), (d0, dst)) = (a.split_at(cut), dst.split_at_mut(cut));
+            let ((a1, a2), (d1, d2)) = (a.split_at(cut), dst.split_at_mut(cut));
+            for i in 0..cut {
+                let x = L::<T, I>::new(a0[i]);
+                d0[i] = F::eval(x, x, x, imm).get();
+                d1[i] = F::eval_near(L::<T, I>::new(a1[i])).get();
+            }
+            for (d, &x) in d2.iter_mut().zip(a2) {
+                *d = F::eval_near(L::<T, I>::new(x)).get();
             }
         }
         1 => {

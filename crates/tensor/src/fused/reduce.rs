@@ -254,6 +254,30 @@ impl<T: Real> Kernel for Span<'_, T> {
                 acc[out] = combine_total(kind, acc[out], v);
                 done += run;
                 first += run;
+            } else if first == 0 && step == 0 && kind == Reduce::Sum && x.len() - done >= 8 * inner
+            {
+                // Eight rows while the accumulators are in registers; each is added in order.
+                let x: [&[T]; 8] = std::array::from_fn(|r| &x[done + r * inner..][..inner]);
+                let acc = &mut acc[..inner];
+                for i in 0..inner {
+                    acc[i] = x.iter().fold(acc[i], |sum, x| sum + x[i].as_f64());
+                }
+                done += 8 * inner;
+                first = inner;
+            } else if first == 0
+                && step == 0
+                && kind != Reduce::Sum
+                && inner >= TILE
+                && x.len() - done >= inner
+            {
+                let rows = (x.len() - done) / inner;
+                columns(
+                    &x[done..done + rows * inner],
+                    kind == Reduce::Max,
+                    &mut acc[..inner],
+                );
+                done += rows * inner;
+                first = inner;
             } else if first == 0 && step == 0 && x.len() - done >= 4 * inner {
                 // Four rows while the accumulators are in registers; each is added in order.
                 let (a, b) = x[done..done + 4 * inner].split_at(2 * inner);
@@ -319,6 +343,52 @@ fn better<T: Real>(a: T, b: T, largest: bool) -> T {
     let take = if largest { b > a } else { b < a };
     let r = if take { b } else { a };
     if b.is_nan() { b } else { r }
+}
+
+/// Columns whose accumulators stay in registers.
+const TILE: usize = 32;
+
+/// Whole rows into one row of accumulators.
+#[inline(always)]
+fn columns<T: Real>(x: &[T], largest: bool, acc: &mut [f64]) {
+    let inner = acc.len();
+    let mut tiles = acc.chunks_exact_mut(TILE);
+    for (k, acc) in tiles.by_ref().enumerate() {
+        extremes(x, k * TILE, inner, largest, acc);
+    }
+    let acc = tiles.into_remainder();
+    if !acc.is_empty() {
+        let at = inner - acc.len();
+        for row in x.chunks_exact(inner) {
+            let kind = if largest { Reduce::Max } else { Reduce::Min };
+            add_row(acc, &row[at..], kind);
+        }
+    }
+}
+
+/// The best of each of [`TILE`] columns from `at` on, the first of equals.
+#[inline(always)]
+fn extremes<T: Real>(x: &[T], at: usize, inner: usize, largest: bool, acc: &mut [f64]) {
+    let mut tile = [T::ZERO; TILE];
+    tile.copy_from_slice(&x[at..at + TILE]);
+    if largest {
+        for row in x[inner..].chunks_exact(inner) {
+            let row = &row[at..at + TILE];
+            for k in 0..TILE {
+                tile[k] = better(tile[k], row[k], true);
+            }
+        }
+    } else {
+        for row in x[inner..].chunks_exact(inner) {
+            let row = &row[at..at + TILE];
+            for k in 0..TILE {
+                tile[k] = better(tile[k], row[k], false);
+            }
+        }
+    }
+    for (a, v) in acc.iter_mut().zip(tile) {
+        *a = better(*a, v.as_f64(), largest);
+    }
 }
 
 #[inline(always)]

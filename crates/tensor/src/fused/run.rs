@@ -103,18 +103,21 @@ pub(super) fn run<T: Real>(
         .iter()
         .map(|(_, r)| r.width(p.chunk.min(p.numel)))
         .collect();
-    let stride: usize = widths.iter().sum();
+    // Whole cache lines.
+    let stride = widths.iter().sum::<usize>().next_multiple_of(8);
     if p.reduces.is_empty() {
         parallel::tasks(chunks, |c| plan.chunk(c, &mut []));
         return plan.finite();
     }
     let mut finite = 0;
     let mut partials = p.partials.lock().unwrap_or_else(|e| e.into_inner());
-    partials.resize(stride * chunks, 0.0);
+    partials.resize(stride * chunks + 7, 0.0);
+    let aligned = partials.as_ptr().align_offset(64).min(7);
+    let partials = &mut partials[aligned..][..stride * chunks];
     if chunks == 1 {
-        plan.chunk(0, &mut partials);
+        plan.chunk(0, partials);
     } else {
-        parallel::chunks_mut(&mut partials, stride, |c, part| plan.chunk(c, part));
+        parallel::chunks_mut(partials, stride, |c, part| plan.chunk(c, part));
     }
     // Combine the chunks in index order; totals keep the rounding errors of the additions aside.
     let mut base = 0;
@@ -146,7 +149,7 @@ pub(super) fn run<T: Real>(
             if out[0].is_finite() {
                 finite |= bit;
             }
-        } else if combine_rows(p, r, out, &partials, base, stride, w, chunks, bit != 0) {
+        } else if combine_rows(p, r, out, partials, base, stride, w, chunks, bit != 0) {
             finite |= bit;
         }
         base += w;

@@ -202,6 +202,10 @@ pub trait Lane:
     fn ln_normal(self) -> Self;
     /// As [`Lane::exp`], where the result is neither subnormal nor infinite; the same bits.
     fn exp_near(self) -> Self;
+    /// As [`Lane::sqrt`], for 2^-70 <= x < ∞ only, without the instruction for roots; the same bits.
+    fn sqrt_near(self) -> Self;
+    /// Whether [`Lane::sqrt_near`] is the root of x, and worth it.
+    fn is_sqrt_near(self) -> bool;
     /// Whether [`Lane::ln_normal`] is the logarithm of x.
     fn is_normal(self) -> bool;
     /// Whether [`Lane::exp_near`] is the exponential of x.
@@ -299,6 +303,15 @@ macro_rules! lane {
                 inlined::exp_near(self)
             }
             #[inline(always)]
+            fn sqrt_near(self) -> Self {
+                inlined::sqrt_near(self)
+            }
+            #[inline(always)]
+            fn is_sqrt_near(self) -> bool {
+                const LEAST: $t = 1.0 / (1u128 << 70) as $t;
+                I::FMA && size_of::<$t>() == 4 && (self.0 >= LEAST) & (self.0 <= $t::MAX)
+            }
+            #[inline(always)]
             fn is_normal(self) -> bool {
                 (self.0 >= $t::MIN_POSITIVE) & (self.0 <= $t::MAX)
             }
@@ -376,7 +389,7 @@ mod inlined {
     pub(super) use super::erf::{erf, erfc, erfinv, gelu, normal};
     pub(super) use super::exp::{cosh, exp, exp_near, exp2, expm1, sigmoid, sinh, tanh};
     pub(super) use super::log::{acosh, asinh, atanh, ln, ln_normal, log1p, log2, log10};
-    pub(super) use super::power::{cbrt, hypot, pow};
+    pub(super) use super::power::{cbrt, hypot, pow, sqrt_near};
     use super::trig;
     pub(super) use super::trig::{acos, asin, atan, atan2};
     use super::{Ops, gamma};
