@@ -77,7 +77,10 @@ pub(crate) fn differentiate<'t, T: Float>(
         let at_hand = |id: u32| Var::new(tape, copies.get(&id).copied().unwrap_or(id));
         let vars: SmallVec<[Var<'t, T>; 3]> = args.iter().map(|&a| at_hand(a)).collect();
         let (out, ct) = (at_hand(i as u32), Var::new(tape, cotangent));
+        #[cfg(not(feature = "mutation"))]
         let mut cts = vjp(&op, &vars, out, ct, &needs);
+        #[cfg(feature = "mutation")]
+        let mut cts = crate::mutation::rule(op.name(), || vjp(&op, &vars, out, ct, &needs));
         assert!(
             cts.len() == args.len(),
             "{}: the rule returned {} cotangents for {} inputs (recorded at {})",

@@ -485,7 +485,13 @@ impl<T: Float> Tape<T> {
     #[track_caller]
     pub(crate) fn record(&self, op: NodeOp<T>, args: &[Var<'_, T>]) -> Var<'_, T> {
         let ids = self.ids(args, &op);
-        Var::new(self, T::record(self, op, &ids, Location::caller()))
+        #[cfg(feature = "mutation")]
+        let truth = crate::mutation::is_truth(&op);
+        let v = Var::new(self, T::record(self, op, &ids, Location::caller()));
+        #[cfg(feature = "mutation")]
+        return crate::mutation::term(truth, v);
+        #[cfg(not(feature = "mutation"))]
+        v
     }
 
     /// Records an operation with a kernel of its own.
@@ -499,7 +505,11 @@ impl<T: Float> Tape<T> {
             Some(id) => id,
             None => T::append(self, Arc::new(op), args, loc),
         };
-        Var::new(self, id)
+        let v = Var::new(self, id);
+        #[cfg(feature = "mutation")]
+        return crate::mutation::term(false, v);
+        #[cfg(not(feature = "mutation"))]
+        v
     }
 
     #[track_caller]

@@ -1,5 +1,6 @@
 //! Does the suite notice a wrong rule? Every cotangent that a rule returns is sabotaged in turn (sign flipped, multiplied
-//! by 1.001, left out, in the opposite order), and the gradient checks of orders 1 and 2 must fail.
+//! by 1.001, left out, in the opposite order), and every value that a rule computes on the way (sign flipped, multiplied by
+//! 1.001, a truth value turned round); the gradient checks of orders 1 and 2 must fail.
 //!
 //! ```sh
 //! cargo test -p wengert-autograd --features mutation --test mutation -- --nocapture
@@ -10,7 +11,7 @@ mod registry;
 use registry::CASES;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use wengert_autograd::mutation::{Mutation, Site, with};
+use wengert_autograd::mutation::{Mutation, Site, Target, with};
 use wengert_autograd::ops::elementwise::ELEMENTWISE;
 use wengert_autograd::{GradCheckOptions, Tensor, Var, gradcheck_with};
 
@@ -75,7 +76,7 @@ fn wrong_rules_are_noticed() {
     for (i, check) in checks.iter().enumerate() {
         let (fine, seen) = with(None, || check.passes());
         assert!(fine, "{} passes without sabotage", check.name);
-        for site in seen {
+        for site in seen.cotangents {
             by_site.entry(site).or_default().push(i);
         }
     }
@@ -88,8 +89,8 @@ fn wrong_rules_are_noticed() {
             Mutation::Reverse,
         ] {
             mutants += 1;
-            let noticed =
-                (users.iter()).any(|&i| !with(Some((site, what)), || checks[i].passes()).0);
+            let noticed = (users.iter())
+                .any(|&i| !with(Some(Target::Cotangent(site, what)), || checks[i].passes()).0);
             if !noticed {
                 survivors.push(format!("{} operand {}: {what:?}", site.0, site.1));
             }
@@ -98,6 +99,49 @@ fn wrong_rules_are_noticed() {
     let _ = std::panic::take_hook();
     println!(
         "{} rules and operands, {mutants} mutants, {} survive:\n  {}",
+        by_site.len(),
+        survivors.len(),
+        survivors.join("\n  ")
+    );
+    assert!(mutants > 800, "{mutants}");
+    assert!(
+        survivors.len() * 100 <= mutants,
+        "{} of {mutants} survive",
+        survivors.len()
+    );
+}
+
+/// Values inside of rules whose change cannot be seen, with the reason; the count is that of the survivors.
+const EQUIVALENT: &[(&str, &str)] = &[];
+
+#[test]
+fn wrong_terms_are_noticed() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let checks = checks();
+    let mut by_site: BTreeMap<Site, Vec<usize>> = BTreeMap::new();
+    for (i, check) in checks.iter().enumerate() {
+        let (fine, seen) = with(None, || check.passes());
+        assert!(fine, "{} passes without sabotage", check.name);
+        for site in seen.terms {
+            by_site.entry(site).or_default().push(i);
+        }
+    }
+    let (mut mutants, mut survivors, mut equivalent) = (0, Vec::new(), 0);
+    for (&site, users) in &by_site {
+        for what in [Mutation::Sign, Mutation::Scale] {
+            mutants += 1;
+            let noticed = (users.iter())
+                .any(|&i| !with(Some(Target::Term(site, what)), || checks[i].passes()).0);
+            if !noticed && EQUIVALENT.iter().any(|e| e.0 == site.0) {
+                equivalent += 1;
+            } else if !noticed {
+                survivors.push(format!("{} value {}: {what:?}", site.0, site.1));
+            }
+        }
+    }
+    let _ = std::panic::take_hook();
+    println!(
+        "{} values in rules, {mutants} mutants, {equivalent} equivalent, {} survive:\n  {}",
         by_site.len(),
         survivors.len(),
         survivors.join("\n  ")

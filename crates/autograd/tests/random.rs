@@ -207,3 +207,39 @@ fn probabilities_at_the_ends() {
         .value();
     assert!(y.iter().all(|v| v == 0.0 || v == f64::INFINITY));
 }
+
+/// The operations behind the masks, and the masks themselves: `tests/reference/random_numbers.py` makes both again.
+#[test]
+fn values_and_derivatives_agree_with_pytorch() {
+    let text = include_str!("reference/random_numbers.txt");
+    assert_eq!(text.lines().count(), CASES.len());
+    for line in text.lines() {
+        let mut fields = line.split('|');
+        let name = fields.next().unwrap();
+        let case = CASES.iter().find(|c| c.name == name).expect("a case");
+        let tape = Tape::<f64>::training(9);
+        let draw = |k: u64| {
+            let v = registry::numbers(registry::hash(name).wrapping_add(k), 24, (-2.0, 2.0));
+            tape.input(&Tensor::from_vec(v, [3, 4, 2]))
+        };
+        let x = draw(0);
+        let y = (case.f64)(x);
+        let g = vjp_many(&[y], &[draw(1)], &[x])[0];
+        let s = vjp_many(&[g], &[draw(2)], &[x])[0];
+        for (k, v) in [y, g, s].iter().enumerate() {
+            let expected = fields.next().unwrap().split(' ').map(|e| e.parse::<f64>());
+            for (i, (found, e)) in v.value().iter().zip(expected).enumerate() {
+                let e = e.unwrap();
+                assert!(
+                    (found - e).abs() <= 1e-12 * e.abs().max(1.0),
+                    "{name}, result {k}, element {i}: {found:e}, PyTorch {e:e}"
+                );
+            }
+        }
+    }
+    // On an inference tape rrelu takes the mean of its slopes, as PyTorch does.
+    let tape = Tape::<f64>::inference();
+    let x = tape.input(&input(4, &[9]));
+    let (y, e) = (x.rrelu(0.1, 0.5).value(), x.leaky_relu(0.3).value());
+    assert_eq!(y.to_vec(), e.to_vec());
+}

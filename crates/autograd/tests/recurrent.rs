@@ -1,5 +1,7 @@
 //! Recurrent sequences: derivatives for every combination of settings, and the same bits for any number of threads.
 
+mod registry;
+
 use wengert_autograd::ops::recurrent::Recurrence;
 use wengert_autograd::{
     Float, GradCheckOptions, NodeInfo, Observer, Param, Seen, Tape, Tensor, Var, gradcheck_with,
@@ -167,6 +169,46 @@ fn results<T: Float>(s: &Setup, tape: &Tape<T>, inputs: &[Tensor<T>]) -> Vec<Vec
         .chain(&g)
         .map(|v| v.value().to_vec())
         .collect()
+}
+
+/// `tests/reference/recurrent.py` wrote the file, with PyTorch in f64.
+#[test]
+fn values_and_derivatives_agree_with_pytorch() {
+    let text = include_str!("reference/recurrent.txt");
+    let all = setups();
+    assert_eq!(text.lines().count(), all.len());
+    for (i, (line, s)) in text.lines().zip(&all).enumerate() {
+        let mut fields = line.split('|');
+        let name = format!("{:?} {}", s.kind, i % 6);
+        assert_eq!(fields.next().unwrap(), name);
+        let h = registry::hash(&name);
+        let tape = Tape::<f64>::inference();
+        let draw = |seed: u64, like: &Var<'_, f64>| {
+            let v = registry::numbers(seed, like.numel(), (-1.0, 1.0));
+            tape.input(&Tensor::from_vec(v, like.shape()))
+        };
+        let inputs = s.samples::<f64>(1.0);
+        let vars: Vec<_> = inputs.iter().map(|x| tape.input(x)).collect();
+        let y = s.run(&vars);
+        let g = vjp_many(&[y], &[draw(h ^ 99, &y)], &vars);
+        let w: Vec<_> = (g.iter().enumerate())
+            .map(|(k, g)| draw((h ^ 77).wrapping_add(k as u64), g))
+            .collect();
+        let second = vjp_many(&g, &w, &vars);
+        for (k, v) in std::iter::once(&y).chain(&g).chain(&second).enumerate() {
+            let v = v.value().to_vec();
+            let scale = v.iter().fold(1.0f64, |m, x| m.max(x.abs()));
+            for (p, e) in fields.next().unwrap().split(' ').enumerate() {
+                let w = registry::numbers(h.wrapping_add(1000 + p as u64), v.len(), (-1.0, 1.0));
+                let found: f64 = v.iter().zip(w).map(|(v, w)| v * w).sum();
+                let e: f64 = e.parse().unwrap();
+                assert!(
+                    (found - e).abs() <= 1e-9 * scale,
+                    "{name}, result {k}: {found:e}, PyTorch {e:e}"
+                );
+            }
+        }
+    }
 }
 
 #[test]
