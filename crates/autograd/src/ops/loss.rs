@@ -107,10 +107,6 @@ impl<'t, T: Float> Var<'t, T> {
         }
         if smoothing > 0.0 {
             let classes = x.size(1);
-            let mut logs = x.log_softmax(1);
-            if let Some(w) = weight {
-                logs = logs * w;
-            }
             let counted = w.tape().input(
                 &(flat.map(|y| {
                     if Some(y) == ignore {
@@ -120,7 +116,15 @@ impl<'t, T: Float> Var<'t, T> {
                     }
                 })),
             );
-            let spread = -(logs.sum_dim(1, false).mask(counted));
+            let spread = match weight {
+                Some(w) => -(x.log_softmax(1) * w).sum_dim(1, false),
+                // Without weights Σ -ln softmax(x) = C l - Σ (x - x[label]) for the loss l, and no matrix is made.
+                None => {
+                    let own = x.gather(1, &safe(&flat, ignore).reshape([flat.numel(), 1]));
+                    losses * classes as f64 - (x - own).sum_dim(1, false)
+                }
+            };
+            let spread = spread.mask(counted);
             losses = losses * (1.0 - smoothing) + spread * (smoothing / classes as f64);
         }
         (losses.reshape(labels.shape()), w.reshape(labels.shape()))
