@@ -111,11 +111,45 @@ fn recipes() -> [Recipe; 4] {
 }
 
 /// Settings of a run.
-struct Plan {
+pub struct Plan {
+    images: Images,
     sizes: Vec<usize>,
     epochs: u64,
     seed: u64,
     lr: f64,
+}
+
+impl Plan {
+    fn new(images: Images, depth: usize, width: usize) -> Plan {
+        let mut sizes = vec![width; depth + 1];
+        sizes[0] = images.train.inputs.shape()[1];
+        sizes[depth] = images.train.classes;
+        Plan {
+            images,
+            sizes,
+            epochs: 30,
+            seed: 1,
+            lr: 0.002,
+        }
+    }
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Plan::new(Images::digits(), 30, 64)
+    }
+}
+
+/// Trains the four networks and judges them.
+pub fn story(plan: &Plan) -> Vec<RunProfile> {
+    let judge = Judge::default();
+    let told = |recipe: &Recipe| {
+        let mut run =
+            train(recipe, plan, &plan.images).with_config("data", plan.images.name.clone());
+        run.findings = judge.run(&run);
+        run
+    };
+    recipes().iter().map(told).collect()
 }
 
 /// Trains one network and measures it at the first step and after every epoch.
@@ -202,6 +236,7 @@ fn progress(name: &str, epoch: u64, epochs: u64, loss: f64, right: f64) {
     }
 }
 
+#[allow(dead_code, reason = "a test calls `story` itself")]
 fn main() {
     let options = Options::parse(
         HELP,
@@ -216,23 +251,15 @@ fn main() {
         Ok(i) => i,
         Err(e) => fail(&format!("--data: {e}")),
     };
-    let mut sizes = vec![width; depth + 1];
-    sizes[0] = images.train.inputs.shape()[1];
-    sizes[depth] = images.train.classes;
     let lr = options.number("lr", 0.002, 1e-9, 1e3);
     let plan = Plan {
-        sizes,
         epochs,
         seed,
         lr,
+        ..Plan::new(images, depth, width)
     };
     let start = Instant::now();
-    let (mut runs, judge) = (Vec::new(), Judge::default());
-    for recipe in recipes() {
-        let mut run = train(&recipe, &plan, &images).with_config("data", images.name.clone());
-        run.findings = judge.run(&run);
-        runs.push(run);
-    }
+    let runs = story(&plan);
     let terminal = Terminal::stdout();
     println!("{}", compare::text(&runs, &terminal));
     let title = format!("A {depth}-layer network, four ways");

@@ -67,6 +67,8 @@ pub struct Numbers {
     pub losses: Vec<f64>,
     /// Largest change of an output when made wider and when made deeper.
     pub changes: [f32; 2],
+    /// The table.
+    pub table: String,
 }
 
 #[allow(dead_code, reason = "a test calls `story` itself")]
@@ -74,7 +76,17 @@ fn main() -> Result<(), wengert::train::Error> {
     let options = Options::parse(HELP, &["epochs", "seed"]);
     let epochs = options.number("epochs", 4u64, 1, 1000);
     let seed = options.number("seed", 1u64, 0, u64::MAX);
-    story(epochs, seed).map(|_| ())
+    let told = story(epochs, seed)?;
+    println!("{}", told.table);
+    println!(
+        "Largest change of an output: {:.1e} when made wider, {:.1e} when made deeper.",
+        told.changes[0], told.changes[1]
+    );
+    println!(
+        "After {epochs} epochs at its last size the network that grew has a test loss of {:.4}, the one that began anew {:.4}.",
+        told.losses[4], told.losses[5]
+    );
+    Ok(())
 }
 
 /// Trains, widens, deepens, compares.
@@ -85,8 +97,8 @@ pub fn story(epochs: u64, seed: u64) -> Result<Numbers, wengert::train::Error> {
     let test = DataLoader::new(images.test.dataset(), 360);
     let probe = images.test.inputs.narrow(0, 0, 64);
 
-    println!(
-        "{:>8}  {:<18} {:>10}  {:>9}  {:>8}",
+    let mut table = format!(
+        "{:>8}  {:<18} {:>10}  {:>9}  {:>8}\n",
         "epochs", "sizes", "parameters", "test loss", "accuracy"
     );
     let mut told = Vec::new();
@@ -94,8 +106,8 @@ pub fn story(epochs: u64, seed: u64) -> Result<Numbers, wengert::train::Error> {
                     what: &str|
      -> Result<(), wengert::train::Error> {
         let s = t.evaluate(&test)?;
-        println!(
-            "{:>8}  {:<18} {:>10}  {:>9.4}  {:>8.3}  {what}",
+        table += &format!(
+            "{:>8}  {:<18} {:>10}  {:>9.4}  {:>8.3}  {what}\n",
             t.epochs(),
             t.model.sizes(),
             t.model.num_params(),
@@ -130,16 +142,10 @@ pub fn story(epochs: u64, seed: u64) -> Result<Numbers, wengert::train::Error> {
     fresh.fit(&train, None, epochs)?;
     show(&mut fresh, "the same size, begun anew")?;
 
-    println!(
-        "\nLargest change of an output: {wider:.1e} when made wider, {deeper:.1e} when made deeper."
-    );
-    println!(
-        "After {epochs} epochs at its last size the network that grew has a test loss of {:.4}, the one that began anew {:.4}.",
-        told[4], told[5]
-    );
     Ok(Numbers {
         losses: told,
         changes: [wider, deeper],
+        table,
     })
 }
 

@@ -70,6 +70,7 @@ fn equal_units_stay_equal() {
 #[test]
 fn the_first_layer_is_the_slowest() {
     let story = layer_speeds::story();
+    assert_told("01-products.md", &story.to_string());
     let start = &story.steps[0].2;
     assert!(start.windows(2).all(|w| w[0] < w[1]), "{start:?}");
     assert!(story.ratio(0) < 0.1, "{}", story.ratio(0));
@@ -121,7 +122,7 @@ fn dropout_and_decay_narrow_the_gap() {
 #[test]
 fn a_frozen_backbone_serves_old_and_new_digits() {
     let s = transfer::story();
-    println!("{s}");
+    assert_told("11-transfer.md", &s.to_string());
     assert!(s.pretrained > 0.97, "{}", s.pretrained);
     let [scratch, frozen, careful] = &s.ways[..] else {
         panic!("three ways")

@@ -131,73 +131,88 @@ pub fn curve_plots(runs: &[RunProfile]) -> Vec<LinePlot> {
         .collect()
 }
 
-/// Histograms of the activations by layer, one plot per run that has any; runs with the same kinds of layers share the
-/// horizontal axis, which leaves out the outermost percent of each layer.
+/// Where the outputs of some layers lie, but for the outermost percent, which must not squeeze the rest; with 0.
+fn span(layers: &[&LayerProfile]) -> Option<(f64, f64)> {
+    let (mut lo, mut hi) = (f64::INFINITY, f64::NEG_INFINITY);
+    for a in layers.iter().filter_map(|l| l.activation.as_ref()) {
+        if let (Some(q), true) = (a.quantiles, a.histogram.is_some()) {
+            (lo, hi) = (lo.min(q.p01.min(0.0)), hi.max(q.p99));
+        }
+    }
+    (lo < hi).then_some((lo, hi))
+}
+
+/// How much further than all hidden layers the output layer must reach to stand on an axis of its own.
+const FURTHER: f64 = 2.0;
+
+/// Layers that share an axis, and the output layer if no function bounds it and it reaches much further than they do: on
+/// its axis each of them would be a line.
+fn apart(step: &StepProfile) -> (Vec<&LayerProfile>, Option<&LayerProfile>) {
+    let measured = step.layers.iter().filter(|l| l.activation.is_some());
+    let mut layers: Vec<&LayerProfile> = measured.collect();
+    if let [hidden @ .., last] = &layers[..]
+        && hidden.iter().all(|l| l.op != last.op)
+        && let (Some(h), Some(l)) = (span(hidden), span(&[last]))
+        && l.1 - l.0 > FURTHER * (h.1 - h.0)
+    {
+        let last = layers.pop();
+        return (layers, last);
+    }
+    (layers, None)
+}
+
+/// Histograms of the activations by layer, one plot per run that has any, and one more for an output layer that reaches
+/// much further than the others; runs with the same kinds of layers share the horizontal axis, which leaves out the
+/// outermost percent of each layer.
 pub fn activation_plots(
     runs: &[RunProfile],
     pick: fn(&RunProfile) -> Option<&StepProfile>,
 ) -> Vec<RidgePlot> {
-    let ops = |r: &RunProfile| -> Vec<String> {
-        let layers = pick(r).map_or(&[][..], |s| &s.layers);
+    let parts: Vec<(Vec<&LayerProfile>, Option<&LayerProfile>)> = (runs.iter())
+        .map(|r| pick(r).map_or((Vec::new(), None), apart))
+        .collect();
+    let ops = |layers: &[&LayerProfile]| -> Vec<String> {
         let mut ops: Vec<String> = layers.iter().map(|l| l.op.clone()).collect();
         crate::report::insertion_sort(&mut ops, |a, b| a < b);
         ops.dedup();
         ops
     };
-    let kinds: Vec<Vec<String>> = runs.iter().map(ops).collect();
-    let spans: Vec<Option<(f64, f64)>> = runs
-        .iter()
-        .map(|r| {
-            let step = pick(r)?;
-            let (lo, hi) = step
-                .layers
-                .iter()
-                .filter_map(|l| l.activation.as_ref())
-                .filter(|a| a.histogram.is_some())
-                .filter_map(|a| {
-                    // The outermost percent must not squeeze the rest.
-                    a.quantiles.map(|q| (q.p01.min(0.0), q.p99))
-                })
-                .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), (l, h)| {
-                    (a.min(l), b.max(h))
-                });
-            (lo < hi).then_some((lo, hi))
-        })
-        .collect();
-    runs.iter()
-        .enumerate()
-        .filter_map(|(i, run)| {
-            let step = pick(run)?;
-            let own = spans[i];
-            let shared = own.map(|own| {
-                spans
-                    .iter()
-                    .zip(&kinds)
-                    .filter(|(_, k)| **k == kinds[i])
-                    .filter_map(|(s, _)| *s)
-                    .fold(own, |(a, b), s| (a.min(s.0), b.max(s.1)))
-            });
-            // Outputs that fill much of the unit interval are shown on all of it, as those of a sigmoid.
-            let shared = shared.map(|(lo, hi)| match (lo, hi) {
-                (0.0..=1.0, 0.5..=1.0) => (0.0, 1.0),
-                (-1.0..=-0.5, 0.5..=1.0) => (-1.0, 1.0),
-                other => other,
-            });
-            let x = match shared {
-                Some((lo, hi)) => Axis::linear("output of the units").range(lo, hi),
-                None => Axis::linear("output of the units"),
-            };
-            let plot = step
-                .layers
-                .iter()
-                .filter_map(|l| Some((l, l.activation.as_ref()?)))
-                .fold(
-                    RidgePlot::new(run.name.clone()).x(x).style(i),
-                    |p, (l, a)| p.row(l.path.clone(), a),
-                );
-            (!plot.is_empty()).then_some(plot)
-        })
-        .collect()
+    let kinds: Vec<Vec<String>> = parts.iter().map(|p| ops(&p.0)).collect();
+    let spans: Vec<Option<(f64, f64)>> = parts.iter().map(|p| span(&p.0)).collect();
+    let axis = |span: Option<(f64, f64)>| {
+        let x = Axis::linear("output of the units");
+        // Outputs that fill much of the unit interval are shown on all of it, as those of a sigmoid.
+        match span {
+            Some((0.0..=1.0, 0.5..=1.0)) => x.range(0.0, 1.0),
+            Some((-1.0..=-0.5, 0.5..=1.0)) => x.range(-1.0, 1.0),
+            Some((lo, hi)) => x.range(lo, hi),
+            None => x,
+        }
+    };
+    let mut out = Vec::new();
+    for (i, (run, (layers, last))) in runs.iter().zip(&parts).enumerate() {
+        let mut shared = spans[i];
+        for (s, k) in spans.iter().zip(&kinds) {
+            if let (Some((a, b)), Some(s), true) = (shared, s, *k == kinds[i]) {
+                shared = Some((a.min(s.0), b.max(s.1)));
+            }
+        }
+        let mut plot = RidgePlot::new(run.name.clone()).x(axis(shared)).style(i);
+        for l in layers {
+            if let Some(a) = &l.activation {
+                plot = plot.row(l.path.clone(), a);
+            }
+        }
+        if !plot.is_empty() {
+            out.push(plot);
+        }
+        if let Some((l, a)) = last.and_then(|l| Some((l, l.activation.as_ref()?))) {
+            let title = format!("{}: output layer", run.name);
+            let x = axis(span(&[l]));
+            out.push(RidgePlot::new(title).x(x).style(i).row(l.path.clone(), a));
+        }
+    }
+    out
 }
 
 /// Rows of a plot over time at most; of more steps, evenly spaced ones.

@@ -170,7 +170,8 @@ impl Figure for RidgePlot {
         let tall = step * 1.7;
         // Labels only as dense as text can be.
         let every = (15.0 / step).ceil().max(1.0) as usize;
-        let shown = |i: usize| i.is_multiple_of(every);
+        // The last row always; the one that would touch it gives way.
+        let shown = |i: usize| i + 1 == n || (i.is_multiple_of(every) && i + every < n);
         let label_room = self.width * 0.3;
         let labels: Vec<String> = self
             .rows
