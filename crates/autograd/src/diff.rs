@@ -2,12 +2,13 @@
 
 use crate::float::Float;
 use crate::gradients::Gradients;
+use crate::op::small;
 use crate::op::{Cotangents, NodeOp, VjpCtx};
 use crate::ops::reduce;
 use crate::plan::Event;
 use crate::tape::{Region, Tape};
 use crate::var::Var;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Appends the cotangents of everything that `roots` depend on and that `depends` marks. Returns the adjoint of every
@@ -52,8 +53,8 @@ pub(crate) fn differentiate<'t, T: Float>(
             if n.op.is_leaf() || n.stop {
                 continue;
             }
-            let args: SmallVec<[u32; 3]> = n.args.clone();
-            let needs: SmallVec<[bool; 3]> = n.args.iter().map(|&a| depends[a as usize]).collect();
+            let args: SmallVec<[u32; 4]> = n.args.clone();
+            let needs: SmallVec<[bool; 4]> = n.args.iter().map(|&a| depends[a as usize]).collect();
             if !needs.contains(&true) {
                 continue;
             }
@@ -75,7 +76,7 @@ pub(crate) fn differentiate<'t, T: Float>(
             (op, args, shapes, needs)
         };
         let at_hand = |id: u32| Var::new(tape, copies.get(&id).copied().unwrap_or(id));
-        let vars: SmallVec<[Var<'t, T>; 3]> = args.iter().map(|&a| at_hand(a)).collect();
+        let vars: SmallVec<[Var<'t, T>; 12]> = args.iter().map(|&a| at_hand(a)).collect();
         let (out, ct) = (at_hand(i as u32), Var::new(tape, cotangent));
         #[cfg(not(feature = "mutation"))]
         let mut cts = vjp(&op, &vars, out, ct, &needs);
@@ -139,7 +140,7 @@ fn vjp<'t, T: Float>(
     match op {
         NodeOp::Elem(e, imm) => e.vjp(*imm, args, out, ct, needs),
         NodeOp::Reduce(kind, set, keep) => {
-            smallvec![reduce::vjp(*kind, *set, *keep, args[0], out, ct)]
+            small![reduce::vjp(*kind, *set, *keep, args[0], out, ct)]
         }
         NodeOp::Op(o) => {
             let o = Arc::clone(o);

@@ -16,6 +16,14 @@ use wengert_tensor::{Dims, Error, Result, Tensor};
 /// Cotangents of the inputs of an operation; `None` where there is none.
 pub type Cotangents<'t, T> = SmallVec<[Option<Var<'t, T>>; 3]>;
 
+/// A list of copies, as `smallvec!` makes it, which compiles every expression twice.
+macro_rules! small {
+    ($($x:expr),* $(,)?) => {
+        smallvec::SmallVec::from_slice(&[$($x),*])
+    };
+}
+pub(crate) use small;
+
 /// An operation with its own kernel.
 ///
 /// Everything about it stands in one place: the shape rule, the kernel, and the derivative rule, written in `Var`

@@ -202,7 +202,7 @@ pub(crate) fn make<T: Float>(g: &mut Graph<T>, event: &Event) {
 fn mark_gradients<T: Float>(g: &Graph<T>, plan: &mut Plan<T>) {
     let record = &g.events[g.event];
     let is_view = |i: u32| matches!(&g.nodes[i as usize].op, NodeOp::Op(o) if o.is_view());
-    let mut made: HashMap<u32, SmallVec<[u32; 1]>> = HashMap::new();
+    let mut made: HashMap<u32, SmallVec<[u32; 4]>> = HashMap::new();
     for &p in &g.param_nodes {
         let Some(&gradient) = record.results.get(p as usize) else {
             continue;

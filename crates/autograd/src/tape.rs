@@ -27,7 +27,7 @@ use wengert_tensor::{Dims, IntoDims, Result, Tensor};
 /// A node of the tape.
 pub(crate) struct Node<T: Float> {
     pub op: NodeOp<T>,
-    pub args: SmallVec<[u32; 3]>,
+    pub args: SmallVec<[u32; 4]>,
     pub shape: Dims,
     /// Whether a trainable parameter has a part in it.
     pub tracked: bool,
@@ -513,7 +513,7 @@ impl<T: Float> Tape<T> {
     }
 
     #[track_caller]
-    fn ids(&self, args: &[Var<'_, T>], op: &NodeOp<T>) -> SmallVec<[u32; 3]> {
+    fn ids(&self, args: &[Var<'_, T>], op: &NodeOp<T>) -> SmallVec<[u32; 4]> {
         args.iter()
             .map(|a| {
                 self.check_tape(a, op.name());
@@ -688,7 +688,7 @@ impl<T: Float> Graph<T> {
     fn add(
         &mut self,
         op: NodeOp<T>,
-        args: SmallVec<[u32; 3]>,
+        args: SmallVec<[u32; 4]>,
         shape: Dims,
         loc: &'static Location<'static>,
     ) -> u32 {

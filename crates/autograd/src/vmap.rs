@@ -220,7 +220,7 @@ impl<T: Float> Op<T> for Mapped<T> {
         // The operation's own rule, recorded for one example and batched.
         let tape = ctx.cotangent().tape();
         let mut batch = Batch::new(tape, self.size);
-        let inputs: SmallVec<[Var<'t, T>; 4]> = (ctx.inputs().iter().zip(&self.batched))
+        let inputs: SmallVec<[Var<'t, T>; 12]> = (ctx.inputs().iter().zip(&self.batched))
             .map(|(&x, &b)| if b { batch.example(x) } else { x })
             .collect();
         let (output, cotangent) = (batch.example(ctx.output()), batch.example(ctx.cotangent()));
@@ -237,7 +237,7 @@ impl<T: Float> Op<T> for Mapped<T> {
             cts.len(),
             inputs.len()
         );
-        let wanted: SmallVec<[Var<'t, T>; 4]> = cts.iter().flatten().copied().collect();
+        let wanted: SmallVec<[Var<'t, T>; 12]> = cts.iter().flatten().copied().collect();
         let mut done = batch.run(&wanted).into_iter();
         (cts.iter().zip(&self.batched))
             .map(|(ct, &b)| {
@@ -341,12 +341,12 @@ impl<'t, T: Float> Batch<'t, T> {
         };
         let batched: SmallVec<[bool; 4]> =
             args.iter().map(|a| self.nodes.contains_key(a)).collect();
-        let inputs: SmallVec<[Var<'t, T>; 4]> = (args.iter())
+        let inputs: SmallVec<[Var<'t, T>; 12]> = (args.iter())
             .map(|a| Var::new(tape, self.nodes.get(a).copied().unwrap_or(*a)))
             .collect();
         let y = match op {
             NodeOp::Elem(..) => {
-                let aligned: SmallVec<[Var<'t, T>; 3]> = (inputs.iter().zip(&batched))
+                let aligned: SmallVec<[Var<'t, T>; 12]> = (inputs.iter().zip(&batched))
                     .map(|(&x, &b)| if b { align(x, shape.len()) } else { x })
                     .collect();
                 tape.record(op, &aligned)

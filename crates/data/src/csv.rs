@@ -484,7 +484,7 @@ impl Table {
             .collect::<Result<Vec<_>, _>>()
         {
             let mut pairs: Vec<_> = values.into_iter().zip(names).collect();
-            pairs.sort();
+            pairs.sort_unstable();
             names = pairs.into_iter().map(|(_, n)| n).collect();
         }
         let index: std::collections::BTreeMap<&str, i64> =

@@ -93,10 +93,10 @@ impl Digits {
 
     fn split_indices(labels: &Tensor<i64>) -> (Vec<usize>, Vec<usize>) {
         let labels = labels.to_vec();
-        let mut order: Vec<usize> = (0..labels.len()).collect();
-        order.sort_by_key(|&i| labels[i]);
+        let mut order: Vec<(i64, usize)> = labels.into_iter().zip(0..).collect();
+        order.sort_unstable();
         let (mut train, mut test) = (Vec::new(), Vec::new());
-        for (place, &i) in order.iter().enumerate() {
+        for (place, &(_, i)) in order.iter().enumerate() {
             if place % 5 == 0 {
                 test.push(i)
             } else {

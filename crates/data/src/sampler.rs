@@ -176,7 +176,7 @@ impl Sampler for Weighted {
             .filter(|&(_, &w)| w > 0.0)
             .map(|(i, &w)| (-(1.0 - uniform_f64(rng)).ln() / w, i))
             .collect();
-        keys.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        keys.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         keys.into_iter().take(self.count).map(|(_, i)| i).collect()
     }
 }

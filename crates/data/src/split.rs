@@ -89,7 +89,7 @@ pub fn stratified(labels: &Tensor<i64>, test: f64, seed: u64) -> Result<Split> {
         .map(|c| (c.len() as f64 * test) as usize)
         .collect();
     let mut rank: Vec<usize> = (0..classes.len()).collect();
-    rank.sort_by(|&a, &b| {
+    rank.sort_unstable_by(|&a, &b| {
         let rest = |i: usize| classes[i].len() as f64 * test - give[i] as f64;
         rest(b).total_cmp(&rest(a)).then(a.cmp(&b))
     });

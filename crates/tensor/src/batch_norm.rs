@@ -38,16 +38,30 @@ impl<const N: usize> Sums<N> {
 
     /// Adds f of the elements of `x`, slices of one length, that stand at the same place.
     #[inline(always)]
-    fn add<V: Lane, const M: usize>(&mut self, x: [&[V::Elem]; M], f: impl Fn([V; M]) -> [V; N]) {
+    fn add<'a, V: Lane, const M: usize>(
+        &mut self,
+        x: [&'a [V::Elem]; M],
+        f: impl Fn([V; M]) -> [V; N],
+    ) {
         let n = x[0].len();
         let zero = V::c(0.0);
         let mut acc = [[zero; W]; N];
         let full = n / W * W;
         for at in (0..full).step_by(W) {
             // Arrays, so that nothing is left to check in the loop, which then is a few vector instructions.
-            let rows: [&[V::Elem; W]; M] = x.map(|x| x[at..at + W].try_into().expect("W elements"));
+            let row = |x: &'a [V::Elem]| -> &'a [V::Elem; W] {
+                x[at..at + W].try_into().expect("W elements")
+            };
+            let mut rows = [row(x[0]); M];
+            for i in 1..M {
+                rows[i] = row(x[i]);
+            }
             for k in 0..W {
-                let y = f(std::array::from_fn(|i| V::new(rows[i][k])));
+                let mut v = [zero; M];
+                for i in 0..M {
+                    v[i] = V::new(rows[i][k]);
+                }
+                let y = f(v);
                 for j in 0..N {
                     acc[j][k] = acc[j][k] + y[j];
                 }
@@ -55,7 +69,11 @@ impl<const N: usize> Sums<N> {
         }
         let mut rest = [zero; N];
         for at in full..n {
-            let y = f(std::array::from_fn(|i| V::new(x[i][at])));
+            let mut v = [zero; M];
+            for i in 0..M {
+                v[i] = V::new(x[i][at]);
+            }
+            let y = f(v);
             for j in 0..N {
                 rest[j] = rest[j] + y[j];
             }
@@ -71,7 +89,9 @@ impl<const N: usize> Sums<N> {
     /// The sums, in a fixed tree. Not inlined: beside it the loops that fill them would be compiled to narrower vectors.
     #[inline(never)]
     fn total(&self) -> [f64; N] {
-        self.0.map(|mut acc| {
+        let mut out = [0.0; N];
+        for (out, acc) in out.iter_mut().zip(&self.0) {
+            let mut acc = *acc;
             let mut w = W / 2;
             while w > 0 {
                 for k in 0..w {
@@ -79,8 +99,9 @@ impl<const N: usize> Sums<N> {
                 }
                 w /= 2;
             }
-            acc[0]
-        })
+            *out = acc[0];
+        }
+        out
     }
 }
 

@@ -166,6 +166,21 @@ pub fn dispatch_narrow<K: Kernel>(k: K) -> K::Output {
     k.run::<Baseline>()
 }
 
+/// As [`dispatch_narrow`], but hands `k` back where there are no vectors beyond the baseline, for a caller that has
+/// shorter code for that.
+///
+/// # Errors
+/// `k` itself, on other processors than x86-64 with AVX2.
+#[inline]
+pub fn dispatch_vector<K: Kernel>(k: K) -> Result<K::Output, K> {
+    #[cfg(target_arch = "x86_64")]
+    if level() != Level::Baseline {
+        // SAFETY: as in `dispatch_narrow`.
+        return Ok(unsafe { run_avx2(k) });
+    }
+    Err(k)
+}
+
 /// Runs `k` with the instruction set of `level`, or with the best one of this machine if that is lower; for tests
 /// that compare the paths.
 #[doc(hidden)]

@@ -1,10 +1,11 @@
 //! Activations that are more than a function of one element.
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::ops::compiled_here;
+use crate::ops::sort::{ranks, sort_first};
 use crate::var::Var;
-use smallvec::smallvec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::{Dims, Real, Result, Tensor, shape};
 
@@ -38,9 +39,11 @@ fn sparsemax<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize) {
             line.iter_mut()
                 .zip(column())
                 .for_each(|(l, i)| *l = part[i].as_f64());
-            line.sort_unstable_by(|a, b| b.total_cmp(a));
+            let mut order = ranks(&line, true);
+            sort_first(&mut order, n);
             let (mut sum, mut tau) = (0.0, 0.0);
-            for (k, &z) in line.iter().enumerate() {
+            for (k, r) in order.iter().enumerate() {
+                let z = line[r.1 as usize];
                 if 1.0 + (k + 1) as f64 * z <= sum + z {
                     break;
                 }
@@ -72,7 +75,7 @@ impl<T: Float> Op<T> for Sparsemax {
         let axis = [self.axis as isize];
         let support = y.gt(y.tape().scalar(0.0));
         let mean = (g * support).sum_dim(axis, true) / support.sum_dim(axis, true);
-        smallvec![Some((g - mean) * support)]
+        small![Some((g - mean) * support)]
     }
 }
 

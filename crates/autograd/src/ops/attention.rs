@@ -2,12 +2,13 @@
 //! running softmax (Milakov and Gimelshein 2018; Dao et al. 2022).
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compose::{part_copy, part_view, partials};
 use crate::ops::softmax::{row_exp, row_max};
 use crate::ops::{Scratch, compiled_here};
 use crate::var::Var;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm};
 use wengert_tensor::lane::Lane;
@@ -346,7 +347,7 @@ impl<T: Float> Op<T> for Packed {
     }
     fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
         self.0.check(inputs)?;
-        Ok(smallvec![inputs[0][0], inputs[0][1] * (inputs[2][2] + 1)])
+        Ok(small![inputs[0][0], inputs[0][1] * (inputs[2][2] + 1)])
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let (q, k, v) = (ctx.input(0), ctx.input(1), ctx.input(2));
@@ -392,22 +393,22 @@ impl<T: Float> Op<T> for Output {
         let config = self.config;
         let (b, lq, d) = (q.size(0), q.size(1), q.size(2));
         let (lk, dv) = (k.size(1), v.size(2));
-        let mut args: SmallVec<[Var<'t, T>; 8]> = own.iter().copied().collect();
+        let mut args: SmallVec<[Var<'t, T>; 12]> = own.iter().copied().collect();
         let grads = tape.no_grad(|| {
             let y = ctx.output();
             let lse = packed.narrow(1, lq * dv, lq * dv + lq);
-            let mut all: SmallVec<[Var<'t, T>; 8]> = smallvec![y, lse, g];
+            let mut all: SmallVec<[Var<'t, T>; 12]> = small![y, lse, g];
             all.extend_from_slice(own);
             tape.apply(PackedGrad(config), &all)
         });
         args.push(g);
         let part = |of: usize| {
             let (start, shape): (usize, Dims) = match of {
-                0 => (0, smallvec![b, lq, d]),
-                1 => (lq * d, smallvec![b, lk, d]),
-                _ => ((lq + lk) * d, smallvec![b, lk, dv]),
+                0 => (0, small![b, lq, d]),
+                1 => (lq * d, small![b, lk, d]),
+                _ => ((lq + lk) * d, small![b, lk, dv]),
             };
-            let mut all: SmallVec<[Var<'t, T>; 8]> = smallvec![grads];
+            let mut all: SmallVec<[Var<'t, T>; 12]> = small![grads];
             all.extend_from_slice(&args);
             tape.apply(
                 GradPart {
@@ -419,7 +420,7 @@ impl<T: Float> Op<T> for Output {
                 &all,
             )
         };
-        let mut cts: Cotangents<'t, T> = smallvec![None];
+        let mut cts: Cotangents<'t, T> = small![None];
         for of in 0..3 {
             cts.push(ctx.needs(1 + of).then(|| part(of)));
         }
@@ -445,7 +446,7 @@ impl<T: Float> Op<T> for PackedGrad {
     }
     fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
         let (q, k, v) = (inputs[3], inputs[4], inputs[5]);
-        Ok(smallvec![q[0], q[1] * q[2] + k[1] * (k[2] + v[2])])
+        Ok(small![q[0], q[1] * q[2] + k[1] * (k[2] + v[2])])
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let (y, lse, g) = (ctx.input(0), ctx.input(1), ctx.input(2));
@@ -489,7 +490,7 @@ impl<T: Float> Op<T> for GradPart {
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let Config { scale, .. } = self.config;
-        let mut cts: Cotangents<'t, T> = smallvec![None];
+        let mut cts: Cotangents<'t, T> = small![None];
         cts.extend(partials(
             &ctx.inputs()[1..],
             &ctx.needs[1..],
@@ -593,7 +594,7 @@ impl<'t, T: Float> Var<'t, T> {
                 .reshape([b, s[s.len() - 2], s[s.len() - 1]])
         };
         let (lq, lk, dv) = (sq[sq.len() - 2], sk[sk.len() - 2], sv[sv.len() - 1]);
-        let mut args: SmallVec<[Self; 5]> = smallvec![whole(self), whole(keys), whole(values)];
+        let mut args: SmallVec<[Self; 12]> = small![whole(self), whole(keys), whole(values)];
         if let Some(m) = settings.mask {
             let mut wide = batch.clone();
             wide.extend_from_slice(&[lq, lk]);
@@ -617,7 +618,7 @@ impl<'t, T: Float> Var<'t, T> {
             args.insert(0, packed);
             let output = Output {
                 config,
-                shape: smallvec![b, lq, dv],
+                shape: small![b, lq, dv],
             };
             tape.apply(output, &args)
         };

@@ -1,11 +1,12 @@
 //! Batch normalization by the statistics of the batch, in one operation forward and one backward.
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::ops::compiled_here;
 use crate::ops::compose::{part_copy, part_view, partials};
 use crate::var::Var;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use wengert_tensor::batch_norm::BatchNorm;
 use wengert_tensor::{Dims, Real, Result, Tensor};
 
@@ -99,7 +100,7 @@ impl<T: Float> Op<T> for Packed {
     }
     fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
         let x = inputs[0];
-        Ok(smallvec![x.iter().product::<usize>() + 2 * x[1]])
+        Ok(small![x.iter().product::<usize>() + 2 * x[1]])
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let x = ctx.input(0);
@@ -157,7 +158,7 @@ impl<T: Float> Op<T> for NormPart {
         let (packed, x) = (ctx.input(0), ctx.input(1));
         let rank = x.rank();
         let count = (x.numel() / x.size(1)) as f64;
-        let mut cts: Cotangents<'t, T> = smallvec![None];
+        let mut cts: Cotangents<'t, T> = small![None];
         match self.of {
             Part::Mean => cts.push(Some(along(g, rank).broadcast_to(x.shape()) / count)),
             Part::Var => {
@@ -174,13 +175,13 @@ impl<T: Float> Op<T> for NormPart {
                             norm,
                             of,
                             start,
-                            shape: smallvec![channels],
+                            shape: small![channels],
                         };
-                        let mut all: SmallVec<[Var<'t, T>; 4]> = smallvec![packed];
+                        let mut all: SmallVec<[Var<'t, T>; 12]> = small![packed];
                         all.extend_from_slice(inputs);
                         tape.apply(part, &all)
                     };
-                    let mut args: SmallVec<[Var<'t, T>; 6]> = smallvec![
+                    let mut args: SmallVec<[Var<'t, T>; 12]> = small![
                         x,
                         g,
                         statistic(Part::Mean, numel),
@@ -191,7 +192,7 @@ impl<T: Float> Op<T> for NormPart {
                 });
                 let grads = tape.no_grad(|| tape.apply(PackedGrad(norm), &args));
                 let part = |of: Grad| {
-                    let mut all: SmallVec<[Var<'t, T>; 5]> = smallvec![grads, x, g];
+                    let mut all: SmallVec<[Var<'t, T>; 12]> = small![grads, x, g];
                     all.extend_from_slice(&inputs[1..]);
                     let shape = x.shape();
                     Some(tape.apply(GradPart { norm, of, shape }, &all))
@@ -220,7 +221,7 @@ impl<T: Float> Op<T> for PackedGrad {
     }
     fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
         let x = inputs[0];
-        Ok(smallvec![x.iter().product::<usize>() + 2 * x[1]])
+        Ok(small![x.iter().product::<usize>() + 2 * x[1]])
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let input = |i: usize| Some(ctx.input(i));
@@ -255,8 +256,8 @@ impl GradPart {
         let (all, c) = (self.shape.iter().product(), self.shape[1]);
         match self.of {
             Grad::X => (0, self.shape.clone()),
-            Grad::Weight => (all, smallvec![c]),
-            Grad::Bias => (all + c, smallvec![c]),
+            Grad::Weight => (all, small![c]),
+            Grad::Bias => (all + c, small![c]),
         }
     }
 }
@@ -285,7 +286,7 @@ impl<T: Float> Op<T> for GradPart {
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (norm, of, rank) = (self.norm, self.of, self.shape.len());
         let axes = other_axes(rank);
-        let mut cts: Cotangents<'t, T> = smallvec![None];
+        let mut cts: Cotangents<'t, T> = small![None];
         let needs = &ctx.needs[1..];
         cts.extend(partials(&ctx.inputs()[1..], needs, ctx.cotangent(), |v| {
             let (x, g) = (v[0], v[1]);
@@ -365,7 +366,7 @@ impl<'t, T: Float> Var<'t, T> {
             bias: bias.is_some(),
             relu,
         };
-        let mut args: SmallVec<[Self; 4]> = smallvec![self];
+        let mut args: SmallVec<[Self; 12]> = small![self];
         args.extend(weight);
         args.extend(bias);
         let tape = self.tape();
@@ -383,8 +384,8 @@ impl<'t, T: Float> Var<'t, T> {
         };
         (
             part(Part::Y, 0, shape),
-            part(Part::Mean, numel, smallvec![channels]),
-            part(Part::Var, numel + channels, smallvec![channels]),
+            part(Part::Mean, numel, small![channels]),
+            part(Part::Var, numel + channels, small![channels]),
         )
     }
 }

@@ -5,11 +5,12 @@
 
 use crate::diff::dependents;
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::tape::Region;
 use crate::var::Var;
 use crate::vmap::BatchCtx;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use wengert_tensor::{Dims, Real, Result, Tensor};
 
 /// The same value under a node of its own.
@@ -35,7 +36,7 @@ impl<T: Float> Op<T> for Alias {
         Some(ctx.input(0).apply(Alias))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        smallvec![Some(ctx.cotangent())]
+        small![Some(ctx.cotangent())]
     }
 }
 
@@ -53,14 +54,14 @@ pub(crate) fn partials<'t, T: Float>(
     // Inside a no-grad region the result must not be differentiated further, but the composition itself must be.
     let region = Region::enter(tape);
     tape.graph.borrow_mut().no_grad = 0;
-    let own: SmallVec<[Var<'t, T>; 6]> = inputs
+    let own: SmallVec<[Var<'t, T>; 12]> = inputs
         .iter()
         .zip(needs)
         .map(|(x, &n)| if n { x.apply(Alias) } else { *x })
         .collect();
     let y = f(&own);
     drop(region);
-    let ids: SmallVec<[u32; 6]> = (own.iter().zip(needs))
+    let ids: SmallVec<[u32; 4]> = (own.iter().zip(needs))
         .filter(|(_, n)| **n)
         .map(|(v, _)| v.id)
         .collect();

@@ -5,10 +5,10 @@
 //! weight. The derivative of each is made of the other two, so derivatives of any order exist.
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::var::Var;
-use smallvec::smallvec;
 use wengert_tensor::conv::{self, Channels, Geometry, Tail};
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::{Dims, Real, Result, Tensor, shape};
@@ -306,7 +306,7 @@ impl<T: Float> Op<T> for Conv {
             // a = x, b = y, g like w
             Which::Weight => (&|| op(Which::Input, b, g), &|| op(Which::Output, a, g)),
         };
-        smallvec![ctx.needs(0).then(da), ctx.needs(1).then(db)]
+        small![ctx.needs(0).then(da), ctx.needs(1).then(db)]
     }
     fn flops(&self, inputs: &[&[usize]], _: &[usize]) -> u64 {
         let (c, g) = (self.channels(inputs), &self.geometry);

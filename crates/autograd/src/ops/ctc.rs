@@ -2,12 +2,12 @@
 
 use crate::diff::dependents;
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::ops::compose::partials;
 use crate::ops::index::check_indices;
 use crate::var::Var;
-use smallvec::smallvec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
 
@@ -228,18 +228,18 @@ impl<T: Float> Op<T> for Ctc {
                 format!("log-probabilities of shape {x:?} and labels {labels:?} do not fit"),
             ));
         }
-        Ok(smallvec![x[1]])
+        Ok(small![x[1]])
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let (x, tables) = (ctx.input(0), [ctx.ints(1), ctx.ints(2)]);
         T::ctc(x, tables, ctx.output(), self.zero_infinity);
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        let mut args: smallvec::SmallVec<[Var<'t, T>; 8]> = ctx.inputs().iter().copied().collect();
+        let mut args: smallvec::SmallVec<[Var<'t, T>; 12]> = ctx.inputs().iter().copied().collect();
         args.push(ctx.cotangent());
         let g = ctx.cotangent().tape().apply(CtcGrad(*self), &args);
         // The kernel writes sample by sample.
-        let mut cts: Cotangents<'t, T> = smallvec![Some(g.transpose(0, 1))];
+        let mut cts: Cotangents<'t, T> = small![Some(g.transpose(0, 1))];
         cts.extend((1..ctx.inputs().len()).map(|_| None));
         cts
     }
@@ -257,7 +257,7 @@ impl<T: Float> Op<T> for CtcGrad {
     }
     fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
         let x = inputs[0];
-        Ok(smallvec![x[1], x[0], x[2]])
+        Ok(small![x[1], x[0], x[2]])
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let (x, tables) = (ctx.input(0), [ctx.ints(1), ctx.ints(2)]);

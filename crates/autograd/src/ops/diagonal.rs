@@ -1,10 +1,10 @@
 //! Diagonals and triangles of matrices.
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::tape::Tape;
 use crate::var::Var;
-use smallvec::smallvec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::shape::{self, checked_numel};
 use wengert_tensor::{Dims, Layout, Result, Tensor};
@@ -64,7 +64,7 @@ impl<T: Float> Op<T> for Diagonal {
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let shape = ctx.input(0).shape();
-        smallvec![Some(ctx.cotangent().apply(DiagonalEmbed {
+        small![Some(ctx.cotangent().apply(DiagonalEmbed {
             diagonal: *self,
             shape
         }))]
@@ -108,7 +108,7 @@ impl<T: Float> Op<T> for DiagonalEmbed {
         }
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        smallvec![Some(ctx.cotangent().apply(self.diagonal))]
+        small![Some(ctx.cotangent().apply(self.diagonal))]
     }
 }
 

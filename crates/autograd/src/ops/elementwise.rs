@@ -10,9 +10,9 @@
 //! In a rule `y` is the output and `g` its cotangent. Conventions at kinks stand in `docs/conventions.md`.
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, NodeOp};
 use crate::var::Var;
-use smallvec::smallvec;
 use wengert_tensor::Real;
 use wengert_tensor::fused::{BlockFn, ElemFn, block_fn};
 use wengert_tensor::lane::Lane;
@@ -143,7 +143,7 @@ macro_rules! table {
                         $(let [$($p,)+ ..] = [imm[0].as_f64(), imm[1].as_f64()];)?
                         let ($y, $g) = (out, cotangent);
                         let mut k = 0;
-                        smallvec![$({
+                        small![$({
                             k += 1;
                             if needs[k - 1] { $rule } else { None }
                         }),+]

@@ -5,11 +5,12 @@
 //! are small, by convolution with a chirp (Bluestein 1970) for others.
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::ops::compiled_here;
 use crate::ops::pad::Pad;
 use crate::var::Var;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use std::f64::consts::TAU;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::shape::{self, IntoAxes};
@@ -296,7 +297,7 @@ impl<T: Float> Op<T> for Fft {
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         // The matrix is symmetric, so its adjoint is its conjugate: the other direction with the same factor.
-        smallvec![Some(ctx.cotangent().apply(Fft {
+        small![Some(ctx.cotangent().apply(Fft {
             inverse: !self.inverse,
             ..*self
         }))]
@@ -486,7 +487,7 @@ impl<'t, T: Float> Var<'t, T> {
         // Every frequency but the first, and the middle one, stands for two. The sum's real part is the result.
         let last = n / 2 + 1 - usize::from(n.is_multiple_of(2) && n > 1);
         let axis = a as isize;
-        let mut parts: SmallVec<[Self; 3]> = smallvec![self.narrow(axis, 0, 1)];
+        let mut parts: SmallVec<[Self; 12]> = small![self.narrow(axis, 0, 1)];
         if last > 1 {
             parts.push(self.narrow(axis, 1, last) * 2.0);
         }

@@ -2,10 +2,10 @@
 
 use crate::finite;
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::var::Var;
-use smallvec::smallvec;
 use wengert_tensor::error::{Error, OrPanic};
 use wengert_tensor::shape::{self, checked_numel};
 use wengert_tensor::{Dims, Real, Result, Tensor};
@@ -251,7 +251,7 @@ impl<T: Float> Op<T> for Gather {
             .cotangent()
             .tape()
             .apply(op, &[ctx.cotangent(), ctx.input(1)]);
-        smallvec![Some(g), None]
+        small![Some(g), None]
     }
 }
 
@@ -291,7 +291,7 @@ impl<T: Float> Op<T> for ScatterAdd {
             .cotangent()
             .tape()
             .apply(op, &[ctx.cotangent(), ctx.input(1)]);
-        smallvec![Some(g), None]
+        small![Some(g), None]
     }
 }
 
@@ -322,7 +322,7 @@ impl<T: Float> Op<T> for IndexSelect {
             .cotangent()
             .tape()
             .apply(op, &[ctx.cotangent(), ctx.input(1)]);
-        smallvec![Some(g), None]
+        small![Some(g), None]
     }
 }
 
@@ -373,7 +373,7 @@ impl<T: Float> Op<T> for IndexAdd {
             .cotangent()
             .tape()
             .apply(op, &[ctx.cotangent(), ctx.input(1)]);
-        smallvec![Some(g), None]
+        small![Some(g), None]
     }
 }
 
@@ -419,7 +419,7 @@ impl<T: Float> Op<T> for ScatterSet {
             let winners = tape.apply(ScatterWinners { axis, shape }, &[index]);
             tape.apply(Gather { axis }, &[g, index]).mask(winners)
         });
-        smallvec![dx, None, ds]
+        small![dx, None, ds]
     }
 }
 
@@ -440,7 +440,7 @@ impl<T: Float> Op<T> for ScatterWinners {
         T::scatter_winners(ctx.ints(0), ctx.output(), &self.shape, self.axis);
     }
     fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        smallvec![None]
+        small![None]
     }
 }
 
@@ -462,7 +462,7 @@ impl<T: Float> Op<T> for OneHot {
         T::one_hot(ctx.ints(0), ctx.output(), self.classes);
     }
     fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        smallvec![None]
+        small![None]
     }
 }
 

@@ -4,10 +4,10 @@
 //! its line. The gradient is the transposed sum, whose gradient is the first one again.
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::var::Var;
-use smallvec::smallvec;
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel, shape};
 
 compiled_here! {
@@ -209,7 +209,7 @@ impl<T: Float> Op<T> for Resample {
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let &Resample { line, axis } = self;
-        smallvec![Some(ctx.cotangent().apply(Adjoint { line, axis }))]
+        small![Some(ctx.cotangent().apply(Adjoint { line, axis }))]
     }
 }
 
@@ -233,7 +233,7 @@ impl<T: Float> Op<T> for Adjoint {
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let &Adjoint { line, axis } = self;
-        smallvec![Some(ctx.cotangent().apply(Resample { line, axis }))]
+        small![Some(ctx.cotangent().apply(Resample { line, axis }))]
     }
 }
 

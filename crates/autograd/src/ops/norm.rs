@@ -1,11 +1,12 @@
 //! Normalization.
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::ops::compose::{part_copy, part_view, partials};
 use crate::var::Var;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use wengert_tensor::lane::Lane;
 use wengert_tensor::simd::{Isa, Kernel, dispatch};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
@@ -53,7 +54,7 @@ fn sum_of<V: Lane>(x: &[V::Elem], f: impl Fn(V) -> V) -> V {
     for &t in tail {
         s = s + f(V::new(t));
     }
-    s + V::new(fold(&acc.map(V::get)))
+    s + total(&acc)
 }
 
 /// Adds up accumulators in a fixed tree. Not inlined: beside it the loop that fills them would be compiled to narrower
@@ -69,6 +70,15 @@ fn fold<E: Real, const N: usize>(acc: &[E; N]) -> E {
         w /= 2;
     }
     acc[0]
+}
+
+#[inline(always)]
+fn total<V: Lane, const N: usize>(acc: &[V; N]) -> V {
+    let mut own = [acc[0].get(); N];
+    for k in 1..N {
+        own[k] = acc[k].get();
+    }
+    V::new(fold(&own))
 }
 
 /// The mean of a row in two parts, because one number may be too short for it, and the reciprocal deviation: two passes,
@@ -232,8 +242,8 @@ impl<T: Real> Kernel for Backward<'_, T> {
                 a = a + new(u);
                 b = new(u).mul_add(new(x) - mean[0] - mean[1], b);
             }
-            let a = a + new(fold(&s1.map(Lane::get)));
-            let b = b + new(fold(&s2.map(Lane::get)));
+            let a = a + total(&s1);
+            let b = b + total(&s2);
             let m1 = if self.centred { a * r } else { zero };
             let m2 = b * r * scale * scale;
             for i in 0..n {
@@ -342,14 +352,14 @@ impl<T: Float> Op<T> for NormRows {
         T::norm_rows(x, w, b, ctx.output(), self.eps, self.centred);
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        let mut args: SmallVec<[Var<'t, T>; 4]> = smallvec![ctx.input(0), ctx.cotangent()];
+        let mut args: SmallVec<[Var<'t, T>; 12]> = small![ctx.input(0), ctx.cotangent()];
         if self.weight {
             args.push(ctx.input(1));
         }
         let tape = ctx.cotangent().tape();
         let packed = tape.no_grad(|| tape.apply(NormRowsGrad(*self), &args));
         let part = |of: NormPart| {
-            let mut all: SmallVec<[Var<'t, T>; 4]> = smallvec![packed];
+            let mut all: SmallVec<[Var<'t, T>; 12]> = small![packed];
             all.extend_from_slice(&args);
             let (rows, n) = (ctx.input(0).shape()[0], ctx.input(0).shape()[1]);
             Some(tape.apply(
@@ -362,7 +372,7 @@ impl<T: Float> Op<T> for NormRows {
                 &all,
             ))
         };
-        let mut cts: Cotangents<'t, T> = smallvec![part(NormPart::X)];
+        let mut cts: Cotangents<'t, T> = small![part(NormPart::X)];
         if self.weight {
             cts.push(part(NormPart::Weight));
         }
@@ -393,7 +403,7 @@ impl<T: Float> Op<T> for NormRowsGrad {
     }
     fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
         let (rows, n) = (inputs[0][0], inputs[0][1]);
-        Ok(smallvec![rows * n + 2 * n * (1 + tasks(rows, n))])
+        Ok(small![rows * n + 2 * n * (1 + tasks(rows, n))])
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let (x, g) = (ctx.input(0), ctx.input(1));
@@ -428,9 +438,9 @@ impl NormGradPart {
     fn place(&self) -> (usize, Dims) {
         let n = self.n;
         match self.of {
-            NormPart::X => (0, smallvec![self.rows, n]),
-            NormPart::Weight => (self.rows * n, smallvec![n]),
-            NormPart::Bias => (self.rows * n + n, smallvec![n]),
+            NormPart::X => (0, small![self.rows, n]),
+            NormPart::Weight => (self.rows * n, small![n]),
+            NormPart::Bias => (self.rows * n + n, small![n]),
         }
     }
 }
@@ -459,7 +469,7 @@ impl<T: Float> Op<T> for NormGradPart {
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let norm = self.norm;
         let of = self.of;
-        let mut cts: Cotangents<'t, T> = smallvec![None];
+        let mut cts: Cotangents<'t, T> = small![None];
         cts.extend(partials(
             &ctx.inputs()[1..],
             &ctx.needs[1..],
@@ -524,7 +534,7 @@ impl<'t, T: Float> Var<'t, T> {
         check_eps(op, eps);
         let n: usize = own.iter().product();
         let rows: usize = shape[..shape.len() - axes].iter().product();
-        let mut args: SmallVec<[Self; 3]> = smallvec![self.reshape([rows, n])];
+        let mut args: SmallVec<[Self; 12]> = small![self.reshape([rows, n])];
         args.extend(weight.map(|w| w.reshape([n])));
         args.extend(bias.map(|b| b.reshape([n])));
         let norm = NormRows {

@@ -1,9 +1,10 @@
 //! Padding.
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::var::Var;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use wengert_tensor::shape::checked_numel;
 use wengert_tensor::{Dims, Result, Tensor};
 
@@ -86,7 +87,7 @@ impl<T: Float> Op<T> for PadConstant {
             let n = ctx.input(0).shape()[i];
             g = g.narrow(i as isize, before, before + n);
         }
-        smallvec![Some(g)]
+        small![Some(g)]
     }
 }
 
@@ -119,7 +120,7 @@ impl<'t, T: Float> Var<'t, T> {
         let first = shape.len() - pads.len();
         // Crop first; then only additions are left.
         let mut x = self;
-        let mut add: SmallVec<[(usize, usize); 6]> = smallvec![(0, 0); shape.len()];
+        let mut add: SmallVec<[(usize, usize); 6]> = SmallVec::from_elem((0, 0), shape.len());
         for (i, &(before, after)) in pads.iter().enumerate() {
             let axis = first + i;
             let n = shape[axis];

@@ -7,11 +7,11 @@
 //! the backward pass, so no indices are stored.
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::var::Var;
 pub use kernels::Divisor;
 use kernels::{Axes, Axis};
-use smallvec::smallvec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::{Dims, Result, Tensor};
 
@@ -185,7 +185,7 @@ impl<T: Float> Op<T> for MaxPool {
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (g, x) = (ctx.cotangent(), ctx.input(0));
         let (axes, d) = (self.axes, self.d);
-        smallvec![Some(g.tape().apply(MaxScatter { axes, d }, &[g, x]))]
+        small![Some(g.tape().apply(MaxScatter { axes, d }, &[g, x]))]
     }
 }
 
@@ -209,7 +209,7 @@ impl<T: Float> Op<T> for MaxScatter {
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (axes, d) = (self.axes, self.d);
         let (h, x) = (ctx.cotangent(), ctx.input(1));
-        smallvec![
+        small![
             ctx.needs(0)
                 .then(|| h.tape().apply(MaxGather { axes, d }, &[h, x])),
             None
@@ -237,7 +237,7 @@ impl<T: Float> Op<T> for MaxGather {
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (axes, d) = (self.axes, self.d);
         let (g, x) = (ctx.cotangent(), ctx.input(1));
-        smallvec![
+        small![
             ctx.needs(0)
                 .then(|| g.tape().apply(MaxScatter { axes, d }, &[g, x])),
             None
@@ -264,7 +264,7 @@ impl<T: Float> Op<T> for AvgPool {
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let &AvgPool { axes, d, divisor } = self;
-        smallvec![Some(ctx.cotangent().apply(AvgScatter { axes, d, divisor }))]
+        small![Some(ctx.cotangent().apply(AvgScatter { axes, d, divisor }))]
     }
 }
 
@@ -287,7 +287,7 @@ impl<T: Float> Op<T> for AvgScatter {
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let &AvgScatter { axes, d, divisor } = self;
-        smallvec![Some(ctx.cotangent().apply(AvgPool { axes, d, divisor }))]
+        small![Some(ctx.cotangent().apply(AvgPool { axes, d, divisor }))]
     }
 }
 

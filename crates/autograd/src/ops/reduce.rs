@@ -9,7 +9,7 @@ use crate::vmap::BatchCtx;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::fused::Reduce;
 use wengert_tensor::shape::{IntoAxes, axis_set};
-use wengert_tensor::simd::{Isa, Kernel, dispatch};
+use wengert_tensor::simd::{Isa, Kernel, dispatch_narrow};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
 
 /// Cotangent of a reduction's input.
@@ -136,7 +136,7 @@ fn prod<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize) {
     parallel::chunks_mut(out, blocks * inner, |chunk, out| {
         let len = out.len() / inner * n * inner;
         let x = &x[chunk * blocks * n * inner..][..len];
-        dispatch(ProdOf { x, n, inner, out });
+        dispatch_narrow(ProdOf { x, n, inner, out });
     });
 }
 

@@ -1,10 +1,10 @@
 //! Running sums, products and recurrences along an axis.
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::var::Var;
-use smallvec::smallvec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::simd::{Isa, Kernel, dispatch};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel, shape};
@@ -225,7 +225,7 @@ impl<T: Float> Op<T> for CumSum {
         T::cumsum(ctx.input(0), ctx.output(), self.axis, self.reverse);
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        smallvec![Some(ctx.cotangent().apply(CumSum {
+        small![Some(ctx.cotangent().apply(CumSum {
             axis: self.axis,
             reverse: !self.reverse
         }))]
@@ -269,7 +269,7 @@ impl<T: Float> Op<T> for Recurrence {
             let (ahead, behind) = if self.reverse { (h, db) } else { (db, h) };
             ahead * behind.delayed(self.axis)
         });
-        smallvec![da, Some(db)]
+        small![da, Some(db)]
     }
 }
 
@@ -290,7 +290,7 @@ impl<T: Float> Op<T> for LogCumSumExp {
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (x, y, g) = (ctx.input(0), ctx.output(), ctx.cotangent());
         if y.shape()[self.axis] == 0 {
-            return smallvec![Some(g)];
+            return small![Some(g)];
         }
         // y[k] = ln(e^y[k-1] + e^x[k]): the factors e^(y[k-1] - y[k]) and e^(x[k] - y[k]) are at most 1. Where nothing
         // but -∞ was met so far, both are 0.
@@ -302,7 +302,7 @@ impl<T: Float> Op<T> for LogCumSumExp {
             axis: self.axis,
             reverse: true,
         };
-        smallvec![Some(own * g.tape().apply(op, &[a, g]))]
+        small![Some(own * g.tape().apply(op, &[a, g]))]
     }
 }
 

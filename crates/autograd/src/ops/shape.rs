@@ -1,12 +1,13 @@
 //! Operations that move or view elements.
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::ops::reduce::sum_to;
 use crate::var::Var;
 use crate::vmap::{BatchCtx, align};
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use std::ops::Range;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::shape::{self, IntoAxes, checked_numel};
@@ -114,7 +115,7 @@ impl<T: Float> Op<T> for Reshape {
         Some(ctx.input(0).reshape(ctx.shape(&self.0)))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        smallvec![Some(ctx.cotangent().reshape(ctx.input(0).shape()))]
+        small![Some(ctx.cotangent().reshape(ctx.input(0).shape()))]
     }
 }
 
@@ -145,11 +146,11 @@ impl<T: Float> Op<T> for Permute {
         Some(ctx.input(0).permute(order))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        let mut inverse: SmallVec<[isize; 6]> = smallvec![0; self.0.len()];
+        let mut inverse: SmallVec<[isize; 6]> = SmallVec::from_elem(0, self.0.len());
         for (i, &a) in self.0.iter().enumerate() {
             inverse[a as usize] = i as isize;
         }
-        smallvec![Some(ctx.cotangent().permute(inverse))]
+        small![Some(ctx.cotangent().permute(inverse))]
     }
 }
 
@@ -176,7 +177,7 @@ impl<T: Float> Op<T> for BroadcastTo {
         Some(align(ctx.input(0), self.0.len()).broadcast_to(ctx.shape(&self.0)))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        smallvec![Some(sum_to(ctx.cotangent(), &ctx.input(0).shape()))]
+        small![Some(sum_to(ctx.cotangent(), &ctx.input(0).shape()))]
     }
 }
 
@@ -219,7 +220,7 @@ impl<T: Float> Op<T> for Slice {
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let shape = ctx.input(0).shape();
-        smallvec![Some(ctx.cotangent().apply(Embed {
+        small![Some(ctx.cotangent().apply(Embed {
             slice: *self,
             shape
         }))]
@@ -256,7 +257,7 @@ impl<T: Float> Op<T> for Embed {
         }))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        smallvec![Some(ctx.cotangent().apply(self.slice))]
+        small![Some(ctx.cotangent().apply(self.slice))]
     }
 }
 
@@ -294,7 +295,7 @@ impl<T: Float> Op<T> for Cat {
         }
     }
     fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
-        let parts: SmallVec<[Var<'t, T>; 8]> = (0..ctx.len()).map(|i| ctx.lifted(i)).collect();
+        let parts: SmallVec<[Var<'t, T>; 12]> = (0..ctx.len()).map(|i| ctx.lifted(i)).collect();
         Some(parts[0].tape().apply(Cat(self.0 + 1), &parts))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
@@ -334,7 +335,7 @@ impl<T: Float> Op<T> for Detach {
         Some(ctx.input(0).apply(Detach))
     }
     fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        smallvec![None]
+        small![None]
     }
 }
 
@@ -361,7 +362,7 @@ impl<T: Float> Op<T> for Contiguous {
         Some(ctx.input(0).apply(Contiguous))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        smallvec![Some(ctx.cotangent())]
+        small![Some(ctx.cotangent())]
     }
 }
 
@@ -548,7 +549,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// When there is none, or shapes differ.
     #[track_caller]
     pub fn stack(parts: &[Self], axis: isize) -> Self {
-        let parts: SmallVec<[Self; 8]> = parts.iter().map(|p| p.unsqueeze(axis)).collect();
+        let parts: SmallVec<[Self; 12]> = parts.iter().map(|p| p.unsqueeze(axis)).collect();
         assert!(!parts.is_empty(), "stack: expected at least one tensor");
         let rank = parts[0].rank();
         let a = shape::axis("stack", axis, rank).or_panic();

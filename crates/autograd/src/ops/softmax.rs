@@ -1,11 +1,11 @@
 //! Softmax, its logarithm, and cross-entropy.
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::var::Var;
 use crate::vmap::BatchCtx;
-use smallvec::smallvec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::lane::Lane;
 use wengert_tensor::parallel::Band;
@@ -311,7 +311,7 @@ impl<T: Float> Op<T> for Softmax {
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (y, g) = (ctx.output(), ctx.cotangent());
         let axis = [self.axis as isize];
-        smallvec![Some(if self.log {
+        small![Some(if self.log {
             g - y.exp() * g.sum_dim(axis, true)
         } else {
             y * (g - (g * y).sum_dim(axis, true))
@@ -355,7 +355,7 @@ impl<T: Float> Op<T> for CrossEntropy {
             .cotangent()
             .tape()
             .apply(op, &[ctx.input(0), ctx.input(1), ctx.cotangent()]);
-        smallvec![Some(g), None]
+        small![Some(g), None]
     }
     fn flops(&self, inputs: &[&[usize]], _: &[usize]) -> u64 {
         16 * inputs[0].iter().product::<usize>() as u64
@@ -409,7 +409,7 @@ impl<T: Float> Op<T> for CrossEntropyGrad {
         }
         let s = x.softmax(1);
         let dx = g1 * s * (c - (c * s).sum_dim([1], true));
-        smallvec![Some(dx), None, Some(dg)]
+        small![Some(dx), None, Some(dg)]
     }
     fn flops(&self, inputs: &[&[usize]], _: &[usize]) -> u64 {
         16 * inputs[0].iter().product::<usize>() as u64
@@ -439,7 +439,7 @@ impl<T: Float> Op<T> for LabelMask {
         }
     }
     fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        smallvec![None]
+        small![None]
     }
 }
 

@@ -8,14 +8,13 @@
 //! that holds a NaN are that NaN. Equal values keep their order, and the first of them wins.
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::ops::compiled_here;
 use crate::var::Var;
-use smallvec::smallvec;
-use std::cmp::Ordering;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::fused::extreme_of;
-use wengert_tensor::simd::{Isa, Kernel, dispatch};
+use wengert_tensor::simd::{Isa, Kernel, dispatch_narrow};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel, shape};
 
 compiled_here! {
@@ -28,13 +27,37 @@ compiled_here! {
     }
 }
 
-/// Ascending with NaN last; equal values compare equal (so do 0 and -0).
+/// A number that orders as `v` does, ascending with NaN last; equal values (so 0 and -0, or two NaN) have equal numbers.
 #[inline(always)]
-fn compare<T: Real>(a: T, b: T) -> Ordering {
-    match a.partial_cmp(&b) {
-        Some(o) => o,
-        None => a.is_nan().cmp(&b.is_nan()),
+fn rank(v: f64) -> u64 {
+    if v.is_nan() {
+        return u64::MAX;
     }
+    // Without the sign of zero.
+    let bits = (v + 0.0).to_bits();
+    if bits >> 63 == 1 {
+        !bits
+    } else {
+        bits | 1 << 63
+    }
+}
+
+/// Each element's [`rank`] with its place, which decides between equal ones: so an unstable sort gives the stable order.
+pub(crate) fn ranks<T: Real>(line: &[T], descending: bool) -> Vec<(u64, i64)> {
+    let flip = if descending { u64::MAX } else { 0 };
+    (line.iter().enumerate())
+        .map(|(i, v)| (rank(v.as_f64()) ^ flip, i as i64))
+        .collect()
+}
+
+/// The `count` smallest in order. One function for all element types and directions.
+#[inline(never)]
+pub(crate) fn sort_first(all: &mut Vec<(u64, i64)>, count: usize) {
+    if count < all.len() {
+        all.select_nth_unstable(count);
+        all.truncate(count);
+    }
+    all.sort_unstable();
 }
 
 /// Lines along an axis, side by side in memory: the tensor with that axis last, contiguous.
@@ -92,7 +115,7 @@ impl<T: Real> Kernel for Extreme<'_, T> {
 
 fn extreme<T: Real>(x: &Tensor<T>, axis: usize, largest: bool) -> Tensor<i64> {
     per_line(x, axis, 1, |line, place| {
-        place[0] = dispatch(Extreme(line, largest)) as i64;
+        place[0] = dispatch_narrow(Extreme(line, largest)) as i64;
     })
 }
 
@@ -105,42 +128,37 @@ fn sorted_places<T: Real>(
     descending: bool,
 ) -> Tensor<i64> {
     per_line(x, axis, to - from, |line, places| {
-        // Ties are decided by the place, so an unstable sort gives the stable order.
-        let cmp = |&a: &i64, &b: &i64| {
-            let o = compare(line[a as usize], line[b as usize]);
-            let o = if descending { o.reverse() } else { o };
-            o.then(a.cmp(&b))
-        };
-        let mut all: Vec<i64> = (0..line.len() as i64).collect();
-        if to < line.len() {
-            all.select_nth_unstable_by(to, cmp);
-            all.truncate(to);
+        let mut all = ranks(line, descending);
+        sort_first(&mut all, to);
+        for (place, r) in places.iter_mut().zip(&all[from..to]) {
+            *place = r.1;
         }
-        all.sort_unstable_by(cmp);
-        places.copy_from_slice(&all[from..to]);
     })
 }
 
 /// Places of two neighbouring ranks; of the first NaN, for both, where there is one.
-fn rank_places<T: Real>(x: &Tensor<T>, axis: usize, ranks: [usize; 2]) -> Tensor<i64> {
+fn rank_places<T: Real>(x: &Tensor<T>, axis: usize, wanted: [usize; 2]) -> Tensor<i64> {
     per_line(x, axis, 2, |line, places| {
         if let Some(i) = line.iter().position(|v| v.is_nan()) {
             places.fill(i as i64);
             return;
         }
-        let cmp = |&a: &i64, &b: &i64| compare(line[a as usize], line[b as usize]).then(a.cmp(&b));
-        let mut all: Vec<i64> = (0..line.len() as i64).collect();
-        let (_, &mut low, above) = all.select_nth_unstable_by(ranks[0], cmp);
-        let high = if ranks[1] == ranks[0] {
-            low
-        } else {
-            *above
-                .iter()
-                .min_by(|a, b| cmp(a, b))
-                .expect("the upper rank is below the length")
-        };
-        places.copy_from_slice(&[low, high]);
+        places.copy_from_slice(&neighbours(ranks(line, false), wanted));
     })
+}
+
+/// Places of the elements of two neighbouring ranks.
+#[inline(never)]
+fn neighbours(mut all: Vec<(u64, i64)>, wanted: [usize; 2]) -> [i64; 2] {
+    let (_, &mut low, above) = all.select_nth_unstable(wanted[0]);
+    let high = match wanted[1] == wanted[0] {
+        true => low,
+        false => *above
+            .iter()
+            .min()
+            .expect("the upper rank is below the length"),
+    };
+    [low.1, high.1]
 }
 
 /// Which places of a line are taken.
@@ -199,7 +217,7 @@ impl<T: Float> Op<T> for InOrder {
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let back = FromOrder(*self);
         let g = (ctx.cotangent().tape()).apply(back, &[ctx.input(0), ctx.cotangent()]);
-        smallvec![None, Some(g)]
+        small![None, Some(g)]
     }
 }
 
@@ -221,7 +239,7 @@ impl<T: Float> Op<T> for FromOrder {
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let g = (ctx.cotangent().tape()).apply(self.0, &[ctx.input(0), ctx.cotangent()]);
-        smallvec![None, Some(g)]
+        small![None, Some(g)]
     }
 }
 

@@ -1,10 +1,10 @@
 //! Sliding windows: unfolding (a view) and folding (its adjoint, which sums what overlaps).
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::pad::Pad;
 use crate::var::Var;
-use smallvec::smallvec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::{Dims, Layout, Result, Tensor, shape};
 
@@ -71,7 +71,7 @@ impl<T: Float> Op<T> for Windows {
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let n = ctx.input(0).shape()[self.axis];
-        smallvec![Some(ctx.cotangent().apply(Overlap { windows: *self, n }))]
+        small![Some(ctx.cotangent().apply(Overlap { windows: *self, n }))]
     }
 }
 
@@ -128,7 +128,7 @@ impl<T: Float> Op<T> for Overlap {
         }
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        smallvec![Some(ctx.cotangent().apply(self.windows))]
+        small![Some(ctx.cotangent().apply(self.windows))]
     }
 }
 

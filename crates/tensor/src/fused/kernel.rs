@@ -97,8 +97,34 @@ fn index_body<F: IndexedFn, T: Real, I: Isa>(dst: &mut [T], start: usize, key: u
     }
 }
 
+#[cfg(not(target_arch = "x86_64"))]
 fn baseline<F: ElemFn, T: Real>(dst: &mut [T], args: [&[T]; 3], imm: [T; 2]) {
     body::<F, T, Baseline>(dst, args, imm);
+}
+
+/// On x86-64 without AVX2 (see [`Isa::CALLS`]): one loop for all functions, which it calls.
+#[cfg(target_arch = "x86_64")]
+fn baseline<F: ElemFn, T: Real>(dst: &mut [T], args: [&[T]; 3], imm: [T; 2]) {
+    fn one<F: ElemFn, T: Real>(x: [T; 3], imm: [T; 2]) -> T {
+        let new = T::Lane::<Baseline>::new;
+        let [a, b, c] = x;
+        F::eval(new(a), new(b), new(c), [new(imm[0]), new(imm[1])]).get()
+    }
+    calls(dst, &args[..F::ARITY], imm, one::<F, T>);
+}
+
+/// The loop of [`baseline`].
+#[cfg(target_arch = "x86_64")]
+#[inline(never)]
+fn calls<T: Real>(dst: &mut [T], args: &[&[T]], imm: [T; 2], f: fn([T; 3], [T; 2]) -> T) {
+    let args = args.iter().map(|a| &a[..dst.len()]);
+    let a = args.clone().next().expect("functions have an operand");
+    // Operands that a function has not are never looked at.
+    let b = args.clone().nth(1).unwrap_or(a);
+    let c = args.clone().nth(2).unwrap_or(a);
+    for (i, d) in dst.iter_mut().enumerate() {
+        *d = f([a[i], b[i], c[i]], imm);
+    }
 }
 
 fn index_baseline<F: IndexedFn, T: Real>(dst: &mut [T], start: usize, key: u64, imm: [T; 2]) {

@@ -48,7 +48,7 @@ struct Plan<'a, T: Real> {
     infinite: AtomicU64,
     /// Byte size of the scratch memory and where each input's part begins, in elements.
     scratch: usize,
-    input_at: SmallVec<[usize; 8]>,
+    input_at: SmallVec<[usize; 6]>,
     table_at: usize,
 }
 
@@ -98,7 +98,7 @@ pub(super) fn run<T: Real>(
         table_at,
     };
     let chunks = p.numel.div_ceil(p.chunk);
-    let widths: SmallVec<[usize; 4]> = p
+    let widths: SmallVec<[usize; 6]> = p
         .reduces
         .iter()
         .map(|(_, r)| r.width(p.chunk.min(p.numel)))

@@ -64,15 +64,28 @@ enum Source {
     Gathered,
 }
 
-/// Rows of tile `t` of `tiles` over `len` rows: tiles are full but for the last two, which share what is left.
+/// Rows of tile `t` of `tiles` over `len` rows: tiles are full but for the last, and for the one before it, which leaves
+/// two of its rows to the last where these are missed there. So there are packing kernels for two numbers of rows only.
 #[inline]
 pub(super) fn tile_rows(len: usize, mr: usize, tiles: usize, t: usize) -> Range<usize> {
     if t + 2 < tiles {
         return t * mr..(t + 1) * mr;
     }
-    let first = tiles.saturating_sub(2);
-    let rest = part(len - first * mr, tiles - first, t - first);
-    first * mr + rest.start..first * mr + rest.end
+    let first = tiles.saturating_sub(2) * mr;
+    if tiles == 1 {
+        return 0..len;
+    }
+    let middle = first
+        + if len - first <= 2 * (mr - 2) {
+            mr - 2
+        } else {
+            mr
+        };
+    if t + 2 == tiles {
+        first..middle
+    } else {
+        middle..len
+    }
 }
 
 /// Computes the elements `rows x cols` of the result.
@@ -151,6 +164,7 @@ pub(super) unsafe fn region<T: Real>(
                 relu: false,
                 segments: std::ptr::null(),
                 segment: 0,
+                finish: kernels.finish,
             },
             packed,
             packed_s: if pack_s {
@@ -335,29 +349,59 @@ impl<T: Real> Block<'_, T> {
                 spot.v = spot.copy;
                 self.job.v_k = width as isize;
                 let mut kernel = kernels.tiles[nv - 1][mr - 1];
+                let mut part = Columns { valid, width };
                 // SAFETY: indices stay inside the operands and the region; the panel stays inside `packed`.
                 unsafe {
-                    if self.source == Source::Direct && spot.tail == lanes {
-                        spot.v = self.vectors(j0);
-                        self.job.v_k = p.v_k;
-                    } else if t == 0 {
-                        match self.source {
-                            Source::Rows => {}
-                            Source::Direct | Source::Passing => {
-                                kernel = kernels.packing[nv - 1][mr - 1];
-                                spot.v = self.vectors(j0);
-                                self.job.v_k = p.v_k;
-                            }
-                            Source::Transposed | Source::Gathered => {
-                                self.pack_panel(spot.copy, j0, valid, width);
+                    match self.source {
+                        Source::Direct => {
+                            spot.v = self.vectors(j0);
+                            self.job.v_k = p.v_k;
+                            if spot.tail < lanes {
+                                // A partial register is read by packing kernels only: the whole ones before it apart.
+                                if nv > 1 {
+                                    let whole = width - lanes;
+                                    part = Columns {
+                                        valid: whole,
+                                        width: whole,
+                                    };
+                                    let kernel = kernels.tiles[nv - 2][mr - 1];
+                                    self.tile(
+                                        kernel,
+                                        &Spot {
+                                            tail: lanes,
+                                            ..spot
+                                        },
+                                        mr,
+                                        part,
+                                    );
+                                    spot.v = spot.v.wrapping_add(whole);
+                                    spot.c = spot.c.wrapping_offset(whole as isize * p.c_col);
+                                    spot.fetch = spot.fetch.wrapping_add(whole);
+                                    if !spot.bias_v.is_null() {
+                                        spot.bias_v = spot.bias_v.wrapping_add(whole);
+                                    }
+                                    part = Columns {
+                                        valid: valid - whole,
+                                        width: lanes,
+                                    };
+                                }
+                                kernel = kernels.packing_one[mr - 1];
                             }
                         }
+                        Source::Passing if t == 0 => {
+                            spot.v = self.vectors(j0);
+                            self.job.v_k = p.v_k;
+                            kernel = match nv {
+                                1 => kernels.packing_one[mr - 1],
+                                _ => kernels.packing[nv - 2][usize::from(mr == kernels.mr())],
+                            };
+                        }
+                        Source::Transposed | Source::Gathered if t == 0 => {
+                            self.pack_panel(spot.copy, j0, valid, width);
+                        }
+                        _ => {}
                     }
-                    if p.c_col == 1 {
-                        kernel(&self.job, &spot);
-                    } else {
-                        self.aside(kernel, &spot, mr, valid, width);
-                    }
+                    self.tile(kernel, &spot, mr, part);
                 }
                 spot.ahead = 0;
                 start += width;
@@ -385,18 +429,27 @@ impl<T: Real> Block<'_, T> {
         }
     }
 
+    /// Runs a tile; by way of a scratch tile, if its rows are not contiguous in the result.
+    ///
+    /// # Safety
+    /// As for the kernel, but for the place of the result.
+    #[inline]
+    unsafe fn tile(&self, kernel: TileFn<T>, spot: &Spot<T>, mr: usize, part: Columns) {
+        // SAFETY: the contract of the function.
+        unsafe {
+            match self.p.c_col {
+                1 => kernel(&self.job, spot),
+                _ => self.aside(kernel, spot, mr, part),
+            }
+        }
+    }
+
     /// Runs a tile whose rows are not contiguous in the result by way of a scratch tile.
     ///
     /// # Safety
     /// As for the kernel, but for the place of the result.
-    unsafe fn aside(
-        &self,
-        kernel: TileFn<T>,
-        spot: &Spot<T>,
-        mr: usize,
-        valid: usize,
-        width: usize,
-    ) {
+    unsafe fn aside(&self, kernel: TileFn<T>, spot: &Spot<T>, mr: usize, part: Columns) {
+        let Columns { valid, width } = part;
         debug_assert!(mr * width <= TILE);
         let (p, transpose) = (self.p, self.kernels.transpose);
         let mut scratch = MaybeUninit::<[T; TILE]>::uninit();
@@ -443,6 +496,13 @@ impl<T: Real> Block<'_, T> {
     }
 }
 
+/// Columns of a tile: those of the result, and those of its registers.
+#[derive(Clone, Copy)]
+struct Columns {
+    valid: usize,
+    width: usize,
+}
+
 /// Elements of the largest tile.
 const TILE: usize = 512;
 
@@ -475,7 +535,7 @@ unsafe fn gather<T: Real>(
 
 /// Asks for the cache line of `p`, which need not be valid, to be written.
 #[inline(always)]
-fn prefetch_write<T>(p: *const T) {
+pub(super) fn prefetch_write<T>(p: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch does not access.
     unsafe {

@@ -3,7 +3,7 @@
 use super::line::{self, Dots, DotsFn, Line, LineFn};
 use super::pack::{self, Copy, CopyFn, PackRows, PackRowsFn, PackTiles, PackTilesFn};
 use super::skinny::{self, Axpy, AxpyFn, Dot, DotFn};
-use super::tile::{Job, Spot, TileFn, tile};
+use super::tile::{self, FinishFn, Job, Spot, TileFn, tile};
 use super::transpose;
 use super::vector::Wide;
 use crate::simd::Level;
@@ -14,8 +14,13 @@ pub(super) struct Kernels<T: 'static> {
     pub lanes: usize,
     /// Tile kernels for `mr` rows and `nv` registers at `[nv - 1][mr - 1]`.
     pub tiles: &'static [&'static [TileFn<T>]],
-    /// The same, copying the vector operand in passing.
-    pub packing: &'static [&'static [TileFn<T>]],
+    /// Tile kernels for one register that copy the vector operand in passing, at `[mr - 1]`.
+    pub packing_one: &'static [TileFn<T>],
+    /// The same for `nv > 1` registers at `[nv - 2]`: for two rows less than a full tile has, and for a full tile (see
+    /// [`tile_rows`](super::blocks::tile_rows)).
+    pub packing: &'static [[TileFn<T>; 2]],
+    /// See [`tile::finish`](super::tile::finish).
+    pub finish: FinishFn<T>,
     /// Kernels for `nc` columns at `[nc - 1]`, see [`skinny`].
     pub dot: &'static [DotFn<T>; skinny::NARROW],
     /// Kernels for `mr` rows at `[mr - 1]`, see [`skinny`].
@@ -48,7 +53,7 @@ impl<T> Kernels<T> {
 }
 
 macro_rules! kernels {
-    ($vis:vis $name:ident, $elem:ty, $v:ty, $lanes:expr, $transpose:expr, [$feature:meta], $nvs:tt, $mrs:tt) => {
+    ($vis:vis $name:ident, $elem:ty, $v:ty, $lanes:expr, $transpose:expr, [$feature:meta], $nvs:tt, $mrs:tt, [$($more:literal),*], [$less:literal, $full:literal]) => {
         $vis static $name: Kernels<$elem> = {
             #[$feature]
             unsafe fn plain<const MR: usize, const NV: usize>(job: &Job<$elem>, spot: &Spot<$elem>) {
@@ -59,6 +64,11 @@ macro_rules! kernels {
             unsafe fn packing<const MR: usize, const NV: usize>(job: &Job<$elem>, spot: &Spot<$elem>) {
                 // SAFETY: as above.
                 unsafe { tile::<$v, MR, NV, true>(job, spot) }
+            }
+            #[$feature]
+            unsafe fn finish(job: &Job<$elem>, spot: &Spot<$elem>, sums: *const $elem, mr: usize, nv: usize) {
+                // SAFETY: as above.
+                unsafe { tile::finish::<$v>(job, spot, sums, mr, nv) }
             }
             #[$feature]
             unsafe fn pack_rows(job: &PackRows<$elem>) {
@@ -105,7 +115,9 @@ macro_rules! kernels {
                 dots,
                 lanes: $lanes,
                 tiles: kernels!(@rows plain, $nvs, $mrs),
-                packing: kernels!(@rows packing, $nvs, $mrs),
+                packing_one: kernels!(@row packing, 1, $mrs),
+                packing: &[$([packing::<$less, $more>, packing::<$full, $more>]),*],
+                finish,
                 transpose: $transpose,
             }
         };
@@ -120,17 +132,17 @@ mod x86 {
     use crate::gemm::vector::x86::{F32x8, F32x16, F64x4, F64x8};
 
     kernels!(pub F32_AVX512, f32, F32x16, 16, transpose::x86::f32_avx2,
-        [target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")], [1, 2, 3], [1, 2, 3, 4, 5, 6, 7, 8]);
+        [target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")], [1, 2, 3], [1, 2, 3, 4, 5, 6, 7, 8], [2, 3], [6, 8]);
     kernels!(pub F64_AVX512, f64, F64x8, 8, transpose::x86::f64_avx2,
-        [target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")], [1, 2, 3], [1, 2, 3, 4, 5, 6, 7, 8]);
+        [target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")], [1, 2, 3], [1, 2, 3, 4, 5, 6, 7, 8], [2, 3], [6, 8]);
     kernels!(pub F32_AVX2, f32, F32x8, 8, transpose::x86::f32_avx2,
-        [target_feature(enable = "avx2,fma,bmi2")], [1, 2], [1, 2, 3, 4, 5, 6]);
+        [target_feature(enable = "avx2,fma,bmi2")], [1, 2], [1, 2, 3, 4, 5, 6], [2], [4, 6]);
     kernels!(pub F64_AVX2, f64, F64x4, 4, transpose::x86::f64_avx2,
-        [target_feature(enable = "avx2,fma,bmi2")], [1, 2], [1, 2, 3, 4, 5, 6]);
+        [target_feature(enable = "avx2,fma,bmi2")], [1, 2], [1, 2, 3, 4, 5, 6], [2], [4, 6]);
 }
 
-kernels!(F32_BASE, f32, Wide<f32, 4>, 4, transpose::plain::<f32>, [inline(never)], [1, 2], [1, 2, 3, 4]);
-kernels!(F64_BASE, f64, Wide<f64, 2>, 2, transpose::plain::<f64>, [inline(never)], [1, 2], [1, 2, 3, 4]);
+kernels!(F32_BASE, f32, Wide<f32, 4>, 4, transpose::plain::<f32>, [inline(never)], [1, 2], [1, 2, 3, 4], [2], [2, 4]);
+kernels!(F64_BASE, f64, Wide<f64, 2>, 2, transpose::plain::<f64>, [inline(never)], [1, 2], [1, 2, 3, 4], [2], [2, 4]);
 
 /// The kernels for `f32` at `level`, which this machine must support.
 pub(super) fn f32(level: Level) -> &'static Kernels<f32> {

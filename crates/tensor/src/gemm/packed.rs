@@ -173,6 +173,7 @@ pub fn gemm_packed<T: Real>(
                 relu: false,
                 segments: std::ptr::null(),
                 segment: 0,
+                finish: kernels.finish,
             };
             let v = packed[place(kernels, n, &ks, cols.start)..].as_ptr();
             for t in 0..tiles {

@@ -37,14 +37,21 @@ pub(super) unsafe fn dot<V: Vector, const MR: usize, const NC: usize>(job: &Dot<
         // SAFETY: rows i..i + count exist (the last one stands in for the missing ones of a partial group), elements up
         // to k of each, and count * NC places of out.
         unsafe {
-            let rows: [*const V::Elem; MR] =
-                std::array::from_fn(|r| job.s.offset((i + r.min(count - 1)) as isize * job.s_row));
-            let columns: [*const V::Elem; NC] =
-                std::array::from_fn(|c| job.x.offset(c as isize * job.x_col));
+            let mut rows = [job.s; MR];
+            for r in 0..MR {
+                rows[r] = job.s.offset((i + r.min(count - 1)) as isize * job.s_row);
+            }
+            let mut columns = [job.x; NC];
+            for c in 1..NC {
+                columns[c] = job.x.offset(c as isize * job.x_col);
+            }
             let mut acc = [[V::zero(); NC]; MR];
             let mut p = 0;
             while p < whole {
-                let x: [V; NC] = std::array::from_fn(|c| V::load(columns[c].add(p)));
+                let mut x = [V::zero(); NC];
+                for c in 0..NC {
+                    x[c] = V::load(columns[c].add(p));
+                }
                 for r in 0..MR {
                     let s = V::load(rows[r].add(p));
                     for c in 0..NC {
@@ -55,7 +62,10 @@ pub(super) unsafe fn dot<V: Vector, const MR: usize, const NC: usize>(job: &Dot<
             }
             if p < job.k {
                 let mask = V::mask(job.k - p);
-                let x: [V; NC] = std::array::from_fn(|c| V::load_part(columns[c].add(p), mask));
+                let mut x = [V::zero(); NC];
+                for c in 0..NC {
+                    x[c] = V::load_part(columns[c].add(p), mask);
+                }
                 for r in 0..MR {
                     let s = V::load_part(rows[r].add(p), mask);
                     for c in 0..NC {
@@ -122,13 +132,17 @@ unsafe fn axpy_step<V: Vector, const MR: usize, const D: usize>(job: &Axpy<V::El
     let lanes = V::LANES;
     // SAFETY: the contract of the function.
     unsafe {
-        let rows: [*const V::Elem; D] =
-            std::array::from_fn(|d| job.v.offset((p + d) as isize * job.v_k));
+        let mut rows = [job.v; D];
+        for d in 0..D {
+            rows[d] = job.v.offset((p + d) as isize * job.v_k);
+        }
         let factor = |i: usize, d: usize| V::splat(*job.s.add(i * job.s_row + p + d));
         let mut j = 0;
         while j + lanes <= job.cols {
-            let mut acc: [V; MR] =
-                std::array::from_fn(|i| V::load(job.c.offset(i as isize * job.c_row).add(j)));
+            let mut acc = [V::zero(); MR];
+            for i in 0..MR {
+                acc[i] = V::load(job.c.offset(i as isize * job.c_row).add(j));
+            }
             for d in 0..D {
                 let v = V::load(rows[d].add(j));
                 for i in 0..MR {

@@ -26,6 +26,8 @@ pub(super) struct Job<T> {
     pub segments: *const isize,
     /// Steps of `k` in a stretch.
     pub segment: usize,
+    /// The end of tiles that do more than store, see [`finish`].
+    pub finish: FinishFn<T>,
 }
 
 /// Where one tile lies.
@@ -80,24 +82,26 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
 ) {
     use crate::Element;
     let lanes = V::LANES;
-    let zero = <V::Elem as Element>::ZERO;
+    let (zero, one) = (<V::Elem as Element>::ZERO, <V::Elem as Element>::ONE);
     // SAFETY: the accesses are those of the function's contract.
     unsafe {
         let mask = V::mask(spot.tail);
         let mut acc = [[V::zero(); NV]; MR];
-        let rows: [*const V::Elem; MR] =
-            std::array::from_fn(|i| spot.s.offset(i as isize * job.s_row));
+        let mut rows = [spot.s; MR];
+        for i in 1..MR {
+            rows[i] = spot.s.offset(i as isize * job.s_row);
+        }
         let mut at = 0;
         let mut v = spot.v;
         let mut copy = spot.copy;
         let mut fetch = spot.fetch;
         if job.touch {
-            for i in 0..MR {
-                let c = spot.c.wrapping_offset(i as isize * job.c_row);
-                for j in 0..NV {
-                    V::prefetch_write(c.wrapping_add(j * lanes));
-                }
-            }
+            touch(
+                spot.c.cast(),
+                job.c_row * size_of::<V::Elem>() as isize,
+                MR,
+                NV * V::LANES * size_of::<V::Elem>(),
+            );
         }
         let (mut chunk, mut per_chunk) = (job.k, 0);
         if spot.ahead != 0 || spot.fetch_rows != 0 {
@@ -158,52 +162,10 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
             }
         }
 
-        let alpha = V::splat(job.alpha);
-        for i in 0..MR {
-            for j in 0..NV {
-                acc[i][j] = acc[i][j].mul(alpha);
-            }
-        }
-        if job.beta != zero {
-            let beta = V::splat(job.beta);
-            for i in 0..MR {
-                let c = spot.c.offset(i as isize * job.c_row);
-                for j in 0..NV {
-                    let old = if j + 1 == NV {
-                        V::load_part(c.add(j * lanes), mask)
-                    } else {
-                        V::load(c.add(j * lanes))
-                    };
-                    acc[i][j] = acc[i][j].fma(beta, old);
-                }
-            }
-        }
-        if !spot.bias_v.is_null() {
-            for j in 0..NV {
-                let bias = if j + 1 == NV {
-                    V::load_part(spot.bias_v.add(j * lanes), mask)
-                } else {
-                    V::load(spot.bias_v.add(j * lanes))
-                };
-                for i in 0..MR {
-                    acc[i][j] = acc[i][j].add(bias);
-                }
-            }
-        }
-        if !spot.bias_s.is_null() {
-            for i in 0..MR {
-                let bias = V::splat(*spot.bias_s.add(i));
-                for j in 0..NV {
-                    acc[i][j] = acc[i][j].add(bias);
-                }
-            }
-        }
-        if job.relu {
-            for i in 0..MR {
-                for j in 0..NV {
-                    acc[i][j] = acc[i][j].relu();
-                }
-            }
+        let plain = job.alpha == one && job.beta == zero && !job.relu;
+        if !(plain && spot.bias_v.is_null() && spot.bias_s.is_null()) {
+            (job.finish)(job, spot, acc.as_ptr().cast(), MR, NV);
+            return;
         }
         for i in 0..MR {
             let c = spot.c.offset(i as isize * job.c_row);
@@ -214,6 +176,78 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
                     acc[i][j].store(c.add(j * lanes));
                 }
             }
+        }
+    }
+}
+
+/// The end of a tile of any size whose sums lie at the pointer, row by row.
+pub(super) type FinishFn<T> = unsafe fn(&Job<T>, &Spot<T>, *const T, usize, usize);
+
+/// The body of all [`FinishFn`]: factor, old result, biases and relu. One loop for all tiles: unrolled into each of them
+/// it would be most of the code.
+///
+/// # Safety
+/// As [`tile`]; `mr * nv` registers of sums.
+#[inline(always)]
+pub(super) unsafe fn finish<V: Vector>(
+    job: &Job<V::Elem>,
+    spot: &Spot<V::Elem>,
+    sums: *const V::Elem,
+    mr: usize,
+    nv: usize,
+) {
+    use crate::Element;
+    let lanes = V::LANES;
+    // SAFETY: the contract of the function.
+    unsafe {
+        let tail = V::mask(spot.tail);
+        let (alpha, beta) = (V::splat(job.alpha), V::splat(job.beta));
+        for i in 0..mr {
+            let c = spot.c.offset(i as isize * job.c_row);
+            for j in 0..nv {
+                let (c, last) = (c.add(j * lanes), j + 1 == nv);
+                let mut x = V::load(sums.add((i * nv + j) * lanes)).mul(alpha);
+                if job.beta != <V::Elem as Element>::ZERO {
+                    x = x.fma(
+                        beta,
+                        if last {
+                            V::load_part(c, tail)
+                        } else {
+                            V::load(c)
+                        },
+                    );
+                }
+                if !spot.bias_v.is_null() {
+                    let bias = spot.bias_v.add(j * lanes);
+                    x = x.add(if last {
+                        V::load_part(bias, tail)
+                    } else {
+                        V::load(bias)
+                    });
+                }
+                if !spot.bias_s.is_null() {
+                    x = x.add(V::splat(*spot.bias_s.add(i)));
+                }
+                if job.relu {
+                    x = x.relu();
+                }
+                if last {
+                    x.store_part(c, tail);
+                } else {
+                    x.store(c);
+                }
+            }
+        }
+    }
+}
+
+/// Asks for the cache lines of some rows, which need not be valid, to be written. Apart from the tiles for the sake of
+/// their size.
+#[inline(never)]
+fn touch(c: *mut u8, row: isize, rows: usize, bytes: usize) {
+    for i in 0..rows {
+        for at in (0..bytes).step_by(64) {
+            super::blocks::prefetch_write(c.wrapping_offset(i as isize * row).wrapping_add(at));
         }
     }
 }

@@ -28,8 +28,6 @@ pub(super) trait Vector: Copy {
     unsafe fn store_part(self, p: *mut Self::Elem, mask: Self::Mask);
     /// Asks for the cache line of `p`, which need not be valid.
     unsafe fn prefetch(p: *const Self::Elem);
-    /// The same, to be written.
-    unsafe fn prefetch_write(p: *mut Self::Elem);
     /// Asks for the cache line of `p` in the second level of the cache only.
     unsafe fn prefetch2(p: *const Self::Elem);
     /// `a * b + self`.
@@ -66,6 +64,7 @@ pub(super) mod x86 {
         ($name:ident, $elem:ty, $reg:ty, $lanes:literal, $mask:ty, $splat:ident, $zero:ident, $load:ident, $store:ident,
          $loadz:ident, $storem:ident, $fma:ident, $mul:ident, $add:ident, $cmp:ident, $movz:ident) => {
             #[derive(Clone, Copy)]
+            #[repr(transparent)]
             pub(in super::super) struct $name(pub $reg);
 
             // SAFETY of every block below: the trait requires AVX-512 F, DQ, BW and VL from the caller, and that the
@@ -112,11 +111,6 @@ pub(super) mod x86 {
                 unsafe fn prefetch(p: *const $elem) {
                     // SAFETY: a prefetch does not fault.
                     unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-                }
-                #[inline(always)]
-                unsafe fn prefetch_write(p: *mut $elem) {
-                    // SAFETY: as above.
-                    unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
                 }
                 #[inline(always)]
                 unsafe fn prefetch2(p: *const $elem) {
@@ -192,6 +186,7 @@ pub(super) mod x86 {
         ($name:ident, $elem:ty, $reg:ty, $lanes:literal, $ones:ident, $splat:ident, $zero:ident, $load:ident,
          $store:ident, $loadm:ident, $storem:ident, $fma:ident, $mul:ident, $add:ident, $cmp:ident, $and:ident) => {
             #[derive(Clone, Copy)]
+            #[repr(transparent)]
             pub(in super::super) struct $name(pub $reg);
 
             // SAFETY of every block below: the trait requires AVX2 and FMA from the caller, and that the addressed
@@ -239,11 +234,6 @@ pub(super) mod x86 {
                 unsafe fn prefetch(p: *const $elem) {
                     // SAFETY: a prefetch does not fault.
                     unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-                }
-                #[inline(always)]
-                unsafe fn prefetch_write(p: *mut $elem) {
-                    // SAFETY: as above.
-                    unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
                 }
                 #[inline(always)]
                 unsafe fn prefetch2(p: *const $elem) {
@@ -314,6 +304,7 @@ pub(super) mod x86 {
 
 /// A register of the baseline, as an array that the compiler keeps in one.
 #[derive(Clone, Copy)]
+#[repr(transparent)]
 pub(super) struct Wide<T, const N: usize>([T; N]);
 
 impl<T: crate::Real, const N: usize> Vector for Wide<T, N> {
@@ -361,35 +352,43 @@ impl<T: crate::Real, const N: usize> Vector for Wide<T, N> {
     #[inline(always)]
     unsafe fn prefetch(_: *const T) {}
     #[inline(always)]
-    unsafe fn prefetch_write(_: *mut T) {}
-    #[inline(always)]
     unsafe fn prefetch2(_: *const T) {}
     #[inline(always)]
     unsafe fn fma(self, a: Self, b: Self) -> Self {
-        Wide(std::array::from_fn(|i| {
-            if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
+        let mut out = self;
+        for i in 0..N {
+            out.0[i] = if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
                 a.0[i].mul_add(b.0[i], self.0[i])
             } else {
                 a.0[i] * b.0[i] + self.0[i]
-            }
-        }))
+            };
+        }
+        out
     }
     #[inline(always)]
     unsafe fn mul(self, o: Self) -> Self {
-        Wide(std::array::from_fn(|i| self.0[i] * o.0[i]))
+        let mut out = self;
+        for i in 0..N {
+            out.0[i] = self.0[i] * o.0[i];
+        }
+        out
     }
     #[inline(always)]
     unsafe fn add(self, o: Self) -> Self {
-        Wide(std::array::from_fn(|i| self.0[i] + o.0[i]))
+        let mut out = self;
+        for i in 0..N {
+            out.0[i] = self.0[i] + o.0[i];
+        }
+        out
     }
     #[inline(always)]
     unsafe fn relu(self) -> Self {
-        Wide(std::array::from_fn(|i| {
+        let mut out = self;
+        for i in 0..N {
             if self.0[i] <= T::ZERO {
-                T::ZERO
-            } else {
-                self.0[i]
+                out.0[i] = T::ZERO;
             }
-        }))
+        }
+        out
     }
 }

@@ -20,10 +20,10 @@ fn parts(task: Task, shape: &[usize]) -> SmallVec<[(usize, Dims); 3]> {
         s
     };
     match task {
-        Task::SlogDet => smallvec![(0, with(&[])), (1, with(&[]))],
-        Task::Qr => smallvec![(0, with(&[m, n])), (m * n, with(&[n, n]))],
-        Task::Eigh => smallvec![(0, with(&[n])), (n, with(&[n, n]))],
-        Task::Svd => smallvec![
+        Task::SlogDet => smallvec::smallvec![(0, with(&[])), (1, with(&[]))],
+        Task::Qr => smallvec::smallvec![(0, with(&[m, n])), (m * n, with(&[n, n]))],
+        Task::Eigh => smallvec::smallvec![(0, with(&[n])), (n, with(&[n, n]))],
+        Task::Svd => smallvec::smallvec![
             (0, with(&[m, n])),
             (m * n, with(&[n])),
             (m * n + n, with(&[n, n]))
@@ -91,7 +91,7 @@ impl<T: Float> Op<T> for Part {
         let (packed, a, g) = (ctx.input(0), ctx.input(1), ctx.cotangent());
         let other = |of: usize| part(self.task, of, packed, a);
         let ga = match (self.task, self.of) {
-            (Task::SlogDet, 0) => return smallvec![None, None],
+            (Task::SlogDet, 0) => return small![None, None],
             (Task::SlogDet, _) => a.inverse().t() * g.unsqueeze(-1).unsqueeze(-1),
             // gA = (gQ + Q copyltu(R gRᵀ - gQᵀ Q)) R⁻ᵀ, where copyltu mirrors the lower triangle up.
             (Task::Qr, of) => {
@@ -133,7 +133,7 @@ impl<T: Float> Op<T> for Part {
                 u.matmul((turn + out).t())
             }
         };
-        smallvec![None, Some(ga)]
+        small![None, Some(ga)]
     }
 }
 

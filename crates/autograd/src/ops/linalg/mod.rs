@@ -9,12 +9,13 @@ mod dense;
 mod factor;
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::ops::compose::{part_copy, part_view, partials};
 use crate::var::Var;
 use dense::Triangle;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::gemm::MatRef;
 use wengert_tensor::shape::broadcast;
@@ -193,11 +194,11 @@ impl<T: Float> Op<T> for Linalg {
         let (a, y, g) = (ctx.input(0), ctx.output(), ctx.cotangent());
         match self.0 {
             // d(A⁻¹) = -A⁻¹ dA A⁻¹.
-            Task::Inverse => smallvec![Some(-y.t().matmul(g).matmul(y.t()))],
+            Task::Inverse => small![Some(-y.t().matmul(g).matmul(y.t()))],
             Task::Solve => {
                 let gb = a.t().system(Task::Solve, g);
                 let ga = ctx.needs(0).then(|| -gb.matmul(y.t()));
-                smallvec![ga, Some(gb)]
+                small![ga, Some(gb)]
             }
             Task::TriangularSolve { upper, unit } => {
                 let transposed = Task::TriangularSolve {
@@ -210,7 +211,7 @@ impl<T: Float> Op<T> for Linalg {
                     let edge = isize::from(unit);
                     if upper { ga.triu(edge) } else { ga.tril(-edge) }
                 });
-                smallvec![ga, Some(gb)]
+                small![ga, Some(gb)]
             }
             // With Φ = lower triangle, diagonal halved: gA = L⁻ᵀ Φ(Lᵀ gL) L⁻¹, symmetrized.
             Task::Cholesky => {
@@ -221,12 +222,12 @@ impl<T: Float> Op<T> for Linalg {
                     unit: false,
                 };
                 let left = y.t().system(up, phi);
-                smallvec![Some(symmetric(y.t().system(up, left.t())))]
+                small![Some(symmetric(y.t().system(up, left.t())))]
             }
             // g det(A) A⁻ᵀ, also where A is singular.
             Task::Det => {
                 let c = a.apply(Linalg(Task::Cofactors));
-                smallvec![Some(c * g.unsqueeze(-1).unsqueeze(-1))]
+                small![Some(c * g.unsqueeze(-1).unsqueeze(-1))]
             }
             // Off the singular matrices the cofactors are det(A) A⁻ᵀ; on them their derivative is not finite here.
             Task::Cofactors => partials(ctx.inputs(), ctx.needs, g, |v| {

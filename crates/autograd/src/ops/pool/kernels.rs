@@ -2,7 +2,7 @@
 
 use crate::ops::{Scratch, compiled_here};
 use wengert_tensor::lane::Lane;
-use wengert_tensor::simd::{Isa, Kernel, dispatch};
+use wengert_tensor::simd::{Isa, Kernel, dispatch, dispatch_narrow};
 use wengert_tensor::{Real, Tensor, parallel};
 
 compiled_here! {
@@ -183,9 +183,14 @@ fn combine_row<V: Lane>(w: &Axis, x: &[V::Elem], y: &mut [V::Elem], f: impl Fn(V
         let mut last = new(y[0]);
         let mut rest = chunks.clone();
         if let Some(first) = rest.next() {
-            let mut acc: [V; 16] = std::array::from_fn(|k| new(first[k]));
+            let mut acc = [new(first[0]); 16];
+            for k in 1..16 {
+                acc[k] = new(first[k]);
+            }
             for c in rest {
-                acc = std::array::from_fn(|k| f(acc[k], new(c[k])));
+                for k in 0..16 {
+                    acc[k] = f(acc[k], new(c[k]));
+                }
             }
             for k in (0..4).map(|k| 8 >> k) {
                 (0..k).for_each(|j| acc[j] = f(acc[j], acc[j + k]));
@@ -257,7 +262,7 @@ fn combine<T: Real>(
     let (n, m) = (inputs(axes), outputs(axes));
     parallel::chunks_mut(out, planes * m, |i, out| {
         let x = &x[i * planes * n..][..out.len() / m * n];
-        dispatch(Combine { axes, x, out, max });
+        dispatch_narrow(Combine { axes, x, out, max });
         then(out);
     });
 }
@@ -308,7 +313,7 @@ fn avg_scatter<T: Scratch>(g: &Tensor<T>, out: &mut [T], axes: &Axes, divisor: D
             T::with_scratch(m, |share| {
                 share.copy_from_slice(&g[(i * planes + p) * m..][..m]);
                 divide(share, axes, divisor);
-                dispatch(Spread {
+                dispatch_narrow(Spread {
                     axes,
                     g: share,
                     out,
@@ -544,7 +549,7 @@ fn max_scatter<T: Scratch>(g: &Tensor<T>, x: &Tensor<T>, out: &mut [T], axes: &A
             &g[i * planes * m..][..out.len() / n * m],
         );
         if squares {
-            dispatch(Squares { axes, x, g, out });
+            dispatch_narrow(Squares { axes, x, g, out });
             return;
         }
         out.fill(T::zero());

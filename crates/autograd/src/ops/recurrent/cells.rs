@@ -54,10 +54,22 @@ fn store<T: Real>(s: &mut [T], at: usize, n: usize, a: &[T; W]) {
 #[inline(always)]
 fn map<V: Lane>(a: &[V::Elem; W], f: impl Fn(V) -> V) -> [V::Elem; W] {
     let mut out = *a;
-    for o in &mut out {
-        *o = f(V::new(*o)).get();
+    if V::INLINE {
+        for o in &mut out {
+            *o = f(V::new(*o)).get();
+        }
+    } else {
+        each(&mut out, f);
     }
     out
+}
+
+/// The loop of [`map`] by itself, where the function is a call: unrolled into the step it would be much code.
+#[inline(never)]
+fn each<V: Lane>(a: &mut [V::Elem], f: impl Fn(V) -> V) {
+    for o in a {
+        *o = f(V::new(*o)).get();
+    }
 }
 
 #[inline(always)]

@@ -16,12 +16,13 @@ mod compose;
 mod kernels;
 
 use crate::float::Float;
+use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::ops::compose::{part_copy, part_view, partials};
 use crate::var::Var;
 use kernels::{Inputs, Sizes, start};
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::shape::checked_numel;
 use wengert_tensor::{Dims, Result, Tensor};
@@ -188,7 +189,7 @@ impl<T: Float> Op<T> for Steps {
         let z = self.0.check(inputs)?;
         let sizes = z.forward(&self.0);
         checked_numel(self.0.gate.name(), &[z.steps, z.batch, 8, z.sums + z.out])?;
-        Ok(smallvec![sizes.iter().sum()])
+        Ok(small![sizes.iter().sum()])
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let inputs = tensors(ctx, 0);
@@ -273,7 +274,7 @@ impl<T: Float> Op<T> for Output {
         let inputs = |of: Of| {
             let shape: Dims = match c.place(of) {
                 Some(i) if of != Of::Inputs => own[i].shape(),
-                _ => smallvec![start(&sections, 3)],
+                _ => small![start(&sections, 3)],
             };
             let part = GradPart {
                 config: c,
@@ -289,7 +290,7 @@ impl<T: Float> Op<T> for Output {
             let from = start(&sections, k);
             all.narrow(0, from, from + sections[k]).reshape(shape)
         };
-        let mut cts: Cotangents<'t, T> = smallvec![None; ctx.inputs().len()];
+        let mut cts: Cotangents<'t, T> = SmallVec::from_elem(None, ctx.inputs().len());
         let mut set = |i: usize, ct: Var<'t, T>| cts[2 + i] = Some(ct);
         if needs(Some(0)).is_some() {
             set(0, section(0, &x));
@@ -337,7 +338,7 @@ impl<T: Float> Op<T> for Grad {
     }
     fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
         let z = Sizes::of(&self.0, inputs[2], inputs[3]);
-        Ok(smallvec![z.backward(&self.0, self.1).iter().sum()])
+        Ok(small![z.backward(&self.0, self.1).iter().sum()])
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let inputs = tensors(ctx, 2);
@@ -395,7 +396,7 @@ impl<T: Float> Op<T> for GradPart {
         self.of == Of::Inputs
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        let mut cts: Cotangents<'t, T> = smallvec![None, None];
+        let mut cts: Cotangents<'t, T> = small![None, None];
         cts.extend(partials(
             &ctx.inputs()[2..],
             &ctx.needs[2..],
@@ -480,7 +481,7 @@ fn record<'t, T: Float>(
         reserve: tape.is_training(),
     };
     let lengths = r.lengths.map(|l| l.detach());
-    let mut args: SmallVec<[Var<'t, T>; 12]> = smallvec![x, r.weight];
+    let mut args: SmallVec<[Var<'t, T>; 12]> = small![x, r.weight];
     args.extend(
         [
             r.bias,
@@ -494,15 +495,15 @@ fn record<'t, T: Float>(
         .flatten(),
     );
     let shapes: SmallVec<[Dims; 8]> = args.iter().map(Var::shape).collect();
-    let shapes: SmallVec<[&[usize]; 8]> = shapes.iter().map(|s| s.as_slice()).collect();
+    let shapes: SmallVec<[&[usize]; 4]> = shapes.iter().map(|s| s.as_slice()).collect();
     let z = config.check(&shapes).or_panic();
     let steps = tape.no_grad(|| tape.apply(Steps(config), &args));
     args.insert(0, steps);
-    let states: Dims = smallvec![z.steps, z.batch, z.out];
+    let states: Dims = small![z.steps, z.batch, z.out];
     let state = tape.apply(State(states.clone()), &args);
     args.insert(1, state);
     let shape = if last {
-        smallvec![z.steps * z.batch * z.out + z.batch * z.hidden]
+        small![z.steps * z.batch * z.out + z.batch * z.hidden]
     } else {
         states
     };

@@ -48,7 +48,7 @@ pub(super) struct Tap {
 /// One axis: position `q` reads, for tap `t`, element `step * (q + t.shift) + phases[t.phase]` of the source, zero outside.
 pub(super) struct Axis {
     pub taps: SmallVec<[Tap; 8]>,
-    pub phases: SmallVec<[isize; 4]>,
+    pub phases: SmallVec<[isize; 6]>,
     pub step: usize,
     /// Elements of the source.
     pub source: usize,
@@ -570,6 +570,7 @@ impl<T: Real> Plan<'_, T> {
             relu: self.job.tail.relu,
             segments: panel.taps,
             segment: self.job.depth,
+            finish: kernels.finish,
         };
         let spot = Spot {
             s,

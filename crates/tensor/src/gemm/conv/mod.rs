@@ -42,7 +42,7 @@ fn work(g: &Geometry, c: &Channels) -> usize {
 fn axes(g: &Geometry) -> [Axis; 3] {
     std::array::from_fn(|i| {
         let (s, d) = (g.stride[i], g.dilation[i]);
-        let mut phases = SmallVec::<[isize; 4]>::new();
+        let mut phases = SmallVec::<[isize; 6]>::new();
         let taps = (0..g.kernel[i])
             .map(|t| {
                 let add = (t * d % s) as isize - g.padding[i] as isize;
@@ -165,12 +165,12 @@ pub(super) fn input<T: Real>(
     }
     // The positions of x fall into classes by their remainder modulo the stride; each sees its own taps.
     let classes: [usize; 3] = std::array::from_fn(|i| g.stride[i].min(g.input[i]));
-    let axis = |i: usize, class: usize| -> Option<(Axis, SmallVec<[usize; 8]>)> {
+    let axis = |i: usize, class: usize| -> Option<(Axis, SmallVec<[usize; 6]>)> {
         let (s, d, p) = (g.stride[i], g.dilation[i], g.padding[i]);
         // The first position of the class, and its place among the positions of the strided grid.
         let rest = (class + p) % s;
         let first = (class + p) / s;
-        let which: SmallVec<[usize; 8]> = (0..g.kernel[i]).filter(|t| t * d % s == rest).collect();
+        let which: SmallVec<[usize; 6]> = (0..g.kernel[i]).filter(|t| t * d % s == rest).collect();
         let far = which.last().map(|t| t * d / s)?;
         let axis = Axis {
             taps: (which.iter())

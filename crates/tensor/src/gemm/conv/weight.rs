@@ -298,6 +298,7 @@ impl<T: Real> Plan<'_, T> {
             relu: false,
             segments: a.segments.as_ptr(),
             segment: g.output[2],
+            finish: kernels.finish,
         };
         for tap in (0..g.taps()).step_by(joined) {
             let t = [
