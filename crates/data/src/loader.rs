@@ -6,7 +6,7 @@ use crate::random::stream;
 use crate::sample::Batch;
 use crate::sampler::{Sampler, Sequential, Shuffled};
 use crate::workers::Crew;
-use rand_xoshiro::Xoshiro256PlusPlus;
+use rand::rngs::Xoshiro256PlusPlus;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// First number of the path of the streams that order an epoch.

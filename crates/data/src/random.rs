@@ -3,9 +3,9 @@
 //! Every stream is a [`Xoshiro256PlusPlus`] whose seed is derived from the caller's seed and a path of numbers (what the
 //! stream is for, which epoch, which batch), so no stream depends on how much of another one was consumed.
 
+pub use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
-pub use rand_xoshiro::Xoshiro256PlusPlus;
 
 /// One round of SplitMix64 (Steele, Lea, Flood 2014): a bijection of 64 bits.
 fn mix(x: u64) -> u64 {

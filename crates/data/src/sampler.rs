@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::random::{self, uniform_f64};
-use rand_xoshiro::Xoshiro256PlusPlus;
+use rand::rngs::Xoshiro256PlusPlus;
 use wengert_tensor::Tensor;
 
 /// Chooses the samples of an epoch and their order.

@@ -6,7 +6,7 @@
 //! (0: no monitor), that training alone, for a profiler.
 
 use rand::SeedableRng;
-use rand_xoshiro::Xoshiro256PlusPlus;
+use rand::rngs::Xoshiro256PlusPlus;
 use std::time::Instant;
 use wengert_autograd::{Tape, Tensor};
 use wengert_flow::Monitor;

@@ -13,7 +13,7 @@ use wengert_autograd::{Float, Module, Tape, Tensor, Var};
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_flow::FlowReport;
 /// use wengert_nn::{Forward, Sequential};

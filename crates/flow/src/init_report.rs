@@ -92,7 +92,7 @@ fn through(op: &str, s: f64) -> Option<f64> {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::{Param, Tensor};
 /// use wengert_flow::init_report;
 /// use wengert_nn::Linear;

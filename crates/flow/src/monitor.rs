@@ -14,7 +14,7 @@ use wengert_autograd::{Float, Gradients, Module, ParamId, Tensor, Var};
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::{Tape, Tensor};
 /// use wengert_flow::Monitor;
 /// use wengert_nn::{Forward, Sequential};

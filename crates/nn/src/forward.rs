@@ -8,7 +8,7 @@ use wengert_autograd::{Float, Module, Path, Tape, Tensor, Var};
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::{Module, Tensor, Var};
 /// use wengert_derive::Module;
 /// use wengert_nn::{Activation, Forward, Linear};

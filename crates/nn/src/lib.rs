@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use rand::SeedableRng;
-//! use rand_xoshiro::Xoshiro256PlusPlus;
+//! use rand::rngs::Xoshiro256PlusPlus;
 //! use wengert_autograd::{ModuleExt, Tape, Tensor};
 //! use wengert_nn::{Forward, Sequential};
 //!

@@ -704,7 +704,7 @@ fn layers_of_pytorch() {
             self.dense.forward(self.fc.forward(h))
         }
     }
-    let r = &mut rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(1);
+    let r = &mut rand::rngs::Xoshiro256PlusPlus::seed_from_u64(1);
     let mut net = Layers {
         conv: Conv2d::builder(2, 4, 3).padding(1).groups(2).build(r),
         bn: BatchNorm2d::new(4),

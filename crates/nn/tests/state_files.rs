@@ -1,7 +1,7 @@
 //! Files that are wrong in every way: crafted, cut, damaged, mutated. And that the reference reader agrees on the right ones.
 
+use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, RngExt, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::HashMap;
 use wengert_autograd::{Buffer, Param, Tensor};
 use wengert_nn::state::{

@@ -5,7 +5,7 @@
 //! takes part in both directions without a pass of its own.
 
 use crate::lane::Lane;
-use crate::simd::{Isa, Kernel, dispatch};
+use crate::simd::{Isa, Kernel, dispatch_for};
 use crate::{Real, parallel};
 use std::ops::Range;
 
@@ -190,7 +190,7 @@ impl BatchNorm {
             Out(var.as_mut_ptr()),
         );
         self.split(|channels| {
-            dispatch(Forward {
+            dispatch_for::<T, _>(Forward {
                 job: *self,
                 channels,
                 x,
@@ -231,7 +231,7 @@ impl BatchNorm {
             Out(db.as_mut_ptr()),
         );
         self.split(|channels| {
-            dispatch(Backward {
+            dispatch_for::<T, _>(Backward {
                 job: *self,
                 channels,
                 x,

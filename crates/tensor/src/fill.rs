@@ -13,7 +13,7 @@ impl<T: Real> Tensor<T> {
     ///
     /// ```
     /// use rand::SeedableRng;
-    /// use rand_xoshiro::Xoshiro256PlusPlus;
+    /// use rand::rngs::Xoshiro256PlusPlus;
     /// use wengert_tensor::Tensor;
     /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
     /// let t = Tensor::<f32>::uniform([2, 3], -1.0, 1.0, &mut rng);

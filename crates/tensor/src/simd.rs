@@ -166,19 +166,15 @@ pub fn dispatch_narrow<K: Kernel>(k: K) -> K::Output {
     k.run::<Baseline>()
 }
 
-/// As [`dispatch_narrow`], but hands `k` back where there are no vectors beyond the baseline, for a caller that has
-/// shorter code for that.
-///
-/// # Errors
-/// `k` itself, on other processors than x86-64 with AVX2.
+/// As [`dispatch`] for single precision, as [`dispatch_narrow`] for double: for the larger kernels of layers, whose speed
+/// matters in single precision and whose copies take long to compile.
 #[inline]
-pub fn dispatch_vector<K: Kernel>(k: K) -> Result<K::Output, K> {
-    #[cfg(target_arch = "x86_64")]
-    if level() != Level::Baseline {
-        // SAFETY: as in `dispatch_narrow`.
-        return Ok(unsafe { run_avx2(k) });
+pub fn dispatch_for<T, K: Kernel>(k: K) -> K::Output {
+    if const { size_of::<T>() == 4 } {
+        dispatch(k)
+    } else {
+        dispatch_narrow(k)
     }
-    Err(k)
 }
 
 /// Runs `k` with the instruction set of `level`, or with the best one of this machine if that is lower; for tests

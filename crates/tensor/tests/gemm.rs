@@ -1,7 +1,7 @@
 //! Matrix multiplication against naive loops: sizes, layouts, batches, epilogues, levels, threads.
 
+use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
 use wengert_tensor::Real;
 use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm, gemm_batched_at};
 use wengert_tensor::simd::{Level, level};

@@ -14,7 +14,7 @@
 //!
 //! ```
 //! use rand::SeedableRng;
-//! use rand_xoshiro::Xoshiro256PlusPlus;
+//! use rand::rngs::Xoshiro256PlusPlus;
 //! use wengert_autograd::Tensor;
 //! use wengert_nn::{Activation, Forward, Linear};
 //! use wengert_train::grow;

@@ -30,7 +30,7 @@ impl Schedule for LrSweep {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_data::{DataLoader, Digits};
 /// use wengert_nn::{Sequential, loss::CrossEntropy};
 /// use wengert_optim::Sgd;

@@ -1,7 +1,7 @@
 //! Growing: the same function afterwards, the optimizer's state of what was left alone kept.
 
 use rand::SeedableRng;
-use rand_xoshiro::Xoshiro256PlusPlus;
+use rand::rngs::Xoshiro256PlusPlus;
 use wengert_autograd::{ModuleExt, Tape, Tensor, Var};
 use wengert_nn::{Activation, BatchNorm1d, Forward, Linear};
 use wengert_optim::state::StateScalar;

@@ -39,7 +39,7 @@ pub mod prelude {
     pub use crate::optim::{Adam, AdamW, ClipExt, Schedule, Sgd};
     pub use crate::train::{EarlyStopping, History, KeepBest, Trainer, metric::Accuracy};
     pub use rand::SeedableRng;
-    pub use rand_xoshiro::Xoshiro256PlusPlus;
+    pub use rand::rngs::Xoshiro256PlusPlus;
     pub use wengert_derive::Module;
 }
 

@@ -13,7 +13,7 @@ use wengert_tensor::error::OrPanic;
 use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm};
 use wengert_tensor::lane::Lane;
 use wengert_tensor::shape::broadcast;
-use wengert_tensor::simd::{Isa, Kernel, dispatch};
+use wengert_tensor::simd::{Isa, Kernel, dispatch_for};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
 
 compiled_here! {
@@ -156,7 +156,7 @@ fn attention<T: Scratch>(
                     let (a, c) = (mat(q, b, i0), mat(k, b, j0));
                     multiply(rows, cols, d, T::from_f64(scale), a, c.t(), T::zero(), s);
                     mask.apply(s, cols, i0, j0);
-                    dispatch(Running {
+                    dispatch_for::<T, _>(Running {
                         scores: s,
                         cols,
                         max,
@@ -269,7 +269,7 @@ fn attention_grad<T: Scratch>(
                     let (qm, km, vm) = (mat(q, b, i0), mat(k, b, j0), mat(v, b, j0));
                     multiply(rows, cols, d, scale, qm, km.t(), T::zero(), p);
                     mask.apply(p, cols, i0, j0);
-                    dispatch(Weights {
+                    dispatch_for::<T, _>(Weights {
                         scores: p,
                         cols,
                         lse: &lines[..rows],

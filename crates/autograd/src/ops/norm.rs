@@ -8,7 +8,7 @@ use crate::ops::compose::{part_copy, part_view, partials};
 use crate::var::Var;
 use smallvec::SmallVec;
 use wengert_tensor::lane::Lane;
-use wengert_tensor::simd::{Isa, Kernel, dispatch};
+use wengert_tensor::simd::{Isa, Kernel, dispatch_for};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
 
 compiled_here! {
@@ -174,7 +174,7 @@ fn norm_rows<T: Real>(
         if let Some(x) = dense {
             rows.copy_from_slice(&x[chunk * size..][..rows.len()]);
         }
-        dispatch(Forward {
+        dispatch_for::<T, _>(Forward {
             rows,
             weight,
             bias,
@@ -285,7 +285,7 @@ fn norm_rows_grad<T: Real>(
     let size = rows_per_task(n) * n;
     parallel::chunks_mut2(dx, size, parts, 2 * n, |chunk, dx, sums| {
         let at = chunk * size..chunk * size + dx.len();
-        dispatch(Backward {
+        dispatch_for::<T, _>(Backward {
             x: &x[at.clone()],
             g: &g[at],
             weight,

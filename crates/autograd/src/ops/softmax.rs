@@ -9,7 +9,7 @@ use crate::vmap::BatchCtx;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::lane::Lane;
 use wengert_tensor::parallel::Band;
-use wengert_tensor::simd::{Isa, Kernel, dispatch};
+use wengert_tensor::simd::{Isa, Kernel, dispatch_for};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel, shape};
 
 compiled_here! {
@@ -53,7 +53,7 @@ fn softmax<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, log: bool) {
                 if let Some(x) = dense {
                     r.copy_from_slice(&x[chunk * size + i * row..][..row]);
                 }
-                dispatch(Row { x: r, log });
+                dispatch_for::<T, _>(Row { x: r, log });
             }
         });
         return;
@@ -63,7 +63,7 @@ fn softmax<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, log: bool) {
         let columns = (parallel::GRAIN / 4).div_ceil(n).next_multiple_of(BLOCK);
         parallel::bands([(out, 1)], inner, columns, |first, _, [out]| {
             let from = Some((&x[first..], inner));
-            dispatch(Columns {
+            dispatch_for::<T, _>(Columns {
                 x: out,
                 from,
                 n,
@@ -77,7 +77,7 @@ fn softmax<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, log: bool) {
         for (i, r) in part.chunks_exact_mut(row).enumerate() {
             let from = dense.map(|x| (&x[chunk * size + i * row..], inner));
             parallel::bands([(r, 1)], inner, inner, |_, _, [x]| {
-                dispatch(Columns { x, from, n, log });
+                dispatch_for::<T, _>(Columns { x, from, n, log });
             });
         }
     });
@@ -255,7 +255,7 @@ fn cross_entropy<T: Real>(x: &Tensor<T>, labels: &Tensor<i64>, out: &mut [T], ig
                 continue;
             }
             let r = &data[(first + k) * c..][..c];
-            *o = dispatch(LogSumExp(r)) - r[y as usize];
+            *o = dispatch_for::<T, _>(LogSumExp(r)) - r[y as usize];
         }
     });
 }
@@ -279,7 +279,7 @@ fn cross_entropy_grad<T: Real>(
                 row.fill(T::zero());
                 continue;
             }
-            dispatch(Row { x: row, log: false });
+            dispatch_for::<T, _>(Row { x: row, log: false });
             row[y as usize] -= T::one();
             let w = gd[(g0 + (first + k) as isize * gs) as usize];
             row.iter_mut().for_each(|v| *v *= w);

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::probe::{Probe, ProbeOptions};
     use rand::SeedableRng;
-    use rand_xoshiro::Xoshiro256PlusPlus;
+    use rand::rngs::Xoshiro256PlusPlus;
     use wengert_nn::{Forward, Lstm, LstmCell, Rnn};
 
     #[test]

@@ -126,7 +126,7 @@ impl<T: Float> Default for AttentionMask<'_, '_, T> {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{Forward, MultiHeadAttention};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);

@@ -91,7 +91,7 @@ impl<T: Float> Forward<T> for SinusoidalPositions {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{Forward, LearnedPositions};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);

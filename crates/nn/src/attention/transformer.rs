@@ -111,7 +111,7 @@ impl TransformerOptions {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{Forward, TransformerEncoderLayer, TransformerOptions};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -188,7 +188,7 @@ impl<T: Float> Forward<T> for TransformerEncoderLayer<T> {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tape;
 /// use wengert_nn::{AttentionMask, TransformerDecoderLayer, TransformerOptions};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -276,7 +276,7 @@ impl<T: Float> TransformerDecoderLayer<T> {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{Forward, TransformerEncoder, TransformerOptions};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -336,7 +336,7 @@ impl<T: Float> Forward<T> for TransformerEncoder<T> {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tape;
 /// use wengert_nn::{AttentionMask, TransformerDecoder, TransformerOptions};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);

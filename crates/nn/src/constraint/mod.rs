@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use rand::SeedableRng;
-//! use rand_xoshiro::Xoshiro256PlusPlus;
+//! use rand::rngs::Xoshiro256PlusPlus;
 //! use wengert_nn::constraint::{Constraint, Constraints};
 //! use wengert_nn::Sequential;
 //!

@@ -100,7 +100,7 @@ pub struct LsuvStep {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_nn::init::{Init, LsuvRule, lsuv};
 /// use wengert_nn::Sequential;
 ///

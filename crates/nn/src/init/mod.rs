@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use rand::SeedableRng;
-//! use rand_xoshiro::Xoshiro256PlusPlus;
+//! use rand::rngs::Xoshiro256PlusPlus;
 //! use wengert_nn::init::{Fans, Init, Nonlinearity};
 //!
 //! let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);

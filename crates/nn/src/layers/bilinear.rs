@@ -22,7 +22,7 @@ use wengert_tensor::error::OrPanic;
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tape;
 /// use wengert_nn::Bilinear;
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);

@@ -33,7 +33,7 @@ pub type Conv3d<T = f32> = Conv<3, T>;
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{Activation, Conv2d, Forward};
 ///
@@ -348,7 +348,7 @@ pub(super) fn check(
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::{ModuleExt, Tensor};
 /// use wengert_nn::{Forward, SeparableConv2d};
 ///

@@ -33,7 +33,7 @@ pub type ConvTranspose3d<T = f32> = ConvTranspose<3, T>;
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{ConvTranspose2d, Forward};
 ///

@@ -21,7 +21,7 @@ use wengert_tensor::error::OrPanic;
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::{Tape, Tensor};
 /// use wengert_nn::Embedding;
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);

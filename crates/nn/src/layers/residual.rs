@@ -22,7 +22,7 @@ use wengert_tensor::error::OrPanic;
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{Activation, Forward, Linear, Residual};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -128,7 +128,7 @@ impl<T: Float> Forward<T> for Residual<T> {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{Forward, Linear, ReZero};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -181,7 +181,7 @@ impl<T: Float> Forward<T> for ReZero<T> {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{Forward, Linear, Residual, SkipInit};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -307,7 +307,7 @@ pub(crate) fn along<'t, T: Float>(v: Var<'t, T>, axis: isize, rank: usize) -> Va
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{Activation, Forward, Highway};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -381,7 +381,7 @@ impl<T: Float> Forward<T> for Highway<T> {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{DenseSkip, Forward, Linear};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -435,7 +435,7 @@ impl<T: Float> Forward<T> for DenseSkip<T> {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{Forward, SqueezeExcite};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);

@@ -62,7 +62,7 @@ fn zero<T: Float>(norm: &mut BatchNorm2d<T>) {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{BasicBlock, Forward};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -146,7 +146,7 @@ impl<T: Float> Forward<T> for BasicBlock<T> {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{Bottleneck, Forward};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -238,7 +238,7 @@ impl<T: Float> Forward<T> for Bottleneck<T> {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::{ModuleExt, Tensor};
 /// use wengert_nn::{Forward, ResNet};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);

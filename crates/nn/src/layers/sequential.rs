@@ -18,7 +18,7 @@ use wengert_tensor::error::OrPanic;
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::{ModuleExt, Tensor};
 /// use wengert_nn::{Forward, Sequential};
 ///

@@ -48,7 +48,7 @@ fn others(rank: usize, axis: usize) -> Vec<isize> {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{Forward, Linear, WeightNorm};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -100,7 +100,7 @@ impl<T: Float, L: Weighted<T>> Forward<T> for WeightNorm<L, T> {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{Conv2d, Forward, WeightStandardization};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -161,7 +161,7 @@ impl<T: Float, L: Weighted<T>> Forward<T> for WeightStandardization<L, T> {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_autograd::Tensor;
 /// use wengert_nn::{Conv2d, Forward, SpectralNorm};
 /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);

@@ -102,7 +102,7 @@ cell! {
     ///
     /// ```
     /// use rand::SeedableRng;
-    /// use rand_xoshiro::Xoshiro256PlusPlus;
+    /// use rand::rngs::Xoshiro256PlusPlus;
     /// use wengert_autograd::{Tape, Tensor};
     /// use wengert_nn::RnnCell;
     /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -122,7 +122,7 @@ cell! {
     ///
     /// ```
     /// use rand::SeedableRng;
-    /// use rand_xoshiro::Xoshiro256PlusPlus;
+    /// use rand::rngs::Xoshiro256PlusPlus;
     /// use wengert_autograd::Tape;
     /// use wengert_nn::LstmCell;
     /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -141,7 +141,7 @@ cell! {
     ///
     /// ```
     /// use rand::SeedableRng;
-    /// use rand_xoshiro::Xoshiro256PlusPlus;
+    /// use rand::rngs::Xoshiro256PlusPlus;
     /// use wengert_autograd::Tape;
     /// use wengert_nn::GruCell;
     /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);

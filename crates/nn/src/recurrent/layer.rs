@@ -227,7 +227,7 @@ layer! {
     ///
     /// ```
     /// use rand::SeedableRng;
-    /// use rand_xoshiro::Xoshiro256PlusPlus;
+    /// use rand::rngs::Xoshiro256PlusPlus;
     /// use wengert_autograd::Tensor;
     /// use wengert_nn::{Forward, Rnn};
     /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -269,7 +269,7 @@ layer! {
     ///
     /// ```
     /// use rand::SeedableRng;
-    /// use rand_xoshiro::Xoshiro256PlusPlus;
+    /// use rand::rngs::Xoshiro256PlusPlus;
     /// use wengert_autograd::{Tape, Tensor};
     /// use wengert_nn::{Forward, Lstm};
     /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -319,7 +319,7 @@ layer! {
     ///
     /// ```
     /// use rand::SeedableRng;
-    /// use rand_xoshiro::Xoshiro256PlusPlus;
+    /// use rand::rngs::Xoshiro256PlusPlus;
     /// use wengert_autograd::{Tape, Tensor};
     /// use wengert_nn::Gru;
     /// let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);

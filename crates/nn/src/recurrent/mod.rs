@@ -9,7 +9,7 @@
 //!
 //! ```
 //! use rand::SeedableRng;
-//! use rand_xoshiro::Xoshiro256PlusPlus;
+//! use rand::rngs::Xoshiro256PlusPlus;
 //! use wengert_autograd::{Tape, Tensor};
 //! use wengert_nn::{Lstm, Memory};
 //! let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);

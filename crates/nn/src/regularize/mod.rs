@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use rand::SeedableRng;
-//! use rand_xoshiro::Xoshiro256PlusPlus;
+//! use rand::rngs::Xoshiro256PlusPlus;
 //! use wengert_autograd::{Tape, Tensor};
 //! use wengert_nn::regularize::{Penalty, Regularizer};
 //! use wengert_nn::{Forward, Sequential};

@@ -3,7 +3,7 @@
 #![allow(dead_code)]
 
 use rand::SeedableRng;
-use rand_xoshiro::Xoshiro256PlusPlus;
+use rand::rngs::Xoshiro256PlusPlus;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use wengert_autograd::{Module, ModuleExt, Tape, Tensor, Var, grad_many, vjp_many};

@@ -3,7 +3,7 @@
 use super::{Pass, Sums};
 use wengert_tensor::Real;
 use wengert_tensor::lane::Lane;
-use wengert_tensor::simd::{Baseline, Isa, Kernel, dispatch, dispatch_vector};
+use wengert_tensor::simd::{Baseline, Isa, Kernel, dispatch, dispatch_narrow};
 
 /// An elementwise update with `S` slots, written on one element; [`Pass::sweep`] compiles it into vector code for
 /// every instruction set.
@@ -169,73 +169,9 @@ impl<T: Real> Pass<'_, T> {
         if const { U::WIDE && size_of::<T>() == 4 } {
             dispatch(Sweep(update, self))
         } else if const { U::WIDE || size_of::<T>() == 4 } {
-            dispatch_vector(Sweep(update, self)).unwrap_or_else(Sweep::by_elements)
+            dispatch_narrow(Sweep(update, self))
         } else {
             Sweep(update, self).run::<Baseline>()
         }
     }
-}
-
-impl<T: Real, U: Measure<S, N>, const S: usize, const N: usize> Sweep<'_, T, U, S, N> {
-    /// Processors without vectors beyond the baseline: on x86-64, where they are old, the update is a call for every
-    /// element, which is far less code.
-    #[cfg(all(target_arch = "x86_64", not(feature = "mutation")))]
-    fn by_elements(self) -> Sums {
-        type L<T> = <T as Real>::Lane<Baseline>;
-        let Sweep(u, x) = self;
-        each(x, &|p, g, slots: &mut [T; S]| {
-            let mut s = [L::<T>::new(p); S];
-            for k in 0..S {
-                s[k] = L::<T>::new(slots[k]);
-            }
-            let (p, s, t) = u.step(L::<T>::new(p), L::<T>::new(g), s);
-            for k in 0..S {
-                slots[k] = s[k].get();
-            }
-            let mut terms = [T::ZERO; N];
-            for k in 0..N {
-                terms[k] = t[k].get();
-            }
-            (p.get(), terms)
-        })
-    }
-
-    #[cfg(not(all(target_arch = "x86_64", not(feature = "mutation"))))]
-    fn by_elements(self) -> Sums {
-        self.run::<Baseline>()
-    }
-}
-
-/// The loop of [`Sweep::by_elements`], one for all rules.
-#[cfg(all(target_arch = "x86_64", not(feature = "mutation")))]
-#[inline(never)]
-fn each<T: Real, const S: usize, const N: usize>(
-    mut x: Pass<'_, T>,
-    step: &dyn Fn(T, T, &mut [T; S]) -> (T, [T; N]),
-) -> Sums {
-    let scale = T::from_f64(x.scale);
-    let mut sums = Sums::default();
-    let mut terms = [[T::ZERO; BLOCK]; N];
-    let n = x.param.len();
-    for start in (0..n).step_by(BLOCK) {
-        let end = n.min(start + BLOCK);
-        for i in start..end {
-            let mut slots = [T::ZERO; S];
-            for k in 0..S {
-                slots[k] = x.slots[k][i];
-            }
-            let (p, t) = step(x.param[i], x.grad[i] * scale, &mut slots);
-            x.param[i] = p;
-            for k in 0..S {
-                x.slots[k][i] = slots[k];
-            }
-            for k in 0..N {
-                terms[k][i - start] = t[k];
-            }
-        }
-        for k in 0..N {
-            sums[k] += total(&terms[k][..end - start]);
-        }
-    }
-    sums
 }

@@ -125,7 +125,7 @@ struct Position {
 ///
 /// ```
 /// use rand::SeedableRng;
-/// use rand_xoshiro::Xoshiro256PlusPlus;
+/// use rand::rngs::Xoshiro256PlusPlus;
 /// use wengert_data::{DataLoader, Digits};
 /// use wengert_nn::{Sequential, loss::CrossEntropy};
 /// use wengert_optim::Adam;

@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use rand::SeedableRng;
-use rand_xoshiro::Xoshiro256PlusPlus;
+use rand::rngs::Xoshiro256PlusPlus;
 use std::path::{Path, PathBuf};
 use wengert_autograd::{ModuleExt, Tensor};
 use wengert_data::{DataLoader, Digits, Labeled, TensorDataset};

@@ -8,7 +8,7 @@ use super::{Config, Gate, Of};
 use crate::ops::Scratch;
 use std::borrow::Cow;
 use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm, gemm_packed, pack, packed_len};
-use wengert_tensor::simd::dispatch;
+use wengert_tensor::simd::dispatch_for;
 use wengert_tensor::{Real, Tensor, parallel};
 
 /// Multiply-adds of the recurrent products below which one thread does it all.
@@ -217,7 +217,7 @@ pub(super) fn sequence<T: Scratch>(c: &Config, inputs: &Inputs<'_, T>, out: &mut
                 }
                 let product = &*product;
                 match c.gate {
-                    Gate::Tanh | Gate::Relu => dispatch(RnnStep {
+                    Gate::Tanh | Gate::Relu => dispatch_for::<T, _>(RnnStep {
                         relu: c.gate == Gate::Relu,
                         hidden: h,
                         product,
@@ -235,7 +235,7 @@ pub(super) fn sequence<T: Scratch>(c: &Config, inputs: &Inputs<'_, T>, out: &mut
                             }
                             (None, None) => (state, y.at_mut(t)),
                         };
-                        dispatch(GruStep {
+                        dispatch_for::<T, _>(GruStep {
                             hidden: h,
                             product,
                             x,
@@ -255,7 +255,7 @@ pub(super) fn sequence<T: Scratch>(c: &Config, inputs: &Inputs<'_, T>, out: &mut
                             }
                             None => (cell, cells.at_mut(t)),
                         };
-                        dispatch(LstmStep {
+                        dispatch_for::<T, _>(LstmStep {
                             hidden: h,
                             product,
                             x,
@@ -396,7 +396,7 @@ pub(super) fn gradient<T: Scratch>(
                     }
                 }
                 match c.gate {
-                    Gate::Tanh | Gate::Relu => dispatch(RnnBack {
+                    Gate::Tanh | Gate::Relu => dispatch_for::<T, _>(RnnBack {
                         relu: c.gate == Gate::Relu,
                         hidden: h,
                         y: &y[of(y, t, h)],
@@ -411,7 +411,7 @@ pub(super) fn gradient<T: Scratch>(
                                 || c.reverse
                                     && lengths.is_some_and(|l| l[r] <= T::from_f64((t + 1) as f64))
                         };
-                        dispatch(GruBack {
+                        dispatch_for::<T, _>(GruBack {
                             hidden: h,
                             gates: &gates[of(gates, t, 4 * h)],
                             before: before_t.map(|b| &y[of(y, b, h)]),
@@ -443,7 +443,7 @@ pub(super) fn gradient<T: Scratch>(
                                 }
                             }
                         }
-                        dispatch(LstmBack {
+                        dispatch_for::<T, _>(LstmBack {
                             hidden: h,
                             gates: &gates[of(gates, t, 4 * h)],
                             cell: &cells[of(cells, t, h)],
