@@ -164,7 +164,14 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
 
         let plain = job.alpha == one && job.beta == zero && !job.relu;
         if !(plain && spot.bias_v.is_null() && spot.bias_s.is_null()) {
-            (job.finish)(job, spot, acc.as_ptr().cast(), MR, NV);
+            // A copy: an accumulator whose address is known elsewhere would not stay in its register.
+            let mut sums = [[V::zero(); NV]; MR];
+            for i in 0..MR {
+                for j in 0..NV {
+                    sums[i][j] = acc[i][j];
+                }
+            }
+            (job.finish)(job, spot, sums.as_ptr().cast(), MR, NV);
             return;
         }
         for i in 0..MR {
