@@ -3,6 +3,7 @@
 use crate::param::{BufferId, Param, ParamId};
 use crate::pool::Pool;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use wengert_tensor::{Real, Tensor};
 
 /// Gradients by parameter, the value of the loss, and the side outputs of the forward pass.
@@ -10,13 +11,15 @@ use wengert_tensor::{Real, Tensor};
 /// Entries stand in the order in which the parameters entered the tape, so every walk over them is deterministic.
 ///
 /// A gradient that the tape made carries a note if it is known to be finite ([`Gradients::known_finite`]), which the tape
-/// finds out almost for free while the gradient is made. Writable access to the gradient drops the note;
-/// [`Gradients::change`] renews it.
+/// finds out almost for free while the gradient is made; an optimizer that had to look leaves a note, too. Writable access
+/// to the gradient drops the note; [`Gradients::change`] renews it.
 pub struct Gradients<T: Real = f32> {
     loss: T,
     entries: Vec<(ParamId, Tensor<T>)>,
     /// By entry, whether all its elements are known to be finite; entries beyond the end are not.
     finite: Vec<bool>,
+    /// Whether somebody looked at all entries since and found them finite.
+    looked: AtomicBool,
     side: Vec<(BufferId, Tensor<T>)>,
     /// Where the memory goes back to.
     pool: Option<Arc<Pool<T>>>,
@@ -59,6 +62,7 @@ impl<T: Real> Gradients<T> {
             loss,
             entries,
             finite: Vec::new(),
+            looked: AtomicBool::new(false),
             side,
             pool: None,
         }
@@ -76,6 +80,7 @@ impl<T: Real> Gradients<T> {
             loss,
             entries,
             finite,
+            looked: AtomicBool::new(false),
             side,
             pool: Some(pool),
         }
@@ -110,14 +115,30 @@ impl<T: Real> Gradients<T> {
         near: usize,
     ) -> Option<(&mut Tensor<T>, &mut bool)> {
         let at = find(&self.entries, id, near)?;
-        self.finite.resize(self.entries.len(), false);
+        self.settle();
         Some((&mut self.entries[at].1, &mut self.finite[at]))
     }
 
     /// Whether every element of the gradient at a position (see [`Gradients::entries`]) is known to be finite. `false` says
     /// that nobody has looked, or that one is not.
     pub fn known_finite(&self, at: usize) -> bool {
-        self.finite.get(at).is_some_and(|&f| f)
+        self.looked.load(Ordering::Relaxed) || self.finite.get(at).is_some_and(|&f| f)
+    }
+
+    /// Leaves the note that all gradients are finite, for whoever found that out by reading them; a promise as that of
+    /// [`Gradients::change`].
+    #[doc(hidden)]
+    pub fn note_finite(&self) {
+        self.looked.store(true, Ordering::Relaxed);
+    }
+
+    /// A note for every entry, before one of them changes.
+    fn settle(&mut self) {
+        let all = std::mem::take(self.looked.get_mut());
+        if all {
+            self.finite.clear();
+        }
+        self.finite.resize(self.entries.len(), all);
     }
 
     /// As [`Gradients::by_id`], looking first at position `near` and onwards from there; returns the position found.
@@ -144,6 +165,7 @@ impl<T: Real> Gradients<T> {
 
     /// All gradients in tape order, writable.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (ParamId, &mut Tensor<T>)> {
+        self.settle();
         self.finite.clear();
         self.iter_shrinking()
     }
@@ -163,7 +185,11 @@ impl<T: Real> Gradients<T> {
     /// use wengert_autograd::{Gradients, Param};
     /// use wengert_tensor::Tensor;
     /// let p = Param::new(Tensor::<f32>::zeros([2]));
-    /// let mut grads = Gradients::from_parts(0.0, vec![(p.id(), Tensor::from_vec(vec![3.0, 4.0], [2]))], vec![]);
+    /// let mut grads = Gradients::<f32>::from_parts(
+    ///     0.0,
+    ///     vec![(p.id(), Tensor::from_vec(vec![3.0, 4.0], [2]))],
+    ///     vec![],
+    /// );
     /// assert!(!grads.known_finite(0));
     /// grads.change(|_, g, _| {
     ///     let mut finite = true;
@@ -176,7 +202,7 @@ impl<T: Real> Gradients<T> {
     /// assert!(grads.known_finite(0));
     /// ```
     pub fn change(&mut self, mut f: impl FnMut(ParamId, &mut Tensor<T>, bool) -> bool) {
-        self.finite.resize(self.entries.len(), false);
+        self.settle();
         for ((id, g), finite) in self.entries.iter_mut().zip(&mut self.finite) {
             let known = std::mem::replace(finite, false);
             *finite = f(*id, g, known);
@@ -199,7 +225,7 @@ impl<T: Real> Gradients<T> {
 
     /// Appends gradients of parameters that have none yet, each with whether it is known to be finite.
     pub(crate) fn extend(&mut self, new: Vec<(ParamId, Tensor<T>, bool)>) {
-        self.finite.resize(self.entries.len(), false);
+        self.settle();
         for (id, g, finite) in new {
             self.entries.push((id, g));
             self.finite.push(finite);

@@ -113,7 +113,7 @@ if ours:
     for name in RULES:
         floor = min(ours[f"{name}: floor, {what}"] for what in ("a plain loop", "an empty rule"))
         looking = ours[f"{name}: floor with a look"]
-        for how in ("product", "elementwise", "table", "clipped", "supplied", "unchecked"):
+        for how in ("product", "elementwise", "table", "clipped", "supplied", "supplied again", "unchecked"):
             t = ours[f"{name}, {how}"]
             print(
                 f"{name + ', ' + how:28}{t / floor:8.2f}{t / looking:9.2f}"

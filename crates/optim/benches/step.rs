@@ -7,8 +7,8 @@
 //! rule that does nothing else, and a plain loop in chunks on all threads. "Floor with a look" reads the gradient once more
 //! before it, which nobody can avoid who wants to change nothing where the last element is not finite. The policy is the
 //! default but for "unchecked", which does not look. Gradients come from a product, from fused elementwise work, from the
-//! rows of a table, or from elsewhere ("supplied"), which clipping by norm may have read. The thread that steps is one of the
-//! pool (`parallel::set_global_threads`).
+//! rows of a table, or from elsewhere ("supplied", for every step or once for all of them), which clipping by norm may have
+//! read. The thread that steps is one of the pool (`parallel::set_global_threads`).
 //!
 //! Arguments choose the rules, as in `step adam "sgd momentum"`; without them everything is measured. With `--cold` other
 //! memory is written before every run, as a training step between two updates does; else the same arrays run again and again.
@@ -232,7 +232,14 @@ impl Kernel for Touched<'_, '_> {
 }
 
 /// The ways to gradients.
-const WAYS: [&str; 5] = ["product", "elementwise", "table", "clipped", "supplied"];
+const WAYS: [&str; 6] = [
+    "product",
+    "elementwise",
+    "table",
+    "clipped",
+    "supplied",
+    "supplied again",
+];
 
 /// Gradients made one way: a linear layer and a batch of 64, a mask on every weight, rows of a table looked up 4,096 times,
 /// or given by hand.
@@ -273,7 +280,7 @@ fn big<R: Rule, const S: usize>(name: &str, rule: impl Fn() -> Optimizer<R, f32>
     let grads = WAYS.map(|way| made(&model.borrow(), way));
     for (way, g) in WAYS.iter().zip(&grads) {
         assert_eq!(g.len(), 2);
-        assert!((0..2).all(|i| g.known_finite(i) == (*way != "supplied")));
+        assert!((0..2).all(|i| g.known_finite(i) == !way.starts_with("supplied")));
     }
     let supplied = &grads[4];
     let mut default = WAYS.map(|_| rule());
@@ -303,7 +310,13 @@ fn big<R: Rule, const S: usize>(name: &str, rule: impl Fn() -> Optimizer<R, f32>
         let model = &model;
         programs.push((
             format!("{name}, {way}"),
-            Box::new(move || assert!(o.step(&mut *model.borrow_mut(), g).applied)),
+            Box::new(move || {
+                // The same memory every time, which nobody has looked at since it was supplied.
+                let fresh = (*way == "supplied")
+                    .then(|| Gradients::from_parts(0.0, g.entries().to_vec(), Vec::new()));
+                let g = fresh.as_ref().unwrap_or(g);
+                assert!(o.step(&mut *model.borrow_mut(), g).applied);
+            }),
         ));
     }
     let ms = turns(30, &mut programs);

@@ -184,7 +184,7 @@ fn sum_squares<T: Hub>(tensors: &dyn Tensors<T>) -> f64 {
         .sum()
 }
 
-/// Whether all gradients are finite; looks at those that are not known to be.
+/// Whether all gradients are finite; looks at those that are not known to be, and leaves a note if they are.
 pub(crate) fn all_finite<T: Hub>(grads: &Gradients<T>) -> bool {
     let unknown: SmallVec<[&Tensor<T>; 32]> = (grads.entries().iter().enumerate())
         .filter(|(i, _)| !grads.known_finite(*i))
@@ -199,7 +199,11 @@ pub(crate) fn all_finite<T: Hub>(grads: &Gradients<T>) -> bool {
             finite.store(false, Ordering::Relaxed);
         }
     });
-    finite.into_inner()
+    let finite = finite.into_inner();
+    if finite {
+        grads.note_finite();
+    }
+    finite
 }
 
 /// Whether a stretch of the elements of a tensor is finite.

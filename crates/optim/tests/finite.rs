@@ -360,3 +360,49 @@ fn the_norm_is_taken_when_it_is_asked_for() {
     assert_eq!(report.grad_norm, Some(g.global_norm()));
     assert_eq!(report.clip, None);
 }
+
+/// What a step has looked at it does not look at again, until somebody may have written to it.
+#[test]
+fn a_look_leaves_a_note() {
+    let mut net = Net::<f32>::new();
+    let made = net.good().into_parts().1;
+    let mut grads = Gradients::from_parts(0.0, made, vec![]);
+    let (wide, narrow) = (net.wide.id(), net.narrow.id());
+    let known = |g: &Gradients<f32>| [g.known_finite(0), g.known_finite(1)];
+    assert_eq!(known(&grads), [false; 2]);
+    let mut adam = Adam::new(1e-3);
+    assert!(adam.step(&mut net, &grads).applied);
+    assert_eq!(known(&grads), [true; 2]);
+
+    // Writable access to one of them.
+    grads.by_id_mut(narrow).expect("it is there").as_mut_slice()[7] = f32::NAN;
+    let at = grads.entries().iter().position(|e| e.0 == wide).unwrap();
+    assert!(grads.known_finite(at) && !grads.known_finite(1 - at));
+    skipped(&mut net, &grads, "narrow");
+    assert!(!grads.known_finite(1 - at));
+
+    // Writable access to all of them.
+    for (_, g) in grads.iter_mut() {
+        g.as_mut_slice().fill(1.0);
+    }
+    assert_eq!(known(&grads), [false; 2]);
+    assert!(adam.step(&mut net, &grads).applied);
+    assert_eq!(known(&grads), [true; 2]);
+    grads.change(|id, g, finite| {
+        assert!(finite);
+        if id == wide {
+            g.as_mut_slice()[299_999] = f32::INFINITY;
+        }
+        id != wide
+    });
+    skipped(&mut net, &grads, "wide");
+
+    // A norm tells as well; one that is not finite tells nothing.
+    let mut clipping = Adam::new(1e-3).clip_norm(1.0);
+    let fresh = Gradients::from_parts(0.0, net.good().into_parts().1, vec![]);
+    assert!(clipping.step(&mut net, &fresh).applied);
+    assert_eq!(known(&fresh), [true; 2]);
+    let fresh = Gradients::from_parts(0.0, grads.into_parts().1, vec![]);
+    assert!(!clipping.step(&mut net, &fresh).applied);
+    assert_eq!(known(&fresh), [false; 2]);
+}

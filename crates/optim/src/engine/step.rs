@@ -27,6 +27,9 @@ impl<T: Hub> Engine<T> {
         // The norm tells in the same pass whether everything is finite. It can overflow where no element does.
         let norm = (self.clip.is_some() || self.norm).then(|| reduce::norm(grads.entries()));
         report.grad_norm = norm;
+        if norm.is_some_and(f64::is_finite) {
+            grads.note_finite();
+        }
         let suspect = self.policy != NonFinitePolicy::Ignore
             && (norm.map_or_else(|| !reduce::all_finite(grads), |n| !n.is_finite())
                 || grads.side_outputs().any(|(_, v)| !is_finite(v)));
