@@ -17,11 +17,14 @@
 
 mod facts;
 mod histogram;
+mod moments;
+mod quantiles;
 mod summary;
 
 pub use facts::{AlongStep, Facts, GradientNoise, Link, LossFact, NonFinite, ParamFact};
 pub use histogram::{Bins, Histogram};
-pub use summary::{Detail, Quantiles, Summary};
+pub use quantiles::Quantiles;
+pub use summary::{Detail, Summary};
 use wengert_tensor::Real;
 
 /// One layer at one step.

@@ -11,6 +11,7 @@
 //! Whoever moves a threshold looks at the tuning part alone, with `WENGERT_ZOO=tuning`; the test part stays unseen.
 
 mod lab;
+mod net;
 mod wired;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! Counted bins.
 
-use super::summary::{Quantiles, Summary, quantiles_of_pieces};
+use super::quantiles::{Quantiles, quantiles_of_pieces};
+use super::summary::Summary;
 use wengert_tensor::Real;
 use wengert_tensor::lane::{F64Lane, Lane};
 use wengert_tensor::simd::{Isa, Kernel, dispatch};
