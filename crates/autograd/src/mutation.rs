@@ -20,6 +20,8 @@ pub enum Mutation {
     Drop,
     /// Its elements come in the opposite order.
     Reverse,
+    /// It is NaN: what passes even then does not depend on it.
+    Nan,
 }
 
 /// A rule and one of its operands.
@@ -30,8 +32,8 @@ pub type Site = (&'static str, usize);
 pub enum Target {
     /// The cotangent that a rule returns for an operand.
     Cotangent(Site, Mutation),
-    /// The value that a rule records as the n-th; [`Mutation::Sign`] or [`Mutation::Scale`], and a truth value is turned round
-    /// by either.
+    /// The value that a rule records as the n-th; [`Mutation::Sign`], [`Mutation::Scale`] or [`Mutation::Nan`]. A truth value
+    /// is turned round by the first two.
     Term(Site, Mutation),
 }
 
@@ -101,6 +103,7 @@ pub(crate) fn term<T: Float>(truth: bool, value: Var<'_, T>) -> Var<'_, T> {
     // What is recorded here is no term.
     let rule = STATE.with_borrow_mut(|s| s.rule.take());
     let changed = match what {
+        Mutation::Nan => value * f64::NAN,
         _ if truth => value.logical_not(),
         Mutation::Sign => -value,
         _ => value * 1.001,
@@ -131,5 +134,6 @@ pub(crate) fn disturb<T: Float>(op: &'static str, cotangents: &mut Cotangents<'_
         Mutation::Scale => Some(ct * 1.001),
         Mutation::Drop => None,
         Mutation::Reverse => Some(ct.flatten(0, -1).flip([0]).reshape(ct.shape())),
+        Mutation::Nan => Some(ct * f64::NAN),
     };
 }

@@ -616,6 +616,168 @@ fn bits_do_not_depend_on_threads_or_runs() {
         ),
         ("flip", |x| x.flip([0]) * x.exp(), &[101, 997]),
         ("sparsemax", |x| x.sparsemax(1), &[101, 997]),
+        ("cumprod", |x| (x * 0.01 + 1.0).cumprod(1), &[101, 997]),
+        ("kthvalue", |x| x.kthvalue(40, 1, false).0, &[101, 997]),
+        ("argsort", |x| x.gather(1, &x.argsort(1, true)), &[101, 997]),
+        (
+            "count_nonzero",
+            |x| x.relu().count_nonzero_dim([0], false) * x.sum(),
+            &[101, 997],
+        ),
+        ("roll", |x| x.roll([5, 7], [0, 1]).exp(), &[101, 997]),
+        ("cat", |x| Var::cat(&[x, x.exp()], 0), &[101, 997]),
+        ("repeat", |x| x.repeat([2, 2]), &[101, 497]),
+        ("tril", |x| x.tril(3) * x, &[301, 301]),
+        ("transposed", |x| x.t().contiguous() * 2.0, &[101, 997]),
+        (
+            "scatter_add",
+            |x| {
+                x.scatter_add(
+                    1,
+                    &Tensor::from_fn([101, 997], |i| (i[0] * 31 + i[1] * 7) as i64 % 99),
+                    x,
+                )
+            },
+            &[101, 997],
+        ),
+        (
+            "embedding",
+            |x| {
+                x.embedding(&Tensor::from_fn([50, 30], |i| {
+                    (i[0] * 13 + i[1]) as i64 % 101
+                }))
+            },
+            &[101, 97],
+        ),
+        ("unfold", |x| x.unfold(1, 5, 2), &[101, 997]),
+        (
+            "fold",
+            |x| x.reshape([101, 199, 5]).fold(1, 401, 2),
+            &[101, 995],
+        ),
+        (
+            "unfold2d",
+            |x| x.unfold2d(wengert_autograd::ops::windows::Window2d::new([3, 2])),
+            &[3, 4, 62, 64],
+        ),
+        (
+            "interpolate",
+            |x| {
+                x.interpolate(
+                    [91, 57],
+                    wengert_autograd::ops::interpolate::Interpolation::CUBIC,
+                )
+            },
+            &[5, 3, 62, 64],
+        ),
+        ("pixel_shuffle", |x| x.pixel_shuffle(2), &[5, 12, 62, 34]),
+        (
+            "adaptive_max_pool",
+            |x| x.adaptive_max_pool([7, 5]),
+            &[7, 5, 62, 34],
+        ),
+        (
+            "adaptive_avg_pool",
+            |x| x.adaptive_avg_pool([7, 5]),
+            &[7, 5, 62, 34],
+        ),
+        ("lp_pool", |x| x.lp_pool(3.0, [2, 2]), &[7, 5, 62, 34]),
+        (
+            "conv2d",
+            |x| {
+                x.conv2d(
+                    x.narrow(0, 0, 4).narrow(2, 0, 3).narrow(3, 0, 3),
+                    None,
+                    Default::default(),
+                )
+            },
+            &[5, 6, 40, 41],
+        ),
+        (
+            "conv_transpose1d",
+            |x| {
+                x.conv_transpose1d(
+                    x.narrow(0, 0, 6).narrow(1, 0, 4).narrow(2, 0, 5),
+                    None,
+                    Default::default(),
+                )
+            },
+            &[9, 6, 601],
+        ),
+        (
+            "instance_norm",
+            |x| x.instance_norm(None, None, 1e-5),
+            &[21, 6, 801],
+        ),
+        (
+            "fused attention",
+            |x| {
+                x.scaled_dot_product_attention(
+                    x * 0.5,
+                    x,
+                    wengert_autograd::ops::attention::Attention {
+                        causal: true,
+                        ..Default::default()
+                    },
+                )
+            },
+            &[5, 129, 65],
+        ),
+        (
+            "rfft",
+            |x| x.rfft(1, wengert_autograd::ops::fft::FftNorm::Inverse),
+            &[101, 600],
+        ),
+        (
+            "einsum",
+            |x| Var::einsum("ij,kj,il->kl", &[x, x * 0.1, x]),
+            &[71, 157],
+        ),
+        (
+            "kron",
+            |x| x.narrow(0, 0, 5).kron(x.narrow(0, 5, 9)),
+            &[9, 97],
+        ),
+        (
+            "smoothed",
+            |x| {
+                let labels = Tensor::from_fn([997], |i| i[0] as i64 % 101);
+                x.cross_entropy_weighted(&labels, None, Some(3), 0.1).0
+            },
+            &[997, 101],
+        ),
+        (
+            "triplet",
+            |x| x.triplet(x * 0.5, x.exp(), 1.0, 2.0, true),
+            &[997, 101],
+        ),
+        (
+            "focal",
+            |x| x.focal(x.sigmoid(), 2.0, Some(0.25)).sum(),
+            &[997, 101],
+        ),
+        ("dice", |x| x.sigmoid().dice(x.abs(), [1], 1.0), &[997, 101]),
+        ("kl_div", |x| x.kl_div(x.sigmoid()).sum(), &[997, 101]),
+        (
+            "cosine",
+            |x| x.cosine_similarity(x.exp(), 1, 1e-8),
+            &[997, 101],
+        ),
+        (
+            "multi_margin",
+            |x| x.multi_margin(&Tensor::from_fn([997], |i| i[0] as i64 % 101), 1, 1.0, None),
+            &[997, 101],
+        ),
+        (
+            "ctc",
+            |x| {
+                let labels = Tensor::from_fn([20, 6], |i| 1 + (i[0] * 3 + i[1] * 5) as i64 % 30);
+                x.log_softmax(2).ctc(&labels, &[40; 20], &[6; 20], 0, false)
+            },
+            &[40, 20, 31],
+        ),
+        ("svd", |x| x.svdvals(), &[3, 20, 30]),
+        ("qr", |x| x.qr().1, &[3, 40, 30]),
         (
             "solve",
             |x| (x.matmul(x.t()) + x.tape().eye(70) * 9.0).inverse(),

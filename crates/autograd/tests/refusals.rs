@@ -332,6 +332,80 @@ fn einsum_equations_from_outside_never_panic() {
     assert!(good > 200, "{good} equations were legal");
 }
 
+#[test]
+fn indices_at_the_ends_of_their_type_are_refused() {
+    type F = for<'t> fn(Var<'t, f64>, i64) -> Var<'t, f64>;
+    let takes: [(&str, F); 13] = [
+        ("gather", |x, i| x.gather(1, &ints(&[0, i], &[2, 1]))),
+        ("scatter", |x, i| {
+            x.scatter(1, &ints(&[0, i], &[2, 1]), x.narrow(1, 0, 1))
+        }),
+        ("scatter", |x, i| {
+            x.scatter_value(1, &ints(&[0, i], &[2, 1]), 1.0)
+        }),
+        ("scatter_add", |x, i| {
+            x.scatter_add(1, &ints(&[0, i], &[2, 1]), x.narrow(1, 0, 1))
+        }),
+        ("index_select", |x, i| {
+            x.index_select(1, &ints(&[0, i], &[2]))
+        }),
+        ("index_add", |x, i| x.index_add(0, &ints(&[0, i], &[2]), x)),
+        ("index_select", |x, i| x.embedding(&ints(&[0, i], &[2]))),
+        ("take", |x, i| x.take(&ints(&[0, i], &[2]))),
+        ("one_hot", |x, i| x.tape().one_hot(&ints(&[0, i], &[2]), 3)),
+        ("cross_entropy", |x, i| {
+            x.cross_entropy(&ints(&[0, i], &[2]))
+        }),
+        ("nll", |x, i| x.nll(&ints(&[0, i], &[2]), None, None).0),
+        ("multi_margin", |x, i| {
+            x.multi_margin(&ints(&[0, i], &[2]), 1, 1.0, None)
+        }),
+        ("ctc", |x, i| {
+            x.unsqueeze(1)
+                .ctc(&ints(&[i], &[1, 1]), &[2], &[1], 0, false)
+        }),
+    ];
+    for (op, f) in takes {
+        // The size of the axis is 3; of the flat tensor that `take` sees, 6.
+        for bad in [
+            -1,
+            6,
+            i64::from(u32::MAX) + 1,
+            i64::MAX,
+            i64::MIN,
+            i64::MIN + 1,
+        ] {
+            let tape = Tape::<f64>::inference();
+            let x = tape.ones([2, 3]);
+            let found = panics(|| drop(f(x, bad).value()));
+            let Some((text, _)) = found else {
+                panic!("{op}: index {bad} was taken");
+            };
+            assert!(
+                text.contains(op) && text.contains(&bad.to_string()),
+                "{text}"
+            );
+        }
+    }
+    // A cast saturates, and NaN becomes 0, as `as` in Rust.
+    let x = Tensor::from_slice(&[f64::NAN, f64::INFINITY, -f64::INFINITY, 1e300, -1.9], [5]);
+    let whole = x.map(|v| v as i64);
+    assert_eq!(whole.to_vec(), [0, i64::MAX, i64::MIN, i64::MAX, -1]);
+    // Views of integers and truth values, backwards and in steps, as indices and masks.
+    let wide = ints(&[2, 9, 1, 9, 0, 9], &[6]);
+    let layout = wide.layout().slice(0, 4, 3, -2);
+    let back = wide.with_layout(layout).unwrap();
+    assert_eq!(back.to_vec(), [0, 1, 2]);
+    let tape = Tape::<f64>::inference();
+    let x = tape.input(&Tensor::from_slice(&[1.0, 2.0, 3.0], [3]));
+    assert_eq!(x.index_select(0, &back).value().to_vec(), [1.0, 2.0, 3.0]);
+    assert_eq!(x.take(&back).value().to_vec(), [1.0, 2.0, 3.0]);
+    let truth = Tensor::from_slice(&[true, true, false, false, true, false], [6]);
+    let layout = truth.layout().slice(0, 4, 3, -2);
+    let back = truth.with_layout(layout).unwrap();
+    assert_eq!(x.masked_select(&back).value().to_vec(), [1.0, 3.0]);
+}
+
 /// Public methods of a source file that document panics.
 fn documented(source: &str) -> Vec<&str> {
     let mut names = Vec::new();

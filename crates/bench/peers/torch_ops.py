@@ -4,6 +4,8 @@ threads. Each cell is measured three times on both sides,
 one after the other; the figures are medians of the best times (microseconds)."""
 
 import argparse
+import json
+import os
 import statistics
 import subprocess
 import time
@@ -122,26 +124,48 @@ def compare(a, threads, elements):
     """Rows of name -> [ours, torch] forward and [ours, torch] with derivative, and the time of a copy."""
     torch.set_num_threads(threads)
     ours = Ours(a.program, threads)
-    floor = ours.ask(elements, "copy", a.seconds, "-")
+    # Memory alone, in warm buffers: a copy (one read, one write) and a read.
+    floors = {"copy": [], "read": []}
     rows = {}
     for name, op in OPS.items():
         if a.only and not any(w in name for w in a.only.split(",")):
             continue
         row = []
+        for pass_ in floors:
+            floors[pass_].append(ours.ask(elements, pass_, a.seconds / 4, "-"))
         for mode in ("forward", "backward"):
             pairs = [(ours.ask(elements, mode, a.seconds, name), measure(op, elements, mode, a.seconds)) for _ in range(a.rounds)]
             row += [statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)]
         rows[name] = row
     ours.close()
-    return rows, floor
+    return rows, {k: statistics.median(v) for k, v in floors.items()}
 
 
-def table(rows, floor, threads, elements):
-    print(f"{elements} elements, {threads} threads; copy of one tensor: {floor * 1e6:.1f} us\n")
-    print("| operation | forward | torch | ratio | with derivative | torch | ratio |")
-    print("|---|---|---|---|---|---|---|")
+# Rows that little but memory bounds: reads and writes of whole tensors, forward.
+MEMORY = {
+    "add": (2, 1), "mul": (2, 1), "div": (2, 1), "maximum": (2, 1), "sqrt": (1, 1), "relu": (1, 1), "clamp": (1, 1),
+    "sum": (1, 0), "sum rows": (1, 0), "sum columns": (1, 0), "mean": (1, 0), "amax rows": (1, 0), "amax columns": (1, 0),
+    "norm": (1, 0), "mse": (2, 0), "layer_norm": (1, 1), "rms_norm": (1, 1), "batch_norm": (1, 1), "group_norm": (1, 1),
+    "softmax rows": (1, 1), "log_softmax rows": (1, 1), "cumsum rows": (1, 1), "var rows": (1, 0), "exp": (1, 1), "tanh": (1, 1),
+}
+
+
+def floor_of(name, floors):
+    """Seconds that moving the operands and the result of an operation takes, at the bandwidth measured beside it."""
+    if name not in MEMORY:
+        return None
+    reads, writes = MEMORY[name]
+    return (reads - writes) * floors["read"] + writes * floors["copy"]
+
+
+def table(rows, floors, threads, elements):
+    print(f"{elements} elements, {threads} threads; one tensor read: {floors['read'] * 1e6:.1f} us, copied: {floors['copy'] * 1e6:.1f} us\n")
+    print("| operation | forward | torch | ratio | with derivative | torch | ratio | forward / floor |")
+    print("|---|---|---|---|---|---|---|---|")
     for name, (f, tf, b, tb) in rows.items():
         cells = [f"{f * 1e6:.1f}", f"{tf * 1e6:.1f}", f"{tf / f:.2f}", f"{b * 1e6:.1f}", f"{tb * 1e6:.1f}", f"{tb / b:.2f}"]
+        floor = floor_of(name, floors)
+        cells.append("" if floor is None else f"{f / floor:.2f}")
         print("| " + " | ".join([name, *cells]) + " |")
     print(flush=True)
 
@@ -155,12 +179,27 @@ def main():
     p.add_argument("--only", default="")
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--all", action="store_true", help="1e3, 1e5 and 1e7 elements with 1 and 2 threads, as one table of ratios")
+    p.add_argument("--keep", default="", help="with --all: keep each size's figures in files that begin so, and take up what is there")
+    p.add_argument("--one", action="store_true", help="with --keep: one size in a call")
     a = p.parse_args()
     if not a.all:
         table(*compare(a, a.threads, a.elements), a.threads, a.elements)
         return
     runs = [(t, n) for t in (1, 2) for n in (1_000, 100_000, 10_000_000)]
-    found = {run: compare(a, *run) for run in runs}
+    found = {}
+    for run in runs:
+        if a.keep and os.path.exists(name := f"{a.keep}.{run[0]}.{run[1]}"):
+            with open(name) as f:
+                found[run] = json.load(f)
+            continue
+        rounds, a.rounds = a.rounds, 1 if run[1] > 1_000_000 else a.rounds
+        found[run] = compare(a, *run)
+        a.rounds = rounds
+        if a.keep:
+            with open(name, "w") as f:
+                json.dump(found[run], f)
+        if a.one:
+            return
     for at, title in ((0, "Forward"), (2, "With derivative")):
         print(f"{title}: PyTorch's time over ours\n")
         print("| operation | " + " | ".join(f"{n:.0e}, {t} thread{'s' * (t > 1)}".replace("e+0", "e") for t, n in runs) + " |")
@@ -169,9 +208,8 @@ def main():
             ratios = [found[r][0][name][at + 1] / found[r][0][name][at] for r in runs]
             print(f"| {name} | " + " | ".join(f"{x:.2f}" for x in ratios) + " |")
         print()
-    print("Copy of one tensor: " + ", ".join(f"{found[r][1] * 1e6:.1f}" for r in runs) + " us\n")
-    table(*found[1, 100_000], 1, 100_000)
-    table(*found[1, 10_000_000], 1, 10_000_000)
+    for t, n in runs[1:3] + runs[4:]:
+        table(*found[t, n], t, n)
 
 
 main()

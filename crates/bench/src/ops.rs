@@ -142,25 +142,56 @@ pub fn measure(op: Operation, n: usize, pass: &str, budget: f64) -> (f64, f64) {
 /// Seconds of a copy of `n` numbers in warm memory with `threads` threads: the floor of what is bound by memory (one
 /// read, one write per element).
 pub fn copy_floor(n: usize, threads: usize, budget: f64) -> f64 {
-    let x = vec![1.0f32; n];
-    let mut y = vec![2.0f32; n];
-    let mut best = f64::INFINITY;
-    let start = Instant::now();
+    // Memory as operations get it.
+    let x = Tensor::<f32>::ones([n]);
+    let mut y = Tensor::<f32>::ones([n]);
     // As many pieces as an operation of this size has, on the pool that operations run on.
-    let part = n.div_ceil(threads).min(1 << 20);
-    while start.elapsed().as_secs_f64() < budget {
-        let t = Instant::now();
-        if threads == 1 {
-            y.copy_from_slice(black_box(&x));
-        } else {
-            parallel::install(|| {
-                parallel::chunks_mut(&mut y, part, |i, y| {
-                    y.copy_from_slice(&black_box(&x)[i * part..][..y.len()]);
-                });
+    let part = n.div_ceil(threads).min(1 << 15);
+    let (x, y) = (x.as_slice().expect("new"), y.as_mut_slice());
+    best_of(budget, || {
+        parallel::install(|| {
+            parallel::chunks_mut(y, part, |i, y| {
+                y.copy_from_slice(&black_box(x)[i * part..][..y.len()]);
             });
+        });
+        black_box(&*y);
+    })
+}
+
+/// Seconds of reading the memory of `n` numbers, warm, with `threads` threads: the floor of reductions.
+pub fn read_floor(n: usize, threads: usize, budget: f64) -> f64 {
+    let x = Tensor::<f32>::ones([n]);
+    let x = x.as_slice().expect("new");
+    let part = n.div_ceil(threads).min(1 << 15);
+    let mut sums = vec![0u32; n.div_ceil(part)];
+    let total = |x: &[f32]| {
+        let mut acc = [0u32; 32];
+        for c in x.chunks_exact(32) {
+            for k in 0..32 {
+                acc[k] = acc[k].wrapping_add(c[k].to_bits());
+            }
         }
-        black_box(&y);
+        acc.iter().fold(0, |a: u32, &b| a.wrapping_add(b))
+    };
+    best_of(budget, || {
+        parallel::install(|| {
+            parallel::chunks_mut(&mut sums, 1, |i, s| {
+                s[0] = total(&black_box(x)[i * part..((i + 1) * part).min(n)]);
+            });
+        });
+        black_box(&sums);
+    })
+}
+
+/// The best time of at least ten calls.
+fn best_of(budget: f64, mut f: impl FnMut()) -> f64 {
+    let (mut best, mut calls) = (f64::INFINITY, 0);
+    let start = Instant::now();
+    while calls < 10 || start.elapsed().as_secs_f64() < budget {
+        let t = Instant::now();
+        f();
         best = best.min(t.elapsed().as_secs_f64());
+        calls += 1;
     }
     best
 }

@@ -1,5 +1,5 @@
 //! Single operations: `ops --threads N` answers requests on standard input, one a line: `elements pass seconds name`
-//! (`pass` is `forward`, `backward` or `copy`), with `best median` in seconds; `ops --list` prints the names.
+//! (`pass` is `forward`, `backward`, `copy` or `read`), with `best median` in seconds; `ops --list` prints the names.
 //! `crates/bench/peers/torch_ops.py` drives it.
 #![forbid(unsafe_code)]
 
@@ -30,6 +30,10 @@ fn main() {
         let (best, median) = match pass {
             "copy" => {
                 let t = ops::copy_floor(n, threads, budget);
+                (t, t)
+            }
+            "read" => {
+                let t = ops::read_floor(n, threads, budget);
                 (t, t)
             }
             "forward" | "backward" => match ops::all().find(|o| o.0 == name) {
