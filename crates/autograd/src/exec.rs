@@ -404,6 +404,7 @@ fn info<'a, T: Float>(
     crate::observe::NodeInfo {
         id,
         op: n.op.name(),
+        imm: n.op.constants(),
         shape: &n.shape,
         args: &n.args,
         location: n.loc,

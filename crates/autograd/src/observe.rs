@@ -16,6 +16,8 @@ pub struct NodeInfo<'a> {
     pub op: &'static str,
     /// Sizes of the value.
     pub shape: &'a [usize],
+    /// Constants of an elementwise operation, such as the α of `elu`; 0 where there are none.
+    pub imm: [f64; 2],
     /// Indices of the inputs.
     pub args: &'a [u32],
     /// Where it was recorded.
@@ -61,6 +63,7 @@ impl<T: Float> Graph<T> {
         NodeInfo {
             id,
             op: n.op.name(),
+            imm: n.op.constants(),
             shape: &n.shape,
             args: &n.args,
             location: n.loc,

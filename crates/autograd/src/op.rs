@@ -274,6 +274,14 @@ pub enum NodeOp<T: Float> {
 }
 
 impl<T: Float> NodeOp<T> {
+    /// Constants of an elementwise operation; 0 where there are none.
+    pub fn constants(&self) -> [f64; 2] {
+        match self {
+            NodeOp::Elem(_, p) => [p[0].as_f64(), p[1].as_f64()],
+            _ => [0.0; 2],
+        }
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             NodeOp::Input => "input",

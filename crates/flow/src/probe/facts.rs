@@ -274,7 +274,7 @@ fn loss_fact<T: Float>(
         let mut before = Vec::new();
         let mut at = prediction;
         while let Some(n) = nodes.get(&at).filter(|n| !weighted(n.op)) {
-            if activation(n.op).is_some() || n.op == "ln" || n.op == "exp" {
+            if activation(n.op, [0.0; 2]).is_some() || n.op == "ln" || n.op == "exp" {
                 before.push(n.op.to_string());
             }
             let next = (n.args.iter()).find(|a| nodes.get(a).is_some_and(|n| !n.args.is_empty()));

@@ -132,7 +132,7 @@ pub(super) fn find_layers<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> La
         let bias =
             follows && !params.is_empty() && matches!(n.op, "add" | "sub") && layer.act.is_none();
         // The function may stand behind a normalization or an addition of what bypasses the layer.
-        let act = activation(n.op).filter(|_| follows || !layer.finished);
+        let act = activation(n.op, n.imm).filter(|_| follows || !layer.finished);
         let same = follows && keeps_elements(n.op);
         if follows && recurrent_output(n.op) {
             layer.op = n.op.to_string();

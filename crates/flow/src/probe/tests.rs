@@ -1,5 +1,5 @@
 use super::*;
-use wengert_autograd::Tape;
+use wengert_autograd::{Tape, Var};
 
 #[test]
 fn effective_rank_counts_directions() {
@@ -45,4 +45,58 @@ fn twins_are_units_with_the_same_weights_and_gradients() {
     let g = Tensor::from_vec(vec![1.0f32, 2.0, 1.5, 2.0, 3.0, 4.0], [3, 2]);
     assert_eq!(identical_units(&w, Some(&g), 0), 0.0);
     assert_eq!(identical_units(&w, None, 1), 0.0);
+}
+
+/// The share that is told against the slopes that the tape computes.
+#[test]
+fn saturation_is_the_share_of_small_slopes_for_every_function_whose_output_tells() {
+    let functions: [(&str, fn(Var<'_, f64>) -> Var<'_, f64>); 16] = [
+        ("sigmoid", |x| x.sigmoid()),
+        ("tanh", |x| x.tanh()),
+        ("relu", |x| x.relu()),
+        ("relu6", |x| x.relu6()),
+        ("hardsigmoid", |x| x.hardsigmoid()),
+        ("hardtanh", |x| x.hardtanh(-0.5, 2.0)),
+        ("hardshrink", |x| x.hardshrink(0.5)),
+        ("softshrink", |x| x.softshrink(0.5)),
+        ("softsign", |x| x.softsign()),
+        ("elu", |x| x.elu(1.0)),
+        ("elu 2", |x| x.elu(2.0)),
+        ("elu 0.3", |x| x.elu(0.3)),
+        ("celu", |x| x.celu(0.7)),
+        ("selu", |x| x.selu()),
+        ("softplus", |x| x.softplus_beta(1.0)),
+        ("softplus 3", |x| x.softplus_beta(3.0)),
+    ];
+    let n = 4001;
+    // Beside 0 many slopes are largest.
+    let at = |i: usize| match i {
+        0 => -1e-9,
+        1 => 1e-9,
+        i => (i as f64 - 2000.3) / 100.0,
+    };
+    let x = Tensor::from_fn([n, 1], |i| at(i[0]));
+    let w = Param::new(Tensor::<f64>::ones([1, 1]));
+    for (name, f) in functions {
+        let tape = Tape::training(0);
+        let input = tape.input(&x);
+        let slopes = wengert_autograd::grad(f(input).sum(), [input])[0].value();
+        let largest = slopes.iter().fold(0.0, f64::max);
+        let flat = slopes.iter().filter(|s| *s < SATURATED_SLOPE * largest);
+        let expected = flat.count() as f64 / n as f64;
+        let tape = Tape::training(0);
+        let y = f(tape.input(&x).linear(tape.param(&w), None));
+        let (_, p) = Probe::default().backward(y.sum(), &w);
+        let told = p.layers[0].saturation.expect(name);
+        // The grid stands between the border and its rounding.
+        assert!(
+            (told - expected).abs() < 1.5 / n as f64,
+            "{name}: {told} {expected}"
+        );
+        assert_eq!(
+            p.layers[0].dead.is_some(),
+            name.starts_with("relu"),
+            "{name}"
+        );
+    }
 }

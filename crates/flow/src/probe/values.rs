@@ -1,6 +1,6 @@
 //! What the values of one layer show beyond their summary.
 
-use super::{Act, SATURATED_SLOPE};
+use super::{Act, Flat};
 use std::collections::HashMap;
 use wengert_autograd::{Real, Tensor};
 
@@ -31,18 +31,17 @@ pub(super) fn identical_units<T: Real>(w: &Tensor<T>, g: Option<&Tensor<T>>, axi
     twins as f64 / units.max(1) as f64
 }
 
-/// Share of units whose slope is below [`SATURATED_SLOPE`] of the function's largest; `zeros` of the outputs are 0.
+/// Share of outputs that lie where the function is flat; `zeros` of them are 0.
 pub(super) fn saturation<T: Real>(act: Act, y: &[T], zeros: u64) -> Option<f64> {
-    // Counted as bytes in short runs, which is vector code.
-    fn count<T: Real>(y: &[T], flat: impl Fn(f64) -> bool) -> u64 {
-        let short = |run: &[T]| run.iter().map(|y| u8::from(flat(y.as_f64()))).sum::<u8>();
-        y.chunks(255).map(|run| u64::from(short(run))).sum()
-    }
-    let n = match act {
-        Act::Sigmoid => count(y, |y| 4.0 * y * (1.0 - y) < SATURATED_SLOPE),
-        Act::Tanh => count(y, |y| 1.0 - y * y < SATURATED_SLOPE),
-        Act::Rectifier => zeros,
-        Act::Other => return None,
+    let n = match act.flat {
+        Flat::Zeros => zeros,
+        Flat::Outside(lo, hi) => {
+            // Counted as bytes in short runs, which is vector code.
+            let flat = |y: &T| u8::from(y.as_f64() <= lo) | u8::from(y.as_f64() >= hi);
+            let short = |run: &[T]| u64::from(run.iter().map(flat).sum::<u8>());
+            y.chunks(255).map(short).sum()
+        }
+        Flat::Unknown => return None,
     };
     Some(n as f64 / y.len().max(1) as f64)
 }
