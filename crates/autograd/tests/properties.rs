@@ -931,3 +931,23 @@ fn a_bias_and_a_relu_are_part_of_the_operation_before_them() {
         assert!(kernels > 1, "{name}: {kernels}");
     }
 }
+
+/// The same tests with the other instruction sets of this machine.
+#[test]
+fn other_instruction_sets() {
+    if std::env::var_os("WENGERT_ISA").is_some() {
+        return;
+    }
+    for isa in ["avx2", "baseline"] {
+        let own = std::env::current_exe().expect("a test program has a path");
+        let out = std::process::Command::new(own)
+            .env("WENGERT_ISA", isa)
+            .output()
+            .expect("the test program runs");
+        let text = String::from_utf8_lossy(&out.stdout);
+        assert!(
+            out.status.success() && text.contains("8 passed"),
+            "{isa}: {text}"
+        );
+    }
+}
