@@ -548,3 +548,20 @@ fn every_row_of_the_conventions_is_computed() {
     assert!(rows >= 40, "{rows}");
     assert!(missing.is_empty(), "no test computes {missing:?}");
 }
+
+/// Logits of minus infinity: the loss of a label that has one is infinite, smoothed or not; of another class, only smoothed.
+#[test]
+fn cross_entropy_at_minus_infinity() {
+    let tape = Tape::<f64>::inference();
+    let x = Tensor::from_vec(vec![f64::NEG_INFINITY, 1.0, 2.0, 3.0], [1, 4]);
+    let x = tape.input(&x);
+    let loss = |label: i64, smoothing: f64| {
+        let label = Tensor::from_vec(vec![label], [1]);
+        let (losses, _) = x.cross_entropy_weighted(&label, None, None, smoothing);
+        losses.value().to_vec()[0]
+    };
+    assert_eq!(loss(0, 0.0), f64::INFINITY);
+    assert_eq!(loss(0, 0.1), f64::INFINITY);
+    assert!(loss(3, 0.0).is_finite());
+    assert_eq!(loss(3, 0.1), f64::INFINITY);
+}

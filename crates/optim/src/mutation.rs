@@ -225,6 +225,9 @@ impl<L: Lane> Lane for Spoiled<L> {
     fn is_exp_near(self) -> bool {
         self.0.is_exp_near()
     }
+    fn is_sqrt_near(self) -> bool {
+        self.0.is_sqrt_near()
+    }
     fn normal(self) -> (Self, Self) {
         let (below, density) = self.0.normal();
         (
@@ -258,5 +261,5 @@ impl<L: Lane> Lane for Spoiled<L> {
         Spoiled(self.0.polygamma(n))
     }
     unary!(abs sqrt floor ceil round trunc exp exp2 expm1 ln log2 log10 log1p sin cos tan sin_bounded cos_bounded tan_bounded
-        asin acos atan sinh cosh tanh asinh acosh atanh sigmoid erf erfc erfinv lgamma digamma cbrt gelu ln_normal exp_near);
+        asin acos atan sinh cosh tanh asinh acosh atanh sigmoid erf erfc erfinv lgamma digamma cbrt gelu ln_normal exp_near sqrt_near);
 }

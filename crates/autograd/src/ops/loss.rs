@@ -121,6 +121,9 @@ impl<'t, T: Float> Var<'t, T> {
                 // Without weights Σ -ln softmax(x) = C l - Σ (x - x[label]) for the loss l, and no matrix is made.
                 None => {
                     let own = x.gather(1, &safe(&flat, ignore).reshape([flat.numel(), 1]));
+                    // A label whose logit is -∞ has the loss ∞ and not NaN.
+                    let least = own.le(own.tape().scalar(f64::NEG_INFINITY));
+                    let own = own.masked_fill(least, 0.0);
                     losses * classes as f64 - (x - own).sum_dim(1, false)
                 }
             };
