@@ -1,5 +1,6 @@
 //! Recurrent sequences: derivatives for every combination of settings, and the same bits for any number of threads.
 
+mod dispatch;
 mod registry;
 
 use wengert_autograd::ops::recurrent::Recurrence;
@@ -456,19 +457,5 @@ fn an_observer_sees_the_derivative_by_every_state() {
 /// The same tests with the other instruction sets of this machine.
 #[test]
 fn other_instruction_sets() {
-    if std::env::var_os("WENGERT_ISA").is_some() {
-        return;
-    }
-    for isa in ["avx2", "baseline"] {
-        let own = std::env::current_exe().expect("a test program has a path");
-        let out = std::process::Command::new(own)
-            .env("WENGERT_ISA", isa)
-            .output()
-            .expect("the test program runs");
-        let text = String::from_utf8_lossy(&out.stdout);
-        assert!(
-            out.status.success() && text.contains("9 passed"),
-            "{isa}: {text}"
-        );
-    }
+    dispatch::run_again();
 }

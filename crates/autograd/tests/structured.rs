@@ -1,5 +1,6 @@
 //! The property suite over the table of structured operations.
 
+mod dispatch;
 mod registry;
 #[path = "registry/vmap.rs"]
 mod vmap;
@@ -221,21 +222,7 @@ fn forward_mode_is_the_adjoint_of_reverse_mode() {
 /// The same tests with the other instruction sets of this machine.
 #[test]
 fn other_instruction_sets() {
-    if std::env::var_os("WENGERT_ISA").is_some() {
-        return;
-    }
-    for isa in ["avx2", "baseline"] {
-        let own = std::env::current_exe().expect("a test program has a path");
-        let out = std::process::Command::new(own)
-            .env("WENGERT_ISA", isa)
-            .output()
-            .expect("the test program runs");
-        let text = String::from_utf8_lossy(&out.stdout);
-        assert!(
-            out.status.success() && text.contains("14 passed"),
-            "{isa}: {text}"
-        );
-    }
+    dispatch::run_again();
 }
 
 /// Two random projections of a tensor, as the reference generator takes them.

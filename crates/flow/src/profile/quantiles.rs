@@ -29,6 +29,21 @@ pub struct Quantiles {
     pub p99: f64,
 }
 
+impl Quantiles {
+    /// From the value at a rank in 0..=1; asked in rising order.
+    fn of(q: &mut dyn FnMut(f64) -> f64) -> Self {
+        Quantiles {
+            p01: q(0.01),
+            p05: q(0.05),
+            p25: q(0.25),
+            p50: q(0.5),
+            p75: q(0.75),
+            p95: q(0.95),
+            p99: q(0.99),
+        }
+    }
+}
+
 /// Up to here sorting is faster than a [`Grid`].
 pub(super) const SORTED: usize = 256;
 
@@ -40,16 +55,8 @@ pub(super) fn sorted_quantiles<T: Real>(values: &[T]) -> Quantiles {
         .filter(|x| x.is_finite())
         .collect();
     v.sort_unstable_by(f64::total_cmp);
-    let q = |p: f64| v[((p * v.len() as f64).ceil() as usize).max(1) - 1];
-    Quantiles {
-        p01: q(0.01),
-        p05: q(0.05),
-        p25: q(0.25),
-        p50: q(0.5),
-        p75: q(0.75),
-        p95: q(0.95),
-        p99: q(0.99),
-    }
+    let mut q = |p: f64| v[((p * v.len() as f64).ceil() as usize).max(1) - 1];
+    Quantiles::of(&mut q)
 }
 
 /// Quantiles of some values of a set with this mean, deviation and extremes.
@@ -199,13 +206,5 @@ pub(super) fn quantiles_of_pieces(pieces: &[(f64, f64, u64)], n: u64) -> Quantil
         }
         pieces.last().map_or(f64::NAN, |p| p.1)
     };
-    Quantiles {
-        p01: q(0.01),
-        p05: q(0.05),
-        p25: q(0.25),
-        p50: q(0.5),
-        p75: q(0.75),
-        p95: q(0.95),
-        p99: q(0.99),
-    }
+    Quantiles::of(&mut q)
 }
