@@ -757,12 +757,10 @@ impl<'a, T: Float> Planner<'a, T> {
                 args,
             });
             // Registers read for the last time here are free for the instructions after this one.
-            let mut done: SmallVec<[u32; 4]> =
-                n.args.iter().copied().filter(|&a| local(a)).collect();
-            done.push(m);
-            done.sort_unstable();
-            done.dedup();
-            for a in done {
+            let args = (n.args.iter().enumerate())
+                .filter(|&(i, &a)| local(a) && !n.args[..i].contains(&a))
+                .map(|(_, &a)| a);
+            for a in args.chain([m]) {
                 if last.get(&a) == Some(&k)
                     && let Some(Slot::Reg(r)) = slots[a as usize]
                 {

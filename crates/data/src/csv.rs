@@ -14,9 +14,9 @@ use crate::dataset::Labeled;
 use crate::error::{Error, Position, Result, shown};
 use crate::file::{self, Limits};
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use wengert_tensor::order::{groups, repeated};
 use wengert_tensor::{Real, Tensor};
 
 /// How to read a table; begins with [`Reader::headed`] or [`Reader::bare`].
@@ -279,8 +279,7 @@ impl Table {
         let names: Vec<String> = (0..self.columns)
             .map(|c| self.field(0, c).trim().to_string())
             .collect();
-        let mut seen = BTreeSet::new();
-        if let Some(c) = names.iter().position(|n| !seen.insert(n.as_str())) {
+        if let Some(c) = repeated(names.len(), &|a, b| names[a].cmp(&names[b])) {
             let message = format!("CSV: the column name \"{}\" stands twice", shown(&names[c]));
             return Err(self.fault(0, c, message));
         }
@@ -476,24 +475,22 @@ impl Table {
             Cow::Borrowed(s) => Cow::Borrowed(s.trim()),
             Cow::Owned(s) => Cow::Owned(s.trim().to_string()),
         };
-        let names: BTreeSet<Cow<'_, str>> = (0..self.rows()).map(name).collect();
-        let mut names: Vec<String> = names.into_iter().map(Cow::into_owned).collect();
-        if let Ok(values) = names
-            .iter()
-            .map(|n| n.parse::<i64>())
-            .collect::<Result<Vec<_>, _>>()
-        {
-            let mut pairs: Vec<_> = values.into_iter().zip(names).collect();
-            pairs.sort_unstable();
-            names = pairs.into_iter().map(|(_, n)| n).collect();
-        }
-        let index: std::collections::BTreeMap<&str, i64> =
-            names.iter().map(String::as_str).zip(0..).collect();
+        let cells: Vec<Cow<'_, str>> = (0..self.rows()).map(name).collect();
+        let numbers: Option<Vec<i64>> = cells.iter().map(|n| n.parse().ok()).collect();
+        let classes = groups(cells.len(), &|a, b| {
+            let names = cells[a].cmp(&cells[b]);
+            match &numbers {
+                Some(numbers) => numbers[a].cmp(&numbers[b]).then(names),
+                None => names,
+            }
+        });
         let mut out = Tensor::<i64>::try_zeros([self.rows()])?;
-        for (row, y) in out.as_mut_slice().iter_mut().enumerate() {
-            *y = index[&*name(row)];
+        let label = out.as_mut_slice();
+        for (class, rows) in classes.iter().enumerate() {
+            rows.iter().for_each(|&row| label[row] = class as i64);
         }
-        Ok((out, names))
+        let names = classes.iter().map(|rows| cells[rows[0]].to_string());
+        Ok((out, names.collect()))
     }
 
     /// All columns but `label` as inputs, and the classes of `label`.

@@ -4,6 +4,7 @@ use crate::augment::{Normalize, Per};
 use crate::dataset::Labeled;
 use crate::error::Result;
 use wengert_tensor::Tensor;
+use wengert_tensor::order::{ascending, order};
 
 /// 65 numbers of 5 bits per image; see `assets/README.md` for origin, licence and format.
 static PACKED: &[u8] = include_bytes!("../assets/digits.bin");
@@ -93,18 +94,17 @@ impl Digits {
 
     fn split_indices(labels: &Tensor<i64>) -> (Vec<usize>, Vec<usize>) {
         let labels = labels.to_vec();
-        let mut order: Vec<(i64, usize)> = labels.into_iter().zip(0..).collect();
-        order.sort_unstable();
+        let order = order(labels.len(), &|i, j| labels[i].cmp(&labels[j]));
         let (mut train, mut test) = (Vec::new(), Vec::new());
-        for (place, &(_, i)) in order.iter().enumerate() {
+        for (place, &i) in order.iter().enumerate() {
             if place % 5 == 0 {
                 test.push(i)
             } else {
                 train.push(i)
             }
         }
-        train.sort_unstable();
-        test.sort_unstable();
+        ascending(&mut train);
+        ascending(&mut test);
         (train, test)
     }
 }

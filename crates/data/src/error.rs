@@ -76,7 +76,7 @@ pub enum Error {
         files: Vec<String>,
     },
     /// A file needs a feature of the crate that is not compiled in.
-    #[error("{}: reading this needs the feature `{feature}` of wengert-data", shown_path(.path))]
+    #[error("{}: reading this needs the feature `{feature}` of wengert or wengert-data", shown_path(.path))]
     Feature {
         /// The file.
         path: PathBuf,

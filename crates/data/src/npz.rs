@@ -8,9 +8,9 @@ use crate::any::AnyTensor;
 use crate::error::{Error, Position, Result, shown};
 use crate::file::{self, Limits};
 use crate::npy;
-use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use wengert_tensor::order::repeated;
 
 /// An opened archive.
 ///
@@ -259,11 +259,11 @@ fn entries(bytes: &[u8]) -> Result<Vec<Member>, Fault> {
     if at != stop {
         return Err(bad(at, "the directory is longer than its members"));
     }
-    let mut seen = BTreeSet::new();
-    if let Some(m) = members.iter().find(|m| !seen.insert(m.name.as_str())) {
+    let name = |i: usize| &members[i].name;
+    if let Some(i) = repeated(members.len(), &|a, b| name(a).cmp(name(b))) {
         return Err((
             start as usize,
-            format!("the name \"{}\" stands twice", shown(&m.name)),
+            format!("the name \"{}\" stands twice", shown(name(i))),
         ));
     }
     Ok(members)

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::random::{self, uniform_f64};
 use rand::rngs::Xoshiro256PlusPlus;
 use wengert_tensor::Tensor;
+use wengert_tensor::order::{groups, order};
 
 /// Chooses the samples of an epoch and their order.
 ///
@@ -129,12 +130,14 @@ impl Weighted {
     /// # Errors
     /// [`Error::Value`] when there are no labels.
     pub fn balanced(labels: &Tensor<i64>) -> Result<Self> {
-        let mut counts = std::collections::BTreeMap::<i64, f64>::new();
-        for y in labels.iter() {
-            *counts.entry(y).or_default() += 1.0;
+        let labels = labels.to_vec();
+        let n = labels.len();
+        let mut weights = vec![0.0; n];
+        for class in groups(n, &|i, j| labels[i].cmp(&labels[j])) {
+            for &i in &class {
+                weights[i] = 1.0 / class.len() as f64;
+            }
         }
-        let weights: Vec<f64> = labels.iter().map(|y| 1.0 / counts[&y]).collect();
-        let n = weights.len();
         Weighted::new(weights, n)
     }
 }
@@ -169,14 +172,13 @@ impl Sampler for Weighted {
             };
             return (0..self.count).map(draw).collect();
         }
-        let mut keys: Vec<(f64, usize)> = self
-            .weights
-            .iter()
-            .enumerate()
+        let drawn: Vec<(f64, usize)> = (self.weights.iter().enumerate())
             .filter(|&(_, &w)| w > 0.0)
             .map(|(i, &w)| (-(1.0 - uniform_f64(rng)).ln() / w, i))
             .collect();
-        keys.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        keys.into_iter().take(self.count).map(|(_, i)| i).collect()
+        let order = order(drawn.len(), &|a, b| drawn[a].0.total_cmp(&drawn[b].0));
+        (order.into_iter().take(self.count))
+            .map(|k| drawn[k].1)
+            .collect()
     }
 }

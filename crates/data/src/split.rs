@@ -6,8 +6,8 @@
 use crate::dataset::Labeled;
 use crate::error::{Error, Result};
 use crate::random::{permutation, shuffle, stream};
-use std::collections::BTreeMap;
 use wengert_tensor::Tensor;
+use wengert_tensor::order::{ascending, groups, order};
 
 /// The two sides of one division.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub fn shares(n: usize, shares: &[f64], seed: u64) -> Result<Vec<Vec<usize>>> {
             ((reached * n as f64).round() as usize).clamp(begin, n)
         };
         let mut part = order[begin..end].to_vec();
-        part.sort_unstable();
+        ascending(&mut part);
         parts.push(part);
         begin = end;
     }
@@ -88,11 +88,8 @@ pub fn stratified(labels: &Tensor<i64>, test: f64, seed: u64) -> Result<Split> {
         .iter()
         .map(|c| (c.len() as f64 * test) as usize)
         .collect();
-    let mut rank: Vec<usize> = (0..classes.len()).collect();
-    rank.sort_unstable_by(|&a, &b| {
-        let rest = |i: usize| classes[i].len() as f64 * test - give[i] as f64;
-        rest(b).total_cmp(&rest(a)).then(a.cmp(&b))
-    });
+    let rest = |i: usize| classes[i].len() as f64 * test - give[i] as f64;
+    let rank = order(classes.len(), &|a, b| rest(b).total_cmp(&rest(a)));
     let lacking = wanted.saturating_sub(give.iter().sum());
     for &i in rank.iter().take(lacking) {
         give[i] += 1;
@@ -106,8 +103,8 @@ pub fn stratified(labels: &Tensor<i64>, test: f64, seed: u64) -> Result<Split> {
         split.test.extend(&members[..give]);
         split.train.extend(&members[give..]);
     }
-    split.train.sort_unstable();
-    split.test.sort_unstable();
+    ascending(&mut split.train);
+    ascending(&mut split.test);
     Ok(split)
 }
 
@@ -178,18 +175,13 @@ fn by_class(labels: &Tensor<i64>, seed: u64) -> Result<Vec<Vec<usize>>> {
             format!("labels of shape {:?}, expected [n]", labels.shape()),
         ));
     }
-    let mut classes = BTreeMap::<i64, Vec<usize>>::new();
-    for (i, y) in labels.iter().enumerate() {
-        classes.entry(y).or_default().push(i);
-    }
+    let labels = labels.to_vec();
+    let mut classes = groups(labels.len(), &|i, j| labels[i].cmp(&labels[j]));
     let mut rng = stream(seed, &[SPLIT]);
-    Ok(classes
-        .into_values()
-        .map(|mut members| {
-            shuffle(&mut members, &mut rng);
-            members
-        })
-        .collect())
+    for members in &mut classes {
+        shuffle(members, &mut rng);
+    }
+    Ok(classes)
 }
 
 impl Labeled {

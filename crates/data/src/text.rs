@@ -20,16 +20,16 @@ impl Vocabulary {
     /// # Errors
     /// [`Error::Value`] for more than 65,536 different characters.
     pub fn of(text: &str) -> Result<Self> {
-        let chars: std::collections::BTreeSet<char> = text.chars().collect();
+        let mut known = vec![false; char::MAX as usize + 1];
+        text.chars().for_each(|c| known[c as usize] = true);
+        let chars: Vec<char> = ('\0'..=char::MAX).filter(|&c| known[c as usize]).collect();
         if chars.len() > 1 << 16 {
             return Err(Error::value(
                 "vocabulary",
                 format!("{} different characters, at most 65536", chars.len()),
             ));
         }
-        Ok(Vocabulary {
-            chars: chars.into_iter().collect(),
-        })
+        Ok(Vocabulary { chars })
     }
 
     /// Number of characters.

@@ -2,6 +2,7 @@
 
 use wengert_tensor::Real;
 use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm};
+use wengert_tensor::order::order;
 
 /// `C = α A B + β C`, row-major, `A` of `m × k`, `B` of `k × n`.
 pub(crate) fn mul<T: Real>(
@@ -58,9 +59,7 @@ pub(crate) fn eigenvectors<T: Real>(a: &[T], n: usize) -> Vec<T> {
 
 /// The indices of `x` by falling value.
 pub(crate) fn falling(x: &[f64]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..x.len()).collect();
-    order.sort_by(|&i, &j| x[j].total_cmp(&x[i]));
-    order
+    order(x.len(), &|i, j| x[j].total_cmp(&x[i]))
 }
 
 /// Reduces the symmetric matrix `a` to tridiagonal form `Qᵀ A Q`; returns diagonal and subdiagonal (`e[i]` couples `i`

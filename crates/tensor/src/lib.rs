@@ -22,6 +22,8 @@ pub mod fused;
 pub mod gemm;
 pub mod lane;
 mod magnitude;
+#[doc(hidden)]
+pub mod order;
 pub mod parallel;
 pub mod shape;
 pub mod simd;

@@ -4,7 +4,6 @@
 //! in index order: the same bits come out for any pool. Tasks run on the current rayon pool (the global one, or the
 //! one a caller has `install`ed); a pool of one thread, or a single task, runs in place.
 
-use rayon::prelude::*;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +17,7 @@ pub fn threads() -> usize {
     if ALONE.get() {
         1
     } else {
-        rayon::current_num_threads()
+        rayon_core::current_num_threads()
     }
 }
 
@@ -31,14 +30,14 @@ pub fn install<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     let n = threads();
     if n == 1 {
         f()
-    } else if rayon::current_thread_index().is_some() {
+    } else if rayon_core::current_thread_index().is_some() {
         awake(n, f)
     } else if ENTERED
         .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
         .is_ok()
     {
         let _leave = Leave;
-        rayon::scope(|_| awake(n, f))
+        rayon_core::scope(|_| awake(n, f))
     } else {
         alone(f)
     }
@@ -91,18 +90,18 @@ fn awake<R: Send>(n: usize, f: impl FnOnce() -> R + Send) -> R {
         let _done = Done(&done);
         f()
     };
-    rayon::join(run, || watch(n - 1, &done)).0
+    rayon_core::join(run, || watch(n - 1, &done)).0
 }
 
 /// Keeps `n` workers at hand until `done`.
 fn watch(n: usize, done: &AtomicBool) {
     if n > 1 {
-        rayon::join(|| watch(n / 2, done), || watch(n - n / 2, done));
+        rayon_core::join(|| watch(n / 2, done), || watch(n - n / 2, done));
         return;
     }
     let before = AWAKE.replace(true);
     while !done.load(Ordering::Acquire) {
-        if rayon::yield_now() != Some(rayon::Yield::Executed) {
+        if rayon_core::yield_now() != Some(rayon_core::Yield::Executed) {
             for _ in 0..16 {
                 std::hint::spin_loop();
             }
@@ -114,17 +113,35 @@ fn watch(n: usize, done: &AtomicBool) {
 /// `f(0)`, …, `f(n - 1)`, in any order, perhaps at the same time.
 #[inline]
 pub fn tasks(n: usize, f: impl Fn(usize) + Sync) {
-    if n <= 1 || threads() == 1 {
-        (0..n).for_each(f);
-    } else {
-        share(n, &f);
+    run(n, &f);
+}
+
+/// Work in numbered pieces. Not `dyn Fn`, whose table would hold the code of every closure three times.
+trait Tasks: Sync {
+    fn one(&self, i: usize);
+}
+
+impl<F: Fn(usize) + Sync> Tasks for F {
+    fn one(&self, i: usize) {
+        self(i);
     }
 }
 
-/// The threads' side of [`tasks`], compiled once for all callers.
+/// [`tasks`], compiled once for all callers: what they pass is compiled once, too, not for one and for several threads.
 #[inline(never)]
-fn share(n: usize, f: &(dyn Fn(usize) + Sync)) {
-    (0..n).into_par_iter().with_max_len(1).for_each(f);
+fn run(n: usize, all: &dyn Tasks) {
+    if n <= 1 || threads() == 1 {
+        return (0..n).for_each(|i| all.one(i));
+    }
+    /// The tasks of a range, one half offered to the other threads.
+    fn halves(from: usize, to: usize, all: &dyn Tasks) {
+        if to - from == 1 {
+            return all.one(from);
+        }
+        let middle = from + (to - from) / 2;
+        rayon_core::join(|| halves(from, middle, all), || halves(middle, to, all));
+    }
+    halves(0, n, all);
 }
 
 /// The runs of `size` elements of a slice, for tasks that take one each.
@@ -164,14 +181,10 @@ impl<T> Runs<T> {
 #[inline]
 pub fn chunks_mut<T: Send>(data: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     let size = size.max(1);
-    if data.len() <= size || threads() == 1 {
-        data.chunks_mut(size).enumerate().for_each(|(i, c)| f(i, c));
-    } else {
-        let n = data.len().div_ceil(size);
-        let runs = Runs::new(data, size);
-        // SAFETY: `share` calls once for each i below n, and returns before the borrow of `data` ends.
-        share(n, &|i| f(i, unsafe { runs.take(i) }));
-    }
+    let n = data.len().div_ceil(size);
+    let runs = Runs::new(data, size);
+    // SAFETY: `tasks` calls once for each i below n, and returns before the borrow of `data` ends.
+    tasks(n, |i| f(i, unsafe { runs.take(i) }));
 }
 
 /// `f(i, chunk of a, chunk of b)` for each run of `size_a` elements of `a` and the run of `size_b` elements of `b` beside
@@ -194,14 +207,9 @@ pub fn chunks_mut2<A: Send, B: Send>(
         b.len().div_ceil(size_b),
         "chunks_mut2: numbers of runs differ"
     );
-    if n <= 1 || threads() == 1 {
-        (a.chunks_mut(size_a).zip(b.chunks_mut(size_b)).enumerate())
-            .for_each(|(i, (a, b))| f(i, a, b));
-    } else {
-        let (a, b) = (Runs::new(a, size_a), Runs::new(b, size_b));
-        // SAFETY: `share` calls once for each i below n, and returns before the borrows of `a` and `b` end.
-        share(n, &|i| f(i, unsafe { a.take(i) }, unsafe { b.take(i) }));
-    }
+    let (a, b) = (Runs::new(a, size_a), Runs::new(b, size_b));
+    // SAFETY: `tasks` calls once for each i below n, and returns before the borrows of `a` and `b` end.
+    tasks(n, |i| f(i, unsafe { a.take(i) }, unsafe { b.take(i) }));
 }
 
 /// A band of rows of a stack of matrices `[steps, rows, width]`: one task's part of the whole.
@@ -327,7 +335,7 @@ pub fn join<A: Send, B: Send>(
     if threads() == 1 {
         (a(), b())
     } else {
-        rayon::join(a, b)
+        rayon_core::join(a, b)
     }
 }
 
@@ -345,7 +353,7 @@ pub fn alone<R>(f: impl FnOnce() -> R) -> R {
 /// # Errors
 /// When the global pool exists already.
 pub fn set_global_threads(n: usize) -> Result<(), String> {
-    let builder = rayon::ThreadPoolBuilder::new().num_threads(n);
+    let builder = rayon_core::ThreadPoolBuilder::new().num_threads(n);
     // A pool of one would have no thread left for callers from other threads.
     let builder = if n == 1 {
         builder

@@ -140,6 +140,12 @@ fn run_avx2<K: Kernel>(k: K) -> K::Output {
     k.run::<Avx2>()
 }
 
+/// A function of its own, so that the body is not compiled again wherever [`dispatch`] is inlined.
+#[inline(never)]
+fn run_baseline<K: Kernel>(k: K) -> K::Output {
+    k.run::<Baseline>()
+}
+
 /// Runs `k` with the instruction set of [`level`].
 #[inline]
 pub fn dispatch<K: Kernel>(k: K) -> K::Output {
@@ -151,7 +157,7 @@ pub fn dispatch<K: Kernel>(k: K) -> K::Output {
         Level::Avx2 => return unsafe { run_avx2(k) },
         Level::Baseline => {}
     }
-    k.run::<Baseline>()
+    run_baseline(k)
 }
 
 /// As [`dispatch`], with AVX2 in place of AVX-512: one copy of the code less, for bodies whose speed is that of memory
@@ -163,7 +169,7 @@ pub fn dispatch_narrow<K: Kernel>(k: K) -> K::Output {
         // SAFETY: `level` returns Avx2 or Avx512 only after AVX2 and FMA were detected on this machine.
         return unsafe { run_avx2(k) };
     }
-    k.run::<Baseline>()
+    run_baseline(k)
 }
 
 /// As [`dispatch`] for single precision, as [`dispatch_narrow`] for double: for the larger kernels of layers, whose speed
@@ -190,5 +196,5 @@ pub fn dispatch_at<K: Kernel>(level: Level, k: K) -> K::Output {
         Level::Baseline => {}
     }
     let _ = level;
-    k.run::<Baseline>()
+    run_baseline(k)
 }

@@ -9,6 +9,10 @@
 //! | [`data`] | `wengert-data` | data sets, loaders, augmentation |
 //! | [`train`] | `wengert-train` | training loops, metrics, checkpoints, search |
 //! | [`flow`] | `wengert-flow` | the gradient doctor |
+//!
+//! # Features
+//! - `gzip`: reading `.gz` files and `.npz` archives. Not a default, because the decompressor is built with it.
+//! - `cli`: the program `wengert` (`cargo install wengert --features cli`).
 #![forbid(unsafe_code)]
 
 pub use wengert_autograd as autograd;

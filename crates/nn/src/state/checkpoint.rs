@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::path::Path;
 use wengert_autograd::{Buffer, Module, Param, Visitor};
 use wengert_tensor::Real;
+use wengert_tensor::order::order;
 
 /// Version of the layout that this release writes, and the newest that it reads.
 ///
@@ -203,8 +204,8 @@ impl Checkpoint {
     fn layout(&self) -> Result<(Vec<u8>, Vec<usize>)> {
         self.check()?;
         // Large elements first, so that every tensor is aligned; otherwise in order.
-        let mut order: Vec<usize> = (0..self.tensors.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(self.tensors[i].tensor.dtype().size()));
+        let size = |i: usize| self.tensors[i].tensor.dtype().size();
+        let order = order(self.tensors.len(), &|a, b| size(b).cmp(&size(a)));
         let mut ranges: Vec<Range<u64>> = vec![0..0; order.len()];
         let mut end = 0;
         for &i in &order {

@@ -8,6 +8,7 @@ use super::json::{Json, quote};
 use std::fmt;
 use std::ops::Range;
 use wengert_tensor::Dims;
+use wengert_tensor::order::{order, repeated};
 
 /// Longest header in bytes, as in the reference implementation.
 pub const MAX_HEADER: u64 = 100_000_000;
@@ -87,7 +88,7 @@ pub(super) struct Header {
     /// In the order of the header.
     pub entries: Vec<Entry>,
     /// Positions in `entries`, in the order of the data.
-    pub order: Vec<u32>,
+    pub order: Vec<usize>,
     pub metadata: Vec<(String, String)>,
     /// Where in the header text the digits of the checksum stand.
     pub checksum: Option<Range<usize>>,
@@ -285,20 +286,16 @@ fn read_entry(json: &mut Json, name: String, at: u64) -> Result<Entry> {
 }
 
 /// Unique names; ranges side by side from the first to the last byte. Returns the order of the data.
-fn check(entries: &[Entry], data: u64) -> Result<Vec<u32>> {
-    let mut order: Vec<u32> = (0..entries.len() as u32).collect();
-    let entry = |i: u32| &entries[i as usize];
-    order.sort_unstable_by(|&a, &b| entry(a).name.cmp(&entry(b).name));
-    for pair in order.windows(2) {
-        let (a, b) = (entry(pair[0]), entry(pair[1]));
-        if a.name == b.name {
-            return Err(tensor(&a.name, "occurs twice"));
-        }
+fn check(entries: &[Entry], data: u64) -> Result<Vec<usize>> {
+    let name = |i: usize| &entries[i].name;
+    if let Some(i) = repeated(entries.len(), &|a, b| name(a).cmp(name(b))) {
+        return Err(tensor(name(i), "occurs twice"));
     }
-    order.sort_unstable_by_key(|&i| (entry(i).range.start, entry(i).range.end, i));
+    let ends = |i: usize| (entries[i].range.start, entries[i].range.end);
+    let order = order(entries.len(), &|a, b| ends(a).cmp(&ends(b)));
     let mut end = 0;
     for &i in &order {
-        let Entry { name, range, .. } = entry(i);
+        let Entry { name, range, .. } = &entries[i];
         if range.start < end {
             return Err(tensor(
                 name,

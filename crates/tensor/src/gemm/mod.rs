@@ -453,7 +453,11 @@ fn distinct(mut axes: [(usize, isize); 3]) -> bool {
     if axes.iter().any(|&(n, _)| n == 0) {
         return true;
     }
-    axes.sort_unstable_by_key(|&(_, stride)| stride.unsigned_abs());
+    for (a, b) in [(0, 1), (1, 2), (0, 1)] {
+        if axes[a].1.unsigned_abs() > axes[b].1.unsigned_abs() {
+            axes.swap(a, b);
+        }
+    }
     let mut reach: u128 = 0;
     for (n, stride) in axes {
         if n > 1 {

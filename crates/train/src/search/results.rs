@@ -3,6 +3,7 @@
 use super::Trial;
 use crate::history::{csv_field, csv_line};
 use std::fmt;
+use wengert_tensor::order::order;
 
 /// What one trial gave, at its largest budget.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,14 +94,15 @@ impl Results {
 
     /// The outcomes, the largest budget first, within one budget the best first, failed trials last.
     pub fn ranked(&self) -> Vec<&Outcome> {
-        let mut all: Vec<&Outcome> = self.outcomes.iter().collect();
-        all.sort_by(|a, b| {
+        let all = &self.outcomes;
+        let order = order(all.len(), &|a, b| {
+            let (a, b) = (&all[a], &all[b]);
             let failed = a.failure.is_some().cmp(&b.failure.is_some());
             failed
                 .then(b.trial.budget.cmp(&a.trial.budget))
                 .then(Self::order(self.maximize, a, b))
         });
-        all
+        order.into_iter().map(|i| &all[i]).collect()
     }
 
     /// The best of the trials that had the largest budget of all; `None` if every trial failed.

@@ -3,6 +3,7 @@
 //! Matrices with NaN or infinity give NaN. Sources: Golub and Van Loan, *Matrix Computations*, 4th edition.
 
 use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm};
+use wengert_tensor::order::order;
 
 /// Columns factorized at a time before the rest of the matrix follows by one matrix product.
 const BLOCK: usize = 32;
@@ -348,8 +349,7 @@ pub fn eigh(a: &[f64], n: usize, values: &mut [f64], vectors: &mut [f64]) {
         vectors.fill(f64::NAN);
         return;
     }
-    let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by(|&i, &j| diag[i].total_cmp(&diag[j]));
+    let order = order(n, &|i, j| diag[i].total_cmp(&diag[j]));
     fix_signs(&mut z, n, None, 0);
     for (k, &i) in order.iter().enumerate() {
         values[k] = diag[i] * scale;
@@ -467,8 +467,7 @@ pub fn svd(a: &[f64], m: usize, n: usize, u: &mut [f64], s: &mut [f64], vt: &mut
     let norms: Vec<f64> = (w.chunks_exact(n.max(1)))
         .map(|w| dot(w, w).sqrt())
         .collect();
-    let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by(|&i, &j| norms[j].total_cmp(&norms[i]));
+    let order = order(n, &|i, j| norms[j].total_cmp(&norms[i]));
     // Left vectors, as rows: Q times the normalized columns, or any completion where the value is 0.
     let mut left = vec![0.0; n * m];
     let mut right = vec![0.0; n * n];

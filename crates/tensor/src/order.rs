@@ -1,0 +1,56 @@
+//! Orders of what is counted in names, classes and files, not in elements of tensors.
+//!
+//! Sorting in the standard library is compiled again for every comparison; these functions are compiled once, for all
+//! crates.
+
+use std::cmp::Ordering;
+
+/// The numbers `0..n` in the order of `compare`; equal ones stay in sequence.
+pub fn order(n: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize> {
+    let mut numbers: Vec<usize> = (0..n).collect();
+    numbers.sort_unstable_by(|&a, &b| compare(a, b).then(a.cmp(&b)));
+    numbers
+}
+
+/// The numbers `0..n` in groups of equal ones, the groups in the order of `compare`, each group in sequence.
+pub fn groups(n: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<Vec<usize>> {
+    let mut groups = Vec::<Vec<usize>>::new();
+    for i in order(n, compare) {
+        match groups.last_mut() {
+            Some(group) if compare(group[0], i) == Ordering::Equal => group.push(i),
+            _ => groups.push(vec![i]),
+        }
+    }
+    groups
+}
+
+/// The first of the numbers `0..n` that is equal to one before it.
+pub fn repeated(n: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Option<usize> {
+    (groups(n, compare).iter())
+        .filter_map(|group| group.get(1).copied())
+        .min()
+}
+
+/// `numbers` in ascending order.
+pub fn ascending(numbers: &mut [usize]) {
+    numbers.sort_unstable();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_numbers_stay_in_sequence() {
+        let names = ["b", "a", "c", "a", "b", "a"];
+        let compare = |i: usize, j: usize| names[i].cmp(names[j]);
+        assert_eq!(order(6, &compare), [1, 3, 5, 0, 4, 2]);
+        assert_eq!(groups(6, &compare), [vec![1, 3, 5], vec![0, 4], vec![2]]);
+        assert_eq!(repeated(6, &compare), Some(3));
+        assert_eq!(repeated(3, &compare), None);
+        assert_eq!(groups(0, &compare), Vec::<Vec<usize>>::new());
+        let mut numbers = [3, 1, 2];
+        ascending(&mut numbers);
+        assert_eq!(numbers, [1, 2, 3]);
+    }
+}
