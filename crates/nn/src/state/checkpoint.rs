@@ -426,8 +426,8 @@ impl Checkpoint {
                 }
                 Ok(())
             };
-            let entry = &header.entries[i as usize];
-            read[i as usize] = Some(AnyTensor::read(entry, &mut source)?);
+            let entry = &header.entries[i];
+            read[i] = Some(AnyTensor::read(entry, &mut source)?);
         }
         if let Some((h, stated)) = hash {
             let computed = format!("{:016x}", h.finish());
