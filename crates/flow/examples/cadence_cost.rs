@@ -1,5 +1,9 @@
-//! What watching costs: training steps with a [`Monitor`] at cadence 1 and 10, against the same step without; alternating
-//! blocks of steps in one process, medians of the blocks.
+//! What watching costs: training steps with a [`Monitor`] at cadence 10 and 1, against the same step without.
+//!
+//! Trainings with and without a monitor take turns, ten steps each, in changing order: what a machine's clock does in seconds
+//! falls on both. Where memory happens to lie makes one training some percent faster than its twin, for as long as it lives;
+//! so several sets of trainings are made anew. A set's figure is the median of the ratios of neighbouring turns; shown is the
+//! median of the sets, and the interval in which the median of all possible sets lies with 96 % (order statistics).
 //!
 //! `cargo run --release -p wengert-flow --example cadence_cost [-- NETWORK [CADENCE]]`: one network, `mnist` (784-300-100-10,
 //! batch 64), `wide` (784-1024-1024-512-10, batch 128) or `deep` (20 layers of 128, batch 64), all with Adam; with a cadence
@@ -13,13 +17,18 @@ use wengert_flow::Monitor;
 use wengert_nn::{Forward, Sequential};
 use wengert_optim::Adam;
 
-/// Steps of a block; a multiple of ten, so that each block has its share of measured steps.
-const BLOCK: usize = 20;
+/// Steps of a turn; a multiple of ten, so that each turn has its share of measured steps.
+const TURN: usize = 10;
+
+/// Sets of trainings; of 12, the 3rd and the 10th value hold the median between them with 96 %.
+const SETS: usize = 12;
+const LOW: usize = 2;
 
 struct Kind {
     name: &'static str,
     sizes: &'static [usize],
     batch: usize,
+    /// Turns of each training of a set.
     rounds: usize,
 }
 
@@ -28,13 +37,13 @@ const KINDS: [Kind; 3] = [
         name: "mnist",
         sizes: &[784, 300, 100, 10],
         batch: 64,
-        rounds: 200,
+        rounds: 40,
     },
     Kind {
         name: "wide",
         sizes: &[784, 1024, 1024, 512, 10],
         batch: 128,
-        rounds: 20,
+        rounds: 6,
     },
     Kind {
         name: "deep",
@@ -43,7 +52,7 @@ const KINDS: [Kind; 3] = [
             128, 128, 128, 10,
         ],
         batch: 64,
-        rounds: 100,
+        rounds: 24,
     },
 ];
 
@@ -74,9 +83,9 @@ impl Training {
     }
 
     /// Microseconds a step.
-    fn block(&mut self, x: &Tensor, y: &Tensor<i64>) -> f64 {
+    fn steps(&mut self, steps: usize, x: &Tensor, y: &Tensor<i64>) -> f64 {
         let start = Instant::now();
-        for _ in 0..BLOCK {
+        for _ in 0..steps {
             self.tape.reset();
             let loss = self.model.forward(self.tape.input(x)).cross_entropy(y);
             let grads = match &mut self.monitor {
@@ -88,14 +97,45 @@ impl Training {
                 m.stepped(&self.model);
             }
         }
-        start.elapsed().as_secs_f64() * 1e6 / BLOCK as f64
+        start.elapsed().as_secs_f64() * 1e6 / steps as f64
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut v: Vec<f64> = values.collect();
+/// Sorts; the middle.
+fn median(v: &mut [f64]) -> f64 {
     v.sort_by(f64::total_cmp);
-    v[v.len() / 2]
+    v[v.len() / 2].midpoint(v[(v.len() - 1) / 2])
+}
+
+/// One set: microseconds of a step without a monitor, and each cadence's time over that.
+fn set(kind: &Kind, cadences: &[u64], (x, y): (&Tensor, &Tensor<i64>)) -> Vec<f64> {
+    let mut trainings: Vec<Training> = (cadences.iter()).map(|&c| Training::new(kind, c)).collect();
+    let n = cadences.len();
+    let mut times = vec![Vec::new(); n];
+    for round in 0..kind.rounds + 2 {
+        if round == 0 {
+            // So that a measured step stands in the middle of each turn: the first steps find the caches as the other
+            // training left them.
+            for t in &mut trainings {
+                t.steps(TURN / 2, x, y);
+            }
+        }
+        for i in 0..n {
+            // Forwards, then backwards.
+            let k = if round % 2 == 0 { i } else { n - 1 - i };
+            let us = trainings[k].steps(TURN, x, y);
+            // The first turns warm up.
+            if round > 1 {
+                times[k].push(us);
+            }
+        }
+    }
+    let base = times[0].clone();
+    let ratios =
+        |t: &Vec<f64>| median(&mut t.iter().zip(&base).map(|(a, b)| a / b).collect::<Vec<_>>());
+    let mut out = vec![median(&mut base.clone())];
+    out.extend(times[1..].iter().map(ratios));
+    out
 }
 
 fn compare(kind: &Kind, cadences: &[u64]) {
@@ -103,29 +143,21 @@ fn compare(kind: &Kind, cadences: &[u64]) {
     let noise = |i: usize| ((i as f64 * 12.9898).sin() * 43758.5453).fract() as f32;
     let x = Tensor::from_vec((0..n * d).map(noise).collect(), [n, d]);
     let y = Tensor::from_vec((0..n as i64).map(|i| i * 7 % 10).collect(), [n]);
-    let mut trainings: Vec<Training> = (cadences.iter()).map(|&c| Training::new(kind, c)).collect();
-    let mut times: Vec<Vec<f64>> = vec![Vec::new(); cadences.len()];
-    for round in 0..=kind.rounds {
-        for (k, t) in trainings.iter_mut().zip(&mut times) {
-            let us = k.block(&x, &y);
-            // The first rounds warm up.
-            if round > 4 {
-                t.push(us);
-            }
-        }
-    }
+    let sets: Vec<Vec<f64>> = (0..SETS).map(|_| set(kind, cadences, (&x, &y))).collect();
+    let column = |k: usize| {
+        let mut v: Vec<f64> = sets.iter().map(|s| s[k]).collect();
+        (median(&mut v), v[LOW], v[SETS - 1 - LOW])
+    };
     println!("{} {:?}, batch {n}", kind.name, kind.sizes);
-    for (cadence, t) in cadences.iter().zip(&times) {
-        // Blocks of one round ran next to each other: their ratio is free of what else the machine did meanwhile.
-        let ratio = median(t.iter().zip(&times[0]).map(|(a, b)| a / b));
-        let name = match cadence {
-            0 => "without".into(),
-            c => format!("cadence {c}"),
-        };
+    println!("  without      {:>9.1} us a step", column(0).0);
+    for (k, cadence) in cadences.iter().enumerate().skip(1) {
+        let (mid, low, high) = column(k);
+        let percent = |r: f64| 100.0 * (r - 1.0);
         println!(
-            "  {name:<12} {:>9.1} us a step, {:+.1} %",
-            median(t.iter().copied()),
-            100.0 * (ratio - 1.0)
+            "  cadence {cadence:<4} {:+9.2} %   [{:+.2}, {:+.2}]",
+            percent(mid),
+            percent(low),
+            percent(high)
         );
     }
 }

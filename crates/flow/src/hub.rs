@@ -12,7 +12,7 @@ use wengert_tensor::of_type;
 pub(crate) struct Ops<T: Float> {
     pub probe: fn(&Probe, Var<'_, T>, &dyn Module<T>, &mut Memory, &mut Picked<T>) -> Probed<T>,
     pub refresh: fn(&mut Snapshot<T>, &dyn Module<T>),
-    pub update: fn(&Snapshot<T>, &dyn Module<T>, &mut StepProfile, &mut Vec<T>) -> Vec<ParamId>,
+    pub update: fn(&Snapshot<T>, &dyn Module<T>, &mut StepProfile) -> Vec<ParamId>,
 }
 
 impl<T: Float> Ops<T> {

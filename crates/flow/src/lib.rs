@@ -21,6 +21,7 @@ mod monitor;
 pub mod probe;
 pub mod profile;
 pub mod report;
+mod sorted;
 
 pub use flow_report::FlowReport;
 pub use init_report::{InitReport, LayerGain, init_report, largest_singular_value};

@@ -54,7 +54,7 @@ pub struct Monitor<T: Float = f32> {
 }
 
 /// Of activations, moments of every value, quantiles and histogram of 512: a median to 6 % of the standard deviation. Of
-/// their gradients, moments of every value; of weights and their gradients, moments of 2,048 and 4,096 values: an RMS to
+/// their gradients, moments of every value; of weights and their gradients, moments of 1,024 and 2,048 values: an RMS to
 /// some 5 %. What is not finite is looked for in all of them.
 const WATCHING: ProbeOptions = ProbeOptions {
     detail: Detail {
@@ -63,8 +63,8 @@ const WATCHING: ProbeOptions = ProbeOptions {
         sample: 512,
     },
     inner: Detail::MOMENTS,
-    sample: 1 << 11,
-    grad_sample: 1 << 12,
+    sample: 1 << 10,
+    grad_sample: 1 << 11,
     start: true,
     rank: false,
 };
@@ -94,7 +94,7 @@ impl<T: Float> Monitor<T> {
     }
 
     /// What is measured of each layer, in the place of the default: quantiles and histograms of activations from 512
-    /// values, moments of gradients (of one weight's: from 4,096 values), of weights and of inputs (from 2,048 values).
+    /// values, moments of gradients (of one weight's: from 2,048 values), of weights and of inputs (from 1,024 values).
     /// [`ProbeOptions::default`] looks at everything. [`ProbeOptions::start`] concerns the first measured step alone.
     #[must_use]
     pub fn options(mut self, options: ProbeOptions) -> Self {

@@ -7,12 +7,13 @@
 
 mod facts;
 mod layers;
+mod recording;
 mod snapshot;
 mod structure;
 mod time;
 mod values;
 
-use layers::{Layers, Paths, find_layers, owner};
+use layers::owner;
 pub(crate) use snapshot::Picked;
 pub use snapshot::Snapshot;
 pub(crate) use structure::Memory;
@@ -23,7 +24,6 @@ use values::{alive, dead_share, effective_rank, identical_units, saturation};
 use crate::hub;
 use crate::profile::{Bins, Detail, LayerProfile, StepProfile, Summary, TimeProfile};
 use std::any::Any;
-use std::collections::HashMap;
 use wengert_autograd::{
     Float, Gradients, Module, NodeInfo, Observer, Param, ParamId, Path, Real, Seen, Tensor, Var,
     Visitor, largest,
@@ -149,6 +149,7 @@ impl Default for ProbeOptions {
     }
 }
 
+#[derive(Default)]
 struct Measured {
     activation: Option<Summary>,
     gradient: Option<Summary>,
@@ -160,19 +161,15 @@ struct Measured {
 
 /// Collects summaries while the tape runs.
 struct Recorder<T> {
-    layers: Layers,
-    states: time::States,
+    structure: Structure,
     options: ProbeOptions,
+    /// By layer and use.
     measured: Vec<Vec<Measured>>,
-    /// The node of what enters the first layer, and what is known of it.
-    input: Option<u32>,
     inputs: Option<facts::Inputs>,
-    /// Weights of the layers and all gradients, as far as they were seen.
-    weights: HashMap<ParamId, Weight>,
+    /// By the slot of the parameter.
+    weights: Vec<Weight>,
     /// What was picked of large weights.
     picked: Picked<T>,
-    /// Parameters of whose gradient a sample was looked at.
-    sampled: Vec<ParamId>,
     bad: Bad,
 }
 
@@ -189,7 +186,11 @@ struct Bad {
 impl<T: Float> Recorder<T> {
     /// Weights and gradients are looked at while the pool is awake and they are in cache.
     fn see_param(&mut self, id: ParamId, what: Seen, tensor: &Tensor<T>) {
-        let makes_layer = self.layers.weighs(id);
+        let Some(slot) = self.structure.recording.slot(id) else {
+            return;
+        };
+        let makes_layer = self.structure.layers.by_slot[slot].is_some();
+        let weight = &mut self.weights[slot];
         let inner = self.options.inner;
         // A sample misses a single NaN: values are all looked at here, gradients where the tape did not (see `measure`).
         let finite = what == Seen::Adjoint || largest(tensor).is_finite();
@@ -201,12 +202,12 @@ impl<T: Float> Recorder<T> {
                 let gradient = if !makes_layer {
                     summary(tensor, Detail::MOMENTS)
                 } else if self.picked.pick(tensor, self.options.grad_sample) {
-                    self.sampled.push(id);
+                    weight.sampled = true;
                     Summary::with(&self.picked.scratch, inner).of_sample(tensor.numel())
                 } else {
                     summary(tensor, inner)
                 };
-                self.weights.entry(id).or_default().gradient = Some(gradient);
+                weight.gradient = Some(gradient);
             }
             Seen::Value if makes_layer => {
                 let values = match self.picked.keep(id, tensor, self.options.sample) {
@@ -215,7 +216,7 @@ impl<T: Float> Recorder<T> {
                     }
                     _ => summary(tensor, inner),
                 };
-                self.weights.entry(id).or_default().values = Some(values);
+                weight.values = Some(values);
             }
             Seen::Value => {}
         }
@@ -224,26 +225,27 @@ impl<T: Float> Recorder<T> {
 
 impl<T: Float> Observer<T> for Recorder<T> {
     fn wants_leaf(&mut self, node: &NodeInfo<'_>) -> bool {
-        node.param.is_some() || Some(node.id) == self.input
+        node.param.is_some() || Some(node.id) == self.structure.known.input()
     }
     fn wants(&mut self, node: &NodeInfo<'_>) -> bool {
-        self.options.start || self.layers.of.contains_key(&node.id) || self.states.wants(node.id)
+        let s = &self.structure;
+        self.options.start || s.layers.of.has(node.id) || s.states.wants(node.id)
     }
     fn see(&mut self, node: &NodeInfo<'_>, what: Seen, tensor: &Tensor<T>) {
         if what == Seen::Adjoint {
-            self.states.see(node.id, tensor);
+            self.structure.states.see(node.id, tensor);
         }
         if let Some(p) = node.param {
             self.see_param(p, what, tensor);
             return;
         }
-        if Some(node.id) == self.input {
+        if Some(node.id) == self.structure.known.input() {
             if what == Seen::Value {
                 self.inputs = Some(facts::Inputs::of(tensor, self.options, &mut self.picked));
             }
             return;
         }
-        let layer = self.layers.of.get(&node.id);
+        let layer = self.structure.layers.of.get(node.id).copied();
         if layer.is_none() && !self.options.start {
             return;
         }
@@ -262,13 +264,13 @@ impl<T: Float> Observer<T> for Recorder<T> {
             };
             first.get_or_insert(node.id);
         }
-        let Some(&(layer, k)) = layer else { return };
+        let Some((layer, k)) = layer else { return };
         let m = &mut self.measured[layer][k];
         match what {
             Seen::Adjoint => m.gradient = Some(Summary::with(values, self.options.inner)),
             Seen::Value => {
                 let summary = Summary::with(values, self.options.detail);
-                let act = self.layers.found[layer].act;
+                let act = self.structure.layers.found[layer].act;
                 m.saturation = act.and_then(|a| saturation(a, values, summary.zeros));
                 m.activation = Some(summary);
                 if act.is_some_and(|a| a.rectifies) {
@@ -329,6 +331,8 @@ struct Weight {
     /// Only of those that make a layer.
     values: Option<Summary>,
     gradient: Option<Summary>,
+    /// Whether a sample of the gradient was looked at.
+    sampled: bool,
     twins: Option<f64>,
 }
 
@@ -341,17 +345,20 @@ fn summary<T: Real>(t: &Tensor<T>, detail: Detail) -> Summary {
 
 /// Measures what was not seen in passing.
 struct Weights<'a, T: Float> {
-    layers: &'a Layers,
+    structure: &'a Structure,
     grads: &'a Gradients<T>,
     options: ProbeOptions,
-    of: HashMap<ParamId, Weight>,
+    of: &'a mut [Weight],
 }
 
 impl<T: Float> Visitor<T> for Weights<'_, T> {
     fn param(&mut self, _: &str, p: &Param<T>) {
-        let g = self.grads.get(p);
-        let w = self.of.entry(p.id()).or_default();
-        let layer = self.layers.found.iter().find(|l| l.weight == p.id());
+        let Some(slot) = self.structure.recording.slot(p.id()) else {
+            return;
+        };
+        let (g, w) = (self.grads.get(p), &mut self.of[slot]);
+        let layers = &self.structure.layers;
+        let layer = layers.by_slot[slot].map(|l| &layers.found[l]);
         let detail = layer.map_or(Detail::MOMENTS, |_| self.options.inner);
         if w.gradient.is_none() {
             w.gradient = g.map(|g| summary(g, detail));
@@ -428,45 +435,17 @@ impl Probe {
         picked: &mut Picked<T>,
     ) -> Probed<T> {
         let tape = loss.tape();
-        let signature = structure::signature(tape, loss.index());
-        let known = memory.structure.take();
-        let Structure {
-            layers,
-            mut states,
-            recorded,
-            ..
-        } = known
-            .filter(|s| s.signature == signature)
-            .unwrap_or_else(|| Structure {
-                signature,
-                layers: find_layers(tape, model),
-                states: time::States::find(tape, model),
-                recorded: facts::read(tape, model, loss.index()),
-            });
-        let measured = (layers.found.iter())
-            .map(|l| {
-                let empty = || Measured {
-                    activation: None,
-                    gradient: None,
-                    saturation: None,
-                    alive: Vec::new(),
-                    rank: None,
-                };
-                l.outputs.iter().map(|_| empty()).collect()
-            })
-            .collect();
-        states.clear();
+        let mut structure = Structure::of(memory.structure.take(), tape, model, loss.index());
+        structure.states.clear();
+        let slots = structure.recording.slots.iter().len();
         tape.set_observer(Box::new(Recorder {
-            layers,
-            states,
             options: self.options,
-            measured,
-            input: recorded.input(),
+            measured: empty(&structure),
             inputs: None,
-            weights: HashMap::new(),
+            weights: (0..slots).map(|_| Weight::default()).collect(),
             picked: std::mem::take(picked),
-            sampled: Vec::new(),
             bad: Bad::default(),
+            structure,
         }));
         // What is wanted may differ from the last probe's; planning costs little beside measuring.
         if self.options.start {
@@ -483,77 +462,78 @@ impl Probe {
             unreachable!("the recorder was set above")
         };
         let Recorder {
-            layers,
-            states,
+            structure,
             measured,
             mut weights,
             picked: samples,
-            sampled,
             inputs,
             mut bad,
             ..
         } = *recorder;
         *picked = samples;
+        let slot = |id| structure.recording.slot(id);
+        let mut complete = true;
         for (at, (id, g)) in grads.iter().enumerate() {
-            let sampled = sampled.contains(&id);
-            if sampled && !grads.known_finite(at) && !largest(g).is_finite() {
-                weights.entry(id).or_default().gradient = Some(summary(g, self.options.inner));
+            let Some(w) = slot(id).map(|s| &mut weights[s]) else {
+                continue;
+            };
+            if w.sampled && !grads.known_finite(at) && !largest(g).is_finite() {
+                w.gradient = Some(summary(g, self.options.inner));
             }
+            complete &= w.gradient.is_some();
         }
         // Looking at the whole model again is rarely needed.
-        let seen = |id| weights.get(&id);
-        let complete = (layers.found.iter())
-            .all(|l| seen(l.weight).is_some_and(|w| w.values.is_some()))
-            && (grads.iter()).all(|(id, _)| seen(id).is_some_and(|w| w.gradient.is_some()));
+        let mut layers = structure.layers.by_slot.iter().zip(&weights);
+        complete &= layers.all(|(l, w)| l.is_none() || w.values.is_some());
         if self.options.start || !complete {
             let mut all = Weights {
-                layers: &layers,
+                structure: &structure,
                 grads: &grads,
                 options: self.options,
-                of: weights,
+                of: &mut weights,
             };
             model.visit(&mut Path::new(), &mut all);
-            weights = all.of;
         }
-        let rms = |id| {
-            weights
-                .get(&id)
-                .and_then(|w| Some(w.gradient.as_ref()?.rms))
-        };
-        let facts = recorded.facts(tape, inputs, rms);
-        let lost = |(id, w): (&ParamId, &Weight)| {
-            let lost = w.gradient.as_ref().is_some_and(|g| g.non_finite() > 0);
-            lost.then_some(*id)
-        };
-        bad.gradients = weights.iter().filter_map(lost).collect();
+        let rms = |id| Some(weights[slot(id)?].gradient.as_ref()?.rms);
+        let mut facts = (structure.known).facts(&structure.recording, tape, inputs, &rms);
+        for (id, slot) in structure.recording.slots.iter() {
+            let gradient = weights[*slot].gradient.as_ref();
+            if gradient.is_some_and(|g| g.non_finite() > 0) {
+                bad.gradients.push(*id);
+            }
+        }
         let loss = grads.loss().as_f64();
-        let mut profile = assemble(&layers, &states, measured, weights, loss, &mut memory.alive);
-        profile.facts = recorded.after(facts, tape, model, &profile, &bad);
-        memory.structure = Some(Structure {
-            signature,
-            layers,
-            states,
-            recorded,
-        });
+        let mut profile = assemble(&structure, measured, weights, loss, &mut memory.alive);
+        let recorded = (&structure.recording, structure.known.input());
+        facts::add_non_finite(&mut facts, recorded, tape, model, &profile, &bad);
+        profile.facts = facts;
+        memory.structure = Some(structure);
         (grads, profile)
     }
 }
 
+/// Place for what will be measured of each layer and use.
+fn empty(structure: &Structure) -> Vec<Vec<Measured>> {
+    let uses = |l: &layers::Found| l.outputs.iter().map(|_| Measured::default()).collect();
+    structure.layers.found.iter().map(uses).collect()
+}
+
 /// The layers of one step, from what was seen of them and their weights.
 fn assemble(
-    layers: &Layers,
-    states: &time::States,
+    structure: &Structure,
     measured: Vec<Vec<Measured>>,
-    mut weights: HashMap<ParamId, Weight>,
+    mut weights: Vec<Weight>,
     loss: f64,
-    alive: &mut HashMap<String, Vec<bool>>,
+    alive: &mut Vec<(String, Vec<bool>)>,
 ) -> StepProfile {
+    let Structure { layers, states, .. } = structure;
     let mut step = StepProfile::new(0).with_loss(loss);
     step.layers.reserve_exact(layers.found.len());
     for (l, uses) in layers.found.iter().zip(measured) {
         let mut p = LayerProfile::new(l.path.clone(), l.op.clone());
         p.location = Some(l.location.clone());
-        if let Some(w) = weights.remove(&l.weight) {
+        if let Some(slot) = structure.recording.slot(l.weight) {
+            let w = std::mem::take(&mut weights[slot]);
             p.weights = w.values;
             p.weight_grad = w.gradient;
             if let Some(share) = w.twins.filter(|s| *s > 0.0) {
@@ -579,9 +559,11 @@ fn assemble(
                 p.extra.push((EFFECTIVE_RANK.into(), r));
             }
             if !m.alive.is_empty() {
-                let so_far = alive
-                    .entry(l.path.clone())
-                    .or_insert_with(|| m.alive.clone());
+                let at = alive.iter().position(|a| a.0 == l.path).unwrap_or_else(|| {
+                    alive.push((l.path.clone(), m.alive.clone()));
+                    alive.len() - 1
+                });
+                let so_far = &mut alive[at].1;
                 so_far.resize(m.alive.len(), false);
                 for (a, b) in so_far.iter_mut().zip(&m.alive) {
                     *a |= b;

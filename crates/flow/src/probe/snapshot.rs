@@ -2,8 +2,9 @@
 
 use super::owner;
 use crate::hub;
-use crate::profile::{AlongStep, StepProfile};
-use std::collections::{HashMap, HashSet};
+use crate::profile::{AlongStep, LayerProfile, StepProfile};
+use crate::sorted::Sorted;
+use std::borrow::Cow;
 use wengert_autograd::{Float, Gradients, Module, Param, ParamId, Path, Real, Tensor, Visitor};
 use wengert_tensor::simd::{Isa, Kernel, dispatch_narrow};
 
@@ -11,33 +12,45 @@ use wengert_tensor::simd::{Isa, Kernel, dispatch_narrow};
 const RUN: usize = 16;
 
 /// The weights of a model at one moment, to measure an update.
-///
 pub struct Snapshot<T: Float> {
-    weights: HashMap<ParamId, Vec<T>>,
+    /// The weights, or samples of them.
+    picked: Picked<T>,
     /// Gradients at these weights, before anybody clips them.
-    gradients: HashMap<ParamId, Tensor<T>>,
+    gradients: Sorted<ParamId, Tensor<T>>,
     whole: bool,
     /// Values that are kept of one weight at most; 0: all.
     limit: usize,
     /// Weights whose sample once did not move: only a look at all of it tells whether the rest stands still, too.
-    still: HashSet<ParamId>,
-    picked: Picked<T>,
+    still: Vec<ParamId>,
 }
 
-/// Samples that were picked while a step ran, and memory that is used again: what comes fresh from the system costs more
-/// than the samples.
+/// Samples of weights, and memory that is used again: what comes fresh from the system costs more than the samples.
 pub(crate) struct Picked<T> {
-    of: HashMap<ParamId, Vec<T>>,
-    spare: HashMap<ParamId, Vec<T>>,
+    of: Sorted<ParamId, Sample<T>>,
     /// The values last picked.
     pub(super) scratch: Vec<T>,
+}
+
+/// Values of one weight.
+struct Sample<T> {
+    values: Vec<T>,
+    /// Whether they were picked while the step ran that is being measured.
+    fresh: bool,
+}
+
+impl<T> Default for Sample<T> {
+    fn default() -> Self {
+        Sample {
+            values: Vec::new(),
+            fresh: false,
+        }
+    }
 }
 
 impl<T> Default for Picked<T> {
     fn default() -> Self {
         Picked {
-            of: HashMap::new(),
-            spare: HashMap::new(),
+            of: Sorted::default(),
             scratch: Vec::new(),
         }
     }
@@ -52,59 +65,76 @@ impl<T: Real> Picked<T> {
 
     /// As [`pick`](Picked::pick), and keeps the sample under the name of a parameter.
     pub(super) fn keep(&mut self, id: ParamId, t: &Tensor<T>, limit: usize) -> Option<&[T]> {
-        let mut sample = self.spare.remove(&id).unwrap_or_default();
-        if !pick(t, limit, &mut sample) {
-            self.spare.insert(id, sample);
+        let sample = self.of.of(id);
+        sample.fresh = pick(t, limit, &mut sample.values);
+        sample.fresh.then_some(&sample.values[..])
+    }
+}
+
+/// Where the runs of a sample lie: `runs` of `len` values, `step` from one's start to the next one's.
+#[derive(Clone, Copy)]
+struct Runs {
+    runs: usize,
+    len: usize,
+    step: usize,
+}
+
+impl Runs {
+    /// At most `limit` of `n` values; `None` where that is all of them, or `limit` is 0.
+    fn of(n: usize, limit: usize) -> Option<Runs> {
+        if limit == 0 || n <= limit.max(RUN) {
             return None;
         }
-        Some(self.of.entry(id).insert_entry(sample).into_mut())
+        let runs = (limit / RUN).max(1);
+        // An odd step walks through the columns of a matrix whose rows have an even length.
+        let step = (((n - RUN) / runs).max(2) - 1) | 1;
+        let len = RUN;
+        Some(Runs { runs, len, step })
+    }
+
+    fn all(n: usize) -> Runs {
+        Runs {
+            runs: 1,
+            len: n,
+            step: 0,
+        }
     }
 }
 
 /// At most `limit` values of a tensor, in evenly spaced runs; `false`, and nothing is done, where that is all of it, or
 /// `limit` is 0.
 fn pick<T: Real>(t: &Tensor<T>, limit: usize, out: &mut Vec<T>) -> bool {
-    let n = t.numel();
-    if limit == 0 || n <= limit.max(RUN) {
+    let Some(Runs { runs, len, step }) = Runs::of(t.numel(), limit) else {
         return false;
-    }
+    };
     out.clear();
-    let count = (limit / RUN).max(1);
-    out.reserve(count * RUN);
-    let start = |i: usize| i * (n - RUN) / count;
-    match t.as_slice() {
-        Some(s) => (0..count).for_each(|i| out.extend_from_slice(&s[start(i)..start(i) + RUN])),
-        None => {
-            let (mut i, mut left) = (0, 0);
-            for (at, x) in t.iter().enumerate() {
-                if i < count && at == start(i) {
-                    (i, left) = (i + 1, RUN);
-                }
-                if left > 0 {
-                    out.push(x);
-                    left -= 1;
-                }
-            }
-        }
+    out.reserve(runs * len);
+    let values = contiguous(t);
+    for i in 0..runs {
+        out.extend_from_slice(&values[i * step..i * step + len]);
     }
     true
+}
+
+/// The elements in order, copied if they do not lie so.
+fn contiguous<T: Real>(t: &Tensor<T>) -> Cow<'_, [T]> {
+    (t.as_slice()).map_or_else(|| Cow::Owned(t.to_vec()), Cow::Borrowed)
 }
 
 impl<T: Float> Default for Snapshot<T> {
     fn default() -> Self {
         Snapshot {
-            weights: HashMap::new(),
-            gradients: HashMap::new(),
+            picked: Picked::default(),
+            gradients: Sorted::default(),
             whole: false,
             limit: 0,
-            still: HashSet::new(),
-            picked: Picked::default(),
+            still: Vec::new(),
         }
     }
 }
 
-/// `Σ(after - before)²` and `Σbefore²`.
-struct Distance<'a, T>(&'a [T], &'a [T]);
+/// `Σ(after - before)²` and `Σbefore²`; of what is after, the runs that were kept before.
+struct Distance<'a, T>(&'a [T], &'a [T], Runs);
 
 impl<T: Real> Kernel for Distance<'_, T> {
     type Output = (f64, f64);
@@ -112,30 +142,26 @@ impl<T: Real> Kernel for Distance<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self) -> (f64, f64) {
         const LANES: usize = 8;
-        let Distance(before, after) = self;
+        let Distance(before, after, Runs { runs, len, step }) = self;
         let (mut change, mut size) = ([0.0f64; LANES], [0.0f64; LANES]);
-        let ((b, b_rest), (a, a_rest)) = (before.as_chunks::<LANES>(), after.as_chunks::<LANES>());
-        for (b, a) in b.iter().zip(a) {
-            for i in 0..LANES {
-                let (a, b) = (a[i].as_f64(), b[i].as_f64());
-                change[i] += (a - b) * (a - b);
-                size[i] += b * b;
+        for i in 0..runs {
+            let (b, a) = (&before[i * len..][..len], &after[i * step..][..len]);
+            let ((b, b_rest), (a, a_rest)) = (b.as_chunks::<LANES>(), a.as_chunks::<LANES>());
+            for (b, a) in b.iter().zip(a) {
+                for i in 0..LANES {
+                    let (a, b) = (a[i].as_f64(), b[i].as_f64());
+                    change[i] += (a - b) * (a - b);
+                    size[i] += b * b;
+                }
             }
-        }
-        for (b, a) in b_rest.iter().zip(a_rest) {
-            let (a, b) = (a.as_f64(), b.as_f64());
-            change[0] += (a - b) * (a - b);
-            size[0] += b * b;
+            for (b, a) in b_rest.iter().zip(a_rest) {
+                let (a, b) = (a.as_f64(), b.as_f64());
+                change[0] += (a - b) * (a - b);
+                size[0] += b * b;
+            }
         }
         (change.iter().sum(), size.iter().sum())
     }
-}
-
-fn distance<T: Real>(before: &[T], after: &[T]) -> (f64, f64) {
-    if before.len() != after.len() {
-        return (f64::NAN, f64::NAN);
-    }
-    dispatch_narrow(Distance(before, after))
 }
 
 impl<T: Float> Snapshot<T> {
@@ -161,7 +187,7 @@ impl<T: Float> Snapshot<T> {
             ..Snapshot::default()
         };
         s.refresh(model);
-        s.gradients = (gradients.iter()).map(|(id, g)| (id, g.clone())).collect();
+        (gradients.iter()).for_each(|(id, g)| s.gradients.insert(id, g.clone()));
         s
     }
 
@@ -170,11 +196,9 @@ impl<T: Float> Snapshot<T> {
         (hub::ops().refresh)(self, model);
     }
 
-    /// Where samples of the weights are put while a step runs, for the [`refresh`](Snapshot::refresh) that follows. What
-    /// was kept before is given up.
+    /// Where samples of the weights are put while a step runs, for the [`refresh`](Snapshot::refresh) that follows.
     pub(crate) fn samples(&mut self) -> &mut Picked<T> {
-        self.picked.of.clear();
-        self.picked.spare.extend(self.weights.drain());
+        self.picked.of.values_mut().for_each(|s| s.fresh = false);
         &mut self.picked
     }
 
@@ -186,86 +210,64 @@ impl<T: Float> Snapshot<T> {
                 if t.rank() < 2 && !self.0.whole {
                     return;
                 }
-                let limit = self.0.limit_of(id);
-                let v = self.0.weights.entry(id).or_default();
-                let sample = self.0.picked.of.remove(&id);
-                if limit > 0
-                    && let Some(sample) = sample
-                {
-                    *v = sample;
-                    return;
-                }
-                if v.is_empty() {
-                    *v = self.0.picked.spare.remove(&id).unwrap_or_default();
-                }
-                if !pick(t, limit, v) {
-                    v.clear();
-                    match t.as_slice() {
-                        Some(s) => v.extend_from_slice(s),
-                        None => v.extend(t.iter()),
-                    }
+                let limit = match self.0.still.contains(&id) {
+                    true => 0,
+                    false => self.0.limit,
+                };
+                let sample = self.0.picked.of.of(id);
+                let picked = std::mem::take(&mut sample.fresh) && limit > 0;
+                if !picked && !pick(t, limit, &mut sample.values) {
+                    sample.values.clear();
+                    sample.values.extend_from_slice(&contiguous(t));
                 }
             }
         }
         model.visit(&mut Path::new(), &mut Copy(self));
     }
 
-    fn limit_of(&self, id: ParamId) -> usize {
-        match self.still.contains(&id) {
-            true => 0,
-            false => self.limit,
-        }
-    }
-
     /// Writes RMS(change) / RMS(weights before) of every layer into a profile.
     pub fn measure_update(&self, model: &dyn Module<T>, step: &mut StepProfile) {
-        (hub::ops().update)(self, model, step, &mut Vec::new());
+        (hub::ops().update)(self, model, step);
     }
 
     /// As [`measure_update`](Snapshot::measure_update). A sample that does not move does not show that the whole weight
     /// stands still (of an embedding, few rows move): nothing is said of it, and the next time it is kept whole.
     pub(crate) fn watch_update(&mut self, model: &dyn Module<T>, step: &mut StepProfile) {
-        let mut now = std::mem::take(&mut self.picked.scratch);
-        let still = (hub::ops().update)(self, model, step, &mut now);
-        self.picked.scratch = now;
+        let still = (hub::ops().update)(self, model, step);
         self.still.extend(still);
     }
 
+    /// Gives the weights of which only a sample was looked at, and did not move.
     pub(crate) fn compare_weights(
         &self,
         model: &dyn Module<T>,
         step: &mut StepProfile,
-        now: &mut Vec<T>,
     ) -> Vec<ParamId> {
         struct Compare<'a, T: Float> {
             before: &'a Snapshot<T>,
-            step: &'a mut StepProfile,
-            now: &'a mut Vec<T>,
+            layers: &'a mut [LayerProfile],
             still: Vec<ParamId>,
         }
         impl<T: Float> Visitor<T> for Compare<'_, T> {
             fn param(&mut self, path: &str, p: &Param<T>) {
                 let (id, t) = (p.id(), p.value());
-                let Some(before) = self.before.weights.get(&id) else {
+                let Some(before) = self.before.picked.of.get(id).filter(|_| t.rank() >= 2) else {
                     return;
                 };
-                let layer =
-                    (self.step.layers.iter_mut()).find(|l| l.path == path || l.path == owner(path));
-                let Some(l) = layer.filter(|_| t.rank() >= 2) else {
+                let mut layers = self.layers.iter_mut();
+                let Some(l) = layers.find(|l| l.path == path || l.path == owner(path)) else {
                     return;
                 };
-                let part = before.len() < t.numel();
-                let now: &[T] = if part {
-                    pick(t, self.before.limit, self.now);
-                    self.now
-                } else if let Some(s) = t.as_slice() {
-                    s
+                let (before, n) = (&before.values, t.numel());
+                let sample = Runs::of(n, self.before.limit);
+                let sample = sample.filter(|s| s.runs * s.len == before.len());
+                let runs = sample.unwrap_or(Runs::all(n));
+                let (change, size) = if sample.is_some() || before.len() == n {
+                    dispatch_narrow(Distance(before, &contiguous(t), runs))
                 } else {
-                    *self.now = t.to_vec();
-                    self.now
+                    (f64::NAN, f64::NAN)
                 };
-                let (change, size) = distance(before, now);
-                if part && change == 0.0 {
+                if sample.is_some() && change == 0.0 {
                     self.still.push(id);
                 } else {
                     l.update_ratio = Some((change / size).sqrt()).filter(|r| !r.is_nan());
@@ -274,8 +276,7 @@ impl<T: Float> Snapshot<T> {
         }
         let mut v = Compare {
             before: self,
-            step,
-            now,
+            layers: &mut step.layers,
             still: Vec::new(),
         };
         model.visit(&mut Path::new(), &mut v);
@@ -289,11 +290,11 @@ impl<T: Float> Snapshot<T> {
         impl<T: Float> Visitor<T> for Product<'_, T> {
             fn param(&mut self, _: &str, p: &Param<T>) {
                 let id = p.id();
-                let (Some(w), Some(g)) = (self.0.weights.get(&id), self.0.gradients.get(&id))
-                else {
+                let w = self.0.picked.of.get(id);
+                let (Some(w), Some(g)) = (w, self.0.gradients.get(id)) else {
                     return;
                 };
-                for ((a, b), g) in p.value().iter().zip(w).zip(g.iter()) {
+                for ((a, b), g) in p.value().iter().zip(&w.values).zip(g.iter()) {
                     let d = a.as_f64() - b.as_f64();
                     self.1 += d * g.as_f64();
                     self.2 += d * d;

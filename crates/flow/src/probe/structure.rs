@@ -1,24 +1,50 @@
 //! What a recording is made of, kept from one measured step to the next.
 
-use super::{Layers, facts, time};
-use std::collections::HashMap;
+use super::layers::{Layers, find_layers};
+use super::recording::Recording;
+use super::{facts, time};
 use std::hash::{Hash, Hasher};
-use wengert_autograd::{Float, Tape};
+use wengert_autograd::{Float, Module, Tape};
 
 /// What is remembered between the measured steps of a training.
 #[derive(Default)]
 pub(crate) struct Memory {
     /// By layer, which rectified units have ever been alive.
-    pub(super) alive: HashMap<String, Vec<bool>>,
+    pub(super) alive: Vec<(String, Vec<bool>)>,
     pub(super) structure: Option<Structure>,
 }
 
 /// Everything that is read off a recording and does not depend on values. A step that repeats the last one repeats it.
 pub(super) struct Structure {
-    pub(super) signature: u64,
+    signature: u64,
+    pub(super) recording: Recording,
     pub(super) layers: Layers,
     pub(super) states: time::States,
-    pub(super) recorded: facts::Recorded,
+    pub(super) known: facts::Known,
+}
+
+impl Structure {
+    /// That of the former measured step, if this one repeats it, or a new one.
+    pub(super) fn of<T: Float>(
+        former: Option<Structure>,
+        tape: &Tape<T>,
+        model: &dyn Module<T>,
+        loss: u32,
+    ) -> Structure {
+        let signature = signature(tape, loss);
+        let same = former.filter(|s| s.signature == signature);
+        same.unwrap_or_else(|| Structure::read(Recording::of(tape, model, loss), signature))
+    }
+
+    fn read(recording: Recording, signature: u64) -> Structure {
+        Structure {
+            signature,
+            layers: find_layers(&recording),
+            states: time::States::find(&recording),
+            known: facts::Known::of(&recording),
+            recording,
+        }
+    }
 }
 
 /// Multiply and rotate: a few nodes are not worth a hash that withstands attacks.
@@ -47,7 +73,7 @@ impl Hasher for Mix {
 }
 
 /// Tells recordings apart: operations, operands, shapes, lines, parameters, and which node is the loss.
-pub(super) fn signature<T: Float>(tape: &Tape<T>, loss: u32) -> u64 {
+fn signature<T: Float>(tape: &Tape<T>, loss: u32) -> u64 {
     let mut h = Mix(u64::from(loss));
     tape.is_training().hash(&mut h);
     tape.for_each_node(|n| {

@@ -4,20 +4,19 @@
 //! whose adjoint is the whole derivative of the loss by each state: through the output of its own step and through all
 //! later steps. A loop over cells leaves one such node for each step.
 
-use super::Paths;
+use super::recording::Recording;
 use crate::profile::TimeProfile;
-use std::collections::HashMap;
-use wengert_autograd::{Float, Module, ParamId, Path, Tape, Tensor};
+use crate::sorted::Sorted;
+use wengert_autograd::{Float, Tensor};
 
 /// The state nodes of a recording, layer by layer.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(super) struct States {
     layers: Vec<Layer>,
     /// Layer and use by node.
-    of: HashMap<u32, (usize, usize)>,
+    of: Sorted<u32, (usize, usize)>,
 }
 
-#[derive(Clone, Debug)]
 struct Layer {
     path: String,
     module: String,
@@ -45,52 +44,44 @@ fn name(weight: &str) -> String {
 }
 
 impl States {
-    /// Finds the states of the layers that belong to `model`.
-    pub fn find<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> States {
-        let mut paths = Paths {
-            by_id: HashMap::new(),
-        };
-        model.visit(&mut Path::new(), &mut paths);
-        let mut params: HashMap<u32, ParamId> = HashMap::new();
-        let mut by_weight: HashMap<ParamId, usize> = HashMap::new();
+    /// Finds the states of the layers that belong to the model.
+    pub fn find(recording: &Recording) -> States {
+        let mut by_slot = vec![None; recording.slots.iter().len()];
         let mut states = States::default();
-        tape.for_each_node(|n| {
-            if let Some(p) = n.param {
-                params.insert(n.id, p);
-            }
-            if n.op != "recurrent_state" || n.origin.is_some() {
-                return;
-            }
+        for (id, n) in recording
+            .nodes
+            .iter()
+            .filter(|n| n.1.op == "recurrent_state")
+        {
             // The recurrent weight is the only parameter of rank 2 that a plain layer's states read.
-            let weight = n.args.iter().find_map(|a| {
-                let p = params.get(a)?;
-                let (path, rank) = paths.by_id.get(p)?;
-                (*rank == 2).then_some((*p, path))
-            });
-            let Some((id, path)) = weight else { return };
-            let layer = *by_weight.entry(id).or_insert_with(|| {
+            let mut read = (n.args.iter()).filter_map(|a| recording.node(*a)?.param);
+            let weight = read.find_map(|p| recording.listed(p).filter(|p| p.shape.len() == 2));
+            let Some((slot, weight)) = weight.and_then(|w| Some((recording.slot(w.id)?, w))) else {
+                continue;
+            };
+            let layer = *by_slot[slot].get_or_insert_with(|| {
                 states.layers.push(Layer {
-                    path: name(path),
-                    module: parent(path).to_string(),
-                    reverse: path.ends_with("_reverse"),
+                    path: name(&weight.path),
+                    module: parent(&weight.path).to_string(),
+                    reverse: weight.path.ends_with("_reverse"),
                     grad: Vec::new(),
                 });
                 states.layers.len() - 1
             });
             let uses = &mut states.layers[layer].grad;
-            states.of.insert(n.id, (layer, uses.len()));
+            states.of.insert(*id, (layer, uses.len()));
             uses.push(Vec::new());
-        });
+        }
         states
     }
 
     pub fn wants(&self, node: u32) -> bool {
-        self.of.contains_key(&node)
+        self.of.has(node)
     }
 
     /// The adjoint of a state node.
     pub fn see<T: Float>(&mut self, node: u32, adjoint: &Tensor<T>) {
-        if let Some(&(layer, k)) = self.of.get(&node) {
+        if let Some(&(layer, k)) = self.of.get(node) {
             self.layers[layer].grad[k] = rms_by_step(adjoint);
         }
     }
@@ -152,6 +143,7 @@ mod tests {
     use crate::probe::{Probe, ProbeOptions};
     use rand::SeedableRng;
     use rand::rngs::Xoshiro256PlusPlus;
+    use wengert_autograd::Tape;
     use wengert_nn::{Forward, Lstm, LstmCell, Rnn};
 
     #[test]

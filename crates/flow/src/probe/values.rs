@@ -1,7 +1,6 @@
 //! What the values of one layer show beyond their summary.
 
 use super::{Act, Flat};
-use std::collections::HashMap;
 use wengert_autograd::{Real, Tensor};
 
 /// Share of units whose weights equal those of another unit, and whose gradients do, too: they are and will stay one
@@ -23,11 +22,9 @@ pub(super) fn identical_units<T: Real>(w: &Tensor<T>, g: Option<&Tensor<T>>, axi
                 .rotate_left(29);
         }
     }
-    let mut count: HashMap<u64, usize> = HashMap::new();
-    for k in &keys {
-        *count.entry(*k).or_default() += 1;
-    }
-    let twins: usize = count.values().filter(|c| **c > 1).sum();
+    keys.sort_unstable();
+    let groups = keys.chunk_by(|a, b| a == b).filter(|g| g.len() > 1);
+    let twins: usize = groups.map(<[u64]>::len).sum();
     twins as f64 / units.max(1) as f64
 }
 
@@ -55,9 +52,15 @@ pub(super) fn alive<T: Real>(y: &[T], shape: &[usize]) -> Vec<bool> {
     };
     let mut alive = vec![false; units];
     if inner == 1 {
-        for row in y.chunks_exact(units.max(1)) {
-            for (a, y) in alive.iter_mut().zip(row) {
-                *a |= *y != T::zero();
+        // Mostly a few samples wake every unit.
+        for rows in y.chunks(8 * units.max(1)) {
+            for row in rows.chunks_exact(units.max(1)) {
+                for (a, y) in alive.iter_mut().zip(row) {
+                    *a |= *y != T::zero();
+                }
+            }
+            if alive.iter().all(|a| *a) {
+                break;
             }
         }
     } else {

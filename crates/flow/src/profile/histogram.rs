@@ -1,6 +1,6 @@
 //! Counted bins.
 
-use super::quantiles::{Quantiles, quantiles_of_pieces};
+use super::quantiles::{Quantiles, Walk};
 use super::summary::Summary;
 use wengert_tensor::Real;
 use wengert_tensor::lane::{F64Lane, Lane};
@@ -230,14 +230,15 @@ impl Histogram {
             return None;
         }
         let n = self.counts.len();
-        let mut pieces = vec![(min.min(self.edges[0]), self.edges[0], self.below)];
-        pieces.extend((0..n).map(|i| (self.edges[i], self.edges[i + 1], self.counts[i])));
-        pieces.push((self.edges[n], max.max(self.edges[n]), self.above));
-        let pieces: Vec<_> = pieces
-            .into_iter()
-            .map(|(a, b, c)| (a.clamp(min, max), b.clamp(min, max), c))
-            .collect();
-        Some(quantiles_of_pieces(&pieces, self.total()))
+        let (first, last) = (self.edges[0], self.edges[n]);
+        let inside = |lo: f64, hi: f64| (lo.clamp(min, max), hi.clamp(min, max));
+        let mut walk = Walk::new(self.total());
+        walk.piece(self.below, || inside(min.min(first), first));
+        for (i, c) in self.counts.iter().enumerate() {
+            walk.piece(*c, || inside(self.edges[i], self.edges[i + 1]));
+        }
+        walk.piece(self.above, || inside(last, max.max(last)));
+        Some(walk.quantiles())
     }
 }
 

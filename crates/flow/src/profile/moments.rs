@@ -5,7 +5,7 @@ use wengert_tensor::simd::{Isa, Kernel, dispatch};
 use wengert_tensor::{Real, parallel};
 
 /// Values that one thread takes at a time.
-const CHUNK: usize = 1 << 13;
+const CHUNK: usize = 1 << 12;
 
 /// The origin, and the moments with the mean counted from it.
 pub(super) fn moments<T: Real>(values: &[T]) -> (f64, Moments) {

@@ -30,19 +30,22 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
-    /// From the value at a rank in 0..=1; asked in rising order.
-    fn of(q: &mut dyn FnMut(f64) -> f64) -> Self {
+    /// From the values at these [`RANKS`].
+    fn of([p01, p05, p25, p50, p75, p95, p99]: [f64; 7]) -> Self {
         Quantiles {
-            p01: q(0.01),
-            p05: q(0.05),
-            p25: q(0.25),
-            p50: q(0.5),
-            p75: q(0.75),
-            p95: q(0.95),
-            p99: q(0.99),
+            p01,
+            p05,
+            p25,
+            p50,
+            p75,
+            p95,
+            p99,
         }
     }
 }
+
+/// The shares of the values that the fields of [`Quantiles`] do not fall short of.
+const RANKS: [f64; 7] = [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99];
 
 /// Up to here sorting is faster than a [`Grid`].
 pub(super) const SORTED: usize = 256;
@@ -55,8 +58,7 @@ pub(super) fn sorted_quantiles<T: Real>(values: &[T]) -> Quantiles {
         .filter(|x| x.is_finite())
         .collect();
     v.sort_unstable_by(f64::total_cmp);
-    let mut q = |p: f64| v[((p * v.len() as f64).ceil() as usize).max(1) - 1];
-    Quantiles::of(&mut q)
+    Quantiles::of(RANKS.map(|p| v[((p * v.len() as f64).ceil() as usize).max(1) - 1]))
 }
 
 /// Quantiles of some values of a set with this mean, deviation and extremes.
@@ -132,34 +134,40 @@ impl Grid {
     }
 
     fn quantiles(&self) -> Quantiles {
-        // Pieces in rising order; the zeros are a piece of no width, cut into the bin that contains 0.
-        let mut pieces: Vec<(f64, f64, u64)> = Vec::new();
         // All values lie between the extremes, and so do their bins.
         let (first, last) = (self.near(self.min), self.near(self.max));
-        let bins = &self.bins[first..=last];
-        let mut zeros = u64::from(self.bins[ZEROS]);
-        let n = zeros + bins.iter().map(|c| u64::from(*c)).sum::<u64>();
-        for (i, &c) in bins.iter().enumerate().filter(|(_, c)| **c > 0) {
-            let (lo, hi) = (self.edge(first + i), self.edge(first + i + 1));
-            let c = u64::from(c);
-            if zeros > 0 && hi >= 0.0 {
-                let between = std::mem::take(&mut zeros);
-                if lo < 0.0 {
-                    // Which side of zero the bin's own values are on is not known: split by width.
-                    let below = ((c as f64 * (-lo / (hi - lo))).round() as u64).min(c);
-                    pieces.push((lo, 0.0, below));
-                    pieces.push((0.0, 0.0, between));
-                    pieces.push((0.0, hi, c - below));
-                    continue;
-                }
-                pieces.push((0.0, 0.0, between));
+        let zeros = u64::from(self.bins[ZEROS]);
+        let n = zeros
+            + self.bins[first..=last]
+                .iter()
+                .map(|c| u64::from(*c))
+                .sum::<u64>();
+        // The zeros are a piece of no width, cut into the bin that contains 0.
+        let cut = if zeros > 0 {
+            self.near(0.0).clamp(first, last)
+        } else {
+            WILD
+        };
+        let mut walk = Walk::new(n);
+        for i in first..=last {
+            let c = u64::from(self.bins[i]);
+            if i == cut {
+                let (lo, hi) = (self.edge(i), self.edge(i + 1));
+                // Which side of zero the bin's own values are on is not known: split by width.
+                let share = if lo < 0.0 && hi > lo {
+                    -lo / (hi - lo)
+                } else {
+                    0.0
+                };
+                let below = ((c as f64 * share).round() as u64).min(c);
+                walk.piece(below, || (lo, hi.min(0.0)));
+                walk.piece(zeros, || (0.0, 0.0));
+                walk.piece(c - below, || (lo.max(0.0), hi));
+            } else {
+                walk.piece(c, || (self.edge(i), self.edge(i + 1)));
             }
-            pieces.push((lo, hi, c));
         }
-        if zeros > 0 {
-            pieces.push((0.0, 0.0, zeros));
-        }
-        quantiles_of_pieces(&pieces, n)
+        walk.quantiles()
     }
 }
 
@@ -189,22 +197,42 @@ impl<T: Real> Kernel for GridPass<'_, T> {
     }
 }
 
-/// Quantiles of `n` values that lie evenly within `(lo, hi, count)` pieces.
-pub(super) fn quantiles_of_pieces(pieces: &[(f64, f64, u64)], n: u64) -> Quantiles {
-    let mut seen = 0.0;
-    let mut rest = pieces.iter().filter(|p| p.2 > 0).peekable();
-    // Ranks in rising order: the pieces are walked through once.
-    let mut q = |p: f64| {
-        let rank = p * n as f64;
-        while let Some(&&(lo, hi, c)) = rest.peek() {
-            let c = c as f64;
-            if seen + c >= rank {
-                return lo + (hi - lo) * ((rank - seen) / c).clamp(0.0, 1.0);
-            }
-            seen += c;
-            rest.next();
+/// Walks over pieces in rising order, and notes the values at the ranks that it passes.
+pub(super) struct Walk {
+    n: f64,
+    seen: f64,
+    passed: usize,
+    at: [f64; 7],
+}
+
+impl Walk {
+    /// Over `n` values.
+    pub(super) fn new(n: u64) -> Walk {
+        Walk {
+            n: n as f64,
+            seen: 0.0,
+            passed: 0,
+            at: [f64::NAN; 7],
         }
-        pieces.last().map_or(f64::NAN, |p| p.1)
-    };
-    Quantiles::of(&mut q)
+    }
+
+    /// `count` values that lie evenly between two edges, which are asked for where a rank lies among them.
+    #[inline(always)]
+    pub(super) fn piece(&mut self, count: u64, edges: impl Fn() -> (f64, f64)) {
+        if count > 0 {
+            let (c, before) = (count as f64, self.seen);
+            self.seen += c;
+            while let Some(rank) = RANKS.get(self.passed).map(|p| p * self.n)
+                && self.seen >= rank
+            {
+                let (lo, hi) = edges();
+                self.at[self.passed] = lo + (hi - lo) * ((rank - before) / c).clamp(0.0, 1.0);
+                self.passed += 1;
+            }
+        }
+    }
+
+    pub(super) fn quantiles(self) -> Quantiles {
+        Quantiles::of(self.at)
+    }
 }

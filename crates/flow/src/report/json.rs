@@ -6,10 +6,13 @@
 //! | object | keys (`?`: absent when not measured) |
 //! |---|---|
 //! | document | `schema` = `"wengert.flow/1"`, `runs`: array of run |
-//! | run | `name`, `config`: array of `{what, value}`, `findings`: array of finding, `curves`: array of curve, `steps`: array of step |
+//! | run | `name`, `config`: array of `{what, value}`, `modules`: array of `{path, kind}`, `findings`: array of finding, `curves`: array of curve, `steps`: array of step |
 //! | finding | `severity` (`healthy`, `note`, `warning`, `critical`), `rule`, `message`, `layer`?, `evidence`?, `cause`?, `location`?, `remedy`?, `since`?: integer, updates made before it showed |
 //! | curve | `name`, `x`: array of number, `y`: array of number |
-//! | step | `step`: integer, `loss`?, `metrics`: array of `{name, value}`, `batch`?: integer, `along`?: `{slope, change, length, curvature, best?}`, `noise`?: `{signal, variance, scale}`, `layers`: array of layer, `time`: array of `{path, grad_rms: array of number, decay?, memory?}` |
+//! | step | `step`: integer, `loss`?, `metrics`: array of `{name, value}`, `batch`?: integer, `along`?: `{slope, change, length, curvature, best?}`, `noise`?: `{signal, variance, scale}`, `layers`: array of layer, `time`: array of `{path, grad_rms: array of number, decay?, memory?}`, `facts`: facts |
+//! | facts | `training`?: whether the tape was a training tape; `inputs`?: summary of what entered the first layer; `feature_std`?: `{min, max}` over the input features that vary; `loss`?: loss; `non_finite`?: `{op, location, backward, parameter?}`, the first operation that made something that is not finite; `params`: array of parameter |
+//! | loss | `kind` (`cross_entropy`, `bce_with_logits`, `mse`), `location`, `before`: array of the operations between the last weights and it, `classes`?: integer, `targets`?: summary |
+//! | parameter | `path`, `shape`: array of integer, `link` (`gradient`, `frozen`, `unused`, `dangling`: used, but not by the loss, `cut`: by `detach` or `no_grad`), `grad_rms`?: number, for `gradient`; `location`?: line of the use or the cut |
 //! | layer | `path`, `op`, `location`?, `activation`?, `activation_grad`?, `weights`?, `weight_grad`?: summary; `update_ratio`?, `saturation`?, `dead`?, `forward_gain`?, `backward_gain`?: number; `extra`: array of `{name, value}` |
 //! | summary | `count`, `nan`, `infinite`, `zeros`: integers; `mean`, `std`, `rms`, `min`, `max`, `norm`: numbers over the finite values; `quantiles`?: `{p01, p05, p25, p50, p75, p95, p99}`; `histogram`?: histogram |
 //! | histogram | `edges`: rising array of n + 1 numbers, `counts`: array of n integers, `below`, `above`: integers outside, `magnitude`: whether absolute values were counted |
@@ -24,12 +27,13 @@
 //! use wengert_flow::report::json;
 //! let run = RunProfile::new("mlp").with_curve(Curve::new("loss", [(0.0, 2.5), (1.0, f64::NAN)]));
 //! assert_eq!(json::runs(&[run]), concat!(
-//!     r#"{"schema":"wengert.flow/1","runs":[{"name":"mlp","config":[],"findings":[],"#,
+//!     r#"{"schema":"wengert.flow/1","runs":[{"name":"mlp","config":[],"modules":[],"findings":[],"#,
 //!     r#""curves":[{"name":"loss","x":[0,1],"y":[2.5,"NaN"]}],"steps":[]}]}"#, "\n"));
 //! ```
 
 use crate::profile::{
-    Finding, Histogram, LayerProfile, RunProfile, StepProfile, Summary, TimeProfile,
+    AlongStep, Facts, Finding, GradientNoise, Histogram, LayerProfile, Link, LossFact, NonFinite,
+    ParamFact, RunProfile, StepProfile, Summary, TimeProfile,
 };
 use std::fmt::Write;
 use std::path::Path;
@@ -40,6 +44,39 @@ pub const SCHEMA: &str = "wengert.flow/1";
 /// A value under construction. Keys come from this file, never from outside.
 struct Json(String);
 
+/// What a key holds.
+enum Value<'a> {
+    /// Not measured: the key is left out, too.
+    Nothing,
+    Truth(bool),
+    Integer(u64),
+    Number(f64),
+    Numbers(&'a [f64]),
+    Text(&'a str),
+    Summary(&'a Summary),
+    /// Written by a function, if there is something to write.
+    When(bool, &'a dyn Fn(&mut Json)),
+    /// So many, each written by the function.
+    List(usize, &'a dyn Fn(&mut Json, usize)),
+}
+use Value::{Integer, List, Nothing, Number, Numbers, Text, Truth, When};
+
+fn number<'a>(x: Option<f64>) -> Value<'a> {
+    x.map_or(Nothing, Number)
+}
+
+fn integer<'a>(n: Option<usize>) -> Value<'a> {
+    n.map_or(Nothing, |n| Integer(n as u64))
+}
+
+fn text(t: &Option<String>) -> Value<'_> {
+    t.as_ref().map_or(Nothing, |t| Text(t))
+}
+
+fn summarized(s: &Option<Summary>) -> Value<'_> {
+    s.as_ref().map_or(Nothing, Value::Summary)
+}
+
 impl Json {
     fn comma(&mut self) {
         if !self.0.is_empty() && !self.0.ends_with(['{', '[', ':']) {
@@ -47,23 +84,37 @@ impl Json {
         }
     }
 
-    fn key(&mut self, k: &str) -> &mut Json {
-        self.comma();
-        write!(self.0, "\"{k}\":").expect("a string takes all");
-        self
-    }
-
-    fn object(&mut self, content: impl FnOnce(&mut Json)) {
+    fn object(&mut self, fields: &[(&str, Value<'_>)]) {
         self.comma();
         self.0.push('{');
-        content(self);
+        for (key, value) in fields {
+            if !matches!(value, Nothing | When(false, _)) {
+                self.comma();
+                write!(self.0, "\"{key}\":").expect("a string takes all");
+                self.put(value);
+            }
+        }
         self.0.push('}');
     }
 
-    fn array<T>(&mut self, items: impl IntoIterator<Item = T>, mut each: impl FnMut(&mut Json, T)) {
+    fn put(&mut self, value: &Value<'_>) {
+        match *value {
+            Nothing | When(false, _) => {}
+            Truth(b) => self.0.push_str(if b { "true" } else { "false" }),
+            Integer(n) => self.integer(n),
+            Number(x) => self.number(x),
+            Numbers(x) => self.array(x.len(), &|j, i| j.number(x[i])),
+            Text(t) => self.text(t),
+            Value::Summary(s) => summary(self, s),
+            When(true, write) => write(self),
+            List(n, each) => self.array(n, each),
+        }
+    }
+
+    fn array(&mut self, n: usize, each: &dyn Fn(&mut Json, usize)) {
         self.comma();
         self.0.push('[');
-        for i in items {
+        for i in 0..n {
             each(self, i);
         }
         self.0.push(']');
@@ -93,11 +144,6 @@ impl Json {
         write!(self.0, "{n}").expect("a string takes all");
     }
 
-    fn truth(&mut self, b: bool) {
-        self.comma();
-        self.0.push_str(if b { "true" } else { "false" });
-    }
-
     fn text(&mut self, t: &str) {
         self.comma();
         let s = &mut self.0;
@@ -121,24 +167,17 @@ impl Json {
         s.push('"');
     }
 
-    fn maybe_text(&mut self, k: &str, t: &Option<String>) {
-        if let Some(t) = t {
-            self.key(k).text(t);
-        }
-    }
-
-    fn maybe_number(&mut self, k: &str, x: Option<f64>) {
-        if let Some(x) = x {
-            self.key(k).number(x);
-        }
-    }
-
     fn named(&mut self, list: &[(String, f64)]) {
-        self.array(list, |j, (name, value)| {
-            j.object(|j| {
-                j.key("name").text(name);
-                j.key("value").number(*value);
-            });
+        self.array(list.len(), &|j, i| {
+            let (name, value) = &list[i];
+            j.object(&[("name", Text(name)), ("value", Number(*value))]);
+        });
+    }
+
+    /// An array of pairs of words.
+    fn pairs(&mut self, keys: [&str; 2], list: &[(String, String)]) {
+        self.array(list.len(), &|j, i| {
+            j.object(&[(keys[0], Text(&list[i].0)), (keys[1], Text(&list[i].1))]);
         });
     }
 }
@@ -146,10 +185,8 @@ impl Json {
 /// The document: all runs.
 pub fn runs(runs: &[RunProfile]) -> String {
     let mut j = Json(String::new());
-    j.object(|j| {
-        j.key("schema").text(SCHEMA);
-        j.key("runs").array(runs, run);
-    });
+    let all = |j: &mut Json, i: usize| run(j, &runs[i]);
+    j.object(&[("schema", Text(SCHEMA)), ("runs", List(runs.len(), &all))]);
     j.0.push('\n');
     j.0
 }
@@ -163,153 +200,244 @@ pub fn write(path: impl AsRef<Path>, profiles: &[RunProfile]) -> super::Result<(
 }
 
 fn run(j: &mut Json, r: &RunProfile) {
-    j.object(|j| {
-        j.key("name").text(&r.name);
-        j.key("config").array(&r.config, |j, (what, value)| {
-            j.object(|j| {
-                j.key("what").text(what);
-                j.key("value").text(value);
-            });
-        });
-        j.key("findings").array(&r.findings, finding);
-        j.key("curves").array(&r.curves, |j, c| {
-            j.object(|j| {
-                j.key("name").text(&c.name);
-                j.key("x").array(&c.points, |j, p| j.number(p.0));
-                j.key("y").array(&c.points, |j, p| j.number(p.1));
-            });
-        });
-        j.key("steps").array(&r.steps, step);
-    });
+    // The same in every step.
+    let known = r.steps.iter().map(|s| &s.facts.modules[..]);
+    let modules = known
+        .into_iter()
+        .find(|m| !m.is_empty())
+        .unwrap_or_default();
+    j.object(&[
+        ("name", Text(&r.name)),
+        (
+            "config",
+            When(true, &|j| j.pairs(["what", "value"], &r.config)),
+        ),
+        (
+            "modules",
+            When(true, &|j| j.pairs(["path", "kind"], modules)),
+        ),
+        (
+            "findings",
+            List(r.findings.len(), &|j, i| finding(j, &r.findings[i])),
+        ),
+        (
+            "curves",
+            List(r.curves.len(), &|j, i| {
+                let c = &r.curves[i];
+                j.object(&[
+                    ("name", Text(&c.name)),
+                    ("x", List(c.points.len(), &|j, i| j.number(c.points[i].0))),
+                    ("y", List(c.points.len(), &|j, i| j.number(c.points[i].1))),
+                ]);
+            }),
+        ),
+        ("steps", List(r.steps.len(), &|j, i| step(j, &r.steps[i]))),
+    ]);
 }
 
 fn finding(j: &mut Json, f: &Finding) {
-    j.object(|j| {
-        j.key("severity").text(f.severity.word());
-        j.key("rule").text(&f.rule);
-        j.key("message").text(&f.message);
-        j.maybe_text("layer", &f.layer);
-        j.maybe_text("evidence", &f.evidence);
-        j.maybe_text("cause", &f.cause);
-        j.maybe_text("location", &f.location);
-        j.maybe_text("remedy", &f.remedy);
-        if let Some(n) = f.since {
-            j.key("since").integer(n);
-        }
-    });
+    j.object(&[
+        ("severity", Text(f.severity.word())),
+        ("rule", Text(&f.rule)),
+        ("message", Text(&f.message)),
+        ("layer", text(&f.layer)),
+        ("evidence", text(&f.evidence)),
+        ("cause", text(&f.cause)),
+        ("location", text(&f.location)),
+        ("remedy", text(&f.remedy)),
+        ("since", f.since.map_or(Nothing, Integer)),
+    ]);
 }
 
 fn step(j: &mut Json, s: &StepProfile) {
-    j.object(|j| {
-        j.key("step").integer(s.step);
-        j.maybe_number("loss", s.loss);
-        j.key("metrics").named(&s.metrics);
-        if let Some(n) = s.facts.batch {
-            j.key("batch").integer(n as u64);
-        }
-        if let Some(a) = &s.facts.along {
-            j.key("along").object(|j| {
-                j.key("slope").number(a.slope);
-                j.key("change").number(a.change);
-                j.key("length").number(a.length);
-                j.key("curvature").number(a.curvature());
-                j.maybe_number("best", a.best());
-            });
-        }
-        if let Some(n) = &s.facts.noise {
-            j.key("noise").object(|j| {
-                j.key("signal").number(n.signal);
-                j.key("variance").number(n.variance);
-                j.key("scale").number(n.scale());
-            });
-        }
-        j.key("layers").array(&s.layers, layer);
-        j.key("time").array(&s.time, time);
-    });
+    let f = &s.facts;
+    j.object(&[
+        ("step", Integer(s.step)),
+        ("loss", number(s.loss)),
+        ("metrics", When(true, &|j| j.named(&s.metrics))),
+        ("batch", integer(f.batch)),
+        (
+            "along",
+            When(f.along.is_some(), &|j| {
+                f.along.iter().for_each(|a| along(j, a))
+            }),
+        ),
+        (
+            "noise",
+            When(f.noise.is_some(), &|j| {
+                f.noise.iter().for_each(|n| noise(j, n))
+            }),
+        ),
+        (
+            "layers",
+            List(s.layers.len(), &|j, i| layer(j, &s.layers[i])),
+        ),
+        ("time", List(s.time.len(), &|j, i| time(j, &s.time[i]))),
+        ("facts", When(true, &|j| facts(j, f))),
+    ]);
+}
+
+fn along(j: &mut Json, a: &AlongStep) {
+    j.object(&[
+        ("slope", Number(a.slope)),
+        ("change", Number(a.change)),
+        ("length", Number(a.length)),
+        ("curvature", Number(a.curvature())),
+        ("best", number(a.best())),
+    ]);
+}
+
+fn noise(j: &mut Json, n: &GradientNoise) {
+    j.object(&[
+        ("signal", Number(n.signal)),
+        ("variance", Number(n.variance)),
+        ("scale", Number(n.scale())),
+    ]);
 }
 
 fn time(j: &mut Json, t: &TimeProfile) {
-    j.object(|j| {
-        j.key("path").text(&t.path);
-        j.key("grad_rms").array(&t.grad_rms, |j, g| j.number(*g));
-        j.maybe_number("decay", t.decay());
-        j.maybe_number("memory", t.memory());
-    });
+    j.object(&[
+        ("path", Text(&t.path)),
+        ("grad_rms", Numbers(&t.grad_rms)),
+        ("decay", number(t.decay())),
+        ("memory", number(t.memory())),
+    ]);
+}
+
+fn facts(j: &mut Json, f: &Facts) {
+    j.object(&[
+        ("training", f.training.map_or(Nothing, Truth)),
+        ("inputs", summarized(&f.inputs)),
+        (
+            "feature_std",
+            When(f.feature_std.is_some(), &|j| {
+                let (min, max) = f.feature_std.unwrap_or_default();
+                j.object(&[("min", Number(min)), ("max", Number(max))]);
+            }),
+        ),
+        (
+            "loss",
+            When(f.loss.is_some(), &|j| {
+                f.loss.iter().for_each(|l| loss(j, l))
+            }),
+        ),
+        (
+            "non_finite",
+            When(f.non_finite.is_some(), &|j| {
+                f.non_finite.iter().for_each(|n| non_finite(j, n));
+            }),
+        ),
+        (
+            "params",
+            List(f.params.len(), &|j, i| param(j, &f.params[i])),
+        ),
+    ]);
+}
+
+fn loss(j: &mut Json, l: &LossFact) {
+    j.object(&[
+        ("kind", Text(&l.kind)),
+        ("location", Text(&l.location)),
+        ("before", List(l.before.len(), &|j, i| j.text(&l.before[i]))),
+        ("classes", integer(l.classes)),
+        ("targets", summarized(&l.targets)),
+    ]);
+}
+
+fn non_finite(j: &mut Json, n: &NonFinite) {
+    j.object(&[
+        ("op", Text(&n.op)),
+        ("location", Text(&n.location)),
+        ("backward", Truth(n.backward)),
+        ("parameter", text(&n.parameter)),
+    ]);
+}
+
+fn param(j: &mut Json, p: &ParamFact) {
+    let (link, rms, location) = match &p.link {
+        Link::Gradient(rms) => ("gradient", Some(*rms), None),
+        Link::Frozen => ("frozen", None, None),
+        Link::Unused => ("unused", None, None),
+        Link::Dangling { location } => ("dangling", None, Some(location)),
+        Link::Cut { location } => ("cut", None, Some(location)),
+    };
+    j.object(&[
+        ("path", Text(&p.path)),
+        (
+            "shape",
+            List(p.shape.len(), &|j, i| j.integer(p.shape[i] as u64)),
+        ),
+        ("link", Text(link)),
+        ("grad_rms", number(rms)),
+        ("location", location.map_or(Nothing, |l| Text(l))),
+    ]);
 }
 
 fn layer(j: &mut Json, l: &LayerProfile) {
-    j.object(|j| {
-        j.key("path").text(&l.path);
-        j.key("op").text(&l.op);
-        j.maybe_text("location", &l.location);
-        for (k, s) in [
-            ("activation", &l.activation),
-            ("activation_grad", &l.activation_grad),
-            ("weights", &l.weights),
-            ("weight_grad", &l.weight_grad),
-        ] {
-            if let Some(s) = s {
-                summary(j.key(k), s);
-            }
-        }
-        j.maybe_number("update_ratio", l.update_ratio);
-        j.maybe_number("saturation", l.saturation);
-        j.maybe_number("dead", l.dead);
-        j.maybe_number("forward_gain", l.forward_gain);
-        j.maybe_number("backward_gain", l.backward_gain);
-        j.key("extra").named(&l.extra);
-    });
+    j.object(&[
+        ("path", Text(&l.path)),
+        ("op", Text(&l.op)),
+        ("location", text(&l.location)),
+        ("activation", summarized(&l.activation)),
+        ("activation_grad", summarized(&l.activation_grad)),
+        ("weights", summarized(&l.weights)),
+        ("weight_grad", summarized(&l.weight_grad)),
+        ("update_ratio", number(l.update_ratio)),
+        ("saturation", number(l.saturation)),
+        ("dead", number(l.dead)),
+        ("forward_gain", number(l.forward_gain)),
+        ("backward_gain", number(l.backward_gain)),
+        ("extra", When(true, &|j| j.named(&l.extra))),
+    ]);
 }
 
 fn summary(j: &mut Json, s: &Summary) {
-    j.object(|j| {
-        for (k, n) in [
-            ("count", s.count),
-            ("nan", s.nan),
-            ("infinite", s.infinite),
-            ("zeros", s.zeros),
-        ] {
-            j.key(k).integer(n);
-        }
-        for (k, x) in [
-            ("mean", s.mean),
-            ("std", s.std),
-            ("rms", s.rms),
-            ("min", s.min),
-            ("max", s.max),
-            ("norm", s.norm),
-        ] {
-            j.key(k).number(x);
-        }
-        if let Some(q) = &s.quantiles {
-            j.key("quantiles").object(|j| {
-                for (k, x) in [
-                    ("p01", q.p01),
-                    ("p05", q.p05),
-                    ("p25", q.p25),
-                    ("p50", q.p50),
-                    ("p75", q.p75),
-                    ("p95", q.p95),
-                    ("p99", q.p99),
-                ] {
-                    j.key(k).number(x);
-                }
-            });
-        }
-        if let Some(h) = &s.histogram {
-            histogram(j.key("histogram"), h);
-        }
-    });
+    j.object(&[
+        ("count", Integer(s.count)),
+        ("nan", Integer(s.nan)),
+        ("infinite", Integer(s.infinite)),
+        ("zeros", Integer(s.zeros)),
+        ("mean", Number(s.mean)),
+        ("std", Number(s.std)),
+        ("rms", Number(s.rms)),
+        ("min", Number(s.min)),
+        ("max", Number(s.max)),
+        ("norm", Number(s.norm)),
+        (
+            "quantiles",
+            When(s.quantiles.is_some(), &|j| {
+                let Some(q) = s.quantiles else { return };
+                j.object(&[
+                    ("p01", Number(q.p01)),
+                    ("p05", Number(q.p05)),
+                    ("p25", Number(q.p25)),
+                    ("p50", Number(q.p50)),
+                    ("p75", Number(q.p75)),
+                    ("p95", Number(q.p95)),
+                    ("p99", Number(q.p99)),
+                ]);
+            }),
+        ),
+        (
+            "histogram",
+            When(s.histogram.is_some(), &|j| {
+                s.histogram.iter().for_each(|h| histogram(j, h));
+            }),
+        ),
+    ]);
 }
 
 fn histogram(j: &mut Json, h: &Histogram) {
-    j.object(|j| {
-        j.key("edges").array(&h.edges, |j, e| j.number(*e));
-        j.key("counts").array(&h.counts, |j, c| j.integer(*c));
-        j.key("below").integer(h.below);
-        j.key("above").integer(h.above);
-        j.key("magnitude").truth(h.magnitude);
-    });
+    j.object(&[
+        ("edges", Numbers(&h.edges)),
+        (
+            "counts",
+            List(h.counts.len(), &|j, i| j.integer(h.counts[i])),
+        ),
+        ("below", Integer(h.below)),
+        ("above", Integer(h.above)),
+        ("magnitude", Truth(h.magnitude)),
+    ]);
 }
 
 #[cfg(test)]
@@ -400,6 +528,7 @@ mod tests {
         layer.update_ratio = Some(f64::NEG_INFINITY);
         layer.extra.push((evil.into(), 5e-324));
         let mut s = StepProfile::new(u64::MAX).with_loss(f64::MAX);
+        s.facts = known(evil);
         s.metrics.push((evil.into(), -1.5e-300));
         s.layers = vec![layer, LayerProfile::default()];
         s.time.push(TimeProfile {
@@ -426,6 +555,91 @@ mod tests {
             "beyond the basic plane: two units"
         );
         assert_eq!(value(&runs(&[])), "\n");
+    }
+
+    fn known(name: &str) -> Facts {
+        let param = |link| ParamFact {
+            path: name.into(),
+            shape: vec![3, 2],
+            link,
+        };
+        let location = || String::from("net.rs:7:5");
+        Facts {
+            batch: Some(4),
+            training: Some(true),
+            inputs: Some(Summary::with(&[0.5f32, f32::NAN], Detail::MOMENTS)),
+            feature_std: Some((0.25, f64::INFINITY)),
+            params: vec![
+                param(Link::Gradient(1e-9)),
+                param(Link::Frozen),
+                param(Link::Unused),
+                param(Link::Dangling {
+                    location: location(),
+                }),
+                param(Link::Cut {
+                    location: location(),
+                }),
+            ],
+            loss: Some(LossFact {
+                kind: "cross_entropy".into(),
+                location: location(),
+                before: vec!["softmax".into(), name.into()],
+                classes: Some(10),
+                targets: None,
+            }),
+            modules: std::sync::Arc::new(vec![(name.into(), "Linear".into())]),
+            non_finite: Some(NonFinite {
+                op: "ln".into(),
+                location: location(),
+                backward: true,
+                parameter: Some(name.into()),
+            }),
+            along: Some(AlongStep {
+                slope: -1.0,
+                change: -0.25,
+                length: 2.0,
+            }),
+            noise: Some(GradientNoise {
+                signal: 0.5,
+                variance: 8.0,
+            }),
+        }
+    }
+
+    #[test]
+    fn facts_are_told_in_full() {
+        let mut s = StepProfile::new(3);
+        s.facts = known("w");
+        let doc = runs(&[RunProfile::new("r").with_step(s)]);
+        let inputs = concat!(
+            r#"{"count":2,"nan":1,"infinite":0,"zeros":0,"mean":0.5,"std":0,"rms":0.5,"#,
+            r#""min":0.5,"max":0.5,"norm":0.5}"#
+        );
+        let expected = [
+            r#""modules":[{"path":"w","kind":"Linear"}],"findings""#,
+            r#""steps":[{"step":3,"metrics":[],"batch":4,"#,
+            r#""along":{"slope":-1,"change":-0.25,"length":2,"curvature":0.375,"best":0.6666666666666666},"#,
+            r#""noise":{"signal":0.5,"variance":8,"scale":16},"layers":[],"time":[],"#,
+            &format!(r#""facts":{{"training":true,"inputs":{inputs},"#),
+            r#""feature_std":{"min":0.25,"max":"Infinity"},"#,
+            r#""loss":{"kind":"cross_entropy","location":"net.rs:7:5","before":["softmax","w"],"classes":10},"#,
+            r#""non_finite":{"op":"ln","location":"net.rs:7:5","backward":true,"parameter":"w"},"#,
+            r#""params":[{"path":"w","shape":[3,2],"link":"gradient","grad_rms":1e-9},"#,
+            r#"{"path":"w","shape":[3,2],"link":"frozen"},{"path":"w","shape":[3,2],"link":"unused"},"#,
+            r#"{"path":"w","shape":[3,2],"link":"dangling","location":"net.rs:7:5"},"#,
+            r#"{"path":"w","shape":[3,2],"link":"cut","location":"net.rs:7:5"}]}}]}]}"#,
+        ];
+        let mut rest = &doc[..];
+        for part in expected {
+            let at = rest
+                .find(part)
+                .unwrap_or_else(|| panic!("{part} in {rest}"));
+            rest = &rest[at + part.len()..];
+        }
+        assert_eq!(rest, "\n");
+        // What is not known is left out.
+        let empty = runs(&[RunProfile::new("r").with_step(StepProfile::new(0))]);
+        assert!(empty.contains(r#""facts":{"params":[]}"#), "{empty}");
     }
 
     #[test]
