@@ -256,7 +256,7 @@ impl<T: Float> Run<'_, T> {
         };
         for (o, b) in buffers {
             self.values[o as usize] = Some(pool::tensor(b, &self.nodes[o as usize].shape));
-            if self.anomaly {
+            if self.anomalies() {
                 self.check(o);
             }
         }
@@ -307,7 +307,7 @@ impl<T: Float> Run<'_, T> {
             ctx.finite
         };
         self.values[out as usize] = Some(pool::tensor(buffer, &n.shape));
-        if self.anomaly {
+        if self.anomalies() {
             self.check(out);
         }
         if finite { watch } else { 0 }
@@ -377,6 +377,12 @@ impl<T: Float> Run<'_, T> {
             }
         }
         g.numel() as u64 <= most && finite::largest(g).is_finite()
+    }
+
+    /// Whether the anomaly mode is on: all that it costs while it is off is to ask.
+    #[inline]
+    fn anomalies(&self) -> bool {
+        cfg!(not(feature = "without-anomaly")) && self.anomaly
     }
 
     /// Anomaly mode: a non-finite output of finite inputs is reported.

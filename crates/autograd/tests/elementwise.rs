@@ -299,18 +299,6 @@ const OWN: &str = "not a function of PyTorch, the composition it is compared wit
 
 /// Where the table differs from PyTorch at ±0, ±∞, NaN and huge numbers: at these operands, and at no others.
 const DIFFERENT: &[Difference] = &[
-    (
-        "rem",
-        "g1",
-        |a, b| a.is_infinite() && b.is_finite() && b != 0.0,
-        "the limit of -a / b, not NaN",
-    ),
-    (
-        "rem",
-        "g1",
-        |a, b| a.is_finite() && b.is_infinite() && a * b < 0.0,
-        "-⌊a / b⌋ of the rounded quotient, -0",
-    ),
     ("abs", "g0", |x, _| x.is_nan(), THROUGH),
     ("sign", "y", |x, _| x.is_nan(), THROUGH),
     ("div_no_nan", "y", |_, b| b == 0.0, OWN),

@@ -28,6 +28,7 @@ pub mod parallel;
 pub mod shape;
 pub mod simd;
 mod storage;
+mod stream;
 mod tensor;
 
 pub use element::{DType, Element, Real, of_type};

@@ -251,7 +251,23 @@ table! {
             let r = a % b;
             V::select((r != V::c(0.0)) & ((r < V::c(0.0)) != (b < V::c(0.0))), r + b, r)
         };
-        vjp |y, g| [Some(g), Some(-g * (a / b).floor())];
+        vjp |y, g| [Some(g), Some(-g * a.floor_div(b))];
+        domain [0.1..0.9, 1.0..2.0];
+    }
+    /// ⌊a / b⌋ of the exact quotient (as PyTorch and Python), -1 for an infinite divisor of the other sign; derivative 0.
+    FloorDiv floor_div {
+        kernel |a, b| {
+            let (zero, one) = (V::c(0.0), V::c(1.0));
+            let r = a % b;
+            let q = (a - r) / b;
+            let q = V::select((r != zero) & ((r < zero) != (b < zero)), q - one, q);
+            // Whole but for rounding.
+            let whole = q.floor();
+            let whole = V::select(q - whole > V::c(0.5), whole + one, whole);
+            let whole = V::select(q == zero, zero.copysign(a / b), whole);
+            V::select(b == zero, a / b, whole)
+        };
+        vjp |y, g| [None, None];
         domain [0.1..0.9, 1.0..2.0];
     }
     /// x + c with a constant.

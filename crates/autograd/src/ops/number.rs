@@ -73,12 +73,6 @@ impl<'t, T: Float> Var<'t, T> {
         self.number(c).pow(self)
     }
 
-    /// ⌊a / b⌋; derivative 0.
-    #[track_caller]
-    pub fn floor_div(self, b: Self) -> Self {
-        (self / b).floor()
-    }
-
     /// ln(x / (1 - x)): the inverse of the logistic function.
     #[track_caller]
     pub fn logit(self) -> Self {

@@ -1,13 +1,14 @@
 //! Reductions over any set of axes. Sums, maxima and minima end a fused chain in the same pass.
 
 use crate::float::Float;
-use crate::op::{Cotangents, ForwardCtx, NodeOp, Op, VjpCtx};
+use crate::op::{Cotangents, ForwardCtx, NodeOp, Op, VjpCtx, small};
 use crate::ops::compiled_here;
 use crate::ops::compose::partials;
 use crate::var::Var;
 use crate::vmap::BatchCtx;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::fused::Reduce;
+use wengert_tensor::parallel::Band;
 use wengert_tensor::shape::{IntoAxes, axis_set};
 use wengert_tensor::simd::{Isa, Kernel, dispatch_narrow};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
@@ -62,6 +63,7 @@ compiled_here! {
     /// Kernels of this file.
     ReduceKernels {
         fn prod(x: &Tensor<Self>, out: &mut [Self], axis: usize) = prod;
+        fn prod_grad(x: &Tensor<Self>, g: &Tensor<Self>, out: &mut [Self], axis: usize) = prod_grad;
     }
 }
 
@@ -140,6 +142,126 @@ fn prod<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize) {
     });
 }
 
+/// Columns side by side in the derivative of products.
+const COLUMNS: usize = 256;
+
+/// From this many columns on the derivative of a product has a kernel of its own.
+const MANY_COLUMNS: usize = 8;
+
+/// Some columns of a matrix of `inner` of them: each element becomes `g` times the product of the others of its column.
+struct OthersOf<'a, 'b, T: Real> {
+    x: &'a [T],
+    g: &'a [T],
+    inner: usize,
+    first: usize,
+    count: usize,
+    out: Band<'b, T>,
+}
+impl<T: Real> Kernel for OthersOf<'_, '_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(mut self) {
+        let n = self.x.len() / self.inner;
+        for c in (0..self.count).step_by(COLUMNS) {
+            let b = COLUMNS.min(self.count - c);
+            let first = self.first + c;
+            // What stands before it, then what stands behind.
+            let mut product = [T::one(); COLUMNS];
+            for k in 0..n {
+                let x = &self.x[k * self.inner + first..][..b];
+                let y = &mut self.out.at_mut(k)[c..c + b];
+                for ((y, p), &x) in y.iter_mut().zip(&mut product).zip(x) {
+                    *y = *p;
+                    *p *= x;
+                }
+            }
+            product[..b].copy_from_slice(&self.g[first..first + b]);
+            for k in (0..n).rev() {
+                let x = &self.x[k * self.inner + first..][..b];
+                let y = &mut self.out.at_mut(k)[c..c + b];
+                for ((y, p), &x) in y.iter_mut().zip(&mut product).zip(x) {
+                    *y *= *p;
+                    *p *= x;
+                }
+            }
+        }
+    }
+}
+
+fn prod_grad<T: Real>(x: &Tensor<T>, g: &Tensor<T>, out: &mut [T], axis: usize) {
+    let n = x.shape()[axis];
+    let inner: usize = x.shape()[axis + 1..].iter().product();
+    if out.is_empty() {
+        return;
+    }
+    let (x, g) = (x.contiguous(), g.contiguous());
+    let x = x.as_slice().expect("made contiguous above");
+    let g = g.as_slice().expect("made contiguous above");
+    let block = n * inner;
+    let columns = (parallel::GRAIN / 2).div_ceil(n).max(COLUMNS);
+    if block == x.len() {
+        parallel::bands([(out, 1)], inner, columns, |first, count, [out]| {
+            dispatch_narrow(OthersOf {
+                x,
+                g,
+                inner,
+                first,
+                count,
+                out,
+            });
+        });
+        return;
+    }
+    let blocks = (parallel::GRAIN / 2).div_ceil(block);
+    parallel::chunks_mut(out, blocks * block, |chunk, out| {
+        for (k, out) in out.chunks_exact_mut(block).enumerate() {
+            let at = chunk * blocks + k;
+            let (x, g) = (&x[at * block..][..block], &g[at * inner..][..inner]);
+            parallel::bands([(out, 1)], inner, inner, |first, count, [out]| {
+                dispatch_narrow(OthersOf {
+                    x,
+                    g,
+                    inner,
+                    first,
+                    count,
+                    out,
+                });
+            });
+        }
+    });
+}
+
+/// Derivative of [`Prod`] for its input, from that and the cotangent, for many columns.
+#[derive(Debug, PartialEq)]
+struct ProdGrad {
+    axis: usize,
+}
+impl<T: Float> Op<T> for ProdGrad {
+    fn name(&self) -> &'static str {
+        "prod_grad"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        Ok(Dims::from_slice(inputs[0]))
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        T::prod_grad(ctx.input(0), ctx.input(1), ctx.output(), self.axis);
+    }
+    fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
+        let axis = self.axis + 1;
+        Some(
+            ctx.lifted(0)
+                .tape()
+                .apply(ProdGrad { axis }, &[ctx.lifted(0), ctx.lifted(1)]),
+        )
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        partials(ctx.inputs(), ctx.needs, ctx.cotangent(), |v| {
+            let others = partials(&v[..1], &[true], v[1], |x| x[0].prod_tree(self.axis));
+            others[0].expect("a product depends on its factors")
+        })
+    }
+}
+
 /// Product along an axis, which stays with size 1.
 #[derive(Debug, PartialEq)]
 struct Prod {
@@ -163,9 +285,12 @@ impl<T: Float> Op<T> for Prod {
         }))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        partials(ctx.inputs(), ctx.needs, ctx.cotangent(), |v| {
-            v[0].prod_tree(self.axis)
-        })
+        let (x, g) = (ctx.input(0), ctx.cotangent());
+        let inner: usize = x.shape()[self.axis + 1..].iter().product();
+        if inner >= MANY_COLUMNS && x.size(self.axis as isize) > 0 {
+            return small![Some(x.tape().apply(ProdGrad { axis: self.axis }, &[x, g]))];
+        }
+        partials(ctx.inputs(), ctx.needs, g, |v| v[0].prod_tree(self.axis))
     }
 }
 

@@ -24,6 +24,11 @@ pub trait ElemFn {
     }
     /// Whether `eval` and `eval_near` take half of a block each, because they wait for different units of the processor.
     const SHARED: bool = false;
+    /// How many of `n` elements take `eval` in any case.
+    #[inline(always)]
+    fn cut(n: usize) -> usize {
+        if Self::SHARED { n / 2 } else { 0 }
+    }
     /// The bits of `eval`, where `is_near`.
     #[inline(always)]
     fn eval_near<V: Lane>(a: V) -> V {
@@ -47,9 +52,10 @@ fn body<F: ElemFn, T: Real, I: Isa>(dst: &mut [T], args: [&[T]; 3], imm: [T; 2])
         // A block of ordinary arguments takes the faster form.
         1 if F::NEAR
             && L::<T, I>::INLINE
-            && (a.iter()).fold(true, |near, &x| near & F::is_near(L::<T, I>::new(x))) =>
+            && (a[F::cut(n)..].iter())
+                .fold(true, |near, &x| near & F::is_near(L::<T, I>::new(x))) =>
         {
-            let cut = if F::SHARED { n / 2 } else { 0 };
+            let cut = F::cut(n);
             let ((a0, a), (d0, dst)) = (a.split_at(cut), dst.split_at_mut(cut));
             let ((a1, a2), (d1, d2)) = (a.split_at(cut), dst.split_at_mut(cut));
             for i in 0..cut {

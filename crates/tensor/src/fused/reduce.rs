@@ -8,6 +8,7 @@ use super::{UNIT, lines};
 use crate::Real;
 use crate::simd::{Isa, Kernel, dispatch};
 use smallvec::SmallVec;
+use std::ops::Range;
 
 /// Kind of reduction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -93,13 +94,27 @@ impl ReducePlan {
         }
     }
 
+    /// Partial sums in the type of the elements, of the group of rows that is being added up: one for each column, where
+    /// rows of single precision are summed over. [`GROUP`] rows are added before the sum is widened, because widening
+    /// costs more than adding.
+    pub fn open<T: Real>(&self) -> usize {
+        match *self.axes {
+            [.., (_, 0), (inner, step)]
+                if step != 0 && self.kind == Reduce::Sum && size_of::<T>() < size_of::<f64>() =>
+            {
+                inner
+            }
+            _ => 0,
+        }
+    }
+
     /// Elements that a chunk must at least have so that its partial results do not outweigh its work.
     pub fn least_chunk(&self) -> usize {
         match self.axes.first() {
             // Kept outside: a chunk touches only its own rows.
             Some(&(_, step)) if step != 0 => 0,
             _ if self.all => 0,
-            _ => 16 * self.out_numel,
+            _ => (16 * self.out_numel).max(2 * super::CHUNK),
         }
     }
 
@@ -125,11 +140,21 @@ impl ReducePlan {
         }
     }
 
-    /// Adds `x`, which starts at iteration element `start`, to `acc`, which stands for outputs from `low`.
+    /// Adds `x`, which starts at iteration element `start`, to `acc`, which stands for outputs from `low`. `open` keeps what
+    /// is not yet added from one block to the next one of a `chunk`: as many zeros as [`ReducePlan::open`] says, in the
+    /// beginning.
     ///
-    /// Runs of reduced elements are cut at multiples of [`UNIT`], so the bits do not depend on how the iteration is cut
-    /// into blocks.
-    pub fn add_block<T: Real>(&self, x: &[T], start: usize, low: usize, acc: &mut [f64]) {
+    /// Runs of reduced elements are cut at multiples of [`UNIT`] and groups of rows are counted from the first whole row of
+    /// the chunk, so the bits do not depend on how a chunk is cut into blocks.
+    pub fn add_block<T: Real>(
+        &self,
+        x: &[T],
+        start: usize,
+        chunk: Range<usize>,
+        low: usize,
+        acc: &mut [f64],
+        open: &mut [T],
+    ) {
         let Some((&(inner, inner_step), outer)) = self.axes.split_last() else {
             acc[0] = combine_total(self.kind, acc[0], x[0].as_f64());
             return;
@@ -149,6 +174,10 @@ impl ReducePlan {
         while done < x.len() {
             let run = (inner * rows - first).min(x.len() - done);
             let row = first / inner;
+            // The first row of the first whole group.
+            let groups = (chunk.start + first)
+                .saturating_sub(start + done)
+                .div_ceil(inner);
             dispatch(Span {
                 kind: self.kind,
                 x: &x[done..done + run],
@@ -158,6 +187,10 @@ impl ReducePlan {
                 reduced: inner_step == 0,
                 step: row_step,
                 acc: &mut acc[out + row * row_step - low..],
+                open: &mut *open,
+                row: row + GROUP * rows - groups,
+                rows: rows + GROUP * rows - groups,
+                last: start + done + run == chunk.end,
             });
             done += run;
             first = 0;
@@ -230,11 +263,20 @@ struct Span<'a, T: Real> {
     /// From one row's accumulators to the next one's.
     step: usize,
     acc: &'a mut [f64],
+    /// See [`ReducePlan::open`]; the numbers of the first row and behind the last one, counted so that groups begin at
+    /// multiples of [`GROUP`], and whether the chunk ends here.
+    open: &'a mut [T],
+    row: usize,
+    rows: usize,
+    last: bool,
 }
 impl<T: Real> Kernel for Span<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
+        if !self.open.is_empty() {
+            return self.sum_columns();
+        }
         let Span {
             kind,
             x,
@@ -244,6 +286,7 @@ impl<T: Real> Kernel for Span<'_, T> {
             reduced,
             step,
             acc,
+            ..
         } = self;
         let (mut done, mut out) = (0, 0);
         while done < x.len() {
@@ -254,15 +297,18 @@ impl<T: Real> Kernel for Span<'_, T> {
                 acc[out] = combine_total(kind, acc[out], v);
                 done += run;
                 first += run;
-            } else if first == 0 && step == 0 && kind == Reduce::Sum && x.len() - done >= 8 * inner
+            } else if first == 0
+                && step == 0
+                && kind == Reduce::Sum
+                && x.len() - done >= GROUP * inner
             {
                 // Eight rows while the accumulators are in registers; each is added in order.
-                let x: [&[T]; 8] = std::array::from_fn(|r| &x[done + r * inner..][..inner]);
+                let x: [&[T]; GROUP] = std::array::from_fn(|r| &x[done + r * inner..][..inner]);
                 let acc = &mut acc[..inner];
                 for i in 0..inner {
                     acc[i] = x.iter().fold(acc[i], |sum, x| sum + x[i].as_f64());
                 }
-                done += 8 * inner;
+                done += GROUP * inner;
                 first = inner;
             } else if first == 0
                 && step == 0
@@ -277,30 +323,6 @@ impl<T: Real> Kernel for Span<'_, T> {
                     &mut acc[..inner],
                 );
                 done += rows * inner;
-                first = inner;
-            } else if first == 0 && step == 0 && x.len() - done >= 4 * inner {
-                // Four rows while the accumulators are in registers; each is added in order.
-                let (a, b) = x[done..done + 4 * inner].split_at(2 * inner);
-                let ((a, b), (c, d)) = (a.split_at(inner), b.split_at(inner));
-                let acc = &mut acc[..inner];
-                let (b, c, d) = (&b[..inner], &c[..inner], &d[..inner]);
-                if kind == Reduce::Sum {
-                    for i in 0..inner {
-                        acc[i] =
-                            acc[i] + a[i].as_f64() + b[i].as_f64() + c[i].as_f64() + d[i].as_f64();
-                    }
-                } else if kind == Reduce::Max {
-                    for i in 0..inner {
-                        let v = better(better(a[i], b[i], true), better(c[i], d[i], true), true);
-                        acc[i] = better(acc[i], v.as_f64(), true);
-                    }
-                } else {
-                    for i in 0..inner {
-                        let v = better(better(a[i], b[i], false), better(c[i], d[i], false), false);
-                        acc[i] = better(acc[i], v.as_f64(), false);
-                    }
-                }
-                done += 4 * inner;
                 first = inner;
             } else {
                 let run = (inner - first).min(x.len() - done);
@@ -317,6 +339,65 @@ impl<T: Real> Kernel for Span<'_, T> {
                 out += step;
             }
         }
+    }
+}
+
+impl<T: Real> Span<'_, T> {
+    /// Sums of columns by groups of rows.
+    #[inline(always)]
+    fn sum_columns(self) {
+        let Span {
+            x,
+            inner,
+            mut first,
+            acc,
+            open,
+            mut row,
+            rows,
+            last,
+            ..
+        } = self;
+        let acc = &mut acc[..inner];
+        let mut done = 0;
+        while done < x.len() {
+            if first == 0
+                && row % GROUP == 0
+                && rows - row >= GROUP
+                && x.len() - done >= GROUP * inner
+            {
+                let x: [&[T]; GROUP] = std::array::from_fn(|r| &x[done + r * inner..][..inner]);
+                add_group(x, acc);
+                done += GROUP * inner;
+                row += GROUP;
+                continue;
+            }
+            let run = (inner - first).min(x.len() - done);
+            let columns = first..first + run;
+            let (x, open) = (&x[done..done + run], &mut open[columns.clone()]);
+            (0..run).for_each(|i| open[i] += x[i]);
+            if row % GROUP == GROUP - 1 || row + 1 == rows {
+                close(&mut acc[columns], open);
+            }
+            done += run;
+            first += run;
+            if first == inner {
+                first = 0;
+                row += 1;
+            }
+        }
+        if last {
+            close(acc, open);
+        }
+    }
+}
+
+/// Adds the sums of a group to the accumulators.
+#[inline(always)]
+fn close<T: Real>(acc: &mut [f64], open: &mut [T]) {
+    let open = &mut open[..acc.len()];
+    for (a, o) in acc.iter_mut().zip(open) {
+        *a += o.as_f64();
+        *o = T::ZERO;
     }
 }
 
@@ -345,8 +426,11 @@ fn better<T: Real>(a: T, b: T, largest: bool) -> T {
     if b.is_nan() { b } else { r }
 }
 
+/// Rows that are taken together where columns are reduced.
+const GROUP: usize = 8;
+
 /// Columns whose accumulators stay in registers.
-const TILE: usize = 32;
+const TILE: usize = 64;
 
 /// Whole rows into one row of accumulators.
 #[inline(always)]
@@ -388,6 +472,17 @@ fn extremes<T: Real>(x: &[T], at: usize, inner: usize, largest: bool, acc: &mut 
     }
     for (a, v) in acc.iter_mut().zip(tile) {
         *a = better(*a, v.as_f64(), largest);
+    }
+}
+
+/// Adds rows one after the other, in their own type, and the sums to the accumulators.
+#[inline(always)]
+fn add_group<T: Real>(x: [&[T]; GROUP], acc: &mut [f64]) {
+    let n = acc.len();
+    let [a, b, c, d, e, f, g, h] = x.map(|x| &x[..n]);
+    for i in 0..n {
+        let sum = a[i] + b[i] + c[i] + d[i] + e[i] + f[i] + g[i] + h[i];
+        acc[i] += sum.as_f64();
     }
 }
 

@@ -1,12 +1,17 @@
 //! The block loop.
 
 use super::input::{Access, gather};
-use super::reduce::{add_total, combine_total, lost};
-use super::{CInstr, Fun, Program};
-use crate::{Real, Storage, Tensor, parallel};
+use super::reduce::{ReducePlan, add_total, combine_total, lost};
+use super::{CInstr, Fun, Program, UNIT};
+use crate::{Real, Storage, Tensor, parallel, stream};
 use smallvec::SmallVec;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Up to this many instructions memory is what a program of two operands waits for, so that large results are stored past
+/// the cache (with one operand it gains nothing). Its blocks are short, so that the stores of one block and the loads of the
+/// next one overlap.
+const STREAMED: usize = 2;
 
 thread_local! {
     /// Register memory of this thread, reused by every run.
@@ -40,6 +45,8 @@ unsafe impl<T> Sync for Shared<T> {}
 
 struct Plan<'a, T: Real> {
     p: &'a Program<T>,
+    /// Elements of a block.
+    block: usize,
     inputs: SmallVec<[(&'a [T], Access); 8]>,
     outs: SmallVec<[Shared<T>; 4]>,
     keys: &'a [u64],
@@ -49,6 +56,8 @@ struct Plan<'a, T: Real> {
     /// Byte size of the scratch memory and where each input's part begins, in elements.
     scratch: usize,
     input_at: SmallVec<[usize; 6]>,
+    /// Where the parts of outputs begin that are made in scratch memory and then stored past the cache.
+    stream_at: Option<usize>,
     table_at: usize,
 }
 
@@ -68,7 +77,10 @@ pub(super) fn run<T: Real>(
         // Reductions over nothing may be infinite; nobody has looked.
         return watch & low_bits(p.n_outs);
     }
-    let mut at = p.n_regs * p.block;
+    let whole = inputs.iter().filter(|t| t.numel() == p.numel).count();
+    let stream = p.instrs.len() <= STREAMED && whole >= 2 && stream::pays(p.numel * size_of::<T>());
+    let block = if stream { p.block.min(UNIT) } else { p.block };
+    let mut at = p.n_regs * block;
     let mut input_at = SmallVec::new();
     let accesses: SmallVec<[(&[T], Access); 8]> = (inputs.iter())
         .map(|t| {
@@ -76,18 +88,23 @@ pub(super) fn run<T: Real>(
             input_at.push(at);
             at += match access {
                 Access::Contiguous { .. } => 0,
-                Access::Scalar { .. } | Access::Strided { .. } => p.block,
-                Access::Period { period, .. } if period <= p.block => p.block + period,
-                Access::Period { .. } => p.block,
+                Access::Scalar { .. } | Access::Strided { .. } => block,
+                Access::Period { period, .. } if period <= block => block + period,
+                Access::Period { .. } => block,
             };
             at = at.div_ceil(16) * 16;
             (t.storage().as_slice(), access)
         })
         .collect();
+    let stream_at = stream.then_some(at);
+    if stream {
+        at += p.n_outs * block.next_multiple_of(16);
+    }
     let table_at = (at * size_of::<T>()).div_ceil(64) * 64;
     let slots = p.n_inputs + p.n_regs + p.n_outs;
     let plan = Plan {
         p,
+        block,
         inputs: accesses,
         outs: outs.iter_mut().map(|o| Shared(o.as_mut_ptr())).collect(),
         keys,
@@ -95,6 +112,7 @@ pub(super) fn run<T: Real>(
         infinite: AtomicU64::new(0),
         scratch: table_at + slots * size_of::<*mut T>(),
         input_at,
+        stream_at,
         table_at,
     };
     let chunks = p.numel.div_ceil(p.chunk);
@@ -103,8 +121,9 @@ pub(super) fn run<T: Real>(
         .iter()
         .map(|(_, r)| r.width(p.chunk.min(p.numel)))
         .collect();
+    let open: usize = p.reduces.iter().map(|(_, r)| open_at::<T>(r)).sum();
     // Whole cache lines.
-    let stride = widths.iter().sum::<usize>().next_multiple_of(8);
+    let stride = (widths.iter().sum::<usize>() + open).next_multiple_of(8);
     if p.reduces.is_empty() {
         parallel::tasks(chunks, |c| plan.chunk(c, &mut []));
         return plan.finite();
@@ -157,6 +176,11 @@ pub(super) fn run<T: Real>(
     finite | plan.finite()
 }
 
+/// Places of partial results, which are f64, that hold [`ReducePlan::open`].
+fn open_at<T: Real>(r: &ReducePlan) -> usize {
+    (r.open::<T>() * size_of::<T>()).div_ceil(size_of::<f64>())
+}
+
 /// The set of the first `n` of 64 things.
 fn low_bits(n: usize) -> u64 {
     1u64.checked_shl(n as u32).unwrap_or(0).wrapping_sub(1)
@@ -166,7 +190,7 @@ fn low_bits(n: usize) -> u64 {
 /// to `look` at them.
 fn combine_rows<T: Real>(
     p: &Program<T>,
-    r: &super::ReducePlan,
+    r: &ReducePlan,
     out: &mut [T],
     partials: &[f64],
     base: usize,
@@ -228,20 +252,32 @@ fn combine_rows<T: Real>(
     finite
 }
 
+/// Partial results of a chunk: of which output the first one is, what was added up, and what still has to be.
+type Partial<'a, T> = (usize, &'a mut [f64], &'a mut [T]);
+
 impl<T: Real> Plan<'_, T> {
     fn chunk(&self, c: usize, partials: &mut [f64]) {
         let p = self.p;
         let start = c * p.chunk;
         let end = (start + p.chunk).min(p.numel);
         let mut rest = &mut partials[..];
-        let mut accs: SmallVec<[(usize, &mut [f64]); 4]> = SmallVec::new();
+        let mut accs: SmallVec<[Partial<'_, T>; 4]> = SmallVec::new();
         let mut all: SmallVec<[(f64, f64); 4]> = SmallVec::new();
         for (_, r) in &p.reduces {
             let (acc, tail) = std::mem::take(&mut rest).split_at_mut(r.width(p.chunk.min(p.numel)));
             rest = tail;
             acc.fill(r.kind.identity());
-            accs.push((r.range(start, end).0, acc));
+            accs.push((r.range(start, end).0, acc, &mut [][..]));
             all.push((r.kind.identity(), 0.0));
+        }
+        for ((_, r), (.., open)) in p.reduces.iter().zip(&mut accs) {
+            let (own, tail) = std::mem::take(&mut rest).split_at_mut(open_at::<T>(r));
+            rest = tail;
+            own.fill(0.0);
+            // SAFETY: `open_at` makes room for as many elements of T, a type of at most the alignment of f64, and zeros
+            // are elements of T.
+            *open =
+                unsafe { std::slice::from_raw_parts_mut(own.as_mut_ptr().cast(), r.open::<T>()) };
         }
         // An input that lies in order is reduced chunk by chunk, not block by block.
         let whole = |slot: usize| match self.inputs.get(slot) {
@@ -254,7 +290,10 @@ impl<T: Real> Plan<'_, T> {
         for (k, (slot, r)) in p.reduces.iter().enumerate() {
             match whole(*slot) {
                 Some(x) if r.all => all[k] = add_total(x, start, r.kind, all[k]),
-                Some(x) => r.add_block(x, start, accs[k].0, accs[k].1),
+                Some(x) => {
+                    let (low, acc, open) = &mut accs[k];
+                    r.add_block(x, start, start..end, *low, acc, open);
+                }
                 None => blocks = true,
             }
         }
@@ -280,7 +319,7 @@ impl<T: Real> Plan<'_, T> {
         start: usize,
         end: usize,
         whole: impl Fn(usize) -> bool,
-        accs: &mut [(usize, &mut [f64])],
+        accs: &mut [Partial<'_, T>],
         all: &mut [(f64, f64)],
     ) {
         let p = self.p;
@@ -298,12 +337,12 @@ impl<T: Real> Plan<'_, T> {
             };
             for r in 0..p.n_regs {
                 // SAFETY: registers lie at the beginning of the scratch memory.
-                table[p.n_inputs + r] = unsafe { regs.add(r * p.block) };
+                table[p.n_inputs + r] = unsafe { regs.add(r * self.block) };
             }
             self.prepare(regs, table, start);
             let mut at = start;
             while at < end {
-                let len = p.block.min(end - at);
+                let len = self.block.min(end - at);
                 self.load(regs, table, at, len);
                 for ins in &p.instrs {
                     // SAFETY: every slot pointer is valid for `len` elements of this block, and `Program::new` has
@@ -323,10 +362,20 @@ impl<T: Real> Plan<'_, T> {
                     if r.all {
                         all[k] = add_total(x, at, r.kind, all[k]);
                     } else {
-                        r.add_block(x, at, accs[k].0, accs[k].1);
+                        let (low, acc, open) = &mut accs[k];
+                        r.add_block(x, at, start..end, *low, acc, open);
+                    }
+                }
+                if self.stream_at.is_some() {
+                    for (o, &made) in self.outs.iter().zip(&table[p.n_inputs + p.n_regs..]) {
+                        // SAFETY: both are valid for `len` elements; scratch memory is no output.
+                        unsafe { stream::copy(made.cast_const(), o.0.add(at), len) };
                     }
                 }
                 at += len;
+            }
+            if self.stream_at.is_some() {
+                stream::finish();
             }
         });
     }
@@ -356,19 +405,18 @@ impl<T: Real> Plan<'_, T> {
 
     /// Fills what stays the same for all blocks of a chunk.
     fn prepare(&self, regs: *mut T, table: &mut [*mut T], start: usize) {
-        let p = self.p;
         for (i, (data, access)) in self.inputs.iter().enumerate() {
             // SAFETY: every input's part of the scratch memory was sized by `run`.
             let own = unsafe { regs.add(self.input_at[i]) };
             match *access {
                 Access::Scalar { offset } => {
                     // SAFETY: a scalar's part holds one block.
-                    unsafe { std::slice::from_raw_parts_mut(own, p.block) }.fill(data[offset]);
+                    unsafe { std::slice::from_raw_parts_mut(own, self.block) }.fill(data[offset]);
                     table[i] = own;
                 }
-                Access::Period { offset, period } if period <= p.block => {
+                Access::Period { offset, period } if period <= self.block => {
                     // SAFETY: the part holds a block and a period.
-                    let tile = unsafe { std::slice::from_raw_parts_mut(own, p.block + period) };
+                    let tile = unsafe { std::slice::from_raw_parts_mut(own, self.block + period) };
                     let row = &data[offset..offset + period];
                     for part in tile.chunks_mut(period) {
                         part.copy_from_slice(&row[..part.len()]);
@@ -391,7 +439,7 @@ impl<T: Real> Plan<'_, T> {
                     table[i] = data[offset + at..offset + at + len].as_ptr().cast_mut();
                 }
                 Access::Scalar { .. } => {}
-                Access::Period { period, .. } if *period <= p.block => {
+                Access::Period { period, .. } if *period <= self.block => {
                     // SAFETY: the tile repeats the row, so a block can start anywhere in the first period.
                     table[i] = unsafe { own.add(at % period) };
                 }
@@ -419,8 +467,12 @@ impl<T: Real> Plan<'_, T> {
             }
         }
         for (k, o) in self.outs.iter().enumerate() {
-            // SAFETY: outputs have `numel` elements and `at < numel`.
-            table[p.n_inputs + p.n_regs + k] = unsafe { o.0.add(at) };
+            table[p.n_inputs + p.n_regs + k] = match self.stream_at {
+                // SAFETY: the scratch memory has a block for each output.
+                Some(own) => unsafe { regs.add(own + k * self.block.next_multiple_of(16)) },
+                // SAFETY: outputs have `numel` elements and `at < numel`.
+                None => unsafe { o.0.add(at) },
+            };
         }
     }
 }

@@ -4,7 +4,7 @@
 //! for eʳ, and a scaling by 2^k.
 
 use super::ops::{Ops, fast_two_sum};
-use std::f64::consts::LOG2_E;
+use std::f64::consts::{LN_2, LOG2_E};
 
 /// `(k, r, c)` with x = k·ln 2 + r + c.
 #[inline(always)]
@@ -33,11 +33,11 @@ fn clamp<T: Ops>(x: T, low: f64, high: f64) -> T {
     T::select(x > T::c(high), T::c(high), x)
 }
 
-/// `(y, s)` with eˣ = y·s², y in [1/2, 2] and s a power of two: a wider interval for the polynomial buys a scaling in
-/// which nothing overflows or underflows before the last product.
+/// `(y, magic + k)` with eˣ = y·(2^k)², y in [1/2, 2]: a wider interval for the polynomial buys a scaling in which
+/// nothing overflows or underflows before the last product.
 #[inline(always)]
-fn exp_wide<T: Ops>(x: T) -> (T, T) {
-    let magic = T::c(T::MAGIC + T::BIAS);
+fn exp_wide<T: Ops>(x: T, magic: f64) -> (T, T) {
+    let magic = T::c(magic);
     let shifted = x.mul_add(T::c(0.5 * LOG2_E), magic);
     let k = shifted - magic;
     let r = k.mul_add(-T::c(2.0 * T::LN2.0), x);
@@ -46,20 +46,22 @@ fn exp_wide<T: Ops>(x: T) -> (T, T) {
         .poly(T::EXP_WIDE)
         .mul_add(r, T::c(1.0))
         .mul_add(r, T::c(1.0));
-    (y, shifted.integer_to_exponent())
+    (y, shifted)
 }
 
 #[inline(always)]
 pub(super) fn exp<T: Ops>(x: T) -> T {
-    let (y, s) = exp_wide(clamp(x, T::EXP_RANGE.0, T::EXP_RANGE.1));
+    let x = clamp(x, T::EXP_RANGE.0, T::EXP_RANGE.1);
+    let (y, shifted) = exp_wide(x, T::MAGIC + T::BIAS);
+    let s = shifted.integer_to_exponent();
     y * s * s
 }
 
-/// As [`exp`], without its ends.
+/// As [`exp`], without its ends: the power of two is added to the exponent.
 #[inline(always)]
 pub(super) fn exp_near<T: Ops>(x: T) -> T {
-    let (y, s) = exp_wide(x);
-    y * s * s
+    let (y, shifted) = exp_wide(x, T::MAGIC);
+    y.add_to_exponent(shifted)
 }
 
 #[inline(always)]
@@ -92,16 +94,25 @@ pub(super) fn tanh<T: Ops>(x: T) -> T {
     let magic = T::c(T::MAGIC + T::BIAS);
     let shifted = (a - T::c(0.172)).mul_add(T::c(2.0 * LOG2_E), magic);
     let k = shifted - magic;
-    let r = k.mul_add(T::c(-0.5 * T::LN2.0), a);
-    let r = k.mul_add(T::c(-0.5 * T::LN2.1), r);
+    let short = T::SHORT && T::FMA;
+    let r = if short {
+        // The last bits of so short a ln 2 do not reach the result.
+        k.mul_add(T::c(-0.5 * LN_2), a)
+    } else {
+        let r = k.mul_add(T::c(-0.5 * T::LN2.0), a);
+        k.mul_add(T::c(-0.5 * T::LN2.1), r)
+    };
     let p = (r * r).mul_add(r.poly(T::EXP_HALF), r);
     let s = shifted.integer_to_exponent();
     let h = s.mul_add(p, s.mul_add(T::c(0.5), T::c(-0.5)));
-    // tanh = h / (1 + h), as h - h² / (1 + h) where it is small, as 1 - 1 / (1 + h) where it is near 1.
+    // tanh = h / (1 + h).
     let one = T::c(1.0);
-    let near = h < one;
-    let (u, v) = (T::select(near, h, one), T::select(near, h * h, one));
-    (u - v / (one + h)).copysign(x)
+    if short {
+        return (h / (one + h)).copysign(x);
+    }
+    // More exact: h - h² / (1 + h) where it is small, 1 - 1 / (1 + h) where it is near 1.
+    let u = T::select(h > one, one, h);
+    (u - u * u / (one + h)).copysign(x)
 }
 
 #[inline(always)]

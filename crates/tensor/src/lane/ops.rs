@@ -94,6 +94,8 @@ pub(super) trait Ops: Lane {
     fn reduce_full(self) -> Reduced<Self>;
     /// Shifts the bits into the exponent: makes 2^k out of `MAGIC + BIAS + k`.
     fn integer_to_exponent(self) -> Self;
+    /// self · 4^k out of `MAGIC + k`, where that is normal.
+    fn add_to_exponent(self, shifted: Self) -> Self;
     /// `(2^-h, 2^(k - h))` out of `MAGIC + 2 BIAS + k`, with h = k / 2 rounded down.
     fn halve_exponent(self) -> (Self, Self);
     /// 1 / √x to 3.5 %, for normal positive numbers.
@@ -246,6 +248,11 @@ macro_rules! ops {
             #[inline(always)]
             fn integer_to_exponent(self) -> Self {
                 Self::new($t::from_bits(self.get().to_bits() << $mantissa))
+            }
+            #[inline(always)]
+            fn add_to_exponent(self, shifted: Self) -> Self {
+                let twice = shifted.get().to_bits() << ($mantissa + 1);
+                Self::new($t::from_bits(self.get().to_bits().wrapping_add(twice)))
             }
             #[inline(always)]
             fn halve_exponent(self) -> (Self, Self) {
