@@ -19,6 +19,7 @@ ROWS = {
     "mul": lambda a, b: a * b,
     "div": lambda a, b: a / b,
     "rem": torch.remainder,
+    "floor_div": lambda a, b: torch.div(a, b, rounding_mode="floor"),
     "add_scalar": lambda x: x + 0.7,
     "rsub_scalar": lambda x: 0.7 - x,
     "mul_scalar": lambda x: x * 0.7,

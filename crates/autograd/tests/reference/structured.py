@@ -201,6 +201,8 @@ CASES = {
     "min": lambda x: x[0].min(),
     "prod": lambda x: x[0].prod(),
     "prod_dim": lambda x: x[0].prod(2).prod(0),
+    "prod_dim columns": lambda x: x[0].prod(0),
+    "prod_dim planes": lambda x: x[0].prod(1, keepdim=True),
     "prod_dim keep": lambda x: x[0].prod(-1, keepdim=True),
     "logsumexp": lambda x: x[0].logsumexp((0, 1)),
     "logsumexp_dim": lambda x: x[0].logsumexp((0, 2)),
@@ -490,6 +492,8 @@ CASES = {
     "attention causal": lambda x: sdpa(
         x[0].expand(2, 2, 4, 3), x[1].expand(2, 2, 4, 3), x[2].expand(2, 2, 4, 2), is_causal=True, scale=0.7
     ),
+    "attention mask stretched": lambda x: sdpa(x[0], x[1], x[2], attn_mask=x[3]),
+    "attention mask rows": lambda x: sdpa(x[0], x[1], x[2], attn_mask=x[3] + torch.zeros(3, 3).masked_fill(torch.ones(3, 3).triu(1).bool(), -torch.inf)),
     "attention mask": lambda x: sdpa(x[0], x[1], x[2], attn_mask=x[3]),
     "to_complex": lambda x: torch.stack([x[0], torch.zeros_like(x[0])], -1),
     "complex_mul": lambda x: R(C(x[0]) * C(x[1])),

@@ -114,6 +114,8 @@ cases! {
     "prod" [([2, 3], AROUND)] |x| x[0].prod();
     "prod_dim" [([2, 3, 5], AROUND)] |x| x[0].prod_dim([0, 2], false);
     "prod_dim keep" [([2, 5], AROUND)] |x| x[0].prod_dim(-1, true);
+    "prod_dim columns" [([3, 9], AROUND)] |x| x[0].prod_dim(0, false);
+    "prod_dim planes" [([2, 3, 8], AROUND)] |x| x[0].prod_dim(1, true);
     "logsumexp" [([2, 3], AROUND)] |x| x[0].logsumexp();
     "logsumexp_dim" [([2, 3, 4], AROUND)] |x| x[0].logsumexp_dim([0, 2], false);
     "norm 2" [([2, 3], AROUND)] |x| x[0].norm(2.0);
@@ -411,6 +413,9 @@ cases! {
     "scaled_dot_product_attention" [([2, 3, 4], AROUND), ([2, 5, 4], AROUND), ([2, 5, 2], AROUND)] |x| x[0].scaled_dot_product_attention(x[1], x[2], Attention::default());
     "attention causal" [([1, 2, 4, 3], AROUND), ([2, 1, 4, 3], AROUND), ([4, 2], AROUND)] |x| x[0].scaled_dot_product_attention(x[1], x[2], Attention { causal: true, scale: Some(0.7), ..Default::default() });
     "attention mask" [([2, 3, 4], AROUND), ([2, 3, 4], AROUND), ([2, 3, 4], AROUND), ([3, 3], AROUND)] |x| x[0].scaled_dot_product_attention(x[1], x[2], Attention { mask: Some(x[3]), ..Default::default() });
+
+    "attention mask stretched" [([2, 2, 3, 4], AROUND), ([2, 1, 5, 4], AROUND), ([2, 1, 5, 2], AROUND), ([2, 1, 5], AROUND)] |x| x[0].scaled_dot_product_attention(x[1], x[2], Attention { mask: Some(x[3]), ..Default::default() });
+    "attention mask rows" [([2, 3, 4], AROUND), ([2, 3, 4], AROUND), ([2, 3, 2], AROUND), ([2, 3, 1], AROUND)] |x| x[0].scaled_dot_product_attention(x[1], x[2], Attention { mask: Some(x[3]), causal: true, ..Default::default() });
 
     // ---- Fourier ----
     "to_complex" [([2, 3], AROUND)] |x| x[0].to_complex();
