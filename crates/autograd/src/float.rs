@@ -74,6 +74,13 @@ pub trait Float: Real + ops::Kernels {
         cotangents: &[Var<'t, Self>],
         wrt: &[Var<'t, Self>],
     ) -> Vec<Var<'t, Self>>;
+    #[doc(hidden)]
+    fn recur<'t>(
+        x: Var<'t, Self>,
+        gate: ops::recurrent::Gate,
+        r: &ops::recurrent::Recurrence<'t, Self>,
+        last: bool,
+    ) -> Var<'t, Self>;
 }
 
 macro_rules! float {
@@ -150,6 +157,15 @@ macro_rules! float {
                 wrt: &[Var<'t, Self>],
             ) -> Vec<Var<'t, Self>> {
                 crate::diff::differentiate_outputs(outputs, cotangents, wrt)
+            }
+            #[track_caller]
+            fn recur<'t>(
+                x: Var<'t, Self>,
+                gate: ops::recurrent::Gate,
+                r: &ops::recurrent::Recurrence<'t, Self>,
+                last: bool,
+            ) -> Var<'t, Self> {
+                ops::recurrent::record(x, gate, r, last)
             }
         }
     )*};

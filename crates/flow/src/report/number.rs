@@ -2,6 +2,37 @@
 
 use std::fmt::Write;
 
+/// Smallest and largest of the finite values seen so far; `lo > hi` before the first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Range {
+    pub(crate) lo: f64,
+    pub(crate) hi: f64,
+}
+
+impl Default for Range {
+    fn default() -> Self {
+        Range {
+            lo: f64::INFINITY,
+            hi: f64::NEG_INFINITY,
+        }
+    }
+}
+
+impl Range {
+    pub(crate) fn of(values: &[f64]) -> Range {
+        let mut range = Range::default();
+        values.iter().for_each(|x| range.see(*x));
+        range
+    }
+
+    pub(crate) fn see(&mut self, x: f64) {
+        if x.is_finite() {
+            self.lo = self.lo.min(x);
+            self.hi = self.hi.max(x);
+        }
+    }
+}
+
 /// Three significant digits, short enough for a column: `0.0123`, `12.3`, `1.23e-8`, `0`, `NaN`, `∞`.
 ///
 /// ```

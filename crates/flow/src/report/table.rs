@@ -169,20 +169,20 @@ impl Table {
     /// The table without columns that have no measurement in any row.
     pub fn without_blank_columns(mut self) -> Table {
         let keep: Vec<bool> = (0..self.columns.len()).map(|c| !self.is_blank(c)).collect();
-        let mut it = keep.iter();
-        self.columns.retain(|_| *it.next().unwrap_or(&true));
-        for row in &mut self.rows {
-            let mut it = keep.iter();
-            row.retain(|_| *it.next().unwrap_or(&true));
+        // From the right, so that the columns before keep their place.
+        for c in (0..keep.len()).rev().filter(|c| !keep[*c]) {
+            self.columns.remove(c);
+            for row in self.rows.iter_mut().filter(|r| c < r.len()) {
+                row.remove(c);
+            }
         }
         self
     }
 
-    /// Where each bar of column `c` ends, in `[0, 1]`: `f(value)`. Zero and values that are not finite are at 0; on a
-    /// logarithmic scale the smallest value of the group keeps a stub.
-    pub(super) fn bar_length(&self, c: usize) -> impl Fn(f64) -> f64 + use<> {
+    /// How long the bars of column `c` are.
+    pub(super) fn bars(&self, c: usize) -> Bars {
         let column = &self.columns[c];
-        let mut values = Vec::new();
+        let (mut lo, mut hi) = (f64::INFINITY, 0.0f64);
         for (k, other) in self.columns.iter().enumerate() {
             if other.group == column.group && other.scale == column.scale {
                 for r in 0..self.rows.len() {
@@ -190,27 +190,38 @@ impl Table {
                         && x.is_finite()
                         && *x != 0.0
                     {
-                        values.push(x.abs());
+                        (lo, hi) = (lo.min(x.abs()), hi.max(x.abs()));
                     }
                 }
             }
         }
-        let (lo, hi) = values
-            .iter()
-            .fold((f64::INFINITY, 0.0f64), |(a, b), &x| (a.min(x), b.max(x)));
         let (lo, hi) = column.range.unwrap_or((lo, hi));
         let log = column.scale == BarScale::Log;
-        move |x: f64| {
-            let x = x.abs();
-            if !x.is_finite() || x == 0.0 {
-                0.0
-            } else if log {
-                // At least one decade, so that nearly equal values do not look far apart.
-                let (top, bottom) = (hi.log10(), lo.log10().min(hi.log10() - 1.0));
-                (0.03 + 0.97 * (x.log10() - bottom) / (top - bottom)).clamp(0.0, 1.0)
-            } else {
-                (x / hi).min(1.0)
-            }
+        Bars { lo, hi, log }
+    }
+}
+
+/// The scale of a column's bars.
+pub(super) struct Bars {
+    lo: f64,
+    hi: f64,
+    log: bool,
+}
+
+impl Bars {
+    /// Where the bar of a value ends, in `[0, 1]`. Zero and values that are not finite are at 0; on a logarithmic scale the
+    /// smallest value of the group keeps a stub.
+    pub(super) fn length(&self, x: f64) -> f64 {
+        let x = x.abs();
+        if !x.is_finite() || x == 0.0 {
+            0.0
+        } else if self.log {
+            // At least one decade, so that nearly equal values do not look far apart.
+            let top = self.hi.log10();
+            let bottom = self.lo.log10().min(top - 1.0);
+            (0.03 + 0.97 * (x.log10() - bottom) / (top - bottom)).clamp(0.0, 1.0)
+        } else {
+            (x / self.hi).min(1.0)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Terminals: tables that fit the width, bars, sparklines, colour only where somebody sees it.
 
 use super::escape::clean;
-use super::number::{percent, short};
+use super::number::{Range, percent, short};
 use super::table::{Cell, Table};
 use crate::profile::Severity;
 use std::io::IsTerminal;
@@ -167,12 +167,7 @@ pub fn sparkline(values: &[f64], columns: usize) -> String {
             values[at]
         })
         .collect();
-    let (lo, hi) = picked
-        .iter()
-        .filter(|v| v.is_finite())
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &v| {
-            (a.min(v), b.max(v))
-        });
+    let Range { lo, hi } = Range::of(&picked);
     picked
         .iter()
         .map(|&v| {
@@ -423,7 +418,7 @@ impl Table {
             Cell::Percent(x) => unusual(terminal, *x, &pad(&percent(*x), w, true)),
             Cell::Bar(x) => {
                 let number = pad(&short(*x), fit.number, true);
-                let drawn = bar(self.bar_length(c)(*x), fit.bar);
+                let drawn = bar(self.bars(c).length(*x), fit.bar);
                 unusual(terminal, *x, &pad(&format!("{number} {drawn}"), w, false))
             }
             Cell::Spark(v) => pad(&sparkline(v, w), w, false),

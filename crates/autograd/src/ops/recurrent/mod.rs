@@ -42,7 +42,8 @@ compiled_here! {
 
 /// What a step computes.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Gate {
+#[doc(hidden)]
+pub enum Gate {
     Tanh,
     Relu,
     Lstm,
@@ -449,8 +450,9 @@ impl<'t, T: Float> Recurrence<'t, T> {
     }
 }
 
+/// Called through `Float::recur`, so that it is compiled here.
 #[track_caller]
-fn record<'t, T: Float>(
+pub(crate) fn record<'t, T: Float>(
     x: Var<'t, T>,
     gate: Gate,
     r: &Recurrence<'t, T>,
@@ -527,7 +529,7 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     pub fn rnn(self, relu: bool, r: &Recurrence<'t, T>) -> Self {
         let gate = if relu { Gate::Relu } else { Gate::Tanh };
-        record(self, gate, r, false)
+        T::recur(self, gate, r, false)
     }
 
     /// Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000) over sums
@@ -539,7 +541,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the shapes do not fit, or there is a hidden bias.
     #[track_caller]
     pub fn lstm(self, r: &Recurrence<'t, T>) -> Self {
-        record(self, Gate::Lstm, r, false)
+        T::recur(self, Gate::Lstm, r, false)
     }
 
     /// As [`Var::lstm`], and returns the cell after the last step, `[batch, hidden]`, as well.
@@ -548,7 +550,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// As [`Var::lstm`].
     #[track_caller]
     pub fn lstm_with_cell(self, r: &Recurrence<'t, T>) -> (Self, Self) {
-        let both = record(self, Gate::Lstm, r, true);
+        let both = T::recur(self, Gate::Lstm, r, true);
         let (x, out) = (self.shape(), r.weight.size(1));
         let n = x[0] * x[1] * out;
         let y = both.narrow(0, 0, n).reshape([x[0], x[1], out]);
@@ -564,6 +566,6 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the shapes do not fit, or there is a cell or a projection.
     #[track_caller]
     pub fn gru(self, r: &Recurrence<'t, T>) -> Self {
-        record(self, Gate::Gru, r, false)
+        T::recur(self, Gate::Gru, r, false)
     }
 }

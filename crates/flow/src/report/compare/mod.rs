@@ -26,7 +26,7 @@ pub use page::page;
 pub use plots::{activation_plots, curve_plots, depth_plot, gradient_plot, heat_maps, time_plots};
 
 use super::escape::{LONGEST, clean};
-use super::number::{list, pretty, times};
+use super::number::{Range, list, pretty, times};
 use super::table::{Cell, Column, Table};
 use super::text::{Terminal, mark};
 use crate::probe::EFFECTIVE_RANK;
@@ -46,6 +46,15 @@ fn signal(l: &LayerProfile) -> Option<f64> {
     l.activation_grad_rms().or_else(|| l.weight_grad_rms())
 }
 
+/// The layers with a [`signal`], and what it is.
+fn signals(step: &StepProfile) -> Vec<(&LayerProfile, f64)> {
+    let mut out = Vec::with_capacity(step.layers.len());
+    for l in &step.layers {
+        out.extend(signal(l).map(|g| (l, g)));
+    }
+    out
+}
+
 /// How the gradient changes from the last layer to the first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Journey {
@@ -60,12 +69,12 @@ pub struct Journey {
 impl Journey {
     /// The journey at this step; `None` with fewer than two layers measured.
     pub fn of(step: &StepProfile) -> Option<Journey> {
-        let p: Vec<f64> = step.layers.iter().filter_map(signal).collect();
-        match p[..] {
-            [first, .., last] => Some(Journey {
+        let measured = signals(step);
+        match measured[..] {
+            [(_, first), .., (_, last)] => Some(Journey {
                 last,
                 first,
-                layers: p.len(),
+                layers: measured.len(),
             }),
             _ => None,
         }
@@ -210,80 +219,82 @@ fn curve_names(runs: &[RunProfile]) -> Vec<String> {
 /// One row per run: verdict, last value of each curve, how far the gradient gets.
 pub fn overview(runs: &[RunProfile]) -> Table {
     let names = curve_names(runs);
-    let mut t = Table::new(
-        [Column::new("network"), Column::new("verdict")]
-            .into_iter()
-            .chain(names.iter().map(|n| {
-                Column::new(n.clone())
-                    .priority(1)
-                    .hint("at the end of training")
-            }))
-            .chain([Column::new("gradient on its way back")
-                .hint("RMS in the first layer against RMS in the last layer, before training")]),
-    );
+    let mut columns = vec![Column::new("network"), Column::new("verdict")];
+    for n in &names {
+        let last = Column::new(n.clone()).priority(1);
+        columns.push(last.hint("at the end of training"));
+    }
+    let way = "RMS in the first layer against RMS in the last layer, before training";
+    columns.push(Column::new("gradient on its way back").hint(way));
+    let mut t = Table::new(columns);
     for run in runs {
         let f = assess(run);
         let mut row = vec![
             Cell::from(run.name.clone()),
             Cell::Status(f.severity, f.rule),
         ];
-        row.extend(
-            names
-                .iter()
-                .map(|n| match run.curve(n).and_then(|c| c.last()) {
-                    Some(v) if is_accuracy(n) => Cell::Percent(v),
-                    other => Cell::from(other),
-                }),
-        );
-        row.push(
-            run.first()
-                .and_then(Journey::of)
-                .map_or(Cell::Empty, |j| Cell::Text(j.words())),
-        );
+        for n in &names {
+            row.push(match run.curve(n).and_then(|c| c.last()) {
+                Some(v) if is_accuracy(n) => Cell::Percent(v),
+                other => Cell::from(other),
+            });
+        }
+        let journey = run.first().and_then(Journey::of);
+        row.push(journey.map_or(Cell::Empty, |j| Cell::Text(j.words())));
         t.rows.push(row);
     }
     t.without_blank_columns()
 }
 
+/// Columns of [`layer_table`]: heading, priority, hint.
+const COLUMNS: [(&str, u8, &str); 12] = [
+    ("layer", 0, ""),
+    ("op", 7, ""),
+    ("mean", 3, "mean of the layer's outputs"),
+    ("std", 2, "standard deviation of the layer's outputs"),
+    (
+        "saturated",
+        5,
+        "share of units whose activation function is nearly flat",
+    ),
+    ("dead", 5, "share of units that are zero for every sample"),
+    (
+        "rank",
+        6,
+        "number of directions in which the layer's outputs vary (effective rank)",
+    ),
+    (
+        "gradient RMS",
+        0,
+        "RMS of the derivative of the loss with respect to the layer's outputs",
+    ),
+    (
+        "weight gradient",
+        1,
+        "RMS of the derivative of the loss with respect to the layer's weights",
+    ),
+    (
+        "update/weight",
+        2,
+        "RMS of one step's change of the weights over RMS of the weights",
+    ),
+    ("NaN, ∞", 1, "values that are not finite"),
+    ("line", 8, "source line that recorded the layer"),
+];
+
 /// One row per layer: activations, their gradient, weight gradient, update-to-weight ratio.
 ///
 /// The bars of all tables are comparable when the same `range` of gradients is given (see [`gradient_range`]).
 pub fn layer_table(step: &StepProfile, range: Option<(f64, f64)>) -> Table {
-    let mut t = Table::new([
-        Column::new("layer"),
-        Column::new("op").priority(7),
-        Column::new("mean")
-            .priority(3)
-            .hint("mean of the layer's outputs"),
-        Column::new("std")
-            .priority(2)
-            .hint("standard deviation of the layer's outputs"),
-        Column::new("saturated")
-            .priority(5)
-            .hint("share of units whose activation function is nearly flat"),
-        Column::new("dead")
-            .priority(5)
-            .hint("share of units that are zero for every sample"),
-        Column::new("rank")
-            .priority(6)
-            .hint("number of directions in which the layer's outputs vary (effective rank)"),
-        Column::new("gradient RMS")
-            .log_bars(1)
-            .range(range)
-            .hint("RMS of the derivative of the loss with respect to the layer's outputs"),
-        Column::new("weight gradient")
-            .priority(1)
-            .hint("RMS of the derivative of the loss with respect to the layer's weights"),
-        Column::new("update/weight")
-            .priority(2)
-            .hint("RMS of one step's change of the weights over RMS of the weights"),
-        Column::new("NaN, ∞")
-            .priority(1)
-            .hint("values that are not finite"),
-        Column::new("line")
-            .priority(8)
-            .hint("source line that recorded the layer"),
-    ]);
+    let mut columns = Vec::with_capacity(COLUMNS.len());
+    for (head, priority, hint) in COLUMNS {
+        let column = Column::new(head).priority(priority).hint(hint);
+        columns.push(match head {
+            "gradient RMS" => column.log_bars(1).range(range),
+            _ => column,
+        });
+    }
+    let mut t = Table::new(columns);
     let share = |x: Option<f64>| x.map_or(Cell::Empty, Cell::Percent);
     let words = |s: &str| match s {
         "" => Cell::Empty,
@@ -317,55 +328,47 @@ pub fn layer_table(step: &StepProfile, range: Option<(f64, f64)>) -> Table {
 
 /// Smallest and largest gradient of all runs at their first step, for scales that they share.
 pub fn gradient_range(runs: &[RunProfile]) -> Option<(f64, f64)> {
-    let (lo, hi) = runs
-        .iter()
-        .filter_map(RunProfile::first)
-        .flat_map(|s| s.layers.iter().filter_map(signal))
-        .filter(|g| g.is_finite() && *g > 0.0)
-        .fold((f64::INFINITY, 0.0f64), |(a, b), g| (a.min(g), b.max(g)));
-    (lo <= hi).then_some((lo, hi))
+    let mut range = Range::default();
+    for step in runs.iter().filter_map(RunProfile::first) {
+        see_signals(&mut range, step);
+    }
+    (range.lo <= range.hi).then_some((range.lo, range.hi))
+}
+
+/// Widens a range by the gradients of a step, as far as they are positive.
+fn see_signals(range: &mut Range, step: &StepProfile) {
+    for (_, g) in signals(step) {
+        if g > 0.0 {
+            range.see(g);
+        }
+    }
 }
 
 /// One row per layer, one bar per run: the gradient against depth, for terminals.
 pub fn depth_table(runs: &[RunProfile]) -> Table {
     let range = gradient_range(runs);
-    let steps: Vec<(&RunProfile, Vec<f64>, Vec<&str>)> = runs
-        .iter()
-        .filter_map(|r| {
-            let s = r.first()?;
-            let layers: Vec<&LayerProfile> =
-                s.layers.iter().filter(|l| signal(l).is_some()).collect();
-            let paths = layers.iter().map(|l| l.path.as_str()).collect();
-            Some((r, layers.into_iter().filter_map(signal).collect(), paths))
-        })
-        .collect();
-    let deepest = steps.iter().max_by_key(|s| s.1.len());
-    let mut t = Table::new(
-        std::iter::once(Column::new("layer")).chain(
-            steps
-                .iter()
-                .map(|s| Column::new(s.0.name.clone()).log_bars(1).range(range)),
-        ),
-    );
-    let rows = deepest.map_or(0, |s| s.1.len());
-    for i in 0..rows {
+    let mut columns = vec![Column::new("layer")];
+    let mut steps: Vec<Vec<(&LayerProfile, f64)>> = Vec::new();
+    for run in runs {
+        if let Some(step) = run.first() {
+            columns.push(Column::new(run.name.clone()).log_bars(1).range(range));
+            steps.push(signals(step));
+        }
+    }
+    let mut t = Table::new(columns);
+    let deepest = steps.iter().max_by_key(|s| s.len());
+    for (i, (layer, _)) in deepest.into_iter().flatten().enumerate() {
         // A name holds for the row only where all runs agree on it.
-        let name = deepest.map_or("", |s| s.2[i]);
-        let same = steps.iter().all(|s| s.2.get(i).is_none_or(|p| *p == name));
-        let label = if same {
-            name.to_string()
+        let same = |s: &Vec<(&LayerProfile, f64)>| s.get(i).is_none_or(|l| l.0.path == layer.path);
+        let mut row = vec![Cell::Text(if steps.iter().all(same) {
+            layer.path.clone()
         } else {
             (i + 1).to_string()
-        };
-        t.rows.push(
-            std::iter::once(Cell::Text(label))
-                .chain(
-                    steps
-                        .iter()
-                        .map(|s| s.1.get(i).map_or(Cell::Empty, |g| Cell::Bar(*g))),
-                )
-                .collect(),
-        );
+        })];
+        for s in &steps {
+            row.push(s.get(i).map_or(Cell::Empty, |l| Cell::Bar(l.1)));
+        }
+        t.rows.push(row);
     }
     t
 }
@@ -373,16 +376,18 @@ pub fn depth_table(runs: &[RunProfile]) -> Table {
 /// The result in one or two sentences.
 pub fn summary(runs: &[RunProfile]) -> String {
     let found: Vec<Finding> = runs.iter().map(assess).collect();
-    let named = |want: &dyn Fn(Severity) -> bool| -> Vec<String> {
-        runs.iter()
-            .zip(&found)
-            .filter(|(_, f)| want(f.severity))
-            .map(|(r, _)| format!("**{}**", clean(&r.name, 40)))
-            .collect()
+    let named = |want: Severity| {
+        let mut names = Vec::new();
+        for (r, f) in runs.iter().zip(&found) {
+            if f.severity == want {
+                names.push(format!("**{}**", clean(&r.name, 40)));
+            }
+        }
+        names
     };
-    let sick = named(&|s| s == Severity::Critical);
-    let poor = named(&|s| s == Severity::Warning);
-    let well = named(&|s| s == Severity::Healthy);
+    let sick = named(Severity::Critical);
+    let poor = named(Severity::Warning);
+    let well = named(Severity::Healthy);
     let n = runs.len();
     if n == 0 {
         return "No runs.".into();
@@ -437,14 +442,16 @@ pub fn text(runs: &[RunProfile], terminal: &Terminal) -> String {
         // As many runs beside each other as fit.
         let fit = ((terminal.width.saturating_sub(14)) / 17).max(1);
         for from in (1..depth.columns.len()).step_by(fit) {
-            let part: Vec<usize> = std::iter::once(0)
-                .chain(from..(from + fit).min(depth.columns.len()))
-                .collect();
             let caption = "Gradient RMS against depth, from the input (top) to the output (bottom); log scale";
-            let mut t = Table::new(part.iter().map(|&c| depth.columns[c].clone())).caption(caption);
-            for r in 0..depth.rows.len() {
-                t.rows
-                    .push(part.iter().map(|&c| depth.cell(r, c).clone()).collect());
+            let mut t = Table::new(Vec::new()).caption(caption);
+            t.rows = vec![Vec::new(); depth.rows.len()];
+            for c in 0..depth.columns.len() {
+                if c == 0 || (from..from + fit).contains(&c) {
+                    t.columns.push(depth.columns[c].clone());
+                    for (r, row) in t.rows.iter_mut().enumerate() {
+                        row.push(depth.cell(r, c).clone());
+                    }
+                }
             }
             line(&t.text(terminal));
         }

@@ -3,7 +3,7 @@
 use super::plots::{
     activation_plots, changing_plots, curve_plots, depth_plot, gradient_plot, heat_maps, time_plots,
 };
-use super::{assess, gradient_range, is_accuracy, layer_table, overview, signal, summary};
+use super::{assess, gradient_range, is_accuracy, layer_table, overview, signals, summary};
 use crate::profile::{Finding, RunProfile};
 use crate::report::html::{Card, Page};
 use crate::report::number::percent;
@@ -24,13 +24,10 @@ fn card(run: &RunProfile, style: usize, range: Option<(f64, f64)>) -> Card {
     if let (Some(step), Some((lo, hi))) = (run.first(), range) {
         let (lo, hi) = (lo.log10(), hi.log10().max(lo.log10() + 1.0));
         // In the direction the gradient travels: output on the left. What is lost lies on the floor.
-        let logs: Vec<f64> = step
-            .layers
-            .iter()
-            .rev()
-            .filter_map(signal)
-            .map(|g| if g == 0.0 { lo } else { g.log10() })
-            .collect();
+        let mut logs = Vec::new();
+        for (_, g) in signals(step).into_iter().rev() {
+            logs.push(if g == 0.0 { lo } else { g.log10() });
+        }
         if logs.len() > 2 {
             card = card
                 .spark(logs, "gradient, output → input")
@@ -203,21 +200,18 @@ fn setup_table(runs: &[RunProfile]) -> Table {
             whats.push(what);
         }
     }
-    let mut t = Table::new(
-        std::iter::once(Column::new("set-up"))
-            .chain(runs.iter().map(|r| Column::new(r.name.clone()))),
-    );
+    let mut columns = vec![Column::new("set-up")];
+    for r in runs {
+        columns.push(Column::new(r.name.clone()));
+    }
+    let mut t = Table::new(columns);
     for what in whats {
-        t.rows.push(
-            std::iter::once(Cell::from(what))
-                .chain(runs.iter().map(|r| {
-                    r.config
-                        .iter()
-                        .find(|(w, _)| w == what)
-                        .map_or(Cell::Empty, |(_, v)| Cell::from(v.clone()))
-                }))
-                .collect(),
-        );
+        let mut row = vec![Cell::from(what)];
+        for r in runs {
+            let set = r.config.iter().find(|(w, _)| w == what);
+            row.push(set.map_or(Cell::Empty, |(_, v)| Cell::from(v.clone())));
+        }
+        t.rows.push(row);
     }
     t
 }

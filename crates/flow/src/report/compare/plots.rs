@@ -1,8 +1,8 @@
 //! The plots that a comparison is made of.
 
-use super::{Journey, STALLED, curve_names, is_accuracy, signal};
-use crate::profile::{LayerProfile, RunProfile, StepProfile, Summary};
-use crate::report::number::pretty;
+use super::{Journey, STALLED, curve_names, is_accuracy, see_signals, signals};
+use crate::profile::{LayerProfile, RunProfile, StepProfile};
+use crate::report::number::{Range, pretty};
 use crate::report::svg::{Axis, HeatMap, LinePlot, Mood, RidgePlot, Series};
 
 /// A measurement against depth, all runs: layers with a value are numbered from 1 at the input.
@@ -25,13 +25,10 @@ pub fn depth_plot(
     let mut plot = LinePlot::new(title).x(x).y(y).size(560.0, 240.0);
     for (i, run) in runs.iter().enumerate() {
         let Some(step) = pick(run) else { continue };
-        let mut points: Vec<(f64, f64)> = step
-            .layers
-            .iter()
-            .filter_map(value)
-            .enumerate()
-            .map(|(k, v)| ((k + 1) as f64, v))
-            .collect();
+        let mut points = Vec::new();
+        for v in step.layers.iter().filter_map(value) {
+            points.push(((points.len() + 1) as f64, v));
+        }
         if backward {
             points.reverse();
         }
@@ -51,16 +48,19 @@ pub fn gradient_plot(
     runs: &[RunProfile],
     pick: fn(&RunProfile) -> Option<&StepProfile>,
 ) -> LinePlot {
-    let layers = || runs.iter().filter_map(pick).flat_map(|s| &s.layers);
-    let what = if layers().all(|l| l.activation_grad.is_none()) {
-        "Strength of the weight gradient (RMS)"
-    } else {
+    let (mut range, mut of_outputs) = (Range::default(), false);
+    for step in runs.iter().filter_map(pick) {
+        of_outputs |= step.layers.iter().any(|l| l.activation_grad.is_some());
+        for (_, g) in signals(step) {
+            range.see(g);
+        }
+    }
+    let (low, top) = (range.lo, range.hi.max(0.0));
+    let what = if of_outputs {
         "Strength of the gradient (RMS)"
+    } else {
+        "Strength of the weight gradient (RMS)"
     };
-    let (low, top) = layers()
-        .filter_map(signal)
-        .filter(|g| g.is_finite())
-        .fold((f64::INFINITY, 0.0f64), |(a, b), g| (a.min(g), b.max(g)));
     let title = "How much of the learning signal reaches each layer";
     let mut plot = LinePlot::new(title)
         .x(Axis::linear("layer")
@@ -80,13 +80,10 @@ pub fn gradient_plot(
     }
     for (i, run) in runs.iter().enumerate() {
         let Some(step) = pick(run) else { continue };
-        let mut points: Vec<(f64, f64)> = step
-            .layers
-            .iter()
-            .filter_map(signal)
-            .enumerate()
-            .map(|(k, g)| ((k + 1) as f64, g))
-            .collect();
+        let mut points = Vec::new();
+        for (_, g) in signals(step) {
+            points.push(((points.len() + 1) as f64, g));
+        }
         points.reverse();
         let note = Journey::of(step).map(|j| j.words()).unwrap_or_default();
         plot = plot.series(Series::new(run.name.clone(), points).note(note).style(i));
@@ -96,39 +93,31 @@ pub fn gradient_plot(
 
 /// One plot for each curve name that any run has, all runs in it.
 pub fn curve_plots(runs: &[RunProfile]) -> Vec<LinePlot> {
-    curve_names(runs)
-        .into_iter()
-        .map(|name| {
-            let mut letters = name.chars();
-            let title: String = letters
-                .next()
-                .into_iter()
-                .flat_map(char::to_uppercase)
-                .chain(letters)
-                .collect();
-            let y = if is_accuracy(&name) {
-                Axis::linear("").range(0.0, 1.0)
-            } else {
-                Axis::linear("")
-            };
-            let mut plot = LinePlot::new(title)
-                .x(Axis::linear(if name.starts_with("step") {
-                    "step"
-                } else {
-                    "epoch"
-                })
-                .whole())
-                .y(y)
-                .size(560.0, 240.0);
-            for (i, run) in runs.iter().enumerate() {
-                if let Some(c) = run.curve(&name) {
-                    let points = c.points.iter().copied();
-                    plot = plot.series(Series::new(run.name.clone(), points).style(i));
-                }
+    let mut plots = Vec::new();
+    for name in curve_names(runs) {
+        let mut letters = name.chars();
+        let mut title: String = letters
+            .next()
+            .into_iter()
+            .flat_map(char::to_uppercase)
+            .collect();
+        title.push_str(letters.as_str());
+        let y = if is_accuracy(&name) {
+            Axis::linear("").range(0.0, 1.0)
+        } else {
+            Axis::linear("")
+        };
+        let steps = name.starts_with("step");
+        let x = Axis::linear(if steps { "step" } else { "epoch" }).whole();
+        let mut plot = LinePlot::new(title).x(x).y(y).size(560.0, 240.0);
+        for (i, run) in runs.iter().enumerate() {
+            if let Some(c) = run.curve(&name) {
+                plot = plot.series(Series::new(run.name.clone(), c.points.clone()).style(i));
             }
-            plot
-        })
-        .collect()
+        }
+        plots.push(plot);
+    }
+    plots
 }
 
 /// Where the outputs of some layers lie, but for the outermost percent, which must not squeeze the rest; with 0.
@@ -236,43 +225,45 @@ pub fn changing_plots(runs: &[RunProfile]) -> Vec<RidgePlot> {
             let l = s.layers.iter().find(|l| l.path == *path)?;
             l.activation.clone().filter(|_| shown(l))
         };
-        let seen: Vec<_> = (run.steps.iter())
-            .filter_map(|s| Some((s.step, at(s)?)))
-            .collect();
+        let mut seen = Vec::new();
+        for s in &run.steps {
+            seen.extend(at(s).map(|a| (s.step, a)));
+        }
         if seen.len() < 2 {
             return None;
         }
         let rows = seen.len().min(TIMES);
-        let picked = (0..rows).map(|k| &seen[k * (seen.len() - 1) / (rows - 1)]);
+        let picked = |k: usize| &seen[k * (seen.len() - 1) / (rows - 1)];
         // The outermost percent must not squeeze the rest.
-        let ends = |a: &Summary| {
-            a.quantiles
-                .map_or((a.min, a.max), |q| (q.p01.min(0.0), q.p99))
-        };
-        let (lo, hi) = picked
-            .clone()
-            .map(|(_, a)| ends(a))
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |r, e| {
-                (r.0.min(e.0), r.1.max(e.1))
-            });
+        let mut ends = Range::default();
+        let mut plot = RidgePlot::new(format!("{}: {path}", run.name)).style(i);
+        for k in 0..rows {
+            let (step, a) = picked(k);
+            let (lo, hi) = a
+                .quantiles
+                .map_or((a.min, a.max), |q| (q.p01.min(0.0), q.p99));
+            ends.see(lo);
+            ends.see(hi);
+            plot = plot.row(format!("step {step}"), a);
+        }
         let x = Axis::linear("output of the units");
-        let x = if lo < hi { x.range(lo, hi) } else { x };
-        let plot = RidgePlot::new(format!("{}: {path}", run.name))
-            .x(x)
-            .style(i);
-        Some(picked.fold(plot, |p, (step, a)| p.row(format!("step {step}"), a)))
+        Some(plot.x(match ends {
+            Range { lo, hi } if lo < hi => x.range(lo, hi),
+            _ => x,
+        }))
     };
     runs.iter().enumerate().filter_map(plot).collect()
 }
 
 /// Gradient RMS by layer and observed step, one map per run with at least two observed steps, on one scale.
 pub fn heat_maps(runs: &[RunProfile]) -> Vec<HeatMap> {
-    let (lo, hi) = runs
-        .iter()
-        .flat_map(|r| &r.steps)
-        .flat_map(|s| s.layers.iter().filter_map(signal))
-        .filter(|g| g.is_finite() && *g > 0.0)
-        .fold((f64::INFINITY, 0.0f64), |(a, b), g| (a.min(g), b.max(g)));
+    let mut range = Range::default();
+    for run in runs {
+        for step in &run.steps {
+            see_signals(&mut range, step);
+        }
+    }
+    let (lo, hi) = (range.lo, range.hi);
     // Nine decades: what lies a billion times below the strongest is as dark as nothing.
     let lo = lo.max(hi * 1e-9);
     let axis = if lo < hi {
@@ -280,27 +271,26 @@ pub fn heat_maps(runs: &[RunProfile]) -> Vec<HeatMap> {
     } else {
         Axis::log("RMS of the gradient")
     };
-    runs.iter()
-        .filter(|r| r.steps.len() > 1)
-        .filter_map(|run| {
-            let mut paths: Vec<&str> = Vec::new();
-            for l in run.steps.iter().flat_map(|s| &s.layers) {
-                if signal(l).is_some() && !paths.contains(&l.path.as_str()) {
-                    paths.push(&l.path);
-                }
+    let mut maps = Vec::new();
+    for run in runs.iter().filter(|r| r.steps.len() > 1) {
+        let steps: Vec<_> = run.steps.iter().map(signals).collect();
+        let mut paths: Vec<&str> = Vec::new();
+        for (l, _) in steps.iter().flatten() {
+            if !paths.contains(&l.path.as_str()) {
+                paths.push(&l.path);
             }
-            let mut map = HeatMap::new(run.name.clone(), "training step", axis.clone())
-                .columns(run.steps.iter().map(|s| s.step.to_string()));
-            for p in paths {
-                let cells = run.steps.iter().map(|s| {
-                    let layer = s.layers.iter().find(|l| l.path == p)?;
-                    signal(layer)
-                });
-                map = map.row(p, cells);
-            }
-            (!map.is_empty()).then_some(map)
-        })
-        .collect()
+        }
+        let mut map = HeatMap::new(run.name.clone(), "training step", axis.clone())
+            .columns(run.steps.iter().map(|s| s.step.to_string()));
+        for p in paths {
+            let cell = |s: &Vec<(&LayerProfile, f64)>| Some(s.iter().find(|l| l.0.path == p)?.1);
+            map = map.row(p, steps.iter().map(cell));
+        }
+        if !map.is_empty() {
+            maps.push(map);
+        }
+    }
+    maps
 }
 
 /// The gradient of recurrent layers against time, with the fitted decay: one plot for the last observed step that has

@@ -3,6 +3,7 @@
 use super::{badge, inline, mood};
 use crate::profile::{Finding, Severity};
 use crate::report::escape::{name, xml};
+use crate::report::number::Range;
 use std::fmt::Write;
 
 /// A box that says how something is, at a glance.
@@ -137,12 +138,8 @@ pub(super) fn spark(
     range: Option<(f64, f64)>,
 ) -> String {
     let own = || {
-        values
-            .iter()
-            .filter(|v| v.is_finite())
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &v| {
-                (a.min(v), b.max(v))
-            })
+        let r = Range::of(values);
+        (r.lo, r.hi)
     };
     let (lo, hi) = range.unwrap_or_else(own);
     let mut d = String::new();

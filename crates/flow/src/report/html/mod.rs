@@ -316,7 +316,6 @@ fn table_html(t: &Table) -> String {
         .expect("a string takes all");
     }
     s.push_str("</tr></thead><tbody>");
-    let lengths: Vec<_> = (0..t.columns.len()).map(|c| t.bar_length(c)).collect();
     for r in 0..t.rows.len() {
         s.push_str("<tr>");
         for c in 0..t.columns.len() {
@@ -331,7 +330,7 @@ fn table_html(t: &Table) -> String {
                     s,
                     "<td class=\"bar\"><span class=\"n\">{}</span><span class=\"track\" aria-hidden=\"true\"><i style=\"width:{:.1}%\"></i></span></td>",
                     number(*x, &pretty(*x)),
-                    lengths[c](*x).clamp(0.0, 1.0) * 100.0
+                    t.bars(c).length(*x).clamp(0.0, 1.0) * 100.0
                 ),
                 Cell::Spark(v) => write!(s, "<td>{}</td>", cards::spark(v, 90.0, 22.0, None, None)),
                 Cell::Status(sev, x) => write!(s, "<td>{}</td>", badge(*sev, x)),

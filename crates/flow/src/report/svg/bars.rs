@@ -156,7 +156,7 @@ impl Figure for BarChart {
             let mid = y + ROW / 2.0 + 4.5;
             let words = format!("{}: {}", clean(&b.label, LONGEST), numbers[i]);
             c.open_group("ridge", &words);
-            c.raw(&format!("<title>{}</title>", xml(&words)));
+            c.raw(&format_args!("<title>{}</title>", xml(&words)));
             c.text("", Anchor::End, left - 7.0, mid, &labels[i]);
             let shown = b.value.is_finite() && (!log || b.value > 0.0);
             let end = if shown {

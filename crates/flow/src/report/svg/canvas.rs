@@ -1,7 +1,7 @@
 //! Elements of a drawing, and how wide text is.
 
 use crate::report::escape::{clean, xml};
-use std::fmt::Write;
+use std::fmt::{self, Display, Write};
 
 /// A growing list of elements. Text is escaped here and nowhere else.
 pub(in super::super) struct Canvas {
@@ -19,12 +19,28 @@ pub(in super::super) enum Anchor {
 }
 
 /// A coordinate with one decimal: enough on screens and in print, half the bytes.
-pub(in super::super) fn at(x: f64) -> String {
-    let s = format!("{x:.1}");
-    match s.strip_suffix(".0") {
-        Some("-0") => "0".into(),
-        Some(t) => t.into(),
-        None => s,
+pub(in super::super) struct At(f64);
+
+pub(in super::super) fn at(x: f64) -> At {
+    At(x)
+}
+
+impl Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = (self.0 * 10.0).round() as i64;
+        match tenths % 10 {
+            0 => write!(f, "{}", tenths / 10),
+            _ => write!(f, "{:.1}", self.0),
+        }
+    }
+}
+
+/// Reference to the colour of a style.
+pub(in super::super) struct Color(pub usize);
+
+impl Display for Color {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "var(--s{})", self.0 % 8)
     }
 }
 
@@ -38,20 +54,20 @@ impl Canvas {
     }
 
     /// Markup that is known to be safe.
-    pub fn raw(&mut self, markup: &str) {
-        self.body.push_str(markup);
+    pub fn raw(&mut self, markup: &dyn Display) {
+        write!(self.body, "{markup}").expect("a string takes all");
     }
 
     pub fn line(&mut self, class: &str, x1: f64, y1: f64, x2: f64, y2: f64) {
         self.path(
             class,
-            "",
-            &format!("M{} {}L{} {}", at(x1), at(y1), at(x2), at(y2)),
+            &"",
+            &format_args!("M{} {}L{} {}", at(x1), at(y1), at(x2), at(y2)),
         );
     }
 
     /// A path; `attributes` is safe markup.
-    pub fn path(&mut self, class: &str, attributes: &str, d: &str) {
+    pub fn path(&mut self, class: &str, attributes: &dyn Display, d: &dyn Display) {
         write!(
             self.body,
             "<path class=\"{class}\" {attributes} d=\"{d}\"/>"
@@ -59,7 +75,7 @@ impl Canvas {
         .expect("a string takes all");
     }
 
-    pub fn rect(&mut self, class: &str, attributes: &str, x: f64, y: f64, w: f64, h: f64) {
+    pub fn rect(&mut self, class: &str, attributes: &dyn Display, x: f64, y: f64, w: f64, h: f64) {
         write!(
             self.body,
             "<rect class=\"{class}\" {attributes} x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"/>",
@@ -73,14 +89,14 @@ impl Canvas {
 
     /// Text with its baseline at `y`.
     pub fn text(&mut self, class: &str, anchor: Anchor, x: f64, y: f64, text: &str) {
-        self.styled_text(class, "", anchor, x, y, text);
+        self.styled_text(class, &"", anchor, x, y, text);
     }
 
     /// Text with further, safe attributes.
     pub fn styled_text(
         &mut self,
         class: &str,
-        attributes: &str,
+        attributes: &dyn Display,
         anchor: Anchor,
         x: f64,
         y: f64,
@@ -272,7 +288,9 @@ mod tests {
         ) {
             assert!(text_width(&line, 13.0) <= 120.0, "{line}");
         }
-        assert_eq!(at(-0.04), "0");
-        assert_eq!(at(12.34), "12.3");
+        assert_eq!(at(-0.04).to_string(), "0");
+        assert_eq!(at(7.96).to_string(), "8");
+        assert_eq!(at(-12.5).to_string(), "-12.5");
+        assert_eq!(at(12.34).to_string(), "12.3");
     }
 }

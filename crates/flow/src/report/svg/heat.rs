@@ -196,7 +196,7 @@ impl Figure for HeatMap {
         // Under the map: column names, their label, what the colours mean, special cells.
         let height = bottom + 62.0 + if zero || wild { 22.0 } else { 0.0 };
         let mut c = Canvas::new(self.width, height);
-        c.raw(&format!(
+        c.raw(&format_args!(
             "<defs><pattern id=\"{id}-z\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
              patternTransform=\"rotate(45)\"><rect class=\"back\" width=\"6\" height=\"6\"/>\
              <path class=\"axis\" d=\"M0 0V6\"/></pattern></defs>"
@@ -210,16 +210,23 @@ impl Figure for HeatMap {
         let put = |c: &mut Canvas, p: &Paint, x: f64, y: f64, w: f64, h: f64| match p {
             Paint::Blank => {}
             // A hair wider, so that no seams show between neighbours.
-            Paint::Color(k) => c.rect("cell", &format!("fill=\"{k}\""), x, y, w + 0.3, h + 0.3),
-            Paint::Zero => c.rect("cell", &format!("fill=\"url(#{id}-z)\""), x, y, w, h),
+            Paint::Color(k) => c.rect(
+                "cell",
+                &format_args!("fill=\"{k}\""),
+                x,
+                y,
+                w + 0.3,
+                h + 0.3,
+            ),
+            Paint::Zero => c.rect("cell", &format_args!("fill=\"url(#{id}-z)\""), x, y, w, h),
             Paint::Wild => {
-                c.rect("cell back", "", x, y, w, h);
+                c.rect("cell back", &"", x, y, w, h);
                 let (a, b) = (x + w / 2.0, y + h / 2.0);
                 let r = (w.min(h) / 2.0 - 0.5).clamp(1.0, 5.0);
                 c.path(
                     "cross",
-                    "",
-                    &format!(
+                    &"",
+                    &format_args!(
                         "M{} {}L{} {}M{} {}L{} {}",
                         at(a - r),
                         at(b - r),
@@ -245,7 +252,7 @@ impl Figure for HeatMap {
                 ends(row.last())
             );
             c.open_group("ridge", &words);
-            c.raw(&format!("<title>{}</title>", xml(&words)));
+            c.raw(&format_args!("<title>{}</title>", xml(&words)));
             let mut k = 0;
             while k < cols.len() {
                 let p = paint(row.get(cols[k]).copied().flatten());
@@ -278,7 +285,7 @@ impl Figure for HeatMap {
                 );
             }
         }
-        c.rect("frame", "", left, top, right - left, bottom - top);
+        c.rect("frame", &"", left, top, right - left, bottom - top);
 
         // Column names as dense as they fit.
         let names: Vec<String> = cols
@@ -312,7 +319,7 @@ impl Figure for HeatMap {
             let y = bottom - h * f64::from(k + 1);
             c.rect(
                 "cell",
-                &format!("fill=\"{}\"", viridis(f)),
+                &format_args!("fill=\"{}\"", viridis(f)),
                 bx,
                 y,
                 12.0,
@@ -343,7 +350,7 @@ impl Figure for HeatMap {
             ] {
                 if on {
                     put(&mut c, &p, x, y, 14.0, 12.0);
-                    c.rect("frame", "", x, y, 14.0, 12.0);
+                    c.rect("frame", &"", x, y, 14.0, 12.0);
                     c.text("soft small", Anchor::Start, x + 20.0, y + 10.5, words);
                     x += 20.0 + text_width(words, SMALL) + 18.0;
                 }
@@ -355,17 +362,19 @@ impl Figure for HeatMap {
     fn data(&self) -> Option<Table> {
         let longest = self.rows.iter().map(|r| r.1.len()).max().unwrap_or(0);
         let cols = pick(longest, 12);
-        let name = |k: &usize| Column::new(self.columns.get(*k).cloned().unwrap_or_default());
-        let mut t = Table::new(std::iter::once(Column::new("layer")).chain(cols.iter().map(name)));
+        let mut columns = vec![Column::new("layer")];
+        for k in &cols {
+            columns.push(Column::new(
+                self.columns.get(*k).cloned().unwrap_or_default(),
+            ));
+        }
+        let mut t = Table::new(columns);
         for (label, row) in &self.rows {
-            t.rows.push(
-                std::iter::once(Cell::from(label.clone()))
-                    .chain(
-                        cols.iter()
-                            .map(|&k| Cell::from(row.get(k).copied().flatten())),
-                    )
-                    .collect(),
-            );
+            let mut cells = vec![Cell::from(label.clone())];
+            for &k in &cols {
+                cells.push(Cell::from(row.get(k).copied().flatten()));
+            }
+            t.rows.push(cells);
         }
         Some(t)
     }

@@ -2,11 +2,12 @@
 
 use super::Figure;
 use super::axis::{Axis, Layout};
-use super::canvas::{Anchor, Canvas, at, fit_text, text_width};
+use super::canvas::{Anchor, Canvas, Color, at, fit_text, text_width};
 use crate::profile::{Histogram, Summary};
 use crate::report::escape::{LONGEST, clean};
 use crate::report::number::{percent, pretty};
 use crate::report::table::{Cell, Column, Table};
+use std::fmt::Write;
 
 /// One row: a histogram with its name.
 #[derive(Clone, Debug, PartialEq)]
@@ -203,7 +204,7 @@ impl Figure for RidgePlot {
             c.line("grid", tx, head, tx, bottom);
             c.text("soft", Anchor::Middle, tx, bottom + 17.0, &t.label);
         }
-        let color = format!("var(--s{})", self.style % 8);
+        let color = Color(self.style);
         for (i, r) in self.rows.iter().enumerate() {
             let base = top + step * (i + 1) as f64;
             let h = &r.histogram;
@@ -220,7 +221,7 @@ impl Figure for RidgePlot {
                 words += &format!(", {} exactly zero", percent(r.zeros));
             }
             c.open_group("ridge", &words);
-            c.raw(&format!(
+            c.raw(&format_args!(
                 "<title>{}</title>",
                 crate::report::escape::xml(&words)
             ));
@@ -232,7 +233,7 @@ impl Figure for RidgePlot {
                     let v = density(k);
                     if v <= 0.0 {
                         if from.take().is_some() {
-                            d.push_str(&format!("V{}", at(base)));
+                            write!(d, "V{}", at(base)).expect("a string takes all");
                         }
                         continue;
                     }
@@ -240,7 +241,7 @@ impl Figure for RidgePlot {
                     // What lies beyond a given range ends at its border.
                     if x0.max(x1) <= left + 7.9 || x0.min(x1) >= right - 7.9 {
                         if from.take().is_some() {
-                            d.push_str(&format!("V{}", at(base)));
+                            write!(d, "V{}", at(base)).expect("a string takes all");
                         }
                         continue;
                     }
@@ -248,23 +249,31 @@ impl Figure for RidgePlot {
                     let (x0, x1) = (inside(x0), inside(x1));
                     let y = base - full * v / peak;
                     if from.is_none() {
-                        d.push_str(&format!("M{} {}", at(x0), at(base)));
+                        write!(d, "M{} {}", at(x0), at(base)).expect("a string takes all");
                         from = Some(x0);
                     }
                     // A bin narrower than a pixel still shows.
                     let x1 = if (x1 - x0).abs() < 1.2 { x0 + 1.2 } else { x1 };
-                    d.push_str(&format!("V{}H{}", at(y), at(x1)));
+                    write!(d, "V{}H{}", at(y), at(x1)).expect("a string takes all");
                 }
                 if from.is_some() {
-                    d.push_str(&format!("V{}", at(base)));
+                    write!(d, "V{}", at(base)).expect("a string takes all");
                 }
-                c.path("area", &format!("fill=\"{color}\" stroke=\"{color}\""), &d);
+                c.path(
+                    "area",
+                    &format_args!("fill=\"{color}\" stroke=\"{color}\""),
+                    &d,
+                );
             }
             if r.zeros > 0.001 && x.contains(0.0) {
                 let zx = x.at(0.0);
                 let zy = base - tall * r.zeros.min(1.0);
-                c.path("pin", "", &format!("M{} {}V{}", at(zx), at(base), at(zy)));
-                c.raw(&format!(
+                c.path(
+                    "pin",
+                    &"",
+                    &format_args!("M{} {}V{}", at(zx), at(base), at(zy)),
+                );
+                c.raw(&format_args!(
                     "<circle class=\"pinhead\" cx=\"{}\" cy=\"{}\" r=\"2.6\"/>",
                     at(zx),
                     at(zy)
@@ -300,8 +309,8 @@ impl Figure for RidgePlot {
         if any_zeros {
             let zx = left + 8.0;
             let y = bottom + 57.0;
-            c.path("pin", "", &format!("M{} {}v-11", at(zx), at(y)));
-            c.raw(&format!(
+            c.path("pin", &"", &format_args!("M{} {}v-11", at(zx), at(y)));
+            c.raw(&format_args!(
                 "<circle class=\"pinhead\" cx=\"{}\" cy=\"{}\" r=\"2.6\"/>",
                 at(zx),
                 at(y - 11.0)
