@@ -1,6 +1,6 @@
 //! The plots that a comparison is made of.
 
-use super::{Journey, STALLED, curve_names, is_accuracy, see_signals, signals};
+use super::{Journey, STALLED, curve_names, gradient_range, is_accuracy, see_signals, signals};
 use crate::profile::{LayerProfile, RunProfile, StepProfile};
 use crate::report::number::{Range, pretty};
 use crate::report::svg::{Axis, HeatMap, LinePlot, Mood, RidgePlot, Series};
@@ -104,6 +104,8 @@ pub fn curve_plots(runs: &[RunProfile]) -> Vec<LinePlot> {
         title.push_str(letters.as_str());
         let y = if is_accuracy(&name) {
             Axis::linear("").range(0.0, 1.0)
+        } else if diverges(runs, &name) {
+            Axis::log("")
         } else {
             Axis::linear("")
         };
@@ -120,6 +122,19 @@ pub fn curve_plots(runs: &[RunProfile]) -> Vec<LinePlot> {
     plots
 }
 
+/// Whether one run goes so far beyond where another began that on a linear axis the others would be a line at zero.
+fn diverges(runs: &[RunProfile], name: &str) -> bool {
+    const FAR: f64 = 100.0;
+    let (mut start, mut all) = (f64::INFINITY, Range::default());
+    for c in runs.iter().filter_map(|r| r.curve(name)) {
+        if let Some(first) = c.points.iter().find(|p| p.1.is_finite()) {
+            start = start.min(first.1);
+        }
+        c.points.iter().for_each(|p| all.see(p.1));
+    }
+    all.lo >= 0.0 && start > 0.0 && all.hi > FAR * start
+}
+
 /// Where the outputs of some layers lie, but for the outermost percent, which must not squeeze the rest; with 0.
 fn span(layers: &[&LayerProfile]) -> Option<(f64, f64)> {
     let (mut lo, mut hi) = (f64::INFINITY, f64::NEG_INFINITY);
@@ -133,6 +148,17 @@ fn span(layers: &[&LayerProfile]) -> Option<(f64, f64)> {
 
 /// How much further than all hidden layers the output layer must reach to stand on an axis of its own.
 const FURTHER: f64 = 2.0;
+
+/// How much wider a layer's outputs must lie than those of the first before each is shown in its own standard deviation: on
+/// one axis the first would be needles, as if they said nothing.
+const GROWN: f64 = 30.0;
+
+/// Whether the outputs grow by so much on their way.
+fn grows(layers: &[&LayerProfile]) -> bool {
+    let std = |l: &&LayerProfile| l.activation.as_ref().map(|a| a.std).filter(|s| *s > 0.0);
+    let first = layers.iter().find_map(std).unwrap_or(f64::INFINITY);
+    layers.iter().filter_map(std).any(|s| s > GROWN * first)
+}
 
 /// Layers that share an axis, and the output layer if no function bounds it and it reaches much further than they do: on
 /// its axis each of them would be a line.
@@ -152,7 +178,8 @@ fn apart(step: &StepProfile) -> (Vec<&LayerProfile>, Option<&LayerProfile>) {
 
 /// Histograms of the activations by layer, one plot per run that has any, and one more for an output layer that reaches
 /// much further than the others; runs with the same kinds of layers share the horizontal axis, which leaves out the
-/// outermost percent of each layer.
+/// outermost percent of each layer. Where outputs grow from layer to layer until the first would be needles beside the last, each
+/// row is measured in its own standard deviation.
 pub fn activation_plots(
     runs: &[RunProfile],
     pick: fn(&RunProfile) -> Option<&StepProfile>,
@@ -167,7 +194,11 @@ pub fn activation_plots(
         ops
     };
     let kinds: Vec<Vec<String>> = parts.iter().map(|p| ops(&p.0)).collect();
-    let spans: Vec<Option<(f64, f64)>> = parts.iter().map(|p| span(&p.0)).collect();
+    // What stands in units of its own shares no axis.
+    let own: Vec<bool> = parts.iter().map(|p| grows(&p.0)).collect();
+    let spans: Vec<Option<(f64, f64)>> = (parts.iter().zip(&own))
+        .map(|(p, own)| span(&p.0).filter(|_| !own))
+        .collect();
     let axis = |span: Option<(f64, f64)>| {
         let x = Axis::linear("output of the units");
         // Outputs that fill much of the unit interval are shown on all of it, as those of a sigmoid.
@@ -186,7 +217,13 @@ pub fn activation_plots(
                 shared = Some((a.min(s.0), b.max(s.1)));
             }
         }
-        let mut plot = RidgePlot::new(run.name.clone()).x(axis(shared)).style(i);
+        let plot = RidgePlot::new(run.name.clone()).style(i);
+        let mut plot = if own[i] {
+            let words = "output of the units, in standard deviations of the layer";
+            plot.own_units().x(Axis::linear(words))
+        } else {
+            plot.x(axis(shared))
+        };
         for l in layers {
             if let Some(a) = &l.activation {
                 plot = plot.row(l.path.clone(), a);
@@ -255,7 +292,8 @@ pub fn changing_plots(runs: &[RunProfile]) -> Vec<RidgePlot> {
     runs.iter().enumerate().filter_map(plot).collect()
 }
 
-/// Gradient RMS by layer and observed step, one map per run with at least two observed steps, on one scale.
+/// Gradient RMS by layer and observed step, one map per run with at least two observed steps, on one scale: up to ten times
+/// the largest gradient before training, and nine decades down.
 pub fn heat_maps(runs: &[RunProfile]) -> Vec<HeatMap> {
     let mut range = Range::default();
     for run in runs {
@@ -263,7 +301,9 @@ pub fn heat_maps(runs: &[RunProfile]) -> Vec<HeatMap> {
             see_signals(&mut range, step);
         }
     }
-    let (lo, hi) = (range.lo, range.hi);
+    // What a run that diverges reaches must not darken the others.
+    let first = gradient_range(runs).map_or(f64::INFINITY, |r| r.1);
+    let (lo, hi) = (range.lo, range.hi.min(10.0 * first));
     // Nine decades: what lies a billion times below the strongest is as dark as nothing.
     let lo = lo.max(hi * 1e-9);
     let axis = if lo < hi {

@@ -160,3 +160,53 @@ fn standalone_drawings_are_well_formed() {
         assert!(!f.description().is_empty());
     }
 }
+
+#[test]
+fn outputs_that_grow_from_layer_to_layer_are_shown_in_their_own_deviations() {
+    let run = |growth: f64| {
+        let mut s = StepProfile::new(0);
+        for l in 0..6 {
+            let scale = growth.powi(l);
+            let values: Vec<f64> = (0..99)
+                .map(|i| scale * f64::from(i).sin().max(0.0))
+                .collect();
+            let mut p = LayerProfile::new(format!("fc{l}"), "relu");
+            p.activation = Some(Summary::with(&values, Detail::histogram(Bins::Auto)));
+            s.layers.push(p);
+        }
+        RunProfile::new("r").with_step(s)
+    };
+    let plots = |runs: &[RunProfile]| activation_plots(runs, RunProfile::first);
+    let with = |growth: f64| plots(&[run(growth)])[0].draw("p");
+    let words = "in standard deviations of the layer";
+    assert!(with(4.0).contains(words));
+    assert!(!with(1.2).contains(words) && !with(0.1).contains(words));
+    // A healthy run beside it keeps the axis that it has alone.
+    assert_eq!(plots(&[run(1.2), run(4.0)])[0].draw("p"), with(1.2));
+}
+
+#[test]
+fn a_run_that_diverges_does_not_hide_the_others() {
+    let with_loss = |values: [f64; 3]| {
+        let points = values.iter().enumerate().map(|(i, v)| (i as f64, *v));
+        RunProfile::new("r").with_curve(Curve::new("loss", points))
+    };
+    let (well, wild) = (with_loss([2.3, 1.0, 0.1]), with_loss([2.5, 9e9, f64::NAN]));
+    let decades = |runs: &[RunProfile]| curve_plots(runs)[0].draw("p").contains("10⁶");
+    assert!(decades(&[well.clone(), wild]));
+    assert!(!decades(&[well.clone(), well]));
+    // Gradients of 1 before training; those of one run then grow.
+    let with_gradients = |later: f32| {
+        let step = |at: u64, g: f32| {
+            let named = [("a", [g, -g]), ("b", [g, g])];
+            StepProfile::new(at).with_activation_grads(named.iter().map(|(n, v)| (*n, &v[..])))
+        };
+        RunProfile::new("r")
+            .with_step(step(0, 1.0))
+            .with_step(step(1, later))
+    };
+    let maps = heat_maps(&[with_gradients(1e14), with_gradients(0.5)]);
+    let (wild, well) = (maps[0].draw("p"), maps[1].draw("p"));
+    assert!(wild.contains("brightest: 10.0 and more"), "{wild}");
+    assert!(!well.contains("and more"));
+}

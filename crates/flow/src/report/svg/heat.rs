@@ -331,13 +331,16 @@ impl Figure for HeatMap {
             c.line("axis", bx + 12.0, ty, bx + 16.0, ty);
             c.text("soft small", Anchor::Start, bx + 19.0, ty + 4.0, &t.label);
         }
-        let (lowest, _) = bar.range();
+        let (lowest, highest) = bar.range();
         let mut words = format!("colour: {}", self.color.label);
         if log {
             words += ", log scale";
         }
         if values.iter().any(|v| *v < lowest && (*v > 0.0 || !log)) {
             words += &format!("; darkest: {} and less", pretty(lowest));
+        }
+        if values.iter().any(|v| *v > highest && v.is_finite()) {
+            words += &format!("; brightest: {} and more", pretty(highest));
         }
         let words = fit_text(&words, SMALL, self.width - left);
         c.text("soft small", Anchor::Start, left, bottom + 54.0, &words);

@@ -22,6 +22,9 @@ struct Row {
 
 /// Histograms over a shared horizontal axis, one row each, every row as high as its highest bin.
 ///
+/// Where rows differ by orders of magnitude, each is a line beside the widest: [`own_units`](RidgePlot::own_units) draws each
+/// in units of its own standard deviation.
+///
 /// Exact zeros (half of all outputs of a ReLU layer) are taken out of their bin and drawn as a pin whose height is
 /// their share. At the right stands the standard deviation of each row.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +33,7 @@ pub struct RidgePlot {
     description: String,
     x: Axis,
     rows: Vec<Row>,
+    own_units: bool,
     style: usize,
     width: f64,
     step: f64,
@@ -46,6 +50,7 @@ impl RidgePlot {
             description: String::new(),
             x: Axis::linear("value"),
             rows: Vec::new(),
+            own_units: false,
             style: 0,
             width: 540.0,
             step: 0.0,
@@ -61,6 +66,12 @@ impl RidgePlot {
     /// Sets the horizontal axis.
     pub fn x(mut self, axis: Axis) -> RidgePlot {
         self.x = axis;
+        self
+    }
+
+    /// Measures each row in its own standard deviation, as far as four of them from zero or the mean.
+    pub fn own_units(mut self) -> RidgePlot {
+        self.own_units = true;
         self
     }
 
@@ -108,14 +119,30 @@ impl RidgePlot {
         self.rows.is_empty()
     }
 
+    /// What a row's values are divided by.
+    fn unit(&self, r: &Row) -> f64 {
+        match self.own_units && r.std > 0.0 && r.std.is_finite() {
+            true => r.std,
+            false => 1.0,
+        }
+    }
+
     /// The range that holds all bins with something in them.
     fn extent(&self) -> Vec<f64> {
         let mut out = Vec::new();
         for r in &self.rows {
-            let h = &r.histogram;
+            let (h, unit) = (&r.histogram, self.unit(r));
+            let (lo, hi) = match self.own_units {
+                true => (
+                    (r.mean / unit).min(0.0) - 4.0,
+                    (r.mean / unit).max(0.0) + 4.0,
+                ),
+                false => (f64::MIN, f64::MAX),
+            };
             for (i, c) in h.counts.iter().enumerate() {
                 if *c > 0 {
-                    out.extend_from_slice(&h.edges[i..=i + 1]);
+                    out.push((h.edges[i] / unit).clamp(lo, hi));
+                    out.push((h.edges[i + 1] / unit).clamp(lo, hi));
                 }
             }
             if r.zeros > 0.0 {
@@ -207,7 +234,7 @@ impl Figure for RidgePlot {
         let color = Color(self.style);
         for (i, r) in self.rows.iter().enumerate() {
             let base = top + step * (i + 1) as f64;
-            let h = &r.histogram;
+            let (h, unit) = (&r.histogram, self.unit(r));
             let density = |k: usize| h.counts[k] as f64 / (h.edges[k + 1] - h.edges[k]);
             let peak = (0..h.counts.len()).map(density).fold(0.0, f64::max);
             c.line("faint", left, base, right, base);
@@ -237,7 +264,7 @@ impl Figure for RidgePlot {
                         }
                         continue;
                     }
-                    let (x0, x1) = (x.at(h.edges[k]), x.at(h.edges[k + 1]));
+                    let (x0, x1) = (x.at(h.edges[k] / unit), x.at(h.edges[k + 1] / unit));
                     // What lies beyond a given range ends at its border.
                     if x0.max(x1) <= left + 7.9 || x0.min(x1) >= right - 7.9 {
                         if from.take().is_some() {

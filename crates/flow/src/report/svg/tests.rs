@@ -251,3 +251,27 @@ fn exact_zeros_are_taken_out_of_their_bin() {
         .fold((f64::INFINITY, 0.0f64), |(a, b), h| (a.min(*h), b.max(*h)));
     assert!(hi - lo < 25.0, "{heights:?}");
 }
+
+#[test]
+fn rows_that_differ_only_in_scale_are_alike_in_their_own_units() {
+    let v: Vec<f64> = (0..400).map(|i| (f64::from(i) * 0.7).sin()).collect();
+    let large: Vec<f64> = v.iter().map(|x| x * f64::from(1 << 20)).collect();
+    let with = |v: &[f64]| Summary::with(v, Detail::histogram(Bins::Auto));
+    let plot = RidgePlot::new("t")
+        .row("a", &with(&v))
+        .row("b", &with(&large));
+    // Where the bins of each row end.
+    let ends = |svg: &str| -> Vec<String> {
+        let of_row = |area: &str| {
+            let d = attribute(area, "d").unwrap();
+            let ends = d.split('H').skip(1);
+            let ends: Vec<&str> = ends.map(|h| h.split('V').next().unwrap()).collect();
+            ends.join(" ")
+        };
+        svg.split("class=\"area\"").skip(1).map(of_row).collect()
+    };
+    let shared = ends(&plot.draw("p"));
+    assert_ne!(shared[0], shared[1]);
+    let own = ends(&plot.own_units().draw("p"));
+    assert_eq!(own[0], own[1]);
+}
