@@ -7,7 +7,7 @@ use crate::op::{Cotangents, NodeOp};
 use crate::ops::elementwise::Elem;
 use crate::var::Var;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is done to the cotangent that a rule returns for one operand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,8 +42,8 @@ pub enum Target {
 pub struct Seen {
     /// Operands that rules returned cotangents for.
     pub cotangents: BTreeSet<Site>,
-    /// Values that rules recorded.
-    pub terms: BTreeSet<Site>,
+    /// Values that rules recorded, and by which operations.
+    pub terms: BTreeMap<Site, BTreeSet<&'static str>>,
 }
 
 #[derive(Default)]
@@ -90,10 +90,13 @@ pub(crate) fn is_truth<T: Float>(op: &NodeOp<T>) -> bool {
 
 /// Called with every value that is recorded.
 pub(crate) fn term<T: Float>(truth: bool, value: Var<'_, T>) -> Var<'_, T> {
+    let op = value.tape().graph.borrow().nodes[value.id as usize]
+        .op
+        .name();
     let what = STATE.with_borrow_mut(|s| {
         let (name, n) = s.rule?;
         s.rule = Some((name, n + 1));
-        s.seen.terms.insert((name, n));
+        s.seen.terms.entry((name, n)).or_default().insert(op);
         match s.target {
             Some(Target::Term(site, what)) if site == (name, n) => Some(what),
             _ => None,

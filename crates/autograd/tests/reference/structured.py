@@ -452,7 +452,9 @@ CASES = {
         x[0].mean((0, 2)),
         x[0].var((0, 2), correction=0),
     ),
-    "batch_normalized relu": lambda x: F.batch_norm(x[0], None, None, x[1], x[2], training=True).relu(),
+    "batch_normalized relu": lambda x: F.batch_norm(x[0], None, None, x[1], x[2], training=True, eps=0.1).relu(),
+    "batch_normalized squared": lambda x: F.batch_norm(x[0], None, None, x[1], x[2], training=True, eps=0.1).relu() ** 2,
+    "layer_norm squared": lambda x: F.layer_norm(x[0], (5,), x[1], x[2], eps=0.1) ** 2,
     "batch_normalized bare": lambda x: F.batch_norm(x[0], None, None, None, None, training=True, eps=0.1),
     "batch_normalized bias": lambda x: F.batch_norm(
         x[0], None, None, torch.ones(2), x[1], training=True, eps=0.1

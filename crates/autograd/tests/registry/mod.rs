@@ -114,8 +114,8 @@ cases! {
     "prod" [([2, 3], AROUND)] |x| x[0].prod();
     "prod_dim" [([2, 3, 5], AROUND)] |x| x[0].prod_dim([0, 2], false);
     "prod_dim keep" [([2, 5], AROUND)] |x| x[0].prod_dim(-1, true);
-    "prod_dim columns" [([3, 9], AROUND)] |x| x[0].prod_dim(0, false);
-    "prod_dim planes" [([2, 3, 8], AROUND)] |x| x[0].prod_dim(1, true);
+    "prod_dim columns" [([5, 9], AROUND)] |x| x[0].prod_dim(0, false);
+    "prod_dim planes" [([2, 6, 8], AROUND)] |x| x[0].prod_dim(1, true);
     "logsumexp" [([2, 3], AROUND)] |x| x[0].logsumexp();
     "logsumexp_dim" [([2, 3, 4], AROUND)] |x| x[0].logsumexp_dim([0, 2], false);
     "norm 2" [([2, 3], AROUND)] |x| x[0].norm(2.0);
@@ -364,6 +364,7 @@ cases! {
 
     // ---- normalization ----
     "layer_norm" [([3, 5], AROUND), ([5], AROUND), ([5], AROUND)] |x| x[0].layer_norm(1, Some(x[1]), Some(x[2]), 1e-5);
+    "layer_norm squared" [([3, 5], AROUND), ([5], AROUND), ([5], AROUND)] |x| x[0].layer_norm(1, Some(x[1]), Some(x[2]), 0.1).square();
     "layer_norm bare" [([2, 3, 2], AROUND)] |x| x[0].layer_norm(2, None, None, 1e-5);
     "layer_norm weight" [([2, 3, 4], AROUND), ([3, 4], AROUND)] |x| x[0].layer_norm(2, Some(x[1]), None, 0.1);
     "layer_norm bias" [([2, 18], AROUND), ([18], AROUND)] |x| x[0].layer_norm(1, None, Some(x[1]), 1e-5);
@@ -379,7 +380,8 @@ cases! {
         let (y, mean, var) = x[0].batch_normalized(Some(x[1]), Some(x[2]), 1e-5, false);
         join(vec![y, mean, var])
     };
-    "batch_normalized relu" [([2, 2, 3, 3], AROUND), ([2], POSITIVE), ([2], AROUND)] |x| x[0].batch_normalized(Some(x[1]), Some(x[2]), 1e-5, true).0;
+    "batch_normalized relu" [([2, 2, 3, 3], AROUND), ([2], POSITIVE), ([2], AROUND)] |x| x[0].batch_normalized(Some(x[1]), Some(x[2]), 0.1, true).0;
+    "batch_normalized squared" [([3, 2, 9], AROUND), ([2], POSITIVE), ([2], AROUND)] |x| x[0].batch_normalized(Some(x[1]), Some(x[2]), 0.1, true).0.square();
     "batch_normalized bare" [([2, 2, 8], AROUND)] |x| x[0].batch_normalized(None, None, 0.1, false).0;
     "batch_normalized bias" [([1, 2, 33], AROUND), ([2], AROUND)] |x| x[0].batch_normalized(None, Some(x[1]), 0.1, true).0;
     "batch_normalized vectors" [([4, 3], AROUND), ([3], AROUND)] |x| x[0].batch_normalized(Some(x[1]), None, 1e-5, true).0;

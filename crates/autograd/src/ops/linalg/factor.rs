@@ -123,14 +123,12 @@ impl<T: Float> Op<T> for Part {
                 let out = (g - u.matmul(m)) / s;
                 (turn + out).matmul(vt)
             }
-            // The same for Aᵀ = V S Uᵀ, transposed.
+            // The same for Aᵀ = V S Uᵀ, transposed; V is square, so that I - V Vᵀ is 0.
             _ => {
                 let (u, s, v) = (other(0), other(1).unsqueeze(-2), other(2).t());
-                let g = g.t();
-                let m = v.t().matmul(g);
+                let m = v.t().matmul(g.t());
                 let turn = v.matmul(gaps(other(1).square()) * (m - m.t())) * s;
-                let out = (g - v.matmul(m)) / s;
-                u.matmul((turn + out).t())
+                u.matmul(turn.t())
             }
         };
         small![None, Some(ga)]
