@@ -1,6 +1,9 @@
 //! The types a tensor can hold.
 
+use crate::Tensor;
+use crate::error::Result;
 use crate::lane::{F32Lane, F64Lane, Lane};
+use crate::shape::Dims;
 use crate::simd::Isa;
 use std::fmt::{self, Debug, Display};
 
@@ -50,6 +53,21 @@ pub trait Element:
     const ZERO: Self;
     /// One (`true`).
     const ONE: Self;
+    // What tensors do that takes more than a few instructions; here, so that it is compiled in this crate only.
+    #[doc(hidden)]
+    fn zeros(shape: Dims) -> Result<Tensor<Self>>;
+    #[doc(hidden)]
+    fn from_slice(data: &[Self], shape: Dims) -> Result<Tensor<Self>>;
+    #[doc(hidden)]
+    fn copy(x: &Tensor<Self>) -> Tensor<Self>;
+    #[doc(hidden)]
+    fn copy_into(x: &Tensor<Self>, out: &mut [Self]);
+    #[doc(hidden)]
+    fn to_vec(x: &Tensor<Self>) -> Vec<Self>;
+    #[doc(hidden)]
+    fn reshape(x: &Tensor<Self>, shape: Dims) -> Result<Tensor<Self>>;
+    #[doc(hidden)]
+    fn as_mut_slice(x: &mut Tensor<Self>) -> &mut [Self];
 }
 
 macro_rules! element {
@@ -59,6 +77,27 @@ macro_rules! element {
             const DTYPE: DType = DType::$d;
             const ZERO: Self = $zero;
             const ONE: Self = $one;
+            fn zeros(shape: Dims) -> Result<Tensor<Self>> {
+                Tensor::zeros_here(shape)
+            }
+            fn from_slice(data: &[Self], shape: Dims) -> Result<Tensor<Self>> {
+                Tensor::from_slice_here(data, shape)
+            }
+            fn copy(x: &Tensor<Self>) -> Tensor<Self> {
+                x.copy_here()
+            }
+            fn copy_into(x: &Tensor<Self>, out: &mut [Self]) {
+                x.copy_into_here(out);
+            }
+            fn to_vec(x: &Tensor<Self>) -> Vec<Self> {
+                x.to_vec_here()
+            }
+            fn reshape(x: &Tensor<Self>, shape: Dims) -> Result<Tensor<Self>> {
+                x.reshape_here(shape)
+            }
+            fn as_mut_slice(x: &mut Tensor<Self>) -> &mut [Self] {
+                x.as_mut_slice_here()
+            }
         }
     )*};
 }

@@ -89,7 +89,13 @@ impl<T, E: std::fmt::Display> OrPanic<T> for std::result::Result<T, E> {
     fn or_panic(self) -> T {
         match self {
             Ok(v) => v,
-            Err(e) => panic!("{e}"),
+            Err(e) => fail(&e),
         }
     }
+}
+
+#[cold]
+#[track_caller]
+fn fail(e: &dyn std::fmt::Display) -> ! {
+    panic!("{e}")
 }

@@ -1,6 +1,6 @@
 //! Shapes, strides, axes and broadcasting.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OrPanic, Result};
 use smallvec::SmallVec;
 
 /// Sizes of the axes of a tensor, outermost first.
@@ -25,12 +25,12 @@ impl IntoDims for usize {
 }
 impl<const N: usize> IntoDims for [usize; N] {
     fn into_dims(self) -> Dims {
-        SmallVec::from_slice(&self)
+        self.as_slice().into_dims()
     }
 }
 impl<const N: usize> IntoDims for &[usize; N] {
     fn into_dims(self) -> Dims {
-        SmallVec::from_slice(self)
+        self.as_slice().into_dims()
     }
 }
 impl IntoDims for &[usize] {
@@ -145,7 +145,7 @@ impl IntoAxes for isize {
 }
 impl<const N: usize> IntoAxes for [isize; N] {
     fn into_axes(self) -> SmallVec<[isize; 6]> {
-        SmallVec::from_slice(&self)
+        self.as_slice().into_axes()
     }
 }
 impl IntoAxes for &[isize] {
@@ -181,7 +181,7 @@ pub fn axis_set(op: &'static str, axes: &[isize], rank: usize) -> Result<u64> {
 }
 
 /// Where the elements of a tensor stand in its storage.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub struct Layout {
     /// Sizes, outermost first.
     pub shape: Dims,
@@ -189,6 +189,184 @@ pub struct Layout {
     pub strides: Strides,
     /// Index of the element at the origin.
     pub offset: usize,
+}
+
+/// Not derived: that would be compiled again in every crate.
+impl Clone for Layout {
+    fn clone(&self) -> Self {
+        Layout {
+            shape: Dims::from_slice(&self.shape),
+            strides: Strides::from_slice(&self.strides),
+            offset: self.offset,
+        }
+    }
+}
+
+/// What is generic in tensors calls these, so that they are compiled in this crate only.
+impl Layout {
+    /// That the layout stays inside `len` elements, whatever its numbers.
+    pub(crate) fn check_inside(&self, len: usize) -> Result<()> {
+        checked_numel("from_storage", &self.shape)?;
+        let inside = self.strides.len() == self.shape.len()
+            && checked_extent(self).is_some_and(|high| high.is_none_or(|h| h < len));
+        if inside {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            op: "from_storage",
+            message: format!("layout {self:?} reaches outside {len} elements"),
+        })
+    }
+
+    /// Where the element of an index lies.
+    pub(crate) fn at(&self, index: &[usize]) -> Result<usize> {
+        if index.len() != self.shape.len() {
+            return Err(Error::Shape {
+                op: "get",
+                message: format!(
+                    "{} indices given for shape {:?}",
+                    index.len(),
+                    &self.shape[..]
+                ),
+            });
+        }
+        let mut at = self.offset as isize;
+        for (i, &k) in index.iter().enumerate() {
+            let (size, stride) = (self.shape[i], self.strides[i]);
+            if k >= size {
+                let axes = ["index at axis 0", "index at axis 1", "index at axis 2"];
+                return Err(Error::Index {
+                    op: "get",
+                    what: axes.get(i).unwrap_or(&"index"),
+                    index: k as i64,
+                    size,
+                });
+            }
+            at += k as isize * stride;
+        }
+        Ok(at as usize)
+    }
+
+    pub(crate) fn transpose(&self, a: isize, b: isize) -> Result<Layout> {
+        let rank = self.shape.len();
+        let (i, j) = (axis("transpose", a, rank)?, axis("transpose", b, rank)?);
+        let mut l = self.clone();
+        l.shape.swap(i, j);
+        l.strides.swap(i, j);
+        Ok(l)
+    }
+
+    pub(crate) fn narrow(&self, along: isize, start: usize, end: usize) -> Result<Layout> {
+        let a = axis("narrow", along, self.shape.len())?;
+        if start > end || end > self.shape[a] {
+            return Err(Error::Shape {
+                op: "narrow",
+                message: format!(
+                    "range {start}..{end} does not lie in axis {along} of shape {:?}",
+                    &self.shape[..]
+                ),
+            });
+        }
+        Ok(self.slice(a, start, end - start, 1))
+    }
+
+    #[track_caller]
+    pub(crate) fn select(&self, along: isize, i: usize) -> Layout {
+        let a = axis("select", along, self.shape.len()).or_panic();
+        assert!(
+            i < self.shape[a],
+            "select: index {i} is out of range for axis {along} of shape {:?}",
+            &self.shape[..]
+        );
+        let mut l = self.slice(a, i, 1, 1);
+        l.shape.remove(a);
+        l.strides.remove(a);
+        l
+    }
+
+    pub(crate) fn unsqueeze(&self, along: isize) -> Result<Layout> {
+        let a = axis("unsqueeze", along, self.shape.len() + 1)?;
+        let mut l = self.clone();
+        l.shape.insert(a, 1);
+        l.strides.insert(a, 0);
+        Ok(l)
+    }
+}
+
+pub(crate) fn not_the_number(given: usize, shape: &[usize], n: usize) -> Error {
+    Error::Shape {
+        op: "from_slice",
+        message: format!("{given} values given for shape {shape:?} of {n} elements"),
+    }
+}
+
+pub(crate) fn does_not_go(from: &[usize], have: usize, shape: &[usize], n: usize) -> Error {
+    Error::Shape {
+        op: "reshape",
+        message: format!("shape {from:?} of {have} elements does not go into {shape:?} of {n}"),
+    }
+}
+
+/// Highest storage index of a layout whose numbers may come from outside: `None` on overflow or below zero,
+/// `Some(None)` for no elements.
+fn checked_extent(layout: &Layout) -> Option<Option<usize>> {
+    let (mut low, mut high) = (
+        isize::try_from(layout.offset).ok()?,
+        isize::try_from(layout.offset).ok()?,
+    );
+    for (&d, &s) in layout.shape.iter().zip(&layout.strides) {
+        if d == 0 {
+            return Some(None);
+        }
+        let reach = isize::try_from(d - 1).ok()?.checked_mul(s)?;
+        if reach < 0 {
+            low = low.checked_add(reach)?;
+        } else {
+            high = high.checked_add(reach)?;
+        }
+    }
+    (low >= 0).then_some(Some(high as usize))
+}
+
+/// One index further in row-major order, over the first `rank` axes.
+#[inline]
+pub(crate) fn advance(layout: &Layout, index: &mut Dims, at: &mut isize, rank: usize) {
+    for a in (0..rank).rev() {
+        index[a] += 1;
+        *at += layout.strides[a];
+        if index[a] < layout.shape[a] {
+            return;
+        }
+        *at -= layout.strides[a] * layout.shape[a] as isize;
+        index[a] = 0;
+    }
+}
+
+/// The elements that a layout sees, in row-major order; `out` has as many.
+pub(crate) fn copy_strided<T: Copy>(data: &[T], layout: &Layout, out: &mut [T]) {
+    let Some(last) = layout.shape.len().checked_sub(1) else {
+        return out.fill(data[layout.offset]);
+    };
+    let (width, step) = (layout.shape[last], layout.strides[last]);
+    if out.is_empty() {
+        return;
+    }
+    let mut index = Dims::from_elem(0, last + 1);
+    let mut at = layout.offset as isize;
+    for row in out.chunks_exact_mut(width) {
+        match step {
+            1 => row.copy_from_slice(&data[at as usize..at as usize + width]),
+            0 => row.fill(data[at as usize]),
+            _ => {
+                let mut p = at;
+                for x in row {
+                    *x = data[p as usize];
+                    p += step;
+                }
+            }
+        }
+        advance(layout, &mut index, &mut at, last);
+    }
 }
 
 impl Layout {

@@ -50,10 +50,43 @@ unsafe impl<T: Element> Send for Storage<T> {}
 // SAFETY: shared access only reads plain data.
 unsafe impl<T: Element> Sync for Storage<T> {}
 
-fn block<T>(len: usize) -> Option<Block> {
+fn block(bytes: usize) -> Option<Block> {
     // Asking for an alignment of 16 and aligning inside lets the system hand out zero pages untouched.
-    let bytes = len.checked_mul(size_of::<T>())?.checked_add(ALIGN)?;
-    Block::from_size_align(bytes, 16).ok()
+    Block::from_size_align(bytes.checked_add(ALIGN)?, 16).ok()
+}
+
+/// Memory of `bytes` zeros: where the block begins, and where the data.
+fn zeroed(op: &'static str, bytes: usize) -> Result<(NonNull<u8>, NonNull<u8>)> {
+    let limit = allocation_limit();
+    if bytes > limit {
+        return Err(Error::TooLarge { op, bytes, limit });
+    }
+    if bytes == 0 {
+        // No memory: any aligned, non-null address will do.
+        let data =
+            NonNull::new(std::ptr::without_provenance_mut(ALIGN)).expect("ALIGN is not zero");
+        return Ok((data, data));
+    }
+    let layout = block(bytes).ok_or(Error::OutOfMemory { op, bytes })?;
+    // SAFETY: the layout has a non-zero size.
+    let base =
+        NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(Error::OutOfMemory { op, bytes })?;
+    huge_pages(base, layout.size());
+    let shift = base.as_ptr().align_offset(ALIGN);
+    // SAFETY: shift < ALIGN and the block is ALIGN bytes larger than the data.
+    Ok((base, unsafe { base.add(shift) }))
+}
+
+/// Gives the memory of [`zeroed`] back.
+///
+/// # Safety
+/// `base` came from there with as many bytes, and nobody uses it any more.
+unsafe fn free(base: NonNull<u8>, bytes: usize) {
+    if bytes > 0 {
+        let layout = block(bytes).expect("the layout was valid when the block was allocated");
+        // SAFETY: base was allocated with this layout, and the caller frees it once.
+        unsafe { dealloc(base.as_ptr(), layout) }
+    }
 }
 
 /// Asks for large pages inside a large block, before it is touched: a pass over it then waits less often for the
@@ -84,29 +117,8 @@ impl<T: Element> Storage<T> {
     /// # Errors
     /// [`Error::TooLarge`] above [`allocation_limit`], [`Error::OutOfMemory`] when the system refuses.
     pub fn zeroed(op: &'static str, len: usize) -> Result<Self> {
-        let bytes = len.saturating_mul(size_of::<T>());
-        let limit = allocation_limit();
-        if bytes > limit {
-            return Err(Error::TooLarge { op, bytes, limit });
-        }
-        if len == 0 {
-            // No memory: any aligned, non-null address will do.
-            let data = NonNull::new(std::ptr::without_provenance_mut::<T>(ALIGN))
-                .expect("ALIGN is not zero");
-            return Ok(Storage {
-                base: data.cast(),
-                data,
-                len,
-            });
-        }
-        let layout = block::<T>(len).ok_or(Error::OutOfMemory { op, bytes })?;
-        // SAFETY: the layout has a non-zero size.
-        let base = NonNull::new(unsafe { alloc_zeroed(layout) })
-            .ok_or(Error::OutOfMemory { op, bytes })?;
-        huge_pages(base, layout.size());
-        let shift = base.as_ptr().align_offset(ALIGN);
-        // SAFETY: shift < ALIGN and the block is ALIGN bytes larger than the data.
-        let data = unsafe { base.add(shift) }.cast::<T>();
+        let (base, data) = zeroed(op, len.saturating_mul(size_of::<T>()))?;
+        let data = data.cast();
         Ok(Storage { base, data, len })
     }
 
@@ -139,11 +151,7 @@ impl<T: Element> Storage<T> {
 
 impl<T: Element> Drop for Storage<T> {
     fn drop(&mut self) {
-        if self.len > 0 {
-            let layout =
-                block::<T>(self.len).expect("the layout was valid when the block was allocated");
-            // SAFETY: base was allocated with this layout and is freed once.
-            unsafe { dealloc(self.base.as_ptr(), layout) }
-        }
+        // SAFETY: base came from `zeroed` with as many bytes, and is freed once.
+        unsafe { free(self.base, self.len * size_of::<T>()) }
     }
 }

@@ -1,6 +1,6 @@
 //! The tensor: shared storage seen through a layout.
 
-use crate::error::{Error, OrPanic, Result};
+use crate::error::{OrPanic, Result};
 use crate::shape::{self, Dims, IntoAxes, IntoDims, Layout};
 use crate::{Element, Storage};
 use smallvec::SmallVec;
@@ -40,7 +40,10 @@ impl<T: Element> Tensor<T> {
     /// # Errors
     /// When the shape overflows or the memory is not to be had.
     pub fn try_zeros(shape: impl IntoDims) -> Result<Self> {
-        let shape = shape.into_dims();
+        T::zeros(shape.into_dims())
+    }
+
+    pub(crate) fn zeros_here(shape: Dims) -> Result<Self> {
         let n = shape::checked_numel("zeros", &shape)?;
         Ok(Tensor {
             storage: Arc::new(Storage::zeroed("zeros", n)?),
@@ -84,17 +87,13 @@ impl<T: Element> Tensor<T> {
     /// # Errors
     /// When the number of values is not that of the shape.
     pub fn try_from_slice(data: &[T], shape: impl IntoDims) -> Result<Self> {
-        let shape = shape.into_dims();
+        T::from_slice(data, shape.into_dims())
+    }
+
+    pub(crate) fn from_slice_here(data: &[T], shape: Dims) -> Result<Self> {
         let n = shape::checked_numel("from_slice", &shape)?;
         if n != data.len() {
-            return Err(Error::Shape {
-                op: "from_slice",
-                message: format!(
-                    "{} values given for shape {:?} of {n} elements",
-                    data.len(),
-                    shape.as_slice()
-                ),
-            });
+            return Err(shape::not_the_number(data.len(), &shape, n));
         }
         let mut storage = Storage::zeroed("from_slice", n)?;
         storage.as_mut_slice().copy_from_slice(data);
@@ -157,18 +156,7 @@ impl<T: Element> Tensor<T> {
     /// # Errors
     /// When the layout reaches outside the storage.
     pub fn from_storage(storage: Arc<Storage<T>>, layout: Layout) -> Result<Self> {
-        shape::checked_numel("from_storage", &layout.shape)?;
-        let inside = layout.strides.len() == layout.shape.len()
-            && checked_extent(&layout).is_some_and(|high| high.is_none_or(|h| h < storage.len()));
-        if !inside {
-            return Err(Error::Shape {
-                op: "from_storage",
-                message: format!(
-                    "layout {layout:?} reaches outside {} elements",
-                    storage.len()
-                ),
-            });
-        }
+        layout.check_inside(storage.len())?;
         Ok(Tensor { storage, layout })
     }
 
@@ -239,6 +227,10 @@ impl<T: Element> Tensor<T> {
 
     /// The elements in row-major order, writable; copies first if the storage is shared or the view not contiguous.
     pub fn as_mut_slice(&mut self) -> &mut [T] {
+        T::as_mut_slice(self)
+    }
+
+    pub(crate) fn as_mut_slice_here(&mut self) -> &mut [T] {
         if !self.is_contiguous() || Arc::get_mut(&mut self.storage).is_none() {
             *self = self.copy();
         }
@@ -258,34 +250,7 @@ impl<T: Element> Tensor<T> {
     /// # Errors
     /// When the index has the wrong rank or is out of range.
     pub fn try_get(&self, index: &[usize]) -> Result<T> {
-        if index.len() != self.rank() {
-            return Err(Error::Shape {
-                op: "get",
-                message: format!("{} indices given for shape {:?}", index.len(), self.shape()),
-            });
-        }
-        let mut at = self.layout.offset as isize;
-        for (i, (&k, (&d, &s))) in index
-            .iter()
-            .zip(self.shape().iter().zip(self.strides()))
-            .enumerate()
-        {
-            if k >= d {
-                return Err(Error::Index {
-                    op: "get",
-                    what: [
-                        "index at axis 0",
-                        "index at axis 1",
-                        "index at axis 2",
-                        "index",
-                    ][i.min(3)],
-                    index: k as i64,
-                    size: d,
-                });
-            }
-            at += k as isize * s;
-        }
-        Ok(self.storage.as_slice()[at as usize])
+        Ok(self.storage.as_slice()[self.layout.at(index)?])
     }
 
     /// The element at an index.
@@ -313,9 +278,17 @@ impl<T: Element> Tensor<T> {
 
     /// The elements in row-major order.
     pub fn to_vec(&self) -> Vec<T> {
+        T::to_vec(self)
+    }
+
+    pub(crate) fn to_vec_here(&self) -> Vec<T> {
         match self.as_slice() {
             Some(s) => s.to_vec(),
-            None => self.iter().collect(),
+            None => {
+                let mut values = vec![T::ZERO; self.numel()];
+                self.copy_into(&mut values);
+                values
+            }
         }
     }
 
@@ -338,6 +311,10 @@ impl<T: Element> Tensor<T> {
 
     /// An own, contiguous copy.
     pub fn copy(&self) -> Self {
+        T::copy(self)
+    }
+
+    pub(crate) fn copy_here(&self) -> Self {
         let n = self.numel();
         let mut storage = Storage::zeroed("copy", n).or_panic();
         self.copy_into(storage.as_mut_slice());
@@ -352,33 +329,16 @@ impl<T: Element> Tensor<T> {
     /// # Panics
     /// When the lengths differ.
     pub fn copy_into(&self, out: &mut [T]) {
+        T::copy_into(self, out);
+    }
+
+    pub(crate) fn copy_into_here(&self, out: &mut [T]) {
         assert_eq!(out.len(), self.numel(), "copy_into: lengths differ");
         if let Some(s) = self.as_slice() {
             out.copy_from_slice(s);
             return;
         }
-        let rank = self.rank();
-        let (n_inner, step) = (self.layout.shape[rank - 1], self.layout.strides[rank - 1]);
-        if n_inner == 0 || out.is_empty() {
-            return;
-        }
-        let data = self.storage.as_slice();
-        let mut index: Dims = SmallVec::from_elem(0, rank);
-        let mut at = self.layout.offset as isize;
-        for row in out.chunks_exact_mut(n_inner) {
-            match step {
-                1 => row.copy_from_slice(&data[at as usize..at as usize + n_inner]),
-                0 => row.fill(data[at as usize]),
-                _ => {
-                    let mut p = at;
-                    for x in row {
-                        *x = data[p as usize];
-                        p += step;
-                    }
-                }
-            }
-            advance(&self.layout, &mut index, &mut at, rank - 1);
-        }
+        shape::copy_strided(self.storage.as_slice(), &self.layout, out);
     }
 
     /// This tensor if contiguous, else a contiguous copy.
@@ -404,18 +364,13 @@ impl<T: Element> Tensor<T> {
     /// # Errors
     /// When the number of elements differs.
     pub fn try_reshape(&self, shape: impl IntoDims) -> Result<Self> {
-        let shape = shape.into_dims();
+        T::reshape(self, shape.into_dims())
+    }
+
+    pub(crate) fn reshape_here(&self, shape: Dims) -> Result<Self> {
         let n = shape::checked_numel("reshape", &shape)?;
         if n != self.numel() {
-            return Err(Error::Shape {
-                op: "reshape",
-                message: format!(
-                    "shape {:?} of {} elements does not go into {:?} of {n}",
-                    self.shape(),
-                    self.numel(),
-                    shape.as_slice()
-                ),
-            });
+            return Err(shape::does_not_go(self.shape(), self.numel(), &shape, n));
         }
         Ok(match self.layout.reshape(&shape) {
             Some(l) => self.view(l),
@@ -449,14 +404,7 @@ impl<T: Element> Tensor<T> {
     /// Two axes exchanged.
     #[track_caller]
     pub fn transpose(&self, a: isize, b: isize) -> Self {
-        let (i, j) = (
-            shape::axis("transpose", a, self.rank()).or_panic(),
-            shape::axis("transpose", b, self.rank()).or_panic(),
-        );
-        let mut l = self.layout.clone();
-        l.shape.swap(i, j);
-        l.strides.swap(i, j);
-        self.view(l)
+        self.view(self.layout.transpose(a, b).or_panic())
     }
 
     /// The last two axes exchanged.
@@ -498,18 +446,7 @@ impl<T: Element> Tensor<T> {
     /// # Errors
     /// When the range is outside the axis.
     pub fn try_narrow(&self, axis: isize, start: usize, end: usize) -> Result<Self> {
-        let a = shape::axis("narrow", axis, self.rank())?;
-        let d = self.shape()[a];
-        if start > end || end > d {
-            return Err(Error::Shape {
-                op: "narrow",
-                message: format!(
-                    "range {start}..{end} does not lie in axis {axis} of shape {:?}",
-                    self.shape()
-                ),
-            });
-        }
-        Ok(self.view(self.layout.slice(a, start, end - start, 1)))
+        Ok(self.view(self.layout.narrow(axis, start, end)?))
     }
 
     /// Elements `start..end` along an axis.
@@ -524,27 +461,13 @@ impl<T: Element> Tensor<T> {
     /// The elements at index `i` of an axis; the axis goes.
     #[track_caller]
     pub fn select(&self, axis: isize, i: usize) -> Self {
-        let a = shape::axis("select", axis, self.rank()).or_panic();
-        let d = self.shape()[a];
-        assert!(
-            i < d,
-            "select: index {i} is out of range for axis {axis} of shape {:?}",
-            self.shape()
-        );
-        let mut l = self.layout.slice(a, i, 1, 1);
-        l.shape.remove(a);
-        l.strides.remove(a);
-        self.view(l)
+        self.view(self.layout.select(axis, i))
     }
 
     /// A new axis of size 1 at `axis`.
     #[track_caller]
     pub fn unsqueeze(&self, axis: isize) -> Self {
-        let a = shape::axis("unsqueeze", axis, self.rank() + 1).or_panic();
-        let mut l = self.layout.clone();
-        l.shape.insert(a, 1);
-        l.strides.insert(a, 0);
-        self.view(l)
+        self.view(self.layout.unsqueeze(axis).or_panic())
     }
 
     /// The same data under a layout that was derived from this tensor's own.
@@ -567,40 +490,6 @@ impl<T: Element> Tensor<T> {
     }
 }
 
-/// Highest storage index of a layout whose numbers may come from outside: `None` on overflow or below zero,
-/// `Some(None)` for no elements.
-fn checked_extent(layout: &Layout) -> Option<Option<usize>> {
-    let (mut low, mut high) = (
-        isize::try_from(layout.offset).ok()?,
-        isize::try_from(layout.offset).ok()?,
-    );
-    for (&d, &s) in layout.shape.iter().zip(&layout.strides) {
-        if d == 0 {
-            return Some(None);
-        }
-        let reach = isize::try_from(d - 1).ok()?.checked_mul(s)?;
-        if reach < 0 {
-            low = low.checked_add(reach)?;
-        } else {
-            high = high.checked_add(reach)?;
-        }
-    }
-    (low >= 0).then_some(Some(high as usize))
-}
-
-#[inline]
-fn advance(layout: &Layout, index: &mut Dims, at: &mut isize, rank: usize) {
-    for a in (0..rank).rev() {
-        index[a] += 1;
-        *at += layout.strides[a];
-        if index[a] < layout.shape[a] {
-            return;
-        }
-        *at -= layout.strides[a] * layout.shape[a] as isize;
-        index[a] = 0;
-    }
-}
-
 /// Iterator of [`Tensor::iter`].
 pub struct Elements<'a, T: Element> {
     data: &'a [T],
@@ -618,12 +507,8 @@ impl<T: Element> Elements<'_, T> {
         }
         self.left -= 1;
         let at = self.at as usize;
-        advance(
-            self.layout,
-            &mut self.index,
-            &mut self.at,
-            self.layout.shape.len(),
-        );
+        let rank = self.layout.shape.len();
+        shape::advance(self.layout, &mut self.index, &mut self.at, rank);
         Some(at)
     }
 }
