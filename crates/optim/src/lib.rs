@@ -39,6 +39,7 @@
 #![forbid(unsafe_code)]
 
 mod engine;
+mod entries;
 pub mod error;
 mod groups;
 mod hub;
@@ -56,6 +57,7 @@ pub mod state;
 pub mod transform;
 pub mod wrappers;
 
+pub use entries::Entries;
 pub use error::{Error, NonFinite, Result};
 pub use groups::{Group, ParamInfo};
 pub use lbfgs::{Lbfgs, LbfgsReport, Stop};

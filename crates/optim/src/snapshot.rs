@@ -134,7 +134,7 @@ impl<T: Real> Snapshot<T> {
     pub(crate) fn save(&self, state: &mut OptimizerState, name: &str) {
         for k in &self.kept {
             let values = StateTensor::of(k.data.as_slice(), &k.shape);
-            let param = state.params.entry(k.path.clone()).or_default();
+            let param = state.params.or_default(&k.path);
             param.tensors.insert(name.to_string(), values);
         }
     }

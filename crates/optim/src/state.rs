@@ -1,7 +1,7 @@
 //! Optimizer state as data: what a checkpoint saves.
 
+use crate::entries::Entries;
 use crate::error::{Error, Result, StateMismatch};
-use std::collections::BTreeMap;
 use wengert_tensor::{DType, Element, Real, Tensor};
 
 /// A number or word of a saved state.
@@ -97,9 +97,9 @@ impl std::fmt::Debug for StateTensor {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ParamState {
     /// Numbers by name.
-    pub scalars: BTreeMap<String, StateScalar>,
+    pub scalars: Entries<StateScalar>,
     /// Tensors by name.
-    pub tensors: BTreeMap<String, StateTensor>,
+    pub tensors: Entries<StateTensor>,
 }
 
 /// The state of an optimizer, a wrapper or a pipeline of transforms, in a fixed order.
@@ -110,20 +110,20 @@ pub struct OptimizerState {
     /// Name of the rule or wrapper.
     pub kind: String,
     /// Numbers of the whole: steps taken and the like.
-    pub scalars: BTreeMap<String, StateScalar>,
+    pub scalars: Entries<StateScalar>,
     /// By parameter path.
-    pub params: BTreeMap<String, ParamState>,
+    pub params: Entries<ParamState>,
     /// Of what is wrapped, by role.
-    pub parts: BTreeMap<String, OptimizerState>,
+    pub parts: Entries<OptimizerState>,
 }
 
 /// A saved state as two flat lists, as file formats want them: names are unique and neither list loses anything.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FlatState {
     /// Tensors by name.
-    pub tensors: BTreeMap<String, StateTensor>,
+    pub tensors: Entries<StateTensor>,
     /// Numbers and words by name.
-    pub scalars: BTreeMap<String, StateScalar>,
+    pub scalars: Entries<StateScalar>,
 }
 
 impl OptimizerState {
@@ -188,13 +188,13 @@ impl OptimizerState {
     fn place(&mut self, name: &str, entry: Entry<'_>) -> bool {
         if let Some(rest) = name.strip_prefix("part/") {
             return rest.split_once('/').is_some_and(|(role, rest)| {
-                let part = self.parts.entry(role.to_string()).or_default();
+                let part = self.parts.or_default(role);
                 part.place(rest, entry)
             });
         }
         if let Some(rest) = name.strip_prefix("param/") {
             return rest.split_once('/').is_some_and(|(name, path)| {
-                let p = self.params.entry(path.to_string()).or_default();
+                let p = self.params.or_default(path);
                 match entry {
                     Entry::Scalar(s) => p.scalars.insert(name.to_string(), s.clone()).is_none(),
                     Entry::Tensor(t) => p.tensors.insert(name.to_string(), t.clone()).is_none(),
@@ -285,12 +285,7 @@ impl Checker {
         }
     }
 
-    pub(crate) fn count(
-        &mut self,
-        what: &str,
-        scalars: &BTreeMap<String, StateScalar>,
-        name: &str,
-    ) -> u64 {
+    pub(crate) fn count(&mut self, what: &str, scalars: &Entries<StateScalar>, name: &str) -> u64 {
         match scalars.get(name) {
             Some(StateScalar::Count(n)) => *n,
             None => 0,
@@ -301,12 +296,7 @@ impl Checker {
         }
     }
 
-    pub(crate) fn number(
-        &mut self,
-        what: &str,
-        scalars: &BTreeMap<String, StateScalar>,
-        name: &str,
-    ) -> f64 {
+    pub(crate) fn number(&mut self, what: &str, scalars: &Entries<StateScalar>, name: &str) -> f64 {
         match scalars.get(name) {
             Some(StateScalar::Number(x)) if !x.is_nan() => *x,
             None => 0.0,
@@ -323,7 +313,7 @@ impl Checker {
     pub(crate) fn tensor<'a, T: Real>(
         &mut self,
         path: &str,
-        tensors: &'a BTreeMap<String, StateTensor>,
+        tensors: &'a Entries<StateTensor>,
         name: &str,
         shape: &[usize],
     ) -> Option<&'a Tensor<T>> {
@@ -339,7 +329,7 @@ impl Checker {
     pub(crate) fn any_tensor<'a, T: Real>(
         &mut self,
         path: &str,
-        tensors: &'a BTreeMap<String, StateTensor>,
+        tensors: &'a Entries<StateTensor>,
         name: &str,
         shape: &[usize],
     ) -> Option<&'a Tensor<T>> {
@@ -363,11 +353,8 @@ impl Checker {
     }
 }
 
-/// A map of a few entries. By insertion: collecting would sort, and bring a sort of its own into the program.
-pub(crate) fn scalars(entries: &[(&str, StateScalar)]) -> BTreeMap<String, StateScalar> {
-    let mut map = BTreeMap::new();
-    for (name, x) in entries {
-        map.insert(name.to_string(), x.clone());
-    }
-    map
+pub(crate) fn scalars(entries: &[(&str, StateScalar)]) -> Entries<StateScalar> {
+    (entries.iter())
+        .map(|(name, x)| (name.to_string(), x.clone()))
+        .collect()
 }

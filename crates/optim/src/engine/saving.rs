@@ -1,17 +1,17 @@
 //! State into a checkpoint and back.
 
 use super::{Engine, Show};
+use crate::Entries;
 use crate::error::Result;
 use crate::hub::Hub;
 use crate::rule::{Scalar, SlotData};
 use crate::state::{Checker, OptimizerState, ParamState, StateScalar, StateTensor, scalars};
 use smallvec::SmallVec;
-use std::collections::BTreeMap;
 use wengert_tensor::Storage;
 use wengert_tensor::error::OrPanic;
 
 /// Writes numbers under their names.
-fn numbers(map: &mut BTreeMap<String, StateScalar>, names: &[Scalar], values: &[f64]) {
+fn numbers(map: &mut Entries<StateScalar>, names: &[Scalar], values: &[f64]) {
     for (name, x) in names.iter().zip(values) {
         map.insert(name.0.to_string(), StateScalar::Number(*x));
     }

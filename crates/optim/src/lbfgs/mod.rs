@@ -377,7 +377,7 @@ impl<T: Real> Lbfgs<T> {
         for place in &self.places {
             let range = place.offset..place.offset + count(&place.shape);
             let part = |v: &[T]| StateTensor::of(&v[range.clone()], &place.shape);
-            let param = state.params.entry(place.path.clone()).or_default();
+            let param = state.params.or_default(&place.path);
             let mut put = |name: String, v: &[T]| param.tensors.insert(name, part(v));
             put("direction".to_string(), &self.direction);
             put("previous".to_string(), &self.previous);
