@@ -9,10 +9,13 @@
 //!
 //! In a rule `y` is the output and `g` its cotangent. Conventions at kinks stand in `docs/conventions.md`.
 
+mod table;
+
 use crate::float::Float;
 use crate::op::small;
 use crate::op::{Cotangents, NodeOp};
 use crate::var::Var;
+use table::{imm, is_none, pad, pad_bool, pad_imm, table};
 use wengert_tensor::Real;
 use wengert_tensor::fused::{BlockFn, ElemFn, block_fn};
 use wengert_tensor::lane::Lane;
@@ -32,195 +35,6 @@ pub struct ElemInfo {
     pub imm: [f64; 2],
     /// Whether each operand has a derivative rule that is not identically zero.
     pub differentiable: [bool; 3],
-}
-
-macro_rules! table {
-    ($(
-        $(#[doc = $doc:literal])+
-        $Name:ident $method:ident $(($($p:ident = $sample:literal),+))? {
-            kernel |$($x:ident),+| $kernel:expr;
-            $(near |$n:ident| $is_near:expr => $near:expr;)?
-            $(shared |$h:ident| $is_shared:expr => $shared:expr;)?
-            vjp |$y:ident, $g:ident| [$($rule:expr),+];
-            domain [$($lo:literal .. $hi:literal),+];
-        }
-    )*) => {
-        /// An elementwise operation.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-        #[repr(u16)]
-        pub enum Elem {
-            $($(#[doc = $doc])+ $Name,)*
-        }
-
-        mod kernels {
-            $(pub(super) struct $Name;)*
-        }
-
-        $(
-            impl ElemFn for kernels::$Name {
-                const ARITY: usize = [$(stringify!($x)),+].len();
-                #[inline(always)]
-                #[allow(unused_variables)]
-                fn eval<V: Lane>(a: V, b: V, c: V, imm: [V; 2]) -> V {
-                    let [$($x,)+ ..] = [a, b, c];
-                    $(let [$($p,)+ ..] = imm;)?
-                    $kernel
-                }
-                $(
-                    const NEAR: bool = true;
-                    #[inline(always)]
-                    fn is_near<V: Lane>($n: V) -> bool {
-                        $is_near
-                    }
-                    #[inline(always)]
-                    fn eval_near<V: Lane>($n: V) -> V {
-                        $near
-                    }
-                )?
-                $(
-                    const NEAR: bool = true;
-                    const SHARED: bool = true;
-                    #[inline(always)]
-                    fn is_near<V: Lane>($h: V) -> bool {
-                        $is_shared
-                    }
-                    #[inline(always)]
-                    fn eval_near<V: Lane>($h: V) -> V {
-                        $shared
-                    }
-                )?
-            }
-        )*
-
-        /// All rows of the table.
-        pub const ELEMENTWISE: &[ElemInfo] = &[$(
-            ElemInfo {
-                op: Elem::$Name,
-                name: stringify!($method),
-                arity: [$(stringify!($x)),+].len(),
-                domain: pad([$(($lo, $hi)),+]),
-                imm: pad_imm(&[$($($sample),+)?]),
-                differentiable: pad_bool([$(!is_none(stringify!($rule))),+]),
-            },
-        )*];
-
-        impl Elem {
-            /// Name of the method on [`Var`].
-            pub fn name(self) -> &'static str {
-                ELEMENTWISE[self as usize].name
-            }
-
-            /// Records the operation with its configuration, for code that walks the table.
-            ///
-            /// # Panics
-            /// When the number of operands is not the operation's.
-            #[track_caller]
-            pub fn apply<'t, T: Float>(self, config: [f64; 2], args: &[Var<'t, T>]) -> Var<'t, T> {
-                let arity = ELEMENTWISE[self as usize].arity;
-                assert!(args.len() == arity, "{}: expected {arity} operands, found {}", self.name(), args.len());
-                args[0].record(NodeOp::Elem(self, imm(config)), args)
-            }
-
-            #[doc(hidden)]
-            pub fn block_fn<T: Float>(self) -> BlockFn<T> {
-                match self {
-                    $(Elem::$Name => block_fn::<kernels::$Name, T>(),)*
-                }
-            }
-
-            #[allow(unused_variables)]
-            pub(crate) fn vjp<'t, T: Float>(
-                self,
-                imm: [T; 2],
-                args: &[Var<'t, T>],
-                out: Var<'t, T>,
-                cotangent: Var<'t, T>,
-                needs: &[bool],
-            ) -> Cotangents<'t, T> {
-                match self {
-                    $(Elem::$Name => {
-                        let &[$($x),+] = args else { unreachable!("arity was checked when recording") };
-                        $(let [$($p,)+ ..] = [imm[0].as_f64(), imm[1].as_f64()];)?
-                        let ($y, $g) = (out, cotangent);
-                        let mut k = 0;
-                        small![$({
-                            k += 1;
-                            if needs[k - 1] { $rule } else { None }
-                        }),+]
-                    })*
-                }
-            }
-        }
-
-        impl<'t, T: Float> Var<'t, T> {
-            $(table!(@method [$(#[doc = $doc])+] $Name $method [$($x),+] [$($($p),+)?]);)*
-        }
-    };
-    (@method [$(#[$doc:meta])+] $Name:ident $method:ident [$x:ident] [$($p:ident),*]) => {
-        $(#[$doc])+
-        #[track_caller]
-        #[allow(clippy::should_implement_trait)]
-        pub fn $method(self $(, $p: f64)*) -> Self {
-            self.record(NodeOp::Elem(Elem::$Name, imm([$($p),*])), &[self])
-        }
-    };
-    (@method [$(#[$doc:meta])+] $Name:ident $method:ident [$x:ident, $b:ident] [$($p:ident),*]) => {
-        $(#[$doc])+
-        #[track_caller]
-        #[allow(clippy::should_implement_trait)]
-        pub fn $method(self, $b: Self $(, $p: f64)*) -> Self {
-            self.record(NodeOp::Elem(Elem::$Name, imm([$($p),*])), &[self, $b])
-        }
-    };
-    (@method [$(#[$doc:meta])+] $Name:ident $method:ident [$x:ident, $b:ident, $c:ident] [$($p:ident),*]) => {
-        $(#[$doc])+
-        #[track_caller]
-        pub fn $method(self, $b: Self, $c: Self $(, $p: f64)*) -> Self {
-            self.record(NodeOp::Elem(Elem::$Name, imm([$($p),*])), &[self, $b, $c])
-        }
-    };
-}
-
-fn imm<T: Float, const N: usize>(p: [f64; N]) -> [T; 2] {
-    let mut r = [T::zero(); 2];
-    for (r, p) in r.iter_mut().zip(p) {
-        *r = T::from_f64(p);
-    }
-    r
-}
-
-const fn pad<const N: usize>(d: [(f64, f64); N]) -> [(f64, f64); 3] {
-    let mut r = [(0.0, 1.0); 3];
-    let mut i = 0;
-    while i < N {
-        r[i] = d[i];
-        i += 1;
-    }
-    r
-}
-
-const fn pad_imm(d: &[f64]) -> [f64; 2] {
-    let mut r = [0.0; 2];
-    let mut i = 0;
-    while i < d.len() {
-        r[i] = d[i];
-        i += 1;
-    }
-    r
-}
-
-const fn pad_bool<const N: usize>(d: [bool; N]) -> [bool; 3] {
-    let mut r = [false; 3];
-    let mut i = 0;
-    while i < N {
-        r[i] = d[i];
-        i += 1;
-    }
-    r
-}
-
-const fn is_none(rule: &str) -> bool {
-    matches!(rule.as_bytes(), b"None")
 }
 
 const FRAC_2_SQRT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;

@@ -70,21 +70,24 @@ compiled_here! {
 /// Factors side by side.
 const W: usize = 64;
 
+/// Matrices of `n` rows of `inner` elements, or the columns of one from `first` on: each column is multiplied.
 struct ProdOf<'a, T: Real> {
     x: &'a [T],
     n: usize,
     inner: usize,
+    first: usize,
     out: &'a mut [T],
 }
 impl<T: Real> Kernel for ProdOf<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let (n, inner) = (self.n, self.inner);
+        let (n, inner, first) = (self.n, self.inner, self.first);
+        let width = inner.min(self.out.len());
         let blocks = self
             .x
             .chunks_exact(n * inner)
-            .zip(self.out.chunks_exact_mut(inner));
+            .zip(self.out.chunks_exact_mut(width));
         for (x, out) in blocks {
             if inner == 1 {
                 let mut acc = [T::one(); W];
@@ -99,9 +102,9 @@ impl<T: Real> Kernel for ProdOf<'_, T> {
                 }
                 out[0] = fold(&acc);
             } else {
-                out.copy_from_slice(&x[..inner]);
+                out.copy_from_slice(&x[first..][..width]);
                 for row in x[inner..].chunks_exact(inner) {
-                    for (o, &v) in out.iter_mut().zip(row) {
+                    for (o, &v) in out.iter_mut().zip(&row[first..][..width]) {
                         *o *= v;
                     }
                 }
@@ -133,20 +136,45 @@ fn prod<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize) {
     }
     let x = x.contiguous();
     let x = x.as_slice().expect("made contiguous above");
+    let block = n * inner;
+    if block == x.len() && inner > 1 {
+        // One matrix: tasks take columns of it.
+        let columns = (parallel::GRAIN / 2).div_ceil(n).max(COLUMNS);
+        parallel::chunks_mut(out, columns, |c, out| {
+            let first = c * columns;
+            dispatch_narrow(ProdOf {
+                x,
+                n,
+                inner,
+                first,
+                out,
+            });
+        });
+        return;
+    }
     // Whole outer blocks per task: how many depends on sizes only.
-    let blocks = (parallel::GRAIN / 2).div_ceil(n * inner);
+    let blocks = (parallel::GRAIN / 2).div_ceil(block);
     parallel::chunks_mut(out, blocks * inner, |chunk, out| {
-        let len = out.len() / inner * n * inner;
-        let x = &x[chunk * blocks * n * inner..][..len];
-        dispatch_narrow(ProdOf { x, n, inner, out });
+        let len = out.len() / inner * block;
+        let x = &x[chunk * blocks * block..][..len];
+        let first = 0;
+        dispatch_narrow(ProdOf {
+            x,
+            n,
+            inner,
+            first,
+            out,
+        });
     });
 }
 
 /// Columns side by side in the derivative of products.
 const COLUMNS: usize = 256;
 
-/// From this many columns on the derivative of a product has a kernel of its own.
+/// From this many columns on, and up to this many factors, the derivative of a product has a kernel of its own. (The products
+/// of more factors run through subnormal numbers, which are slow, more often than those of a tree.)
 const MANY_COLUMNS: usize = 8;
+const FEW_FACTORS: usize = 512;
 
 /// Some columns of a matrix of `inner` of them: each element becomes `g` times the product of the others of its column.
 struct OthersOf<'a, 'b, T: Real> {
@@ -287,7 +315,7 @@ impl<T: Float> Op<T> for Prod {
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (x, g) = (ctx.input(0), ctx.cotangent());
         let inner: usize = x.shape()[self.axis + 1..].iter().product();
-        if inner >= MANY_COLUMNS && x.size(self.axis as isize) > 0 {
+        if inner >= MANY_COLUMNS && (1..=FEW_FACTORS).contains(&x.size(self.axis as isize)) {
             return small![Some(x.tape().apply(ProdGrad { axis: self.axis }, &[x, g]))];
         }
         partials(ctx.inputs(), ctx.needs, g, |v| v[0].prod_tree(self.axis))

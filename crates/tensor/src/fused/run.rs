@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Up to this many instructions memory is what a program of two operands waits for, so that large results are stored past
-/// the cache (with one operand it gains nothing). Its blocks are short, so that the stores of one block and the loads of the
+/// Up to this many instructions memory is what a program waits for, so that large results are stored past the cache (with one
+/// operand two threads gain nothing by it). Its blocks are short, so that the stores of one block and the loads of the
 /// next one overlap.
 const STREAMED: usize = 2;
 
