@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`Tensor`], [`Storage`], [`shape`] | the array, its memory, shapes and broadcasting |
 //! | [`simd`] | instruction-set dispatch: one generic kernel, compiled for AVX-512, AVX2+FMA and the baseline |
-//! | [`lane`] | the scalar language of kernels: [`lane::Lane`] with `exp`, `tanh`, `erf`, … of at most 2 ulp |
+//! | [`lane`] | the scalar language of kernels: [`lane::Lane`] with `exp`, `tanh`, `erf`, … of stated accuracy |
 //! | [`gemm`] | matrix multiplication, any layout, batched, with an epilogue |
 //! | [`conv`] | convolution in one to three dimensions and its adjoints |
 //! | [`batch_norm`] | batch normalization in the fewest passes |
