@@ -94,8 +94,7 @@ pub(super) fn tanh<T: Ops>(x: T) -> T {
     let magic = T::c(T::MAGIC + T::BIAS);
     let shifted = (a - T::c(0.172)).mul_add(T::c(2.0 * LOG2_E), magic);
     let k = shifted - magic;
-    let short = T::SHORT && T::FMA;
-    let r = if short {
+    let r = if T::SHORT && T::FMA {
         // The last bits of so short a ln 2 do not reach the result.
         k.mul_add(T::c(-0.5 * LN_2), a)
     } else {
@@ -105,12 +104,8 @@ pub(super) fn tanh<T: Ops>(x: T) -> T {
     let p = (r * r).mul_add(r.poly(T::EXP_HALF), r);
     let s = shifted.integer_to_exponent();
     let h = s.mul_add(p, s.mul_add(T::c(0.5), T::c(-0.5)));
-    // tanh = h / (1 + h).
+    // tanh = h / (1 + h), as h - h² / (1 + h) where it is small, as 1 - 1 / (1 + h) where it is near 1.
     let one = T::c(1.0);
-    if short {
-        return (h / (one + h)).copysign(x);
-    }
-    // More exact: h - h² / (1 + h) where it is small, 1 - 1 / (1 + h) where it is near 1.
     let u = T::select(h > one, one, h);
     (u - u * u / (one + h)).copysign(x)
 }
