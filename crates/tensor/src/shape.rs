@@ -342,6 +342,21 @@ pub(crate) fn advance(layout: &Layout, index: &mut Dims, at: &mut isize, rank: u
     }
 }
 
+/// Elements `step` apart, from `at` on.
+#[inline(always)]
+pub(crate) fn copy_line<T: Copy>(data: &[T], mut at: isize, step: isize, out: &mut [T]) {
+    match step {
+        1 => out.copy_from_slice(&data[at as usize..at as usize + out.len()]),
+        0 => out.fill(data[at as usize]),
+        _ => {
+            for x in out {
+                *x = data[at as usize];
+                at += step;
+            }
+        }
+    }
+}
+
 /// The elements that a layout sees, in row-major order; `out` has as many.
 pub(crate) fn copy_strided<T: Copy>(data: &[T], layout: &Layout, out: &mut [T]) {
     let Some(last) = layout.shape.len().checked_sub(1) else {
@@ -354,17 +369,7 @@ pub(crate) fn copy_strided<T: Copy>(data: &[T], layout: &Layout, out: &mut [T]) 
     let mut index = Dims::from_elem(0, last + 1);
     let mut at = layout.offset as isize;
     for row in out.chunks_exact_mut(width) {
-        match step {
-            1 => row.copy_from_slice(&data[at as usize..at as usize + width]),
-            0 => row.fill(data[at as usize]),
-            _ => {
-                let mut p = at;
-                for x in row {
-                    *x = data[p as usize];
-                    p += step;
-                }
-            }
-        }
+        copy_line(data, at, step, row);
         advance(layout, &mut index, &mut at, last);
     }
 }

@@ -1,6 +1,6 @@
 //! Bringing broadcast and strided inputs into blocks.
 
-use crate::shape::Layout;
+use crate::shape::{Layout, copy_line};
 use crate::{Real, Tensor};
 use smallvec::SmallVec;
 
@@ -115,17 +115,7 @@ pub(super) fn gather<T: Real>(
         let run = (inner - first).min(out.len() - done);
         let dst = &mut out[done..done + run];
         let p = at + first as isize * step;
-        match step {
-            1 => dst.copy_from_slice(&data[p as usize..p as usize + run]),
-            0 => dst.fill(data[p as usize]),
-            _ => {
-                let mut p = p;
-                for x in dst {
-                    *x = data[p as usize];
-                    p += step;
-                }
-            }
-        }
+        copy_line(data, p, step, dst);
         done += run;
         first = 0;
         for (k, &(d, s)) in outer.iter().enumerate().rev() {
