@@ -287,10 +287,14 @@ impl<T: Float> Run<'_, T> {
         let numel: usize = n.shape.iter().product();
         let mut buffer = self.pool.take(numel);
         let finite = {
-            let inputs: SmallVec<[Operand<'_, T>; 4]> = (n.args.iter())
-                .map(|&a| match &self.ints[a as usize] {
+            let inputs: SmallVec<[Operand<'_, T>; 4]> = (n.args.iter().enumerate())
+                .map(|(k, &a)| match &self.ints[a as usize] {
                     Some(t) => Operand::Int(t),
-                    None => Operand::Float(self.value(a)),
+                    // Views come here to be copied, and read their first operand alone.
+                    None if op.reads(k) && (k == 0 || !op.is_view()) => {
+                        Operand::Float(self.value(a))
+                    }
+                    None => Operand::Unread(&self.nodes[a as usize].shape),
                 })
                 .collect();
             let output = Arc::get_mut(&mut buffer).expect("buffers of the pool are unique");

@@ -41,6 +41,20 @@ pub(crate) struct Node<T: Float> {
     pub stretch: u32,
 }
 
+impl<T: Float> Node<T> {
+    /// The operands that its kernel reads, see [`Op::reads`].
+    pub fn reads(&self) -> impl Iterator<Item = u32> + '_ {
+        let read = |k: usize| match &self.op {
+            NodeOp::Op(op) if op.is_view() => k == 0,
+            NodeOp::Op(op) => op.reads(k),
+            _ => true,
+        };
+        (self.args.iter().enumerate())
+            .filter(move |(k, _)| read(*k))
+            .map(|(_, &a)| a)
+    }
+}
+
 pub(crate) const NO_ORIGIN: u32 = u32::MAX;
 
 /// What a recording stands in (scope, no-grad region, stretch, rule); put back when dropped, so also after a panic in the
