@@ -288,7 +288,7 @@ impl<'a, T: Float> Planner<'a, T> {
         } else {
             needed.clone()
         };
-        let available = |i: usize| g.values[i].is_some() || g.ints[i].is_some();
+        let available = |i: usize| g.values.has(i) || g.ints.get(i as u32).is_some();
         for i in (0..g.len).rev() {
             if named.get(i) == Some(&true) {
                 needed[i] |= seen[i];
@@ -601,8 +601,8 @@ impl<'a, T: Float> Planner<'a, T> {
             }
             for i in 0..g.len {
                 let computed =
-                    self.step_of[i] >= 0 || (self.step_of[i] == AVAILABLE && g.values[i].is_none());
-                let mine = computed || (spend && g.values[i].is_some());
+                    self.step_of[i] >= 0 || (self.step_of[i] == AVAILABLE && !g.values.has(i));
+                let mine = computed || (spend && g.values.has(i));
                 if mine && last_use[i] >= 0 && !hold[i] && !g.nodes[i].op.is_leaf() {
                     steps[last_use[i] as usize].release.push(i as u32);
                 }

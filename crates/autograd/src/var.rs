@@ -120,7 +120,7 @@ impl<'t, T: Float> Var<'t, T> {
     pub fn value(&self) -> Tensor<T> {
         self.evaluate();
         let g = self.tape.graph.borrow();
-        g.values[self.id as usize].clone().expect("evaluated above")
+        (g.values.get(self.id as usize).cloned()).expect("evaluated above")
     }
 
     /// The value of a tensor of one element.
@@ -136,8 +136,8 @@ impl<'t, T: Float> Var<'t, T> {
         );
         self.evaluate();
         let g = self.tape.graph.borrow();
-        g.values[self.id as usize]
-            .as_ref()
+        g.values
+            .get(self.id as usize)
             .expect("evaluated above")
             .item()
     }
@@ -162,7 +162,7 @@ impl<'t, T: Float> Var<'t, T> {
 #[track_caller]
 pub(crate) fn evaluate<T: Float>(tape: &Tape<T>, id: u32) {
     let mut g = tape.graph.borrow_mut();
-    if g.values[id as usize].is_some() {
+    if g.values.has(id as usize) {
         return;
     }
     g.refuse_if_spent("value");
