@@ -320,13 +320,20 @@ fn recurrent_sequences_over_looked_up_rows() {
 }
 
 /// What was seen: operation, kind, value.
-struct Watch(Vec<(String, Seen, Vec<f64>)>);
+struct Watch(Vec<(&'static str, Seen, Vec<f64>)>);
 impl Observer<f64> for Watch {
     fn wants(&mut self, node: &NodeInfo<'_>) -> bool {
         ["index_select", "matmul"].contains(&node.op)
     }
     fn see(&mut self, node: &NodeInfo<'_>, what: Seen, tensor: &Tensor<f64>) {
-        self.0.push((node.op.to_owned(), what, tensor.to_vec()));
+        // Both name the line of this file that recorded them.
+        assert!(
+            node.location.file().ends_with("lookup.rs"),
+            "{}",
+            node.location
+        );
+        assert!(node.location.file().contains("tests"), "{}", node.location);
+        self.0.push((node.op, what, tensor.to_vec()));
     }
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
         self
@@ -344,7 +351,7 @@ fn an_observer_sees_rows_and_products_and_their_derivatives() {
         let _ = y.tanh().sum().backward();
         let watch = tape.take_observer().expect("set above").into_any();
         let mut seen = watch.downcast::<Watch>().expect("the observer set above").0;
-        seen.sort_by_key(|(op, what, v)| (op.clone(), *what == Seen::Adjoint, v.len()));
+        seen.sort_by_key(|(op, what, v)| (*op, *what == Seen::Adjoint, v.len()));
         seen
     };
     let (short, plain) = (found(true), found(false));

@@ -113,8 +113,8 @@ fn rows_of<'t, T: Float>(v: Var<'t, T>) -> (Var<'t, T>, Order) {
 #[track_caller]
 pub(crate) fn product<'t, T: Float>(a: Var<'t, T>, b: Var<'t, T>) -> Option<Var<'t, T>> {
     // Most operands are neither a view nor looked up.
-    let candidate = is(a, |_: &Reshape, _| ()).or_else(|| is(a, |_: &IndexSelect, _| ()));
-    candidate.and_then(|()| T::lookup_product(a, b))
+    is(a, |_: &Reshape, _| ()).or_else(|| is(a, |_: &IndexSelect, _| ()))?;
+    T::lookup_product(a, b)
 }
 
 #[track_caller]

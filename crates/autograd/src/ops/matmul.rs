@@ -254,7 +254,11 @@ impl<'t, T: Float> Var<'t, T> {
 /// The product of two matrices; of looked-up rows, by way of their table.
 #[track_caller]
 fn rows_product<'t, T: Float>(a: Var<'t, T>, b: Var<'t, T>) -> Var<'t, T> {
-    lookup::product(a, b).unwrap_or_else(|| a.mm(b))
+    // No closure: the caller's line is what the node keeps.
+    match lookup::product(a, b) {
+        Some(y) => y,
+        None => a.mm(b),
+    }
 }
 
 /// [`Var::matmul`], compiled in this crate.
