@@ -16,6 +16,7 @@ use crate::ops::compiled_here;
 use crate::ops::index::IndexSelect;
 use crate::ops::matmul::MatMul;
 use crate::ops::shape::Reshape;
+use crate::tape::Region;
 use crate::var::Var;
 use crate::vmap::BatchCtx;
 use smallvec::SmallVec;
@@ -131,7 +132,10 @@ fn record<'t, T: Float>(a: Var<'t, T>, b: Var<'t, T>) -> Option<Var<'t, T>> {
     if table.rank() != 2 || table.size(0) * REPEATS > n {
         return None;
     }
-    let products = tape.no_grad(|| table.mm(b));
+    let region = Region::enter(tape);
+    tape.graph.borrow_mut().no_grad += 1;
+    let products = tape.apply(Products, &[table, b]);
+    drop(region);
     Some(tape.apply(Looked { order }, &[a, b, products, index, table]))
 }
 
@@ -263,6 +267,30 @@ fn unused_rows<T: Real>(index: &Tensor<i64>, table: &mut [T], rows: usize) {
         .filter(|r| !r.1)
     {
         row.fill(T::zero());
+    }
+}
+
+/// The products of the table's rows, under a name of their own: nobody wrote this product.
+#[derive(Debug, PartialEq)]
+struct Products;
+impl<T: Float> Op<T> for Products {
+    fn name(&self) -> &'static str {
+        "lookup_products"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        Op::<T>::shape(&MatMul, inputs)
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        MatMul.forward(ctx);
+    }
+    fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
+        MatMul.batch(ctx)
+    }
+    fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        unreachable!("recorded without gradient; what reads it carries the rules")
+    }
+    fn flops(&self, inputs: &[&[usize]], output: &[usize]) -> u64 {
+        Op::<T>::flops(&MatMul, inputs, output)
     }
 }
 
