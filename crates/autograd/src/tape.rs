@@ -498,16 +498,17 @@ impl<T: Float> Tape<T> {
 
     /// Records an elementwise operation or a reduction.
     #[track_caller]
-    pub(crate) fn record(&self, op: NodeOp<T>, args: &[Var<'_, T>]) -> Var<'_, T> {
+    #[inline]
+    pub(crate) fn record(&self, op: &NodeOp<T>, args: &[Var<'_, T>]) -> Var<'_, T> {
         debug_assert!(
             args.len() <= 4,
             "the table's operations have at most four operands"
         );
-        let ids = self.ids(args, &op);
+        let ids = self.ids(args, op);
         let ids = &ids[..args.len()];
         #[cfg(feature = "mutation")]
-        let truth = crate::mutation::is_truth(&op);
-        let v = Var::new(self, T::record(self, &op, ids, Location::caller()));
+        let truth = crate::mutation::is_truth(op);
+        let v = Var::new(self, T::record(self, op, ids, Location::caller()));
         #[cfg(feature = "mutation")]
         return crate::mutation::term(truth, v);
         #[cfg(not(feature = "mutation"))]

@@ -99,7 +99,7 @@ impl<'t, T: Float> Var<'t, T> {
     }
 
     #[track_caller]
-    pub(crate) fn record(self, op: NodeOp<T>, args: &[Self]) -> Self {
+    pub(crate) fn record(self, op: &NodeOp<T>, args: &[Self]) -> Self {
         self.tape.record(op, args)
     }
 
@@ -178,7 +178,7 @@ macro_rules! operator {
             type Output = Var<'t, T>;
             #[track_caller]
             fn $method(self, other: Self) -> Self {
-                self.record(NodeOp::Elem(Elem::$elem, [T::zero(); 2]), &[self, other])
+                self.record(&NodeOp::Elem(Elem::$elem, [T::zero(); 2]), &[self, other])
             }
         }
         impl<'t, T: Float> $trait<f64> for Var<'t, T> {
@@ -186,7 +186,7 @@ macro_rules! operator {
             #[track_caller]
             fn $method(self, c: f64) -> Self {
                 let c = operator!(@sign $trait, c);
-                self.record(NodeOp::Elem(Elem::$scalar, [T::from_f64(c), T::zero()]), &[self])
+                self.record(&NodeOp::Elem(Elem::$scalar, [T::from_f64(c), T::zero()]), &[self])
             }
         }
         impl<'t, T: Float> $trait<Var<'t, T>> for f64 {
@@ -225,7 +225,7 @@ impl<'t, T: Float> Neg for Var<'t, T> {
     type Output = Var<'t, T>;
     #[track_caller]
     fn neg(self) -> Self {
-        self.record(NodeOp::Elem(Elem::Neg, [T::zero(); 2]), &[self])
+        self.record(&NodeOp::Elem(Elem::Neg, [T::zero(); 2]), &[self])
     }
 }
 
@@ -233,6 +233,6 @@ impl<'t, T: Float> Rem for Var<'t, T> {
     type Output = Var<'t, T>;
     #[track_caller]
     fn rem(self, other: Self) -> Self {
-        self.record(NodeOp::Elem(Elem::Rem, [T::zero(); 2]), &[self, other])
+        self.record(&NodeOp::Elem(Elem::Rem, [T::zero(); 2]), &[self, other])
     }
 }

@@ -18,10 +18,11 @@ pub(crate) fn record<T: Float>(
     ids: &[u32],
     loc: &'static Location<'static>,
 ) -> u32 {
-    let mut g = tape.graph.borrow_mut();
-    let at = g.len;
-    if g.replaying {
-        if let Some(n) = g.nodes.get(at)
+    {
+        let mut g = tape.graph.borrow_mut();
+        let at = g.len;
+        if g.replaying
+            && let Some(n) = g.nodes.get(at)
             && same_ids(&n.args, ids)
             && same_node(&n.op, op)
             && g.same_place(n, loc)
@@ -29,6 +30,21 @@ pub(crate) fn record<T: Float>(
             g.len += 1;
             return at as u32;
         }
+    }
+    anew(tape, op, ids, loc)
+}
+
+/// [`record`], where the step does not repeat the last one.
+#[track_caller]
+#[inline(never)]
+fn anew<T: Float>(
+    tape: &Tape<T>,
+    op: &NodeOp<T>,
+    ids: &[u32],
+    loc: &'static Location<'static>,
+) -> u32 {
+    let mut g = tape.graph.borrow_mut();
+    if g.replaying {
         g.diverge();
     }
     let shape = g.infer(op, ids).or_panic();
