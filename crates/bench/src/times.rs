@@ -18,7 +18,7 @@ impl Default for Times {
 }
 
 impl Times {
-    const MOST: usize = 8192;
+    const MOST: usize = 2048;
 
     /// How many there were.
     pub fn count(&self) -> usize {
