@@ -225,11 +225,7 @@ pub(crate) fn trace<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Option<A
             op if op.is_leaf() => continue,
             _ => None,
         };
-        let before = match value {
-            Some(t) => g.values.set(i, t),
-            None => g.values.take(i),
-        };
-        aside.push((i, before));
+        aside.push((i, g.values.replace(i, value)));
     }
     for i in 0..g.len {
         let nan = |t: &Tensor<T>| t.iter().any(|x| x.is_nan());
@@ -247,10 +243,7 @@ pub(crate) fn trace<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Option<A
         g.observer = observer;
     }
     for (i, value) in aside {
-        let now = match value {
-            Some(t) => g.values.set(i, t),
-            None => g.values.take(i),
-        };
+        let now = g.values.replace(i, value);
         if let Some(t) = now
             && !g.nodes[i].op.is_leaf()
         {

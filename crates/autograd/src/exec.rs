@@ -284,14 +284,11 @@ impl<T: Float> Run<'_, T> {
         let numel: usize = n.shape.iter().product();
         let mut buffer = self.pool.take(numel);
         let finite = {
-            let inputs: SmallVec<[Operand<'_, T>; 4]> = (n.args.iter().enumerate())
-                .map(|(k, &a)| match self.ints.get(a) {
-                    Some(t) => Operand::Int(t),
-                    // Views come here to be copied, and read their first operand alone.
-                    None if op.reads(k) && (k == 0 || !op.is_view()) => {
-                        Operand::Float(self.value(a))
-                    }
-                    None => Operand::Unread(&self.nodes[a as usize].shape),
+            let inputs: SmallVec<[Operand<'_, T>; 4]> = (n.args.iter())
+                .map(|&a| match (self.values.get(a as usize), self.ints.get(a)) {
+                    (Some(t), _) => Operand::Float(t),
+                    (None, Some(t)) => Operand::Int(t),
+                    (None, None) => Operand::Unread(&self.nodes[a as usize].shape),
                 })
                 .collect();
             let output = Arc::get_mut(&mut buffer).expect("buffers of the pool are unique");

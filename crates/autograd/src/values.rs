@@ -7,7 +7,9 @@ use wengert_tensor::Tensor;
 pub(crate) struct Values<T: Float> {
     /// Place in `held` of each node's value, plus one; 0 for none.
     place: Vec<u32>,
-    held: Vec<Option<(u32, Tensor<T>)>>,
+    held: Vec<Option<Tensor<T>>>,
+    /// The node of each place.
+    node: Vec<u32>,
     free: Vec<u32>,
 }
 
@@ -16,6 +18,7 @@ impl<T: Float> Values<T> {
         Values {
             place: Vec::new(),
             held: Vec::new(),
+            node: Vec::new(),
             free: Vec::new(),
         }
     }
@@ -40,8 +43,7 @@ impl<T: Float> Values<T> {
 
     #[inline]
     pub fn get(&self, node: usize) -> Option<&Tensor<T>> {
-        let held = self.held[self.at(node)?].as_ref();
-        held.map(|(_, t)| t)
+        self.held[self.at(node)?].as_ref()
     }
 
     #[inline]
@@ -49,26 +51,28 @@ impl<T: Float> Values<T> {
         self.place[node] != 0
     }
 
-    /// Sets the value of a node and returns the one before.
-    pub fn set(&mut self, node: usize, value: Tensor<T>) -> Option<Tensor<T>> {
-        let new = Some((node as u32, value));
-        let old = match (self.at(node), self.free.pop()) {
-            (Some(at), free) => {
-                self.free.extend(free);
-                std::mem::replace(&mut self.held[at], new)
-            }
-            (None, Some(at)) => {
-                self.place[node] = at + 1;
-                self.held[at as usize] = new;
-                None
-            }
-            (None, None) => {
-                self.held.push(new);
-                self.place[node] = self.held.len() as u32;
-                None
+    /// Sets the value of a node.
+    #[inline]
+    pub fn set(&mut self, node: usize, value: Tensor<T>) {
+        let at = match self.at(node) {
+            Some(at) => at,
+            None => self.room(node),
+        };
+        self.held[at] = Some(value);
+    }
+
+    fn room(&mut self, node: usize) -> usize {
+        let at = match self.free.pop() {
+            Some(at) => at as usize,
+            None => {
+                self.held.push(None);
+                self.node.push(0);
+                self.held.len() - 1
             }
         };
-        old.map(|(_, t)| t)
+        self.place[node] = at as u32 + 1;
+        self.node[at] = node as u32;
+        at
     }
 
     #[inline]
@@ -76,7 +80,16 @@ impl<T: Float> Values<T> {
         let at = self.at(node)?;
         self.place[node] = 0;
         self.free.push(at as u32);
-        self.held[at].take().map(|(_, t)| t)
+        self.held[at].take()
+    }
+
+    /// Sets or takes the value of a node, and returns the one before.
+    pub fn replace(&mut self, node: usize, value: Option<Tensor<T>>) -> Option<Tensor<T>> {
+        let before = self.take(node);
+        if let Some(v) = value {
+            self.set(node, v);
+        }
+        before
     }
 
     /// Takes the values of the nodes that `which` names.
@@ -86,10 +99,14 @@ impl<T: Float> Values<T> {
         mut then: impl FnMut(usize, Tensor<T>),
     ) {
         for (at, slot) in self.held.iter_mut().enumerate() {
-            if let Some((node, t)) = slot.take_if(|(node, _)| which(*node as usize)) {
-                self.place[node as usize] = 0;
+            let node = self.node[at] as usize;
+            if slot.is_some()
+                && which(node)
+                && let Some(t) = slot.take()
+            {
+                self.place[node] = 0;
                 self.free.push(at as u32);
-                then(node as usize, t);
+                then(node, t);
             }
         }
     }
