@@ -112,6 +112,26 @@ fn values_and_derivatives_are_those_of_the_plain_product() {
     }
 }
 
+/// As where the table or the weight is frozen.
+#[test]
+fn each_derivative_alone() {
+    for way in WAYS {
+        for which in 0..3 {
+            let found = |short: bool| {
+                let tape = Tape::inference();
+                let [table, weight] = inputs(true).map(|t| tape.input(&t));
+                let [x, y] = rows_and_product(way, table, weight, true, short);
+                let seed = tape.input(&numbers(3, &y.shape()));
+                let [g] = vjp_many(&[y], &[seed], &[[table, weight, x][which]])[..] else {
+                    panic!("one derivative was asked for")
+                };
+                g.value().to_vec()
+            };
+            close(&found(true), &found(false), &format!("{way:?}, {which}"));
+        }
+    }
+}
+
 #[test]
 fn derivatives_agree_with_finite_differences() {
     for way in WAYS {
