@@ -38,7 +38,6 @@ mod param;
 mod plan;
 mod pool;
 mod tape;
-mod values;
 mod var;
 mod visit;
 mod vmap;

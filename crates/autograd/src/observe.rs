@@ -51,8 +51,11 @@ pub trait Observer<T: Float> {
         let _ = node;
         false
     }
-    /// A wanted tensor.
+    /// A wanted tensor. It may be held (cloned) until [`end`](Observer::end); its memory then goes back to the tape's pool as
+    /// soon as it is let go.
     fn see(&mut self, node: &NodeInfo<'_>, what: Seen, tensor: &Tensor<T>);
+    /// The program has run; what is held has to be let go. Still among the threads that ran it.
+    fn end(&mut self) {}
     /// For taking the observer back from the tape by type.
     fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send>;
 }
@@ -99,7 +102,7 @@ impl<T: Float> crate::Tape<T> {
         if at >= g.len || !matches!(g.nodes[at].op, NodeOp::Input) {
             return None;
         }
-        g.values.get(at).cloned()
+        g.values[at].clone()
     }
 
     /// Takes the observer back.

@@ -278,25 +278,12 @@ impl<'a, T: Float> Planner<'a, T> {
         for (at, _, what) in wanted {
             needed[*at as usize] |= *what == Seen::Adjoint;
         }
-        // It also sees what the program speaks of but need not compute, because a shorter way leads around it.
-        let mut seen = vec![false; if wanted.is_empty() { 0 } else { g.len }];
-        for (at, _, what) in wanted {
-            seen[*at as usize] |= *what == Seen::Value;
-        }
-        let mut named = if seen.is_empty() {
-            Vec::new()
-        } else {
-            needed.clone()
-        };
-        let available = |i: usize| g.values.has(i) || g.ints.get(i as u32).is_some();
+        let available = |i: usize| g.values[i].is_some() || g.ints[i].is_some();
         for i in (0..g.len).rev() {
-            if named.get(i) == Some(&true) {
-                needed[i] |= seen[i];
-                let args = g.nodes[i].args.iter();
-                args.for_each(|&a| named[a as usize] = true);
-            }
             if needed[i] && !available(i) {
-                g.nodes[i].reads().for_each(|a| needed[a as usize] = true);
+                for &a in &g.nodes[i].args {
+                    needed[a as usize] = true;
+                }
             }
         }
         for i in 0..g.len {
@@ -333,7 +320,7 @@ impl<'a, T: Float> Planner<'a, T> {
             NodeOp::Elem(..) => self.place_elementwise(i),
             NodeOp::Reduce(..) => self.place_reduce(i),
             NodeOp::Op(op) => {
-                for a in n.reads() {
+                for &a in &n.args {
                     self.materialize(a as usize);
                 }
                 if op.is_view() {
@@ -513,14 +500,16 @@ impl<'a, T: Float> Planner<'a, T> {
                         }
                     }
                 }
-                None => {
-                    let read = g.nodes[d.op as usize].reads();
-                    read.for_each(|a| stored[a as usize] = true);
-                }
+                None => g.nodes[d.op as usize]
+                    .args
+                    .iter()
+                    .for_each(|&a| stored[a as usize] = true),
             }
             for &v in &d.views {
-                let read = g.nodes[v as usize].reads();
-                read.for_each(|a| stored[a as usize] = true);
+                g.nodes[v as usize]
+                    .args
+                    .iter()
+                    .for_each(|&a| stored[a as usize] = true);
             }
         }
     }
@@ -553,7 +542,7 @@ impl<'a, T: Float> Planner<'a, T> {
                 }
                 None => {
                     let n = &g.nodes[d.op as usize];
-                    for a in n.reads() {
+                    for &a in &n.args {
                         last_use[a as usize] = s as i32;
                     }
                     last_use[d.op as usize] = s as i32;
@@ -570,7 +559,7 @@ impl<'a, T: Float> Planner<'a, T> {
             };
             for &v in &d.views {
                 last_use[v as usize] = s as i32;
-                for a in g.nodes[v as usize].reads() {
+                for &a in &g.nodes[v as usize].args {
                     last_use[a as usize] = last_use[a as usize].max(s as i32);
                 }
             }
@@ -601,8 +590,8 @@ impl<'a, T: Float> Planner<'a, T> {
             }
             for i in 0..g.len {
                 let computed =
-                    self.step_of[i] >= 0 || (self.step_of[i] == AVAILABLE && !g.values.has(i));
-                let mine = computed || (spend && g.values.has(i));
+                    self.step_of[i] >= 0 || (self.step_of[i] == AVAILABLE && g.values[i].is_none());
+                let mine = computed || (spend && g.values[i].is_some());
                 if mine && last_use[i] >= 0 && !hold[i] && !g.nodes[i].op.is_leaf() {
                     steps[last_use[i] as usize].release.push(i as u32);
                 }
@@ -629,16 +618,12 @@ impl<'a, T: Float> Planner<'a, T> {
     /// What the kernels of the program read and write: every operand and result of a step once.
     fn traffic(&self, steps: &[Step<T>]) -> u64 {
         let all = |list: &[u32]| list.iter().map(|&i| self.size(i)).sum::<u64>();
-        let read = |i: u32| -> u64 {
-            let list = self.g.nodes[i as usize].reads();
-            list.map(|i| self.size(i)).sum()
-        };
         let of = |s: &Step<T>| match &s.kind {
             StepKind::Fused(f) => all(&f.inputs) + all(&f.outs) + all(&f.reduced),
-            StepKind::Op(i) => read(*i) + self.size(*i),
+            StepKind::Op(i) => all(&self.g.nodes[*i as usize].args) + self.size(*i),
             StepKind::Tailed(t) => {
                 let bias = t.bias.map_or(0, |b| self.size(b));
-                read(t.op) + bias + self.size(t.out)
+                all(&self.g.nodes[t.op as usize].args) + bias + self.size(t.out)
             }
             StepKind::Done => 0,
         };

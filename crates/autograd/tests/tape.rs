@@ -482,6 +482,52 @@ fn hooks_and_observers_see_values_and_adjoints() {
     }
 }
 
+/// What an observer holds until the end changes nothing, and its memory serves the next step.
+#[test]
+fn an_observer_may_hold_what_it_sees() {
+    use wengert_autograd::{NodeInfo, Observer, Seen};
+    struct Hold(Vec<Tensor<f64>>, usize);
+    impl Observer<f64> for Hold {
+        fn wants(&mut self, _: &NodeInfo<'_>) -> bool {
+            true
+        }
+        fn see(&mut self, _: &NodeInfo<'_>, _: Seen, t: &Tensor<f64>) {
+            self.0.push(t.clone());
+        }
+        fn end(&mut self) {
+            self.1 = self.0.len();
+            self.0.clear();
+        }
+        fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
+            self
+        }
+    }
+    let w = Param::new(vector(&[0.5; 100]));
+    let mut tape = Tape::training(0);
+    let mut step = |watched: bool| {
+        tape.reset();
+        if watched {
+            tape.set_observer(Box::new(Hold(Vec::new(), 0)));
+        }
+        let mut x = tape.param(&w);
+        for _ in 0..20 {
+            x = (x.tanh() * 1.5).exp();
+        }
+        let gradient = x.sum().backward().get(&w).unwrap().to_vec();
+        let held = tape
+            .take_observer()
+            .map(|o| o.into_any().downcast::<Hold>().unwrap().1);
+        assert!(!watched || held.unwrap() > 60, "{held:?}");
+        (gradient, tape.memory().fresh)
+    };
+    let plain = step(false);
+    assert_eq!(step(true).0, plain.0);
+    let (_, warm) = step(true);
+    for watched in [false, true, true, false] {
+        assert_eq!(step(watched), (plain.0.clone(), warm));
+    }
+}
+
 #[test]
 fn products_of_zeros_have_exact_derivatives() {
     let tape = Tape::<f64>::inference();

@@ -10,7 +10,7 @@ use wengert_tensor::of_type;
 
 /// The functions of one element type.
 pub(crate) struct Ops<T: Float> {
-    pub probe: fn(&Probe, Var<'_, T>, &dyn Module<T>, &mut Memory, &mut Picked<T>) -> Probed<T>,
+    pub probe: fn(&Probe, Var<'_, T>, &dyn Module<T>, &mut Memory<T>, &mut Picked<T>) -> Probed<T>,
     pub refresh: fn(&mut Snapshot<T>, &dyn Module<T>),
     pub update: fn(&Snapshot<T>, &dyn Module<T>, &mut StepProfile) -> Vec<ParamId>,
 }

@@ -39,7 +39,7 @@ pub struct Monitor<T: Float = f32> {
     every: u64,
     step: u64,
     probe: ProbeOptions,
-    memory: Memory,
+    memory: Memory<T>,
     run: RunProfile,
     losses: Vec<(f64, f64)>,
     with_noise: bool,

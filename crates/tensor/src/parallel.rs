@@ -4,6 +4,10 @@
 //! in index order: the same bits come out for any pool. Tasks run on the current rayon pool (the global one, or the
 //! one a caller has `install`ed); a pool of one thread, or a single task, runs in place.
 
+mod aside;
+
+pub use aside::Aside;
+
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +45,12 @@ pub fn install<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     } else {
         alone(f)
     }
+}
+
+/// Whether the calling thread is one of the pool, so that tasks it starts cost little.
+#[inline]
+pub fn inside() -> bool {
+    rayon_core::current_thread_index().is_some()
 }
 
 /// Whether a thread from outside is inside the pool.

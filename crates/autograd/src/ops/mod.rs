@@ -16,7 +16,6 @@ pub mod fft;
 pub mod index;
 pub mod interpolate;
 pub mod linalg;
-pub(crate) mod lookup;
 pub mod loss;
 pub mod matmul;
 pub mod norm;
@@ -58,7 +57,6 @@ pub trait Kernels:
     + softmax::SoftmaxKernels
     + index::IndexKernels
     + matmul::MatmulKernels
-    + lookup::LookupKernels
     + shape::ShapeKernels
     + scan::ScanKernels
     + sort::SortKernels

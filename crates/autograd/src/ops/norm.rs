@@ -7,10 +7,9 @@ use crate::ops::compiled_here;
 use crate::ops::compose::{part_copy, part_view, partials};
 use crate::var::Var;
 use smallvec::SmallVec;
-use wengert_tensor::{Dims, Result, Tensor};
-
-mod kernels;
-use kernels::{norm_rows, norm_rows_grad, tasks};
+use wengert_tensor::lane::Lane;
+use wengert_tensor::simd::{Isa, Kernel, dispatch_for};
+use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
 
 compiled_here! {
     /// Kernels of this file.
@@ -23,6 +22,283 @@ compiled_here! {
             x: &Tensor<Self>, weight: Option<&Tensor<Self>>, g: &Tensor<Self>, out: &mut [Self],
             eps: f64, centred: bool,
         ) = norm_rows_grad;
+    }
+}
+
+/// Accumulators: enough to hide the time an addition takes.
+const W: usize = 64;
+/// Accumulators of what is left of a row.
+const V16: usize = 16;
+/// Accumulators of each of two sums.
+const B: usize = 32;
+
+/// Σ f(x) with a fixed tree.
+#[inline(always)]
+fn sum_of<V: Lane>(x: &[V::Elem], f: impl Fn(V) -> V) -> V {
+    let mut acc = [V::c(0.0); W];
+    let chunks = x.chunks_exact(W);
+    let tail = chunks.remainder();
+    for c in chunks {
+        for k in 0..W {
+            acc[k] = acc[k] + f(V::new(c[k]));
+        }
+    }
+    let chunks = tail.chunks_exact(V16);
+    let tail = chunks.remainder();
+    for c in chunks {
+        for k in 0..V16 {
+            acc[k] = acc[k] + f(V::new(c[k]));
+        }
+    }
+    let mut s = V::c(0.0);
+    for &t in tail {
+        s = s + f(V::new(t));
+    }
+    s + total(&acc)
+}
+
+/// Adds up accumulators in a fixed tree. Not inlined: beside it the loop that fills them would be compiled to narrower
+/// vectors.
+#[inline(never)]
+fn fold<E: Real, const N: usize>(acc: &[E; N]) -> E {
+    let mut acc = *acc;
+    let mut w = N / 2;
+    while w > 0 {
+        for k in 0..w {
+            acc[k] += acc[k + w];
+        }
+        w /= 2;
+    }
+    acc[0]
+}
+
+#[inline(always)]
+fn total<V: Lane, const N: usize>(acc: &[V; N]) -> V {
+    let mut own = [acc[0].get(); N];
+    for k in 1..N {
+        own[k] = acc[k].get();
+    }
+    V::new(fold(&own))
+}
+
+/// The mean of a row in two parts, because one number may be too short for it, and the reciprocal deviation: two passes,
+/// corrected (Chan, Golub, LeVeque 1983).
+#[inline(always)]
+fn statistics<V: Lane>(x: &[V::Elem], eps: f64, centred: bool) -> ([V; 2], V) {
+    let r = V::c(1.0 / x.len() as f64);
+    let one = V::c(1.0);
+    if !centred {
+        let s = sum_of::<V>(x, |v| v * v) * r;
+        return ([V::c(0.0); 2], one / (s + V::c(eps)).sqrt());
+    }
+    let rough = sum_of::<V>(x, |v| v) * r;
+    let rest = sum_of::<V>(x, |v| v - rough) * r;
+    let var = sum_of::<V>(x, |v| {
+        let d = (v - rough) - rest;
+        d * d
+    }) * r;
+    ([rough, rest], one / (var + V::c(eps)).sqrt())
+}
+
+struct Forward<'a, T: Real> {
+    rows: &'a mut [T],
+    weight: Option<&'a [T]>,
+    bias: Option<&'a [T]>,
+    n: usize,
+    eps: f64,
+    centred: bool,
+}
+impl<T: Real> Kernel for Forward<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let n = self.n;
+        for row in self.rows.chunks_exact_mut(n) {
+            let (mean, scale) = statistics::<T::Lane<I>>(row, self.eps, self.centred);
+            let new = T::Lane::<I>::new;
+            match (self.weight, self.bias) {
+                (Some(w), Some(b)) => {
+                    let (w, b) = (&w[..n], &b[..n]);
+                    for i in 0..n {
+                        row[i] = ((new(row[i]) - mean[0] - mean[1]) * scale)
+                            .mul_add(new(w[i]), new(b[i]))
+                            .get();
+                    }
+                }
+                (w, b) => {
+                    for x in row.iter_mut() {
+                        *x = ((new(*x) - mean[0] - mean[1]) * scale).get();
+                    }
+                    if let Some(w) = w {
+                        row.iter_mut().zip(w).for_each(|(x, &w)| *x *= w);
+                    }
+                    if let Some(b) = b {
+                        row.iter_mut().zip(b).for_each(|(x, &b)| *x += b);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Rows handed to one task.
+fn rows_per_task(n: usize) -> usize {
+    (parallel::GRAIN / 2).div_ceil(n.max(1)).max(1)
+}
+
+fn norm_rows<T: Real>(
+    x: &Tensor<T>,
+    weight: Option<&Tensor<T>>,
+    bias: Option<&Tensor<T>>,
+    out: &mut [T],
+    eps: f64,
+    centred: bool,
+) {
+    let n = x.shape()[1];
+    if out.is_empty() {
+        return;
+    }
+    let (weight, bias) = (weight.map(|w| w.contiguous()), bias.map(|b| b.contiguous()));
+    let weight = weight
+        .as_ref()
+        .map(|w| w.as_slice().expect("made contiguous above"));
+    let bias = bias
+        .as_ref()
+        .map(|b| b.as_slice().expect("made contiguous above"));
+    let size = rows_per_task(n) * n;
+    let dense = x.as_slice();
+    if dense.is_none() {
+        x.copy_into(out);
+    }
+    parallel::chunks_mut(out, size, |chunk, rows| {
+        if let Some(x) = dense {
+            rows.copy_from_slice(&x[chunk * size..][..rows.len()]);
+        }
+        dispatch_for::<T, _>(Forward {
+            rows,
+            weight,
+            bias,
+            n,
+            eps,
+            centred,
+        });
+    });
+}
+
+struct Backward<'a, T: Real> {
+    x: &'a [T],
+    g: &'a [T],
+    weight: Option<&'a [T]>,
+    dx: &'a mut [T],
+    /// Σ g x̂ and Σ g over these rows; zeros without a weight.
+    sums: &'a mut [T],
+    n: usize,
+    eps: f64,
+    centred: bool,
+}
+impl<T: Real> Kernel for Backward<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let n = self.n;
+        let new = T::Lane::<I>::new;
+        self.sums.fill(T::zero());
+        let (dw, db) = self.sums.split_at_mut(n);
+        let r = T::Lane::<I>::c(1.0 / n as f64);
+        let rows = self
+            .dx
+            .chunks_exact_mut(n)
+            .zip(self.x.chunks_exact(n))
+            .zip(self.g.chunks_exact(n));
+        for ((dx, x), g) in rows {
+            let (mean, scale) = statistics::<T::Lane<I>>(x, self.eps, self.centred);
+            // dx holds the weighted cotangent, then the result.
+            let (x, g) = (&x[..n], &g[..n]);
+            match self.weight {
+                Some(w) => {
+                    let (w, dw, db) = (&w[..n], &mut dw[..n], &mut db[..n]);
+                    for i in 0..n {
+                        let h = (new(x[i]) - mean[0] - mean[1]) * scale;
+                        dw[i] = new(g[i]).mul_add(h, new(dw[i])).get();
+                        db[i] += g[i];
+                        dx[i] = g[i] * w[i];
+                    }
+                }
+                None => dx.copy_from_slice(g),
+            }
+            let zero = T::Lane::<I>::c(0.0);
+            let (mut s1, mut s2) = ([zero; B], [zero; B]);
+            let (full_x, full_u) = (x.chunks_exact(B), dx.chunks_exact(B));
+            let (rest_x, rest_u) = (full_x.remainder(), full_u.remainder());
+            for (x, u) in full_x.zip(full_u) {
+                for k in 0..B {
+                    let d = new(x[k]) - mean[0] - mean[1];
+                    s1[k] = s1[k] + new(u[k]);
+                    s2[k] = new(u[k]).mul_add(d, s2[k]);
+                }
+            }
+            let (mut a, mut b) = (zero, zero);
+            for (&x, &u) in rest_x.iter().zip(rest_u) {
+                a = a + new(u);
+                b = new(u).mul_add(new(x) - mean[0] - mean[1], b);
+            }
+            let a = a + total(&s1);
+            let b = b + total(&s2);
+            let m1 = if self.centred { a * r } else { zero };
+            let m2 = b * r * scale * scale;
+            for i in 0..n {
+                let d = new(x[i]) - mean[0] - mean[1];
+                dx[i] = ((new(dx[i]) - m1 - d * m2) * scale).get();
+            }
+        }
+    }
+}
+
+/// Tasks of the backward pass, each with sums of its own.
+fn tasks(rows: usize, n: usize) -> usize {
+    rows.div_ceil(rows_per_task(n))
+}
+
+/// Output: dx, then Σ g x̂ and Σ g over all rows, then the same per task.
+fn norm_rows_grad<T: Real>(
+    x: &Tensor<T>,
+    weight: Option<&Tensor<T>>,
+    g: &Tensor<T>,
+    out: &mut [T],
+    eps: f64,
+    centred: bool,
+) {
+    let (rows, n) = (x.shape()[0], x.shape()[1]);
+    let (dx, sums) = out.split_at_mut(rows * n);
+    let (total, parts) = sums.split_at_mut(2 * n);
+    total.fill(T::zero());
+    if dx.is_empty() {
+        return;
+    }
+    let (x, g) = (x.contiguous(), g.contiguous());
+    let weight = weight.map(|w| w.contiguous());
+    let weight = weight
+        .as_ref()
+        .map(|w| w.as_slice().expect("made contiguous above"));
+    let x = x.as_slice().expect("made contiguous above");
+    let g = g.as_slice().expect("made contiguous above");
+    let size = rows_per_task(n) * n;
+    parallel::chunks_mut2(dx, size, parts, 2 * n, |chunk, dx, sums| {
+        let at = chunk * size..chunk * size + dx.len();
+        dispatch_for::<T, _>(Backward {
+            x: &x[at.clone()],
+            g: &g[at],
+            weight,
+            dx,
+            sums,
+            n,
+            eps,
+            centred,
+        });
+    });
+    for (i, t) in total.iter_mut().enumerate() {
+        let sum: f64 = parts.chunks_exact(2 * n).map(|p| p[i].as_f64()).sum();
+        *t = T::from_f64(sum);
     }
 }
 

@@ -7,11 +7,10 @@ use crate::ops::compiled_here;
 use crate::var::Var;
 use crate::vmap::BatchCtx;
 use wengert_tensor::error::OrPanic;
-use wengert_tensor::{Dims, Result, Tensor, shape};
-
-mod kernels;
-use kernels::{cross_entropy, cross_entropy_grad, softmax};
-pub(crate) use kernels::{row_exp, row_max};
+use wengert_tensor::lane::Lane;
+use wengert_tensor::parallel::Band;
+use wengert_tensor::simd::{Isa, Kernel, dispatch_for};
+use wengert_tensor::{Dims, Real, Result, Tensor, parallel, shape};
 
 compiled_here! {
     /// Kernels of this file.
@@ -28,6 +27,264 @@ compiled_here! {
         #[track_caller]
         fn record_softmax<'t>(x: Var<'t, Self>, axis: usize, log: bool) -> Var<'t, Self> = record_softmax;
     }
+}
+
+/// Rows handed to one task.
+fn grain(row: usize) -> usize {
+    (parallel::GRAIN / 4).div_ceil(row.max(1)).max(1) * row
+}
+
+fn softmax<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, log: bool) {
+    let shape = x.shape();
+    let n = shape[axis];
+    let inner: usize = shape[axis + 1..].iter().product();
+    if out.is_empty() {
+        return;
+    }
+    let row = n * inner;
+    let dense = x.as_slice();
+    if dense.is_none() {
+        x.copy_into(out);
+    }
+    if inner == 1 {
+        let size = grain(row);
+        parallel::chunks_mut(out, size, |chunk, part| {
+            for (i, r) in part.chunks_exact_mut(row).enumerate() {
+                if let Some(x) = dense {
+                    r.copy_from_slice(&x[chunk * size + i * row..][..row]);
+                }
+                dispatch_for::<T, _>(Row { x: r, log });
+            }
+        });
+        return;
+    }
+    if let (Some(x), 1) = (dense, out.len() / row) {
+        // One matrix: tasks take columns of it.
+        let columns = (parallel::GRAIN / 4).div_ceil(n).next_multiple_of(BLOCK);
+        parallel::bands([(out, 1)], inner, columns, |first, _, [out]| {
+            let from = Some((&x[first..], inner));
+            dispatch_for::<T, _>(Columns {
+                x: out,
+                from,
+                n,
+                log,
+            });
+        });
+        return;
+    }
+    let size = grain(row);
+    parallel::chunks_mut(out, size, |chunk, part| {
+        for (i, r) in part.chunks_exact_mut(row).enumerate() {
+            let from = dense.map(|x| (&x[chunk * size + i * row..], inner));
+            parallel::bands([(r, 1)], inner, inner, |_, _, [x]| {
+                dispatch_for::<T, _>(Columns { x, from, n, log });
+            });
+        }
+    });
+}
+
+const W: usize = 16;
+
+/// Largest of a row; NaN if any is NaN.
+#[inline(always)]
+pub(crate) fn row_max<T: Real, I: Isa>(x: &[T]) -> T::Lane<I> {
+    T::Lane::<I>::new(wengert_tensor::fused::extreme_of::<T, I>(x, true))
+}
+
+/// Adds the accumulators in a fixed tree.
+#[inline(always)]
+fn tree_sum<V: Lane>(mut acc: [V; W]) -> V {
+    let mut w = W / 2;
+    while w > 0 {
+        for k in 0..w {
+            acc[k] = acc[k] + acc[k + w];
+        }
+        w /= 2;
+    }
+    acc[0]
+}
+
+/// Σ e^(x - m).
+#[inline(always)]
+fn row_sum_exp<V: Lane>(x: &[V::Elem], m: V) -> V {
+    let mut acc = [V::c(0.0); W];
+    let chunks = x.chunks_exact(W);
+    let tail = chunks.remainder();
+    for c in chunks {
+        for k in 0..W {
+            acc[k] = acc[k] + (V::new(c[k]) - m).exp();
+        }
+    }
+    let mut s = V::c(0.0);
+    for &t in tail {
+        s = s + (V::new(t) - m).exp();
+    }
+    s + tree_sum(acc)
+}
+
+/// Replaces x by e^(x - m) and returns the sum.
+#[inline(always)]
+pub(crate) fn row_exp<V: Lane>(x: &mut [V::Elem], m: V) -> V {
+    let mut acc = [V::c(0.0); W];
+    let mut chunks = x.chunks_exact_mut(W);
+    for c in &mut chunks {
+        for k in 0..W {
+            let e = (V::new(c[k]) - m).exp();
+            c[k] = e.get();
+            acc[k] = acc[k] + e;
+        }
+    }
+    let mut s = V::c(0.0);
+    for t in chunks.into_remainder() {
+        let e = (V::new(*t) - m).exp();
+        *t = e.get();
+        s = s + e;
+    }
+    s + tree_sum(acc)
+}
+
+struct Row<'a, T: Real> {
+    x: &'a mut [T],
+    log: bool,
+}
+impl<T: Real> Kernel for Row<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let m = row_max::<T, I>(self.x);
+        if self.log {
+            let s = row_sum_exp(self.x, m).ln();
+            for x in self.x.iter_mut() {
+                *x = (T::Lane::<I>::new(*x) - m - s).get();
+            }
+        } else {
+            let s = T::Lane::<I>::c(1.0) / row_exp(self.x, m);
+            for x in self.x.iter_mut() {
+                *x = (T::Lane::<I>::new(*x) * s).get();
+            }
+        }
+    }
+}
+
+/// Columns that are worked on side by side.
+const BLOCK: usize = 64;
+
+/// The same along the outer of two axes, for blocks of columns.
+struct Columns<'a, T: Real> {
+    /// `n` rows.
+    x: Band<'a, T>,
+    /// Where they come from, and from one to the next; or they are in place.
+    from: Option<(&'a [T], usize)>,
+    n: usize,
+    log: bool,
+}
+impl<T: Real> Kernel for Columns<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let (mut x, n) = (self.x, self.n);
+        let columns = x.at(0).len();
+        let mut at = 0;
+        while at < columns {
+            let b = BLOCK.min(columns - at);
+            let mut m = [T::Lane::<I>::c(f64::NEG_INFINITY); BLOCK];
+            let mut s = [T::Lane::<I>::c(0.0); BLOCK];
+            for r in 0..n {
+                if let Some((from, step)) = self.from {
+                    x.at_mut(r)[at..][..b].copy_from_slice(&from[r * step + at..][..b]);
+                }
+                let row = &x.at(r)[at..][..b];
+                for k in 0..b {
+                    m[k] = m[k].max(T::Lane::<I>::new(row[k]));
+                }
+            }
+            for r in 0..n {
+                let row = &mut x.at_mut(r)[at..][..b];
+                for k in 0..b {
+                    let e = (T::Lane::<I>::new(row[k]) - m[k]).exp();
+                    s[k] = s[k] + e;
+                    if !self.log {
+                        row[k] = e.get();
+                    }
+                }
+            }
+            for s in &mut s[..b] {
+                *s = if self.log {
+                    s.ln()
+                } else {
+                    T::Lane::<I>::c(1.0) / *s
+                };
+            }
+            for r in 0..n {
+                let row = &mut x.at_mut(r)[at..][..b];
+                for k in 0..b {
+                    let v = T::Lane::<I>::new(row[k]);
+                    row[k] = if self.log { v - m[k] - s[k] } else { v * s[k] }.get();
+                }
+            }
+            at += b;
+        }
+    }
+}
+
+struct LogSumExp<'a, T: Real>(&'a [T]);
+impl<T: Real> Kernel for LogSumExp<'_, T> {
+    type Output = T;
+    #[inline(always)]
+    fn run<I: Isa>(self) -> T {
+        let m = row_max::<T, I>(self.0);
+        (row_sum_exp(self.0, m).ln() + m).get()
+    }
+}
+
+fn label(labels: &Tensor<i64>, i: usize) -> i64 {
+    let at = labels.layout().offset as isize + i as isize * labels.strides()[0];
+    labels.storage().as_slice()[at as usize]
+}
+
+fn cross_entropy<T: Real>(x: &Tensor<T>, labels: &Tensor<i64>, out: &mut [T], ignore: Option<i64>) {
+    let c = x.shape()[1];
+    let x = x.contiguous();
+    let data = x.as_slice().expect("made contiguous above");
+    parallel::chunks_mut(out, grain(c).div_ceil(c.max(1)), |chunk, part| {
+        let first = chunk * grain(c).div_ceil(c.max(1));
+        for (k, o) in part.iter_mut().enumerate() {
+            let y = label(labels, first + k);
+            if Some(y) == ignore {
+                *o = T::zero();
+                continue;
+            }
+            let r = &data[(first + k) * c..][..c];
+            *o = dispatch_for::<T, _>(LogSumExp(r)) - r[y as usize];
+        }
+    });
+}
+
+fn cross_entropy_grad<T: Real>(
+    x: &Tensor<T>,
+    labels: &Tensor<i64>,
+    g: &Tensor<T>,
+    out: &mut [T],
+    ignore: Option<i64>,
+) {
+    let c = x.shape()[1];
+    x.copy_into(out);
+    let g0 = g.layout().offset as isize;
+    let (gs, gd) = (g.strides()[0], g.storage().as_slice());
+    parallel::chunks_mut(out, grain(c), |chunk, part| {
+        let first = chunk * (grain(c) / c.max(1));
+        for (k, row) in part.chunks_exact_mut(c).enumerate() {
+            let y = label(labels, first + k);
+            if Some(y) == ignore {
+                row.fill(T::zero());
+                continue;
+            }
+            dispatch_for::<T, _>(Row { x: row, log: false });
+            row[y as usize] -= T::one();
+            let w = gd[(g0 + (first + k) as isize * gs) as usize];
+            row.iter_mut().for_each(|v| *v *= w);
+        }
+    });
 }
 
 #[derive(Debug, PartialEq)]

@@ -39,6 +39,7 @@ mod wiring;
 
 use crate::profile::{Finding, LayerProfile, RunProfile, Severity, StepProfile};
 use std::sync::Arc;
+use wengert_tensor::order::order;
 
 /// A number that a rule compares with.
 #[derive(Clone, Debug, PartialEq)]
@@ -211,7 +212,9 @@ impl Judge {
             }
         }
         // Rules stand in order of importance, so a stable sort keeps causes before effects.
-        crate::report::insertion_sort(&mut out, |a, b| a.severity > b.severity);
+        let order = order(out.len(), &|a, b| out[b].severity.cmp(&out[a].severity));
+        let mut out: Vec<Option<Finding>> = out.into_iter().map(Some).collect();
+        let mut out: Vec<Finding> = order.iter().filter_map(|i| out[*i].take()).collect();
         if out.iter().all(|f| f.severity < Severity::Warning) {
             out.insert(0, healthy(run));
         }

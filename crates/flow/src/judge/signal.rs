@@ -229,8 +229,8 @@ fn dead(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
 }
 
 /// Gradient that is kept from layer to layer by a variance-preserving initializer whatever the widths: the norm of the
-/// gradient of the outputs; where no layer's is known, the RMS of that of the weights.
-fn strengths(step: &StepProfile) -> Vec<(&LayerProfile, f64)> {
+/// gradient of the outputs; where no layer's is known, the RMS of that of the weights. With the name of the quantity.
+fn strengths(step: &StepProfile) -> (&'static str, Vec<(&LayerProfile, f64)>) {
     let outputs = |l: &LayerProfile| l.activation_grad.as_ref().map(|s| s.norm);
     let weights = |l: &LayerProfile| l.weight_grad.as_ref().map(|s| s.rms);
     let of = |f: &dyn Fn(&LayerProfile) -> Option<f64>| -> Vec<(&LayerProfile, f64)> {
@@ -239,13 +239,15 @@ fn strengths(step: &StepProfile) -> Vec<(&LayerProfile, f64)> {
             .collect()
     };
     match of(&outputs) {
-        v if v.is_empty() => of(&weights),
-        v => v,
+        v if v.is_empty() => ("RMS of the weight gradient", of(&weights)),
+        v => ("norm of the gradient", v),
     }
 }
 
 /// The way of the gradient from the last layer to the first, and the step that changes it most.
 struct Way<'a> {
+    /// What is followed.
+    quantity: &'static str,
     first: (&'a LayerProfile, f64),
     last: (&'a LayerProfile, f64),
     layers: usize,
@@ -257,7 +259,7 @@ struct Way<'a> {
 const UNDERFLOW: f64 = 1.4e-45;
 
 fn way(step: &StepProfile, shrinks: bool) -> Option<Way<'_>> {
-    let v = strengths(step);
+    let (quantity, v) = strengths(step);
     let (first, last) = (*v.first()?, *v.last()?);
     if v.len() < 2 || v.iter().any(|(_, g)| !g.is_finite()) {
         return None;
@@ -276,6 +278,7 @@ fn way(step: &StepProfile, shrinks: bool) -> Option<Way<'_>> {
         })
         .max_by(|a, b| a.2.total_cmp(&b.2))?;
     Some(Way {
+        quantity,
         first,
         last,
         layers: v.len(),
@@ -353,12 +356,13 @@ fn vanishing(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
             rule,
             layer,
             format!(
-                "On its way back through {} layers the gradient becomes **{arrives}**.",
-                w.layers
+                "On its way back through {} layers the {} becomes **{arrives}**.",
+                w.layers, w.quantity
             ),
         )
         .evidence(format!(
-            "norm of the gradient {} in `{}`, {} in `{}`",
+            "{} {} in `{}`, {} in `{}`",
+            w.quantity,
             pretty(w.last.1),
             w.last.0.path,
             pretty(w.first.1),
@@ -425,13 +429,15 @@ fn exploding(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
             rule,
             layer,
             format!(
-                "On its way back through {} layers the gradient becomes **{} times stronger**.",
+                "On its way back through {} layers the {} becomes **{} times stronger**.",
                 w.layers,
+                w.quantity,
                 times(factor)
             ),
         )
         .evidence(format!(
-            "norm of the gradient {} in `{}`, {} in `{}`",
+            "{} {} in `{}`, {} in `{}`",
+            w.quantity,
             pretty(w.last.1),
             w.last.0.path,
             pretty(w.first.1),

@@ -244,3 +244,71 @@ fn one_nan_in_a_gradient_is_named_with_operation_and_line() {
         assert_eq!(line_of(&first.location), line, "{at}");
     }
 }
+
+/// What is looked at beside the computation is the same, whichever thread looks at it.
+#[test]
+fn a_profile_has_the_same_bits_for_any_number_of_threads() {
+    let measured = || {
+        let wave = |n: usize, k: f32| (0..n).map(|i| (i as f32 * k).sin() * 0.1).collect();
+        let layer =
+            |i: usize| Param::new(Tensor::from_vec(wave(96 * 96, 0.3 + i as f32), [96, 96]));
+        let mut model: Vec<Param<f32>> = (0..8).map(layer).collect();
+        let x = Tensor::from_vec(wave(64 * 96, 1.3), [64, 96]);
+        let (mut sgd, mut tape) = (Sgd::new(0.1), Tape::training(0));
+        let mut monitor = Monitor::every(2);
+        for _ in 0..5 {
+            tape.reset();
+            let mut h = tape.input(&x);
+            for p in &model {
+                h = h.linear(tape.param(p), None).relu();
+            }
+            let grads = monitor.backward(h.square().mean(), &model);
+            sgd.step(&mut model, &grads);
+            monitor.stepped(&model);
+        }
+        monitor.into_run()
+    };
+    let run = measured();
+    assert_eq!(run.steps.len(), 3);
+    assert!(run.steps[2].layers.iter().all(|l| l.update_ratio.is_some()
+        && l.weights.is_some()
+        && l.weight_grad.is_some()
+        && l.activation_grad.is_some()
+        && l.activation.as_ref().is_some_and(|a| a.histogram.is_some())));
+    assert_eq!(run, wengert_tensor::parallel::alone(measured));
+}
+
+/// A weight without a gradient of what its layer reads is looked at itself.
+#[test]
+fn an_infinite_weight_behind_a_cut_is_found() {
+    let wave = |n: usize| (0..n).map(|i| (i as f64).sin()).collect();
+    let mut model: Vec<Param<f64>> = (0..2)
+        .map(|_| Param::new(Tensor::from_vec(wave(64 * 64), [64, 64])))
+        .collect();
+    let x = Tensor::ones([8, 64]);
+    for cut in [false, true] {
+        let mut tape = Tape::training(0);
+        let mut monitor = Monitor::every(1);
+        for step in 0..2 {
+            let mut v: Vec<f64> = wave(64 * 64);
+            if step == 1 {
+                v[777] = f64::NEG_INFINITY;
+            }
+            model[1].set(Tensor::from_vec(v, [64, 64]));
+            tape.reset();
+            let h = tape.input(&x).linear(tape.param(&model[0]), None).sigmoid();
+            let h = if cut { h.detach() } else { h };
+            // A sigmoid makes a zero of it.
+            let y = h.linear(tape.param(&model[1]), None).sigmoid();
+            monitor.backward(y.sum(), &model);
+        }
+        let facts = |k: usize| monitor.run.steps[k].facts.non_finite.as_ref();
+        assert_eq!(facts(0), None);
+        let first = facts(1).expect("found");
+        assert_eq!(
+            (first.op.as_str(), first.parameter.as_deref()),
+            ("matmul", Some("1")),
+            "{cut}"
+        );
+    }
+}

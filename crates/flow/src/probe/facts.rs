@@ -1,7 +1,9 @@
 //! Inputs, parameters and loss, read off the recorded tape.
 
+use super::recorder::Bad;
 use super::recording::{Listed, Node, Recording, line};
-use super::{Bad, Picked, ProbeOptions, activation, keeps_elements, weighted};
+use super::snapshot::pick;
+use super::{ProbeOptions, activation, keeps_elements, weighted};
 use crate::profile::{Detail, Facts, Link, LossFact, NonFinite, ParamFact, StepProfile, Summary};
 use crate::sorted::Sorted;
 use std::sync::Arc;
@@ -31,12 +33,13 @@ impl Inputs {
     pub(super) fn of<T: Float>(
         t: &Tensor<T>,
         options: ProbeOptions,
-        memory: &mut Picked<T>,
+        memory: &mut Vec<T>,
     ) -> Inputs {
-        let sampled = memory.pick(t, if options.start { 0 } else { options.sample });
+        let limit = if options.start { 0 } else { options.sample };
+        let sampled = pick(t, limit, memory);
         Inputs {
             summary: match sampled {
-                true => Summary::with(&memory.scratch, Detail::MOMENTS).of_sample(t.numel()),
+                true => Summary::with(memory, Detail::MOMENTS).of_sample(t.numel()),
                 false => summary(t),
             },
             batch: t.shape().first().copied(),
@@ -79,13 +82,13 @@ impl Known {
         self.input
     }
 
-    /// Everything but what is not finite; `rms` of a parameter's gradient, if it has one.
+    /// Everything but what is not finite.
     pub(super) fn facts<T: Float>(
         &self,
-        recording: &Recording,
         tape: &Tape<T>,
+        recording: &Recording,
         inputs: Option<Inputs>,
-        rms: &dyn Fn(ParamId) -> Option<f64>,
+        params: Vec<ParamFact>,
     ) -> Facts {
         let loss = self.loss.as_ref().map(|(known, targets)| LossFact {
             targets: (targets.and_then(|t| tape.input_value(t))).map(|t| summary(&t)),
@@ -95,7 +98,7 @@ impl Known {
             training: Some(tape.is_training()),
             modules: Arc::clone(&recording.modules),
             loss,
-            params: self.params(recording, rms),
+            params,
             batch: inputs.as_ref().and_then(|i| i.batch),
             feature_std: inputs.as_ref().and_then(|i| i.feature_std),
             inputs: inputs.map(|i| i.summary),
@@ -103,7 +106,8 @@ impl Known {
         }
     }
 
-    fn params(
+    /// How each parameter takes part; `rms` of its gradient, if it has one.
+    pub(super) fn params(
         &self,
         recording: &Recording,
         rms: &dyn Fn(ParamId) -> Option<f64>,

@@ -24,11 +24,11 @@ pub struct Snapshot<T: Float> {
     still: Vec<ParamId>,
 }
 
-/// Samples of weights, and memory that is used again: what comes fresh from the system costs more than the samples.
+/// Samples of weights.
 pub(crate) struct Picked<T> {
     of: Sorted<ParamId, Sample<T>>,
-    /// The values last picked.
-    pub(super) scratch: Vec<T>,
+    /// Whether every weight of the model was picked while the step ran that is being measured.
+    all: bool,
 }
 
 /// Values of one weight.
@@ -51,31 +51,32 @@ impl<T> Default for Picked<T> {
     fn default() -> Self {
         Picked {
             of: Sorted::default(),
-            scratch: Vec::new(),
+            all: false,
         }
     }
 }
 
 impl<T: Real> Picked<T> {
-    /// Picks at most `limit` values in evenly spaced runs into `scratch`; whether anything was left out. If not, or if
-    /// `limit` is 0, nothing is picked.
-    pub(super) fn pick(&mut self, t: &Tensor<T>, limit: usize) -> bool {
-        pick(t, limit, &mut self.scratch)
+    /// The memory of a weight's sample.
+    pub(super) fn take(&mut self, id: ParamId) -> Vec<T> {
+        std::mem::take(&mut self.of.of(id).values)
     }
 
-    /// As [`pick`](Picked::pick), and keeps the sample under the name of a parameter.
-    pub(super) fn keep(&mut self, id: ParamId, t: &Tensor<T>, limit: usize) -> Option<&[T]> {
-        let sample = self.of.of(id);
-        sample.fresh = pick(t, limit, &mut sample.values);
-        sample.fresh.then_some(&sample.values[..])
+    /// Keeps the sample of a weight; `fresh`: it was picked just now.
+    pub(super) fn put(&mut self, id: ParamId, values: Vec<T>, fresh: bool) {
+        *self.of.of(id) = Sample { values, fresh };
+    }
+
+    /// Whether all these weights were picked, which are all of the model.
+    pub(super) fn see_all(&mut self, mut weights: impl Iterator<Item = ParamId>) {
+        self.all = weights.all(|id| self.of.get(id).is_some_and(|s| s.fresh));
     }
 }
 
-/// Where the runs of a sample lie: `runs` of `len` values, `step` from one's start to the next one's.
+/// Where the runs of a sample lie: `runs` of [`RUN`] values, `step` from one's start to the next one's.
 #[derive(Clone, Copy)]
 struct Runs {
     runs: usize,
-    len: usize,
     step: usize,
 }
 
@@ -85,39 +86,42 @@ impl Runs {
         if limit == 0 || n <= limit.max(RUN) {
             return None;
         }
-        let runs = (limit / RUN).max(1);
+        let mut runs = (limit / RUN).max(1);
         // An odd step walks through the columns of a matrix whose rows have an even length.
-        let step = (((n - RUN) / runs).max(2) - 1) | 1;
-        let len = RUN;
-        Some(Runs { runs, len, step })
-    }
-
-    fn all(n: usize) -> Runs {
-        Runs {
-            runs: 1,
-            len: n,
-            step: 0,
+        let mut step = (((n - RUN) / runs).max(2) - 1) | 1;
+        let lines = (n - RUN) / runs / RUN;
+        if lines >= 4 {
+            // Runs that are lines of memory; an odd number of them, for the same reason.
+            step = (lines | 1) * RUN;
+            runs = runs.min((n - RUN) / step + 1);
         }
+        Some(Runs { runs, step })
     }
 }
 
 /// At most `limit` values of a tensor, in evenly spaced runs; `false`, and nothing is done, where that is all of it, or
 /// `limit` is 0.
-fn pick<T: Real>(t: &Tensor<T>, limit: usize, out: &mut Vec<T>) -> bool {
-    let Some(Runs { runs, len, step }) = Runs::of(t.numel(), limit) else {
+pub(super) fn pick<T: Real>(t: &Tensor<T>, limit: usize, out: &mut Vec<T>) -> bool {
+    let Some(Runs { runs, step }) = Runs::of(t.numel(), limit) else {
         return false;
     };
-    out.clear();
-    out.reserve(runs * len);
-    let values = contiguous(t);
-    for i in 0..runs {
-        out.extend_from_slice(&values[i * step..i * step + len]);
-    }
+    gather(&contiguous(t), step, runs, out);
     true
 }
 
+/// The runs of a sample, one after the other. A loop of copies alone, of known length: the processor then waits for many
+/// lines of memory at once.
+fn gather<T: Real>(values: &[T], step: usize, runs: usize, out: &mut Vec<T>) {
+    out.resize(runs * RUN, T::ZERO);
+    for (i, place) in out.as_chunks_mut::<RUN>().0.iter_mut().enumerate() {
+        if let Some(run) = values[i * step..].first_chunk::<RUN>() {
+            *place = *run;
+        }
+    }
+}
+
 /// The elements in order, copied if they do not lie so.
-fn contiguous<T: Real>(t: &Tensor<T>) -> Cow<'_, [T]> {
+pub(super) fn contiguous<T: Real>(t: &Tensor<T>) -> Cow<'_, [T]> {
     (t.as_slice()).map_or_else(|| Cow::Owned(t.to_vec()), Cow::Borrowed)
 }
 
@@ -133,8 +137,8 @@ impl<T: Float> Default for Snapshot<T> {
     }
 }
 
-/// `Σ(after - before)²` and `Σbefore²`; of what is after, the runs that were kept before.
-struct Distance<'a, T>(&'a [T], &'a [T], Runs);
+/// `Σ(after - before)²` and `Σbefore²`.
+struct Distance<'a, T>(&'a [T], &'a [T]);
 
 impl<T: Real> Kernel for Distance<'_, T> {
     type Output = (f64, f64);
@@ -142,23 +146,20 @@ impl<T: Real> Kernel for Distance<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self) -> (f64, f64) {
         const LANES: usize = 8;
-        let Distance(before, after, Runs { runs, len, step }) = self;
+        let Distance(before, after) = self;
         let (mut change, mut size) = ([0.0f64; LANES], [0.0f64; LANES]);
-        for i in 0..runs {
-            let (b, a) = (&before[i * len..][..len], &after[i * step..][..len]);
-            let ((b, b_rest), (a, a_rest)) = (b.as_chunks::<LANES>(), a.as_chunks::<LANES>());
-            for (b, a) in b.iter().zip(a) {
-                for i in 0..LANES {
-                    let (a, b) = (a[i].as_f64(), b[i].as_f64());
-                    change[i] += (a - b) * (a - b);
-                    size[i] += b * b;
-                }
+        let ((b, b_rest), (a, a_rest)) = (before.as_chunks::<LANES>(), after.as_chunks::<LANES>());
+        for (b, a) in b.iter().zip(a) {
+            for i in 0..LANES {
+                let (a, b) = (a[i].as_f64(), b[i].as_f64());
+                change[i] += (a - b) * (a - b);
+                size[i] += b * b;
             }
-            for (b, a) in b_rest.iter().zip(a_rest) {
-                let (a, b) = (a.as_f64(), b.as_f64());
-                change[0] += (a - b) * (a - b);
-                size[0] += b * b;
-            }
+        }
+        for (b, a) in b_rest.iter().zip(a_rest) {
+            let (a, b) = (a.as_f64(), b.as_f64());
+            change[0] += (a - b) * (a - b);
+            size[0] += b * b;
         }
         (change.iter().sum(), size.iter().sum())
     }
@@ -203,6 +204,10 @@ impl<T: Float> Snapshot<T> {
     }
 
     pub(crate) fn copy_weights(&mut self, model: &dyn Module<T>) {
+        // Then there is nothing left to copy.
+        if std::mem::take(&mut self.picked.all) && self.limit > 0 && self.still.is_empty() {
+            return;
+        }
         struct Copy<'a, T: Float>(&'a mut Snapshot<T>);
         impl<T: Float> Visitor<T> for Copy<'_, T> {
             fn param(&mut self, _: &str, p: &Param<T>) {
@@ -246,7 +251,22 @@ impl<T: Float> Snapshot<T> {
         struct Compare<'a, T: Float> {
             before: &'a Snapshot<T>,
             layers: &'a mut [LayerProfile],
+            /// The layer after the one last found: mostly the next one that is looked for.
+            next: usize,
             still: Vec<ParamId>,
+            after: Vec<T>,
+        }
+        impl<T: Float> Compare<'_, T> {
+            fn layer(&mut self, weight: &str) -> Option<&mut LayerProfile> {
+                let module = owner(weight);
+                let it = |l: &LayerProfile| l.path == weight || l.path == module;
+                let at = match self.layers.get(self.next).is_some_and(it) {
+                    true => self.next,
+                    false => self.layers.iter().position(it)?,
+                };
+                self.next = at + 1;
+                Some(&mut self.layers[at])
+            }
         }
         impl<T: Float> Visitor<T> for Compare<'_, T> {
             fn param(&mut self, path: &str, p: &Param<T>) {
@@ -254,30 +274,34 @@ impl<T: Float> Snapshot<T> {
                 let Some(before) = self.before.picked.of.get(id).filter(|_| t.rank() >= 2) else {
                     return;
                 };
-                let mut layers = self.layers.iter_mut();
-                let Some(l) = layers.find(|l| l.path == path || l.path == owner(path)) else {
-                    return;
-                };
                 let (before, n) = (&before.values, t.numel());
                 let sample = Runs::of(n, self.before.limit);
-                let sample = sample.filter(|s| s.runs * s.len == before.len());
-                let runs = sample.unwrap_or(Runs::all(n));
-                let (change, size) = if sample.is_some() || before.len() == n {
-                    dispatch_narrow(Distance(before, &contiguous(t), runs))
-                } else {
-                    (f64::NAN, f64::NAN)
+                let sampled = sample.is_some_and(|s| s.runs * RUN == before.len());
+                let (change, size) = match sample {
+                    Some(s) if sampled => {
+                        gather(&contiguous(t), s.step, s.runs, &mut self.after);
+                        dispatch_narrow(Distance(before, &self.after))
+                    }
+                    _ if before.len() == n => dispatch_narrow(Distance(before, &contiguous(t))),
+                    _ => (f64::NAN, f64::NAN),
                 };
-                if sample.is_some() && change == 0.0 {
+                let ratio = Some((change / size).sqrt()).filter(|r| !r.is_nan());
+                let Some(layer) = self.layer(path) else {
+                    return;
+                };
+                if sampled && change == 0.0 {
                     self.still.push(id);
                 } else {
-                    l.update_ratio = Some((change / size).sqrt()).filter(|r| !r.is_nan());
+                    layer.update_ratio = ratio;
                 }
             }
         }
         let mut v = Compare {
             before: self,
             layers: &mut step.layers,
+            next: 0,
             still: Vec::new(),
+            after: Vec::new(),
         };
         model.visit(&mut Path::new(), &mut v);
         v.still

@@ -6,14 +6,6 @@ use super::{facts, time};
 use std::hash::{Hash, Hasher};
 use wengert_autograd::{Float, Module, Tape};
 
-/// What is remembered between the measured steps of a training.
-#[derive(Default)]
-pub(crate) struct Memory {
-    /// By layer, which rectified units have ever been alive.
-    pub(super) alive: Vec<(String, Vec<bool>)>,
-    pub(super) structure: Option<Structure>,
-}
-
 /// Everything that is read off a recording and does not depend on values. A step that repeats the last one repeats it.
 pub(super) struct Structure {
     signature: u64,
@@ -21,30 +13,57 @@ pub(super) struct Structure {
     pub(super) layers: Layers,
     pub(super) states: time::States,
     pub(super) known: facts::Known,
+    /// By the slot of a weight, the layer and use whose gradient shows what is not finite in the weight.
+    pub(super) shows: Vec<Option<(usize, usize)>>,
 }
 
 impl Structure {
-    /// That of the former measured step, if this one repeats it, or a new one.
-    pub(super) fn of<T: Float>(
-        former: Option<Structure>,
-        tape: &Tape<T>,
-        model: &dyn Module<T>,
-        loss: u32,
-    ) -> Structure {
-        let signature = signature(tape, loss);
-        let same = former.filter(|s| s.signature == signature);
-        same.unwrap_or_else(|| Structure::read(Recording::of(tape, model, loss), signature))
+    pub(super) fn of<T: Float>(tape: &Tape<T>, model: &dyn Module<T>, loss: u32) -> Structure {
+        Structure::read(Recording::of(tape, model, loss), signature(tape, loss))
+    }
+
+    /// Whether it is that of the present recording, too.
+    pub(super) fn repeats<T: Float>(&self, tape: &Tape<T>, loss: u32) -> bool {
+        self.signature == signature(tape, loss)
     }
 
     fn read(recording: Recording, signature: u64) -> Structure {
+        let layers = find_layers(&recording);
         Structure {
             signature,
-            layers: find_layers(&recording),
+            shows: shows(&recording, &layers),
+            layers,
             states: time::States::find(&recording),
             known: facts::Known::of(&recording),
             recording,
         }
     }
+}
+
+/// The gradient of `x` in `y = x Wᵀ` is `gy W`: a weight that is not finite makes a whole column of it so, whatever it is
+/// multiplied with, and nothing that is added to that makes it finite again. So if the gradient of the output that a layer
+/// reads is finite, then so are the layer's weights.
+fn shows(recording: &Recording, layers: &Layers) -> Vec<Option<(usize, usize)>> {
+    // The same elements in another order.
+    let source = |mut id: u32| {
+        while let Some(n) = recording.node(id)
+            && matches!(n.op, "permute" | "reshape" | "contiguous")
+        {
+            id = n.args[0];
+        }
+        id
+    };
+    let mut shows = vec![None; recording.slots.iter().len()];
+    let products = recording.nodes.iter().filter(|(_, n)| n.op == "matmul");
+    for (x, w) in products.flat_map(|(_, n)| [(n.args[0], n.args[1]), (n.args[1], n.args[0])]) {
+        let weight = recording.node(source(w)).and_then(|n| n.param);
+        if let Some(slot) = weight.and_then(|id| recording.slot(id))
+            && let Some(at) = layers.of.get(x).or_else(|| layers.of.get(source(x)))
+        {
+            shows[slot] = Some(*at);
+        }
+    }
+    shows
 }
 
 /// Multiply and rotate: a few nodes are not worth a hash that withstands attacks.

@@ -1,5 +1,6 @@
+use super::values::{effective_rank, identical_units};
 use super::*;
-use wengert_autograd::{Tape, Var};
+use wengert_autograd::{Param, Tape, Var};
 
 #[test]
 fn effective_rank_counts_directions() {

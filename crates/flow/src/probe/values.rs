@@ -2,6 +2,7 @@
 
 use super::{Act, Flat};
 use wengert_autograd::{Real, Tensor};
+use wengert_tensor::simd::{Isa, Kernel, dispatch_narrow};
 
 /// Share of units whose weights equal those of another unit, and whose gradients do, too: they are and will stay one
 /// unit. Equal means within 1/1000 of the tensor's RMS.
@@ -44,32 +45,46 @@ pub(super) fn saturation<T: Real>(act: Act, y: &[T], zeros: u64) -> Option<f64> 
 }
 
 /// Which units (indices of the last axis; channels for images) are not zero for the whole batch.
-pub(super) fn alive<T: Real>(y: &[T], shape: &[usize]) -> Vec<bool> {
+pub(super) fn alive<T: Real>(y: &[T], shape: &[usize], alive: &mut Vec<bool>) {
     let (units, inner) = match shape {
         [] => (1, 1),
         [_, c, rest @ ..] if !rest.is_empty() => (*c, rest.iter().product()),
         [.., c] => (*c, 1),
     };
-    let mut alive = vec![false; units];
+    alive.clear();
+    alive.resize(units, false);
     if inner == 1 {
-        // Mostly a few samples wake every unit.
-        for rows in y.chunks(8 * units.max(1)) {
-            for row in rows.chunks_exact(units.max(1)) {
-                for (a, y) in alive.iter_mut().zip(row) {
-                    *a |= *y != T::zero();
-                }
-            }
-            if alive.iter().all(|a| *a) {
-                break;
-            }
-        }
+        dispatch_narrow(Columns(y, alive));
     } else {
         for (i, plane) in y.chunks_exact(inner.max(1)).enumerate() {
             let a = &mut alive[i % units];
             *a = *a || plane.iter().any(|y| *y != T::zero());
         }
     }
-    alive
+}
+
+/// Which columns of a matrix are not all zeros.
+struct Columns<'a, T>(&'a [T], &'a mut [bool]);
+
+impl<T: Real> Kernel for Columns<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        // Some at a time, with marks as wide as the values, which is vector code.
+        const UNITS: usize = 64;
+        let Columns(y, alive) = self;
+        let units = alive.len();
+        for (first, alive) in (0..).step_by(UNITS).zip(alive.chunks_mut(UNITS)) {
+            let mut marks = [T::ZERO; UNITS];
+            for row in y.chunks_exact(units) {
+                for (m, y) in marks.iter_mut().zip(&row[first..][..alive.len()]) {
+                    *m = if *y == T::ZERO { *m } else { T::ONE };
+                }
+            }
+            (alive.iter_mut().zip(marks)).for_each(|(a, m)| *a = m == T::ONE);
+        }
+    }
 }
 
 pub(super) fn dead_share(alive: &[bool]) -> Option<f64> {

@@ -4,15 +4,20 @@ use super::Summary;
 use wengert_tensor::simd::{Isa, Kernel, dispatch};
 use wengert_tensor::{Real, parallel};
 
-/// Values that one thread takes at a time.
+/// Values that are counted together, and that one thread takes at a time.
 const CHUNK: usize = 1 << 12;
+
+/// Values up to which one thread takes them all.
+const GRAIN: usize = 1 << 14;
 
 /// The origin, and the moments with the mean counted from it.
 pub(super) fn moments<T: Real>(values: &[T]) -> (f64, Moments) {
     let finite = values.iter().map(|x| x.as_f64()).find(|x| x.is_finite());
     let origin = finite.unwrap_or(0.0);
-    if values.len() <= CHUNK {
-        return (origin, dispatch(MomentPass(values, origin)));
+    if values.len() <= GRAIN {
+        let parts = values.chunks(CHUNK);
+        let parts = parts.map(|part| dispatch(MomentPass(part, origin)));
+        return (origin, parts.fold(Moments::EMPTY, Moments::join));
     }
     let mut parts = vec![Moments::EMPTY; values.len().div_ceil(CHUNK)];
     parallel::chunks_mut(&mut parts, 1, |i, part| {

@@ -61,22 +61,15 @@ pub(super) fn sorted_quantiles<T: Real>(values: &[T]) -> Quantiles {
     Quantiles::of(RANKS.map(|p| v[((p * v.len() as f64).ceil() as usize).max(1) - 1]))
 }
 
-/// Quantiles of some values of a set with this mean, deviation and extremes.
-pub(super) fn grid_quantiles<T: Real>(s: &Summary, values: &[T]) -> Quantiles {
-    let mut grid = Grid::new(s);
-    dispatch(GridPass(&mut grid, values));
-    grid.quantiles()
-}
-
 /// Fine bins around the mean: t = 1 + |x - mean| / std, cut at the leading bits of its binary form (32 bins an octave).
-struct Grid {
+pub(super) struct Grid {
     mean: f64,
     inv: f64,
     std: f64,
     min: f64,
     max: f64,
     /// Index `HALF + k` for the k-th bin above the mean, `HALF - 1 - k` below it; then zeros, then what is not finite.
-    bins: Vec<u32>,
+    bins: [u32; WILD + 1],
 }
 
 const OCTAVES: usize = 24;
@@ -85,7 +78,8 @@ const ZEROS: usize = 2 * HALF;
 const WILD: usize = ZEROS + 1;
 
 impl Grid {
-    fn new(s: &Summary) -> Grid {
+    /// For values of a set with this mean, deviation and extremes.
+    pub(super) fn new(s: &Summary) -> Grid {
         Grid {
             mean: s.mean,
             inv: if s.std > 0.0 && s.std.is_finite() {
@@ -96,7 +90,7 @@ impl Grid {
             std: s.std,
             min: s.min,
             max: s.max,
-            bins: vec![0; WILD + 1],
+            bins: [0; WILD + 1],
         }
     }
 
@@ -133,7 +127,13 @@ impl Grid {
         (self.mean + z * self.std).clamp(self.min, self.max)
     }
 
-    fn quantiles(&self) -> Quantiles {
+    /// Counts values.
+    pub(super) fn count<T: Real>(&mut self, values: &[T]) {
+        dispatch(GridPass(self, values));
+    }
+
+    /// Quantiles of what was counted.
+    pub(super) fn quantiles(&self) -> Quantiles {
         // All values lie between the extremes, and so do their bins.
         let (first, last) = (self.near(self.min), self.near(self.max));
         let zeros = u64::from(self.bins[ZEROS]);

@@ -2,9 +2,8 @@
 
 use super::histogram::{Bins, Histogram};
 use super::moments::moments;
-use super::quantiles::{Quantiles, SORTED, grid_quantiles, sorted_quantiles};
+use super::quantiles::{Grid, Quantiles, SORTED, sorted_quantiles};
 use crate::hub;
-use std::borrow::Cow;
 use wengert_tensor::Real;
 
 /// Values that quantiles and histograms are taken from, unless told otherwise: enough for a median to 1 % of the standard
@@ -119,28 +118,48 @@ impl Summary {
         let (origin, m) = moments(values);
         let mut s = m.summary(values, origin);
         if s.finite() > 0 && (detail.quantiles || detail.histogram != Bins::None) {
-            let step = match detail.sample {
-                0 => 1,
-                limit => values.len().div_ceil(limit),
-            };
-            let picked: Cow<[T]> = if step == 1 {
-                Cow::Borrowed(values)
-            } else {
-                Cow::Owned(values.iter().step_by(step).copied().collect())
-            };
-            if detail.quantiles {
-                s.quantiles = Some(if values.len() <= SORTED {
-                    sorted_quantiles(values)
-                } else {
-                    grid_quantiles(&s, &picked)
-                });
-            }
-            s.histogram = Histogram::empty(detail.histogram, &s).map(|mut h| {
-                h.count(&picked);
-                h
-            });
+            s.distribution(values, detail);
         }
         s
+    }
+
+    /// Adds quantiles and histogram.
+    fn distribution<T: Real>(&mut self, values: &[T], detail: Detail) {
+        let mut histogram = Histogram::empty(detail.histogram, self);
+        let sorted = values.len() <= SORTED;
+        let mut grid = (detail.quantiles && !sorted).then(|| Grid::new(self));
+        let mut count = |values: &[T]| {
+            if let Some(g) = &mut grid {
+                g.count(values);
+            }
+            if let Some(h) = &mut histogram {
+                h.count(values);
+            }
+        };
+        match detail.sample {
+            limit if limit > 0 && values.len() > limit => {
+                // An odd step: an even one would see few of the columns of a matrix.
+                let step = values.len().div_ceil(limit) | 1;
+                let mut run = [T::ZERO; 256];
+                let mut picked = values.iter().step_by(step);
+                loop {
+                    let places = run.iter_mut().zip(&mut picked);
+                    let n = places.map(|(place, x)| *place = *x).count();
+                    count(&run[..n]);
+                    if n < run.len() {
+                        break;
+                    }
+                }
+            }
+            _ => count(values),
+        }
+        if detail.quantiles {
+            self.quantiles = Some(match &grid {
+                Some(g) => g.quantiles(),
+                None => sorted_quantiles(values),
+            });
+        }
+        self.histogram = histogram;
     }
 
     /// An estimate for `total` values, of which those of this summary are an even sample: counts and norm grow with the

@@ -325,3 +325,22 @@ fn memory_of_a_recurrent_layer() {
     vanished.grad_rms[0] = 0.0;
     close(vanished.decay().unwrap(), 0.5, 1e-9);
 }
+
+#[test]
+fn a_sample_sees_every_column_of_a_matrix() {
+    // Only every sixteenth column is 0; steps of 16 would see no other.
+    let v: Vec<f32> = (0..64 * 128)
+        .map(|i| f32::from(u8::from(i % 16 != 0)))
+        .collect();
+    let detail = Detail {
+        sample: 512,
+        ..Detail::histogram(Bins::Auto)
+    };
+    let s = Summary::with(&v, detail);
+    let h = s.histogram.unwrap();
+    let share = h.counts[0] as f64 / h.total() as f64;
+    assert!((share - 1.0 / 16.0).abs() < 0.02, "{share}");
+    assert!(h.total() <= 512 && h.total() > 450, "{}", h.total());
+    // Of few columns it would be 0.
+    assert!(s.quantiles.unwrap().p50 > 0.99);
+}

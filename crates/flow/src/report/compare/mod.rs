@@ -85,7 +85,7 @@ impl Journey {
         self.first / self.last
     }
 
-    /// In words: `3 million times weaker`, `lost (exactly 0)`, `about as strong`.
+    /// The change of the RMS in words: `3 million times weaker`, `lost (exactly 0)`, `about as strong`.
     pub fn words(&self) -> String {
         let f = self.factor();
         if !self.first.is_finite() || !self.last.is_finite() {
@@ -143,7 +143,10 @@ pub fn assess(run: &RunProfile) -> Finding {
         );
     };
     let f = j.factor();
-    let back = format!("On its way back through {} layers the gradient", j.layers);
+    let back = format!(
+        "On its way back through {} layers the RMS of the gradient",
+        j.layers
+    );
     let arrives = j.words();
     let (severity, rule, message) = if !f.is_finite() {
         (
@@ -225,7 +228,7 @@ pub fn overview(runs: &[RunProfile]) -> Table {
         columns.push(last.hint("at the end of training"));
     }
     let way = "RMS in the first layer against RMS in the last layer, before training";
-    columns.push(Column::new("gradient on its way back").hint(way));
+    columns.push(Column::new("gradient RMS on its way back").hint(way));
     let mut t = Table::new(columns);
     for run in runs {
         let f = assess(run);

@@ -4,6 +4,7 @@ use super::{Journey, STALLED, curve_names, gradient_range, is_accuracy, see_sign
 use crate::profile::{LayerProfile, RunProfile, StepProfile};
 use crate::report::number::{Range, pretty};
 use crate::report::svg::{Axis, HeatMap, LinePlot, Mood, RidgePlot, Series};
+use wengert_tensor::order::groups;
 
 /// A measurement against depth, all runs: layers with a value are numbered from 1 at the input.
 ///
@@ -188,10 +189,8 @@ pub fn activation_plots(
         .map(|r| pick(r).map_or((Vec::new(), None), apart))
         .collect();
     let ops = |layers: &[&LayerProfile]| -> Vec<String> {
-        let mut ops: Vec<String> = layers.iter().map(|l| l.op.clone()).collect();
-        crate::report::insertion_sort(&mut ops, |a, b| a < b);
-        ops.dedup();
-        ops
+        let groups = groups(layers.len(), &|a, b| layers[a].op.cmp(&layers[b].op));
+        groups.iter().map(|g| layers[g[0]].op.clone()).collect()
     };
     let kinds: Vec<Vec<String>> = parts.iter().map(|p| ops(&p.0)).collect();
     // What stands in units of its own shares no axis.

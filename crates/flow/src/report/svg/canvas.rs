@@ -2,6 +2,7 @@
 
 use crate::report::escape::{clean, xml};
 use std::fmt::{self, Display, Write};
+use wengert_tensor::order::order;
 
 /// A growing list of elements. Text is escaped here and nowhere else.
 pub(in super::super) struct Canvas {
@@ -209,8 +210,7 @@ pub(in super::super) fn wrap_text(text: &str, size: f64, room: f64) -> Vec<Strin
 /// and as near as can be to where they were. Returns them in the order given.
 pub(in super::super) fn spread(want: &[f64], height: &[f64], lo: f64, hi: f64) -> Vec<f64> {
     // Groups of touching labels, each centred on the mean of what its members want (pool adjacent violators).
-    let mut order: Vec<usize> = (0..want.len()).collect();
-    crate::report::insertion_sort(&mut order, |&a, &b| want[a].total_cmp(&want[b]).is_lt());
+    let order = order(want.len(), &|a, b| want[a].total_cmp(&want[b]));
     struct Group {
         members: Vec<usize>,
         height: f64,
