@@ -225,14 +225,12 @@ pub(crate) fn trace<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Option<A
             op if op.is_leaf() => continue,
             _ => None,
         };
-        aside.push((i, std::mem::replace(&mut g.values[i], value)));
+        aside.push((i, g.values.replace(i, value)));
     }
     for i in 0..g.len {
         let nan = |t: &Tensor<T>| t.iter().any(|x| x.is_nan());
-        if leaf.is_none() && g.nodes[i].op.is_leaf() && g.values[i].as_ref().is_some_and(nan) {
-            leaf = describe(&g.nodes, &g.scopes, i as u32, &|a| {
-                g.values[a as usize].as_ref()
-            });
+        if leaf.is_none() && g.nodes[i].op.is_leaf() && g.values.get(i).is_some_and(nan) {
+            leaf = describe(&g.nodes, &g.scopes, i as u32, &|a| g.values.get(a as usize));
         }
     }
     if leaf.is_none() && !targets.is_empty() {
@@ -245,7 +243,7 @@ pub(crate) fn trace<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Option<A
         g.observer = observer;
     }
     for (i, value) in aside {
-        let now = std::mem::replace(&mut g.values[i], value);
+        let now = g.values.replace(i, value);
         if let Some(t) = now
             && !g.nodes[i].op.is_leaf()
         {

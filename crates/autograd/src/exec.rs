@@ -9,6 +9,7 @@ use crate::op::{ForwardCtx, NodeOp, Operand};
 use crate::plan::{Event, EventRecord, FusedStep, Plan, StepKind, Tailed};
 use crate::pool;
 use crate::tape::Graph;
+use crate::values::{Ints, Values};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use wengert_tensor::gemm::Tail;
@@ -71,8 +72,8 @@ impl<T: Float> Graph<T> {
         let Event::Backward(loss) = event else {
             unreachable!("only backward events come here")
         };
-        let loss = self.values[*loss as usize]
-            .as_ref()
+        let loss = (self.values)
+            .get(*loss as usize)
             .expect("the loss is a target")
             .item();
         let (mut entries, mut sides, mut notes) = self.pool.take_lists();
@@ -87,15 +88,15 @@ impl<T: Float> Graph<T> {
                 continue;
             }
             // Two parameters may share one adjoint, and an adjoint may be a view: gradients are owned.
-            let g = self.values[a as usize]
-                .as_ref()
+            let g = (self.values)
+                .get(a as usize)
                 .expect("gradients are targets");
             entries.push((*id, g.clone()));
             notes.push(self.finite.get(a as usize).is_some_and(|&f| f));
         }
         for (id, v) in &self.sides {
-            let v = self.values[*v as usize]
-                .as_ref()
+            let v = (self.values)
+                .get(*v as usize)
                 .expect("side outputs are targets");
             sides.push((*id, v.clone()));
         }
@@ -118,20 +119,16 @@ impl<T: Float> Graph<T> {
     /// Lets go of every value except kept ones and constants.
     fn spend(&mut self) {
         self.spent = true;
-        for i in 0..self.len {
-            let leaf = match &self.nodes[i].op {
-                NodeOp::Const(_) | NodeOp::Input => continue,
-                op => op.is_leaf(),
-            };
-            if self.values[i].is_some() && (leaf || !self.kept.contains(&(i as u32))) {
-                let t = self.values[i].take().expect("checked above");
-                if leaf {
-                    drop(t);
-                } else {
-                    self.pool.give(t);
-                }
+        let (nodes, kept) = (&self.nodes, &self.kept);
+        let ends = |i: usize| match &nodes[i].op {
+            NodeOp::Const(_) | NodeOp::Input => false,
+            op => op.is_leaf() || !kept.contains(&(i as u32)),
+        };
+        self.values.take_where(ends, |i, t| {
+            if !nodes[i].op.is_leaf() {
+                self.pool.give(t);
             }
-        }
+        });
     }
 }
 
@@ -173,8 +170,8 @@ pub(crate) fn execute<T: Float>(g: &mut Graph<T>, plan: &mut Plan<T>) {
 struct Run<'a, T: Float> {
     /// By node, whether a gradient is known to be finite.
     finite: &'a mut [bool],
-    values: &'a mut Vec<Option<Tensor<T>>>,
-    ints: &'a [Option<Tensor<i64>>],
+    values: &'a mut Values<T>,
+    ints: &'a Ints,
     nodes: &'a [crate::tape::Node<T>],
     pool: &'a Arc<pool::Pool<T>>,
     seed: (u64, u64),
@@ -196,10 +193,9 @@ impl<T: Float> Run<'_, T> {
             self.view(v);
         }
         for &gradient in &plan.gradients_before {
-            self.finite[gradient as usize] =
-                self.values[gradient as usize].as_ref().is_some_and(|g| {
-                    finite::reach(g) <= SMALL_GRADIENT && finite::largest(g).is_finite()
-                });
+            self.finite[gradient as usize] = self.values.get(gradient as usize).is_some_and(|g| {
+                finite::reach(g) <= SMALL_GRADIENT && finite::largest(g).is_finite()
+            });
         }
         self.observe(&plan.observe_first);
         for step in &plan.steps {
@@ -220,7 +216,7 @@ impl<T: Float> Run<'_, T> {
             }
             self.observe(&step.observe);
             for &r in &step.release {
-                match self.values[r as usize].take() {
+                match self.values.take(r as usize) {
                     Some(t) if self.observer.is_some() && !t.is_unique() => self.late.push(t),
                     Some(t) => self.pool.give(t),
                     None => {}
@@ -234,7 +230,7 @@ impl<T: Float> Run<'_, T> {
     }
 
     fn value(&self, id: u32) -> &Tensor<T> {
-        match &self.values[id as usize] {
+        match self.values.get(id as usize) {
             Some(t) => t,
             None => unreachable!("the plan computes %{id} before it is read"),
         }
@@ -264,7 +260,8 @@ impl<T: Float> Run<'_, T> {
             f.program.run_watching(&inputs, outs, reduced, &keys, watch)
         };
         for (o, b) in buffers {
-            self.values[o as usize] = Some(pool::tensor(b, &self.nodes[o as usize].shape));
+            self.values
+                .set(o as usize, pool::tensor(b, &self.nodes[o as usize].shape));
             if self.anomalies() {
                 self.check(o);
             }
@@ -297,9 +294,10 @@ impl<T: Float> Run<'_, T> {
         let mut buffer = self.pool.take(numel);
         let finite = {
             let inputs: SmallVec<[Operand<'_, T>; 4]> = (n.args.iter())
-                .map(|&a| match &self.ints[a as usize] {
-                    Some(t) => Operand::Int(t),
-                    None => Operand::Float(self.value(a)),
+                .map(|&a| match (self.values.get(a as usize), self.ints.get(a)) {
+                    (Some(t), _) => Operand::Float(t),
+                    (None, Some(t)) => Operand::Int(t),
+                    (None, None) => Operand::Unread(&self.nodes[a as usize].shape),
                 })
                 .collect();
             let output = Arc::get_mut(&mut buffer).expect("buffers of the pool are unique");
@@ -315,7 +313,8 @@ impl<T: Float> Run<'_, T> {
             op.forward(&mut ctx);
             ctx.finite
         };
-        self.values[out as usize] = Some(pool::tensor(buffer, &n.shape));
+        self.values
+            .set(out as usize, pool::tensor(buffer, &n.shape));
         if self.anomalies() {
             self.check(out);
         }
@@ -335,7 +334,7 @@ impl<T: Float> Run<'_, T> {
                     "{}: shape of a view",
                     op.name()
                 );
-                self.values[id as usize] = Some(t);
+                self.values.set(id as usize, t);
             }
             // A reshape that the strides do not allow is a copy.
             None => {
@@ -352,7 +351,7 @@ impl<T: Float> Run<'_, T> {
             return;
         };
         for &(at, of, what) in list {
-            if let Some(t) = &self.values[at as usize] {
+            if let Some(t) = self.values.get(at as usize) {
                 observer.see(&info(self.nodes, self.scopes, of), what, t);
             }
         }
@@ -385,7 +384,7 @@ impl<T: Float> Run<'_, T> {
         let read: usize = shapes.iter().map(|s| s.iter().product::<usize>()).sum();
         let cheap = read as u64 <= most || read <= g.numel() / SMALLER;
         if read < g.numel() && cheap {
-            let largest = |i: usize| match &self.values[n.args[i] as usize] {
+            let largest = |i: usize| match self.values.get(n.args[i] as usize) {
                 Some(t) => finite::largest(t).as_f64(),
                 None => f64::NAN,
             };
@@ -407,9 +406,7 @@ impl<T: Float> Run<'_, T> {
         if self.found.is_some() {
             return;
         }
-        let found = anomaly::of(self.nodes, self.scopes, id, |a| {
-            self.values[a as usize].as_ref()
-        });
+        let found = anomaly::of(self.nodes, self.scopes, id, |a| self.values.get(a as usize));
         match found {
             Some(a) if self.tracing => self.found = Some(a),
             Some(a) => panic!("{a}"),

@@ -30,7 +30,7 @@ pub trait Float: Real + ops::Kernels {
     #[doc(hidden)]
     fn record(
         tape: &Tape<Self>,
-        op: NodeOp<Self>,
+        op: &NodeOp<Self>,
         args: &[u32],
         loc: &'static Location<'static>,
     ) -> u32;
@@ -99,7 +99,7 @@ macro_rules! float {
                 crate::diff::differentiate(tape, roots, depends)
             }
             #[track_caller]
-            fn record(tape: &Tape<Self>, op: NodeOp<Self>, args: &[u32], loc: &'static Location<'static>) -> u32 {
+            fn record(tape: &Tape<Self>, op: &NodeOp<Self>, args: &[u32], loc: &'static Location<'static>) -> u32 {
                 crate::tape::record(tape, op, args, loc)
             }
             fn plan(graph: &mut Graph<Self>, event: &Event) {

@@ -38,6 +38,7 @@ mod param;
 mod plan;
 mod pool;
 mod tape;
+mod values;
 mod var;
 mod visit;
 mod vmap;

@@ -102,7 +102,7 @@ impl<T: Float> crate::Tape<T> {
         if at >= g.len || !matches!(g.nodes[at].op, NodeOp::Input) {
             return None;
         }
-        g.values[at].clone()
+        g.values.get(at).cloned()
     }
 
     /// Takes the observer back.

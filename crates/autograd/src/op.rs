@@ -96,6 +96,13 @@ pub trait Op<T: Float>: DynEq + Debug + Send + Sync {
         false
     }
 
+    /// Whether the kernel reads operand `i`. An operand that only the derivative rule refers to is not computed for it, and
+    /// [`ForwardCtx::input`] has no value for it. A view reads its first operand alone.
+    fn reads(&self, i: usize) -> bool {
+        let _ = i;
+        true
+    }
+
     /// A bound on the magnitude of every element of the output, from the operands' shapes and `largest(i)`, a bound on the
     /// elements of operand `i`; `None`, the default, where the operation knows none. It tells that a large gradient is
     /// finite without reading it, and need not be tight.
@@ -154,6 +161,8 @@ pub struct ForwardCtx<'a, T: Float> {
 pub(crate) enum Operand<'a, T: Float> {
     Float(&'a Tensor<T>),
     Int(&'a Tensor<i64>),
+    /// See [`Op::reads`]; the shape of what has no value.
+    Unread(&'a [usize]),
 }
 
 impl<'a, T: Float> ForwardCtx<'a, T> {
@@ -162,6 +171,26 @@ impl<'a, T: Float> ForwardCtx<'a, T> {
         match self.inputs[i] {
             Operand::Float(t) => t,
             Operand::Int(_) => panic!("input {i} holds integers"),
+            Operand::Unread(_) => {
+                panic!("input {i} is one that the operation said it does not read")
+            }
+        }
+    }
+
+    /// Shape of input `i`, read or not.
+    pub fn input_shape(&self, i: usize) -> &'a [usize] {
+        match self.inputs[i] {
+            Operand::Float(t) => t.shape(),
+            Operand::Int(t) => t.shape(),
+            Operand::Unread(shape) => shape,
+        }
+    }
+
+    /// Input `i`, if it is read and holds floating-point numbers.
+    pub(crate) fn float(&self, i: usize) -> Option<&'a Tensor<T>> {
+        match self.inputs[i] {
+            Operand::Float(t) => Some(t),
+            _ => None,
         }
     }
 
@@ -170,6 +199,9 @@ impl<'a, T: Float> ForwardCtx<'a, T> {
         match self.inputs[i] {
             Operand::Int(t) => t,
             Operand::Float(_) => panic!("input {i} holds floating-point numbers"),
+            Operand::Unread(_) => {
+                panic!("input {i} is one that the operation said it does not read")
+            }
         }
     }
 

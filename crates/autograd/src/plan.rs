@@ -278,12 +278,25 @@ impl<'a, T: Float> Planner<'a, T> {
         for (at, _, what) in wanted {
             needed[*at as usize] |= *what == Seen::Adjoint;
         }
-        let available = |i: usize| g.values[i].is_some() || g.ints[i].is_some();
+        // It also sees what the program speaks of but need not compute, because a shorter way leads around it.
+        let mut seen = vec![false; if wanted.is_empty() { 0 } else { g.len }];
+        for (at, _, what) in wanted {
+            seen[*at as usize] |= *what == Seen::Value;
+        }
+        let mut named = if seen.is_empty() {
+            Vec::new()
+        } else {
+            needed.clone()
+        };
+        let available = |i: usize| g.values.has(i) || g.ints.get(i as u32).is_some();
         for i in (0..g.len).rev() {
+            if named.get(i) == Some(&true) {
+                needed[i] |= seen[i];
+                let args = g.nodes[i].args.iter();
+                args.for_each(|&a| named[a as usize] = true);
+            }
             if needed[i] && !available(i) {
-                for &a in &g.nodes[i].args {
-                    needed[a as usize] = true;
-                }
+                g.nodes[i].reads().for_each(|a| needed[a as usize] = true);
             }
         }
         for i in 0..g.len {
@@ -320,7 +333,7 @@ impl<'a, T: Float> Planner<'a, T> {
             NodeOp::Elem(..) => self.place_elementwise(i),
             NodeOp::Reduce(..) => self.place_reduce(i),
             NodeOp::Op(op) => {
-                for &a in &n.args {
+                for a in n.reads() {
                     self.materialize(a as usize);
                 }
                 if op.is_view() {
@@ -500,16 +513,14 @@ impl<'a, T: Float> Planner<'a, T> {
                         }
                     }
                 }
-                None => g.nodes[d.op as usize]
-                    .args
-                    .iter()
-                    .for_each(|&a| stored[a as usize] = true),
+                None => {
+                    let read = g.nodes[d.op as usize].reads();
+                    read.for_each(|a| stored[a as usize] = true);
+                }
             }
             for &v in &d.views {
-                g.nodes[v as usize]
-                    .args
-                    .iter()
-                    .for_each(|&a| stored[a as usize] = true);
+                let read = g.nodes[v as usize].reads();
+                read.for_each(|a| stored[a as usize] = true);
             }
         }
     }
@@ -542,7 +553,7 @@ impl<'a, T: Float> Planner<'a, T> {
                 }
                 None => {
                     let n = &g.nodes[d.op as usize];
-                    for &a in &n.args {
+                    for a in n.reads() {
                         last_use[a as usize] = s as i32;
                     }
                     last_use[d.op as usize] = s as i32;
@@ -559,7 +570,7 @@ impl<'a, T: Float> Planner<'a, T> {
             };
             for &v in &d.views {
                 last_use[v as usize] = s as i32;
-                for &a in &g.nodes[v as usize].args {
+                for a in g.nodes[v as usize].reads() {
                     last_use[a as usize] = last_use[a as usize].max(s as i32);
                 }
             }
@@ -590,8 +601,8 @@ impl<'a, T: Float> Planner<'a, T> {
             }
             for i in 0..g.len {
                 let computed =
-                    self.step_of[i] >= 0 || (self.step_of[i] == AVAILABLE && g.values[i].is_none());
-                let mine = computed || (spend && g.values[i].is_some());
+                    self.step_of[i] >= 0 || (self.step_of[i] == AVAILABLE && !g.values.has(i));
+                let mine = computed || (spend && g.values.has(i));
                 if mine && last_use[i] >= 0 && !hold[i] && !g.nodes[i].op.is_leaf() {
                     steps[last_use[i] as usize].release.push(i as u32);
                 }
@@ -618,12 +629,16 @@ impl<'a, T: Float> Planner<'a, T> {
     /// What the kernels of the program read and write: every operand and result of a step once.
     fn traffic(&self, steps: &[Step<T>]) -> u64 {
         let all = |list: &[u32]| list.iter().map(|&i| self.size(i)).sum::<u64>();
+        let read = |i: u32| -> u64 {
+            let list = self.g.nodes[i as usize].reads();
+            list.map(|i| self.size(i)).sum()
+        };
         let of = |s: &Step<T>| match &s.kind {
             StepKind::Fused(f) => all(&f.inputs) + all(&f.outs) + all(&f.reduced),
-            StepKind::Op(i) => all(&self.g.nodes[*i as usize].args) + self.size(*i),
+            StepKind::Op(i) => read(*i) + self.size(*i),
             StepKind::Tailed(t) => {
                 let bias = t.bias.map_or(0, |b| self.size(b));
-                all(&self.g.nodes[t.op as usize].args) + bias + self.size(t.out)
+                read(t.op) + bias + self.size(t.out)
             }
             StepKind::Done => 0,
         };

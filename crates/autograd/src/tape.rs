@@ -13,6 +13,7 @@ use crate::op::{NodeOp, Op};
 use crate::param::{Buffer, BufferId, Param, ParamId};
 use crate::plan::{Event, EventRecord};
 use crate::pool::{MemoryStats, Pool};
+use crate::values::{Ints, Values};
 use crate::var::Var;
 use smallvec::SmallVec;
 use std::cell::RefCell;
@@ -39,6 +40,20 @@ pub(crate) struct Node<T: Float> {
     pub origin: u32,
     /// Number of the checkpointed stretch it belongs to; 0 for none.
     pub stretch: u32,
+}
+
+impl<T: Float> Node<T> {
+    /// The operands that its kernel reads, see [`Op::reads`].
+    pub fn reads(&self) -> impl Iterator<Item = u32> + '_ {
+        let read = |k: usize| match &self.op {
+            NodeOp::Op(op) if op.is_view() => k == 0,
+            NodeOp::Op(op) => op.reads(k),
+            _ => true,
+        };
+        (self.args.iter().enumerate())
+            .filter(move |(k, _)| read(*k))
+            .map(|(_, &a)| a)
+    }
 }
 
 pub(crate) const NO_ORIGIN: u32 = u32::MAX;
@@ -82,8 +97,8 @@ impl<T: Float> Drop for Region<'_, T> {
 pub struct Graph<T: Float> {
     pub(crate) nodes: Vec<Node<T>>,
     pub(crate) len: usize,
-    pub(crate) values: Vec<Option<Tensor<T>>>,
-    pub(crate) ints: Vec<Option<Tensor<i64>>>,
+    pub(crate) values: Values<T>,
+    pub(crate) ints: Ints,
     pub(crate) params: HashMap<ParamId, u32, BuildHasherDefault<IdHasher>>,
     /// Parameter nodes in the order of their first use.
     pub(crate) param_nodes: Vec<u32>,
@@ -283,7 +298,7 @@ impl<T: Float> Tape<T> {
     pub fn input(&self, value: &Tensor<T>) -> Var<'_, T> {
         self.graph.borrow().refuse_if_spent("input");
         let id = self.leaf(NodeOp::Input, value.shape(), false, Location::caller());
-        self.graph.borrow_mut().values[id as usize] = Some(value.clone());
+        (self.graph.borrow_mut().values).set(id as usize, value.clone());
         Var::new(self, id)
     }
 
@@ -291,7 +306,7 @@ impl<T: Float> Tape<T> {
     #[track_caller]
     pub(crate) fn int_input(&self, value: &Tensor<i64>) -> Var<'_, T> {
         let id = self.leaf(NodeOp::IntInput, value.shape(), false, Location::caller());
-        self.graph.borrow_mut().ints[id as usize] = Some(value.clone());
+        self.graph.borrow_mut().ints.push(id, value.clone());
         Var::new(self, id)
     }
 
@@ -316,7 +331,7 @@ impl<T: Float> Tape<T> {
         if g.params.insert(param.id(), id) != Some(id) {
             g.param_nodes.push(id);
         }
-        g.values[id as usize] = Some(param.value().clone());
+        g.values.set(id as usize, param.value().clone());
         Var::new(self, id)
     }
 
@@ -332,8 +347,8 @@ impl<T: Float> Tape<T> {
         let value = T::from_f64(value);
         let id = self.leaf(NodeOp::Const(value), &[], false, Location::caller());
         let mut g = self.graph.borrow_mut();
-        if g.values[id as usize].is_none() {
-            g.values[id as usize] = Some(Tensor::scalar(value));
+        if !g.values.has(id as usize) {
+            g.values.set(id as usize, Tensor::scalar(value));
         }
         Var::new(self, id)
     }
@@ -483,11 +498,17 @@ impl<T: Float> Tape<T> {
 
     /// Records an elementwise operation or a reduction.
     #[track_caller]
-    pub(crate) fn record(&self, op: NodeOp<T>, args: &[Var<'_, T>]) -> Var<'_, T> {
-        let ids = self.ids(args, &op);
+    #[inline]
+    pub(crate) fn record(&self, op: &NodeOp<T>, args: &[Var<'_, T>]) -> Var<'_, T> {
+        debug_assert!(
+            args.len() <= 4,
+            "the table's operations have at most four operands"
+        );
+        let ids = self.ids(args, op);
+        let ids = &ids[..args.len()];
         #[cfg(feature = "mutation")]
-        let truth = crate::mutation::is_truth(&op);
-        let v = Var::new(self, T::record(self, op, &ids, Location::caller()));
+        let truth = crate::mutation::is_truth(op);
+        let v = Var::new(self, T::record(self, op, ids, Location::caller()));
         #[cfg(feature = "mutation")]
         return crate::mutation::term(truth, v);
         #[cfg(not(feature = "mutation"))]
@@ -513,13 +534,16 @@ impl<T: Float> Tape<T> {
     }
 
     #[track_caller]
-    fn ids(&self, args: &[Var<'_, T>], op: &NodeOp<T>) -> SmallVec<[u32; 4]> {
-        args.iter()
-            .map(|a| {
+    #[inline]
+    fn ids(&self, args: &[Var<'_, T>], op: &NodeOp<T>) -> [u32; 4] {
+        let mut ids = [0; 4];
+        for (id, a) in ids.iter_mut().zip(args) {
+            if !std::ptr::eq(a.tape(), self) {
                 self.check_tape(a, op.name());
-                a.id
-            })
-            .collect()
+            }
+            *id = a.id;
+        }
+        ids
     }
 
     #[track_caller]
@@ -537,8 +561,8 @@ impl<T: Float> Graph<T> {
         Graph {
             nodes: Vec::new(),
             len: 0,
-            values: Vec::new(),
-            ints: Vec::new(),
+            values: Values::new(),
+            ints: Ints::default(),
             params: HashMap::default(),
             param_nodes: Vec::new(),
             replaying: false,
@@ -570,17 +594,15 @@ impl<T: Float> Graph<T> {
     }
 
     pub(crate) fn reset(&mut self) {
-        for i in 0..self.len {
-            if let Some(t) = self.values[i].take() {
-                match &self.nodes[i].op {
-                    // Tensors of the caller are dropped, not pooled; constants stay for the next step.
-                    NodeOp::Const(_) => self.values[i] = Some(t),
-                    op if op.is_leaf() => drop(t),
-                    _ => self.pool.give(t),
-                }
+        // Constants stay for the next step; tensors of the caller are dropped, not pooled.
+        let nodes = &self.nodes;
+        let ends = |i: usize| !matches!(nodes[i].op, NodeOp::Const(_));
+        self.values.take_where(ends, |i, t| {
+            if !nodes[i].op.is_leaf() {
+                self.pool.give(t);
             }
-            self.ints[i] = None;
-        }
+        });
+        self.ints.clear();
         self.len = 0;
         self.event = 0;
         self.kept.clear();
@@ -603,7 +625,7 @@ impl<T: Float> Graph<T> {
         let len = self.len;
         self.nodes.truncate(len);
         self.values.truncate(len);
-        self.ints.truncate(len);
+        self.ints.truncate(len as u32);
         self.params.retain(|_, id| (*id as usize) < len);
         self.param_nodes.retain(|id| (*id as usize) < len);
         self.events.truncate(self.event);
@@ -679,8 +701,7 @@ impl<T: Float> Graph<T> {
             "a tape holds at most 2^32 - 1 nodes"
         );
         self.nodes.push(node);
-        self.values.push(None);
-        self.ints.push(None);
+        self.values.push();
         self.len += 1;
         id as u32
     }

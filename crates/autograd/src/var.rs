@@ -99,7 +99,7 @@ impl<'t, T: Float> Var<'t, T> {
     }
 
     #[track_caller]
-    pub(crate) fn record(self, op: NodeOp<T>, args: &[Self]) -> Self {
+    pub(crate) fn record(self, op: &NodeOp<T>, args: &[Self]) -> Self {
         self.tape.record(op, args)
     }
 
@@ -120,7 +120,7 @@ impl<'t, T: Float> Var<'t, T> {
     pub fn value(&self) -> Tensor<T> {
         self.evaluate();
         let g = self.tape.graph.borrow();
-        g.values[self.id as usize].clone().expect("evaluated above")
+        (g.values.get(self.id as usize).cloned()).expect("evaluated above")
     }
 
     /// The value of a tensor of one element.
@@ -136,8 +136,8 @@ impl<'t, T: Float> Var<'t, T> {
         );
         self.evaluate();
         let g = self.tape.graph.borrow();
-        g.values[self.id as usize]
-            .as_ref()
+        g.values
+            .get(self.id as usize)
             .expect("evaluated above")
             .item()
     }
@@ -162,7 +162,7 @@ impl<'t, T: Float> Var<'t, T> {
 #[track_caller]
 pub(crate) fn evaluate<T: Float>(tape: &Tape<T>, id: u32) {
     let mut g = tape.graph.borrow_mut();
-    if g.values[id as usize].is_some() {
+    if g.values.has(id as usize) {
         return;
     }
     g.refuse_if_spent("value");
@@ -178,7 +178,7 @@ macro_rules! operator {
             type Output = Var<'t, T>;
             #[track_caller]
             fn $method(self, other: Self) -> Self {
-                self.record(NodeOp::Elem(Elem::$elem, [T::zero(); 2]), &[self, other])
+                self.record(&NodeOp::Elem(Elem::$elem, [T::zero(); 2]), &[self, other])
             }
         }
         impl<'t, T: Float> $trait<f64> for Var<'t, T> {
@@ -186,7 +186,7 @@ macro_rules! operator {
             #[track_caller]
             fn $method(self, c: f64) -> Self {
                 let c = operator!(@sign $trait, c);
-                self.record(NodeOp::Elem(Elem::$scalar, [T::from_f64(c), T::zero()]), &[self])
+                self.record(&NodeOp::Elem(Elem::$scalar, [T::from_f64(c), T::zero()]), &[self])
             }
         }
         impl<'t, T: Float> $trait<Var<'t, T>> for f64 {
@@ -225,7 +225,7 @@ impl<'t, T: Float> Neg for Var<'t, T> {
     type Output = Var<'t, T>;
     #[track_caller]
     fn neg(self) -> Self {
-        self.record(NodeOp::Elem(Elem::Neg, [T::zero(); 2]), &[self])
+        self.record(&NodeOp::Elem(Elem::Neg, [T::zero(); 2]), &[self])
     }
 }
 
@@ -233,6 +233,6 @@ impl<'t, T: Float> Rem for Var<'t, T> {
     type Output = Var<'t, T>;
     #[track_caller]
     fn rem(self, other: Self) -> Self {
-        self.record(NodeOp::Elem(Elem::Rem, [T::zero(); 2]), &[self, other])
+        self.record(&NodeOp::Elem(Elem::Rem, [T::zero(); 2]), &[self, other])
     }
 }

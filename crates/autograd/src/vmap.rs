@@ -349,7 +349,7 @@ impl<'t, T: Float> Batch<'t, T> {
                 let aligned: SmallVec<[Var<'t, T>; 12]> = (inputs.iter().zip(&batched))
                     .map(|(&x, &b)| if b { align(x, shape.len()) } else { x })
                     .collect();
-                tape.record(op, &aligned)
+                tape.record(&op, &aligned)
             }
             NodeOp::Reduce(kind, set, keep) => inputs[0].reduce(kind, set << 1, keep),
             NodeOp::Op(op) => {

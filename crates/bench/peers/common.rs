@@ -1,7 +1,11 @@
 // What the Rust peers share: contents by SplitMix64, arguments, the measuring loop, the JSON line. Included by `#[path]`, so that
 // every peer stays a package of its own, outside of the workspace, with its own lock file.
 
+#[path = "../src/times.rs"]
+mod times;
+
 use std::time::{Duration, Instant};
+use times::Times;
 
 /// One training step, which returns the loss before the update.
 pub type Step = Box<dyn FnMut() -> f64>;
@@ -69,21 +73,20 @@ pub fn main(peer: &str, names: &[&str], workload: impl Fn(&str) -> Step) {
         while warm.elapsed() < Duration::from_secs(1) {
             step();
         }
-        let mut times = Vec::new();
+        let mut times = Times::default();
         let start = Instant::now();
-        while start.elapsed().as_secs_f64() < secs || times.len() < min_steps {
+        while start.elapsed().as_secs_f64() < secs || times.count() < min_steps {
             let t = Instant::now();
             step();
             times.push(t.elapsed().as_secs_f64() * 1e3);
         }
-        times.sort_by(f64::total_cmp);
-        let at = |q: f64| times[((times.len() - 1) as f64 * q) as usize];
+        let at = |q: f64| times.quantile(q);
         println!(
             "{{\"peer\":\"{peer}\",\"workload\":\"{name}\",\"threads\":{threads},\"median_ms\":{:.5},\"p10_ms\":{:.5},\
              \"n\":{},\"rss_mb\":{:.1},\"first_ms\":{first:.1},\"losses\":[{}]}}",
             at(0.5),
             at(0.1),
-            times.len(),
+            times.count(),
             peak_rss_mb(),
             losses.join(",")
         );

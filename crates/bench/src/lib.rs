@@ -9,6 +9,7 @@ pub mod mlp;
 pub mod ops;
 pub mod recurrent;
 pub mod scalar;
+pub mod times;
 
 /// One training step at a time.
 pub trait Workload {

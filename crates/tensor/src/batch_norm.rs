@@ -1,12 +1,14 @@
 //! Batch normalization by the statistics of the batch, forward and backward.
 //!
-//! One channel after the other: its planes are read once from memory for the statistics (or for the sums of the
-//! backward pass) and once more, from the second level of the cache, for the result. A relu behind the normalization
-//! takes part in both directions without a pass of its own.
+//! A channel that stays in the second level of the cache is read once from memory: for the statistics (or for the sums of
+//! the backward pass), and from there for the result. Larger channels, and those whose planes are short, are taken all
+//! together, in the order of memory: once for the statistics, once for the result. A relu behind the normalization takes
+//! part in both directions without a pass of its own.
 
 use crate::lane::Lane;
 use crate::simd::{Isa, Kernel, dispatch_for};
-use crate::{Real, parallel};
+use crate::{Real, parallel, stream};
+use smallvec::SmallVec;
 use std::ops::Range;
 
 /// What is normalized: `n` images of `channels` planes of `inner` elements each.
@@ -26,88 +28,244 @@ pub struct BatchNorm {
 
 /// Partial sums side by side.
 const W: usize = 32;
+/// Results side by side at the end of a plane.
+const END: usize = 16;
+/// Elements of which a first estimate of a mean is made.
+const FIRST: usize = 1024;
+/// Elements of a block.
+const BLOCK: usize = 8192;
+/// Bytes of a channel up to which its planes stay in the second level of the cache.
+const CACHED: usize = 1 << 20;
+/// Bytes of a plane from which on a channel is worth a pass of its own.
+const LONG: usize = 2048;
 
-/// Sums over the planes of a channel. Each plane is summed side by side, and the sums are carried in f64.
-struct Sums<const N: usize>([[f64; W]; N]);
+/// What a loop adds up and what it makes, element by element, of `M` numbers.
+trait Body<V: Lane, const M: usize, const N: usize>: Copy {
+    /// What is added to `N` sums.
+    fn sums(&self, x: [V; M]) -> [V; N];
+}
 
-impl<const N: usize> Sums<N> {
+/// Σ x.
+#[derive(Clone, Copy)]
+struct Plain;
+impl<V: Lane> Body<V, 1, 1> for Plain {
+    #[inline(always)]
+    fn sums(&self, x: [V; 1]) -> [V; 1] {
+        x
+    }
+}
+
+/// Σ (x - m) and Σ (x - m)².
+#[derive(Clone, Copy)]
+struct Centred<V>(V);
+impl<V: Lane> Body<V, 1, 2> for Centred<V> {
+    #[inline(always)]
+    fn sums(&self, [x]: [V; 1]) -> [V; 2] {
+        let d = x - self.0;
+        [d, d * d]
+    }
+}
+
+/// How the elements of a channel become results and gradients.
+#[derive(Clone, Copy)]
+struct Channel<V> {
+    mean: V,
+    scale: V,
+    shift: V,
+    /// What a relu makes larger numbers of; NaN without one.
+    low: V,
+    /// Means that the gradient loses.
+    first: V,
+    second: V,
+}
+impl<V: Lane> Channel<V> {
+    #[inline(always)]
+    fn result(&self, x: V) -> V {
+        let v = (x - self.mean).mul_add(self.scale, self.shift);
+        // NaN passes.
+        V::select(v <= self.low, self.low, v)
+    }
+
+    /// The cotangent where the result was not cut, and x - mean.
+    #[inline(always)]
+    fn cotangent(&self, [x, g]: [V; 2]) -> [V; 2] {
+        let d = x - self.mean;
+        let v = d.mul_add(self.scale, self.shift);
+        [V::select(v <= self.low, V::c(0.0), g), d]
+    }
+
+    #[inline(always)]
+    fn gradient(&self, x: [V; 2]) -> V {
+        let [u, d] = self.cotangent(x);
+        (u - self.first - d * self.second) * self.scale
+    }
+}
+/// Σ u and Σ u d.
+impl<V: Lane> Body<V, 2, 2> for Channel<V> {
+    #[inline(always)]
+    fn sums(&self, x: [V; 2]) -> [V; 2] {
+        let [u, d] = self.cotangent(x);
+        [u, u * d]
+    }
+}
+
+/// Sums over planes, kept in registers from one plane to the next.
+struct Sums<L, const N: usize>([[L; W]; N]);
+
+impl<L: Lane, const N: usize> Sums<L, N> {
     #[inline(always)]
     fn new() -> Self {
-        Sums([[0.0; W]; N])
+        Sums([[L::c(0.0); W]; N])
     }
 
-    /// Adds f of the elements of `x`, slices of one length, that stand at the same place.
+    /// `W` elements from `at` on, of which the first `seen` have been added already.
     #[inline(always)]
-    fn add<'a, V: Lane, const M: usize>(
-        &mut self,
-        x: [&'a [V::Elem]; M],
-        f: impl Fn([V; M]) -> [V; N],
+    fn group<const M: usize>(
+        acc: &mut [[L; W]; N],
+        x: [&[L::Elem]; M],
+        at: usize,
+        seen: usize,
+        body: impl Body<L, M, N>,
     ) {
-        let n = x[0].len();
-        let zero = V::c(0.0);
-        let mut acc = [[zero; W]; N];
-        let full = n / W * W;
-        for at in (0..full).step_by(W) {
-            // Arrays, so that nothing is left to check in the loop, which then is a few vector instructions.
-            let row = |x: &'a [V::Elem]| -> &'a [V::Elem; W] {
-                x[at..at + W].try_into().expect("W elements")
-            };
-            let mut rows = [row(x[0]); M];
-            for i in 1..M {
-                rows[i] = row(x[i]);
-            }
-            for k in 0..W {
-                let mut v = [zero; M];
-                for i in 0..M {
-                    v[i] = V::new(rows[i][k]);
-                }
-                let y = f(v);
-                for j in 0..N {
-                    acc[j][k] = acc[j][k] + y[j];
-                }
-            }
+        let zero = L::c(0.0);
+        let mut own = [[zero.get(); W]; M];
+        for i in 0..M {
+            own[i] = x[i][at..at + W].try_into().expect("W elements");
         }
-        let mut rest = [zero; N];
-        for at in full..n {
+        for k in 0..W {
             let mut v = [zero; M];
             for i in 0..M {
-                v[i] = V::new(x[i][at]);
+                v[i] = L::new(own[i][k]);
             }
-            let y = f(v);
+            let y = body.sums(v);
             for j in 0..N {
-                rest[j] = rest[j] + y[j];
+                acc[j][k] = acc[j][k] + L::select(k >= seen, y[j], zero);
             }
-        }
-        for j in 0..N {
-            for k in 0..W {
-                self.0[j][k] += acc[j][k].get().as_f64();
-            }
-            self.0[j][0] += rest[j].get().as_f64();
         }
     }
 
-    /// The sums, in a fixed tree. Not inlined: beside it the loops that fill them would be compiled to narrower vectors.
-    #[inline(never)]
-    fn total(&self) -> [f64; N] {
-        let mut out = [0.0; N];
-        for (out, acc) in out.iter_mut().zip(&self.0) {
-            let mut acc = *acc;
-            let mut w = W / 2;
-            while w > 0 {
-                for k in 0..w {
-                    acc[k] += acc[k + w];
+    /// The sums over planes of `n` elements that begin at some places of `x`.
+    #[inline(always)]
+    fn over<const M: usize>(
+        x: [&[L::Elem]; M],
+        planes: impl Iterator<Item = usize>,
+        n: usize,
+        body: impl Body<L, M, N>,
+    ) -> Self {
+        let mut sums = Self::new();
+        // Two loops: in one with both kinds of planes the sums would not stay in registers.
+        if n < W {
+            for at in planes {
+                if at + n >= W {
+                    Self::group(&mut sums.0, x, at + n - W, W - n, body);
+                    continue;
                 }
-                w /= 2;
+                let mut own = [[L::c(0.0).get(); W]; M];
+                let mut all = [&[][..]; M];
+                for (own, x) in own.iter_mut().zip(x) {
+                    own[W - n..].copy_from_slice(&x[at..at + n]);
+                }
+                for (all, own) in all.iter_mut().zip(&own) {
+                    *all = own;
+                }
+                Self::group(&mut sums.0, all, 0, W - n, body);
             }
-            *out = acc[0];
+            return sums;
+        }
+        for start in planes {
+            let (mut at, end) = (start, start + n);
+            while at + W <= end {
+                Self::group(&mut sums.0, x, at, 0, body);
+                at += W;
+            }
+            if at < end {
+                // The last group begins before the end of the one before it.
+                Self::group(&mut sums.0, x, end - W, W - (end - at), body);
+            }
+        }
+        sums
+    }
+
+    /// The sums, in a fixed order.
+    #[inline(always)]
+    fn total<T: Real, I: Isa>(&self) -> [f64; N]
+    where
+        L: Lane<Elem = T>,
+    {
+        let mut out = [0.0; N];
+        for j in 0..N {
+            let mut own = [T::ZERO; W];
+            for k in 0..W {
+                own[k] = self.0[j][k].get();
+            }
+            out[j] = crate::fused::sum_of::<T, I>(&own).as_f64();
         }
         out
     }
 }
 
+/// What one pass makes of the elements of a plane; `y` and the slices of `x` have one length.
+#[inline(always)]
+fn map<L: Lane, const M: usize>(x: [&[L::Elem]; M], y: &mut [L::Elem], f: impl Map<L, M>) {
+    #[inline(always)]
+    fn group<L: Lane, const M: usize, const K: usize>(
+        x: [&[L::Elem]; M],
+        y: &mut [L::Elem],
+        at: usize,
+        f: impl Map<L, M>,
+    ) {
+        let zero = L::c(0.0);
+        let mut own = [[zero.get(); K]; M];
+        for i in 0..M {
+            own[i] = x[i][at..at + K].try_into().expect("K elements");
+        }
+        let mut made = [zero.get(); K];
+        for k in 0..K {
+            let mut v = [zero; M];
+            for i in 0..M {
+                v[i] = L::new(own[i][k]);
+            }
+            made[k] = f.one(v).get();
+        }
+        y[at..at + K].copy_from_slice(&made);
+    }
+    let n = y.len();
+    let mut at = 0;
+    while at + W <= n {
+        group::<L, M, W>(x, y, at, f);
+        at += W;
+    }
+    while at < n && n >= END {
+        let from = at.min(n - END);
+        group::<L, M, END>(x, y, from, f);
+        at = from + END;
+    }
+    while at < n {
+        group::<L, M, 1>(x, y, at, f);
+        at += 1;
+    }
+}
+
+/// What [`map`] makes of the elements at one place.
+trait Map<V: Lane, const M: usize>: Copy {
+    fn one(&self, x: [V; M]) -> V;
+}
+impl<V: Lane> Map<V, 1> for Channel<V> {
+    #[inline(always)]
+    fn one(&self, [x]: [V; 1]) -> V {
+        self.result(x)
+    }
+}
+impl<V: Lane> Map<V, 2> for Channel<V> {
+    #[inline(always)]
+    fn one(&self, x: [V; 2]) -> V {
+        self.gradient(x)
+    }
+}
+
 /// Results that tasks write planes of.
 struct Out<T>(*mut T);
-// SAFETY: every task writes the planes and elements of its own channels.
+// SAFETY: every task writes the planes and elements of its own.
 unsafe impl<T> Sync for Out<T> {}
 
 impl<T> Out<T> {
@@ -121,40 +279,314 @@ impl<T> Out<T> {
     }
 }
 
-/// Normalizes some channels.
-struct Forward<'a, T: Real> {
-    job: BatchNorm,
-    channels: Range<usize>,
-    x: &'a [T],
-    weight: Option<&'a [T]>,
-    bias: Option<&'a [T]>,
-    y: &'a Out<T>,
-    mean: &'a Out<T>,
-    var: &'a Out<T>,
+/// How much of every channel a block takes.
+#[derive(Clone, Copy)]
+struct Cut {
+    images: usize,
+    places: usize,
+    /// Blocks beside each other in a plane.
+    pieces: usize,
+    /// All of them.
+    count: usize,
 }
 
-impl BatchNorm {
+/// Elements of some channels.
+struct Block<'a, T> {
+    job: BatchNorm,
+    x: &'a [T],
+    images: Range<usize>,
+    places: Range<usize>,
+    channels: Range<usize>,
+}
+impl<T: Real> Block<'_, T> {
     #[inline(always)]
-    fn plane(&self, image: usize, channel: usize) -> Range<usize> {
-        let start = (image * self.channels + channel) * self.inner;
-        start..start + self.inner
+    fn plane(&self, image: usize, channel: usize) -> usize {
+        (image * self.job.channels + channel) * self.job.inner + self.places.start
     }
+}
 
+/// Mean, what it lacks, and the sum of the squared distances from it, of each channel of a block.
+struct Stats<'a, T: Real> {
+    block: Block<'a, T>,
+    parts: &'a mut [T],
+}
+impl<T: Real> Kernel for Stats<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let block = self.block;
+        let count = (block.images.len() * block.places.len()) as f64;
+        let further = block.images.len() * block.job.channels * block.job.inner;
+        for (c, part) in block.channels.clone().zip(self.parts.chunks_exact_mut(3)) {
+            let n = block.places.len();
+            // A mean of some elements is near enough: (its distance from the mean)² is below the variance times the number
+            // of such parts, so that few bits are lost when it is corrected.
+            let first = block.plane(block.images.start, c);
+            let some = n.min(FIRST);
+            let sums = Sums::<T::Lane<I>, 1>::over([block.x], first..first + 1, some, Plain);
+            let rough = T::from_f64(sums.total::<T, I>()[0] / some as f64);
+            let centred = Centred(T::Lane::<I>::new(rough));
+            let planes = block.images.clone().map(|i| {
+                let at = block.plane(i, c);
+                // The next block.
+                if let Some(x) = block.x.get(at + further..at + n + further) {
+                    stream::ahead(x);
+                }
+                at
+            });
+            let sums = Sums::<T::Lane<I>, 2>::over([block.x], planes, n, centred);
+            let [rest, squares] = sums.total::<T, I>();
+            part[0] = rough;
+            part[1] = T::from_f64(rest / count);
+            part[2] = T::from_f64(squares - rest * (rest / count));
+        }
+    }
+}
+
+/// The sums of the backward pass over each channel of a block, each in two parts.
+struct GradSums<'a, T: Real> {
+    block: Block<'a, T>,
+    g: &'a [T],
+    own: &'a [Own<T>],
+    parts: &'a mut [T],
+}
+impl<T: Real> Kernel for GradSums<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let block = self.block;
+        for (c, part) in block.channels.clone().zip(self.parts.chunks_exact_mut(4)) {
+            let own = self.own[c - block.channels.start].lanes::<I>(block.job.relu);
+            let planes = block.images.clone().map(|i| block.plane(i, c));
+            let n = block.places.len();
+            let sums = Sums::<T::Lane<I>, 2>::over([block.x, self.g], planes, n, own);
+            let total = sums.total::<T, I>();
+            for j in 0..2 {
+                part[2 * j] = T::from_f64(total[j]);
+                part[2 * j + 1] = T::from_f64(total[j] - part[2 * j].as_f64());
+            }
+        }
+    }
+}
+
+/// Mean and spread of what was seen so far (Chan, Golub, LeVeque 1979).
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+impl Seen {
+    fn add<T: Real>(&mut self, count: f64, part: &[T]) {
+        let total = self.count + count;
+        let step = part[0].as_f64() - self.mean + part[1].as_f64();
+        self.mean += step * (count / total);
+        self.squares += part[2].as_f64() + step * step * (self.count * count / total);
+        self.count = total;
+    }
+}
+
+/// What belongs to a channel; see [`Channel`].
+#[derive(Clone, Copy, Default)]
+struct Own<T> {
+    mean: T,
+    scale: T,
+    shift: T,
+    first: T,
+    second: T,
+    /// 1 / √(var + ε).
+    root: T,
+    /// What the mean lacks: one number may be too short for it.
+    rest: f64,
+}
+impl<T: Real> Own<T> {
+    #[inline(always)]
+    fn lanes<I: Isa>(&self, relu: bool) -> Channel<T::Lane<I>> {
+        let new = T::Lane::<I>::new;
+        Channel {
+            mean: new(self.mean),
+            scale: new(self.scale),
+            shift: new(self.shift),
+            low: T::Lane::<I>::c(if relu { 0.0 } else { f64::NAN }),
+            first: new(self.first),
+            second: new(self.second),
+        }
+    }
+}
+
+/// Writes every `step`-th plane of a range: the result, or the gradient of x where there is a cotangent.
+struct Apply<'a, T: Real> {
+    job: BatchNorm,
+    planes: Range<usize>,
+    step: usize,
+    x: &'a [T],
+    g: Option<&'a [T]>,
+    /// One, or that of every channel.
+    own: &'a [Own<T>],
+    y: &'a Out<T>,
+}
+impl<T: Real> Kernel for Apply<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let inner = self.job.inner;
+        for p in self.planes.clone().step_by(self.step) {
+            let at = p * inner..(p + 1) * inner;
+            let own = self.own[p % self.own.len()].lanes::<I>(self.job.relu);
+            // SAFETY: the planes of this task.
+            let y = unsafe { self.y.part(at.clone()) };
+            let x = &self.x[at.clone()];
+            match self.g {
+                None => map([x], y, own),
+                Some(g) => map([x, &g[at]], y, own),
+            }
+        }
+    }
+}
+
+/// Vectors of one element per channel.
+type PerChannel<T> = SmallVec<[Own<T>; 16]>;
+
+impl BatchNorm {
     /// Elements per channel.
     fn count(&self) -> f64 {
         (self.n * self.inner) as f64
     }
 
-    /// Calls `f` with ranges of channels, on several threads if there is much to do.
-    fn split(&self, f: impl Fn(Range<usize>) + Sync) {
+    /// Whether a channel is worth passes of its own.
+    fn alone<T>(&self) -> bool {
+        let plane = self.inner * size_of::<T>();
+        self.inner < 4 || (plane >= LONG && self.n * plane <= CACHED)
+    }
+
+    /// Blocks of `channels` channels.
+    fn cut(&self, channels: usize) -> Cut {
+        let places = self.inner.clamp(1, BLOCK);
+        let images = (BLOCK / places / channels.max(1)).clamp(1, self.n.max(1));
+        let pieces = self.inner.div_ceil(places);
+        Cut {
+            images,
+            places,
+            pieces,
+            count: self.n.div_ceil(images) * pieces,
+        }
+    }
+
+    /// Block `b` of some channels.
+    fn block<'a, T>(&self, cut: Cut, b: usize, channels: Range<usize>, x: &'a [T]) -> Block<'a, T> {
+        let (i, p) = (b / cut.pieces * cut.images, b % cut.pieces * cut.places);
+        Block {
+            job: *self,
+            x,
+            images: i..(i + cut.images).min(self.n),
+            places: p..(p + cut.places).min(self.inner),
+            channels,
+        }
+    }
+
+    /// The statistics of one channel.
+    fn seen<T: Real>(&self, x: &[T], c: usize) -> Seen {
+        let cut = self.cut(1);
+        let mut seen = Seen::default();
+        for b in 0..cut.count {
+            let block = self.block(cut, b, c..c + 1, x);
+            let count = (block.images.len() * block.places.len()) as f64;
+            let mut parts = [T::ZERO; 3];
+            dispatch_for::<T, _>(Stats {
+                block,
+                parts: &mut parts,
+            });
+            seen.add(count, &parts);
+        }
+        seen
+    }
+
+    /// Calls `f(b, channels, parts)` for all blocks of all channels, with `N` numbers of `room` for each channel, then
+    /// `each(c, elements, numbers)` in the order of the blocks.
+    fn blocks<T: Real, const N: usize>(
+        &self,
+        room: &mut [T],
+        f: impl Fn(Block<'_, T>, &mut [T]) + Sync,
+        x: &[T],
+        mut each: impl FnMut(usize, f64, &[T]),
+    ) {
+        let some = (BLOCK / self.inner.clamp(1, BLOCK)).clamp(1, self.channels);
+        let cut = self.cut(some);
+        let room = &mut room[..cut.count * self.channels * N];
+        let all = self.channels * N;
+        let of =
+            |b: usize, from: usize| self.block(cut, b, from..(from + some).min(self.channels), x);
+        parallel::chunks_mut(room, all, |b, parts| {
+            for (k, parts) in parts.chunks_mut(some * N).enumerate() {
+                f(of(b, k * some), parts);
+            }
+        });
+        for (b, parts) in room.chunks_exact(all).enumerate() {
+            let block = of(b, 0);
+            let count = (block.images.len() * block.places.len()) as f64;
+            for (c, part) in parts.chunks_exact(N).enumerate() {
+                each(c, count, part);
+            }
+        }
+    }
+
+    /// The statistics of all channels; `room` is as large as x.
+    fn all_seen<T: Real>(&self, x: &[T], room: &mut [T], seen: &mut [Seen]) {
+        self.blocks::<T, 3>(
+            room,
+            |block, parts| dispatch_for::<T, _>(Stats { block, parts }),
+            x,
+            |c, count, part| seen[c].add(count, part),
+        );
+    }
+
+    /// Writes all planes.
+    fn apply<T: Real>(&self, x: &[T], g: Option<&[T]>, own: &[Own<T>], y: &mut [T]) {
+        let y = Out(y.as_mut_ptr());
+        let (all, some) = (self.n * self.channels, parallel::GRAIN.div_ceil(self.inner));
+        parallel::tasks(all.div_ceil(some), |i| {
+            dispatch_for::<T, _>(Apply {
+                job: *self,
+                planes: i * some..((i + 1) * some).min(all),
+                step: 1,
+                x,
+                g,
+                own,
+                y: &y,
+            });
+        });
+    }
+
+    /// Calls `f` with every channel, on several threads if there is much to do.
+    fn each_channel(&self, f: impl Fn(usize) + Sync) {
         let own = (self.n * self.inner).max(1);
         let size = (parallel::GRAIN / 4).div_ceil(own).max(1);
         let tasks = self.channels.div_ceil(size);
-        let run = |i: usize| f(i * size..((i + 1) * size).min(self.channels));
+        let run = |i: usize| (i * size..((i + 1) * size).min(self.channels)).for_each(&f);
         if own * self.channels < parallel::GRAIN {
             (0..tasks).for_each(run);
         } else {
             parallel::tasks(tasks, run);
+        }
+    }
+
+    /// What the variance of a channel makes of weight and bias.
+    fn own<T: Real>(
+        &self,
+        c: usize,
+        [mean, var]: [T; 2],
+        rest: f64,
+        [weight, bias]: [Option<&[T]>; 2],
+    ) -> Own<T> {
+        let root = T::one() / (var + T::from_f64(self.eps)).sqrt();
+        let scale = weight.map_or(root, |w| root * w[c]);
+        Own {
+            mean,
+            scale,
+            shift: bias.map_or(T::zero(), |b| b[c]) - T::from_f64(rest) * scale,
+            root,
+            rest,
+            ..Own::default()
         }
     }
 
@@ -184,22 +616,53 @@ impl BatchNorm {
         let given = |v: Option<&[T]>| v.map_or(self.channels, <[T]>::len);
         self.check(x, &[given(weight), given(bias), mean.len(), var.len()]);
         self.check(y, &[]);
-        let (y, mean, var) = (
-            Out(y.as_mut_ptr()),
-            Out(mean.as_mut_ptr()),
-            Out(var.as_mut_ptr()),
-        );
-        self.split(|channels| {
-            dispatch_for::<T, _>(Forward {
-                job: *self,
-                channels,
-                x,
-                weight,
-                bias,
-                y: &y,
-                mean: &mean,
-                var: &var,
+        // The statistics as they are returned, and what they make of weight and bias.
+        let finish = |c: usize, seen: Seen| {
+            let (mean, var) = (
+                T::from_f64(seen.mean),
+                T::from_f64(seen.squares / self.count()),
+            );
+            let rest = seen.mean - mean.as_f64();
+            (mean, var, self.own(c, [mean, var], rest, [weight, bias]))
+        };
+        if self.alone::<T>() {
+            let (y, mean, var) = (
+                Out(y.as_mut_ptr()),
+                Out(mean.as_mut_ptr()),
+                Out(var.as_mut_ptr()),
+            );
+            self.each_channel(|c| {
+                let (m, v, own) = finish(c, self.seen(x, c));
+                // SAFETY: the elements of this task's channel.
+                unsafe {
+                    mean.part(c..c + 1)[0] = m;
+                    var.part(c..c + 1)[0] = v;
+                }
+                self.channel(c, x, None, own, &y);
             });
+            return;
+        }
+        let mut seen: SmallVec<[Seen; 16]> = SmallVec::from_elem(Seen::default(), self.channels);
+        self.all_seen(x, y, &mut seen);
+        let mut all: PerChannel<T> = SmallVec::with_capacity(self.channels);
+        for (c, &seen) in seen.iter().enumerate() {
+            let own;
+            (mean[c], var[c], own) = finish(c, seen);
+            all.push(own);
+        }
+        self.apply(x, None, &all, y);
+    }
+
+    /// Writes the planes of a channel, which belong to the calling task.
+    fn channel<T: Real>(&self, c: usize, x: &[T], g: Option<&[T]>, own: Own<T>, y: &Out<T>) {
+        dispatch_for::<T, _>(Apply {
+            job: *self,
+            planes: c..self.n * self.channels,
+            step: self.channels,
+            x,
+            g,
+            own: &[own],
+            y,
         });
     }
 
@@ -221,189 +684,87 @@ impl BatchNorm {
         db: &mut [T],
     ) {
         let given = |v: Option<&[T]>| v.map_or(self.channels, <[T]>::len);
-        let own = [mean.len(), var.len(), dw.len(), db.len()];
-        self.check(x, &own);
+        let per_channel = [mean.len(), var.len(), dw.len(), db.len()];
+        self.check(x, &per_channel);
         self.check(g, &[given(weight), given(bias)]);
         self.check(dx, &[]);
-        let (dx, dw, db) = (
-            Out(dx.as_mut_ptr()),
-            Out(dw.as_mut_ptr()),
-            Out(db.as_mut_ptr()),
-        );
-        self.split(|channels| {
-            dispatch_for::<T, _>(Backward {
-                job: *self,
-                channels,
-                x,
-                g,
-                mean,
-                var,
-                weight,
-                bias,
-                dx: &dx,
-                dw: &dw,
-                db: &db,
-            });
-        });
-    }
-}
-
-impl<T: Real> Kernel for Forward<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<I: Isa>(self) {
-        let (job, new, constant) = (self.job, T::Lane::<I>::new, T::Lane::<I>::c);
-        for c in self.channels.clone() {
-            let mut sums = Sums::new();
-            for i in 0..job.n {
-                let x = &self.x[job.plane(i, c)];
-                sums.add([x], |[x]: [T::Lane<I>; 1]| [x]);
-            }
-            let mean = T::from_f64(sums.total()[0] / job.count());
-            let m = new(mean);
-            // The mean has a second part: one number may be too short for it.
-            let r = constant(offset::<T, I>(&job, self.x, c, m));
-            let mut sums = Sums::new();
-            for i in 0..job.n {
-                let x = &self.x[job.plane(i, c)];
-                sums.add([x], |[x]: [T::Lane<I>; 1]| {
-                    let d = x - m - r;
-                    [d * d]
-                });
-            }
-            let var = T::from_f64(sums.total()[0] / job.count());
-            let (scale, shift) = affine::<T, I>(&job, var, self.weight, self.bias, c);
-            let shift = shift - r * scale;
-            let zero = T::Lane::<I>::c(0.0);
-            // SAFETY: the planes and elements of this task's channels.
-            unsafe {
-                self.mean.part(c..c + 1)[0] = mean;
-                self.var.part(c..c + 1)[0] = var;
-                for i in 0..job.n {
-                    let x = &self.x[job.plane(i, c)];
-                    let y = &mut self.y.part(job.plane(i, c))[..x.len()];
-                    if job.relu {
-                        for j in 0..x.len() {
-                            let v = (new(x[j]) - m).mul_add(scale, shift);
-                            // NaN passes.
-                            y[j] = T::Lane::<I>::select(v <= zero, zero, v).get();
-                        }
-                    } else {
-                        for j in 0..x.len() {
-                            y[j] = (new(x[j]) - m).mul_add(scale, shift).get();
-                        }
-                    }
+        let own = |c: usize, rest: f64| self.own(c, [mean[c], var[c]], rest, [weight, bias]);
+        // What the mean lacks, where it could matter.
+        let far = |own: &Own<T>| (own.mean * own.root).abs() > T::from_f64(4.0);
+        let lack = |c: usize, seen: Seen| own(c, seen.mean - mean[c].as_f64());
+        // The means that dx loses, and the gradients of weight and bias.
+        let finish = |own: &mut Own<T>, [total, along]: [f64; 2]| {
+            let (root, along) = (own.root.as_f64(), along - own.rest * total);
+            let second = along * root * root / self.count();
+            own.first = T::from_f64(total / self.count() - own.rest * second);
+            own.second = T::from_f64(second);
+            [T::from_f64(along * root), T::from_f64(total)]
+        };
+        let sum = |sums: &mut [f64; 2], part: &[T]| {
+            sums[0] += part[0].as_f64() + part[1].as_f64();
+            sums[1] += part[2].as_f64() + part[3].as_f64();
+        };
+        if self.alone::<T>() {
+            let (dx, dw, db) = (
+                Out(dx.as_mut_ptr()),
+                Out(dw.as_mut_ptr()),
+                Out(db.as_mut_ptr()),
+            );
+            self.each_channel(|c| {
+                let mut own = own(c, 0.0);
+                if far(&own) {
+                    own = lack(c, self.seen(x, c));
                 }
-            }
-        }
-    }
-}
-
-/// The mean of x - m over a channel.
-#[inline(always)]
-fn offset<T: Real, I: Isa>(job: &BatchNorm, x: &[T], c: usize, m: T::Lane<I>) -> f64 {
-    let mut sums = Sums::new();
-    for i in 0..job.n {
-        let x = &x[job.plane(i, c)];
-        sums.add([x], |[x]: [T::Lane<I>; 1]| [x - m]);
-    }
-    sums.total()[0] / job.count()
-}
-
-/// Factor and summand of the centred elements of a channel.
-#[inline(always)]
-fn affine<T: Real, I: Isa>(
-    job: &BatchNorm,
-    var: T,
-    weight: Option<&[T]>,
-    bias: Option<&[T]>,
-    c: usize,
-) -> (T::Lane<I>, T::Lane<I>) {
-    let (new, constant) = (T::Lane::<I>::new, T::Lane::<I>::c);
-    let scale = constant(1.0) / (new(var) + constant(job.eps)).sqrt();
-    (
-        weight.map_or(scale, |w| scale * new(w[c])),
-        bias.map_or(constant(0.0), |b| new(b[c])),
-    )
-}
-
-/// Differentiates some channels.
-struct Backward<'a, T: Real> {
-    job: BatchNorm,
-    channels: Range<usize>,
-    x: &'a [T],
-    g: &'a [T],
-    mean: &'a [T],
-    var: &'a [T],
-    weight: Option<&'a [T]>,
-    bias: Option<&'a [T]>,
-    dx: &'a Out<T>,
-    dw: &'a Out<T>,
-    db: &'a Out<T>,
-}
-
-impl<T: Real> Kernel for Backward<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<I: Isa>(self) {
-        let (job, new, constant) = (self.job, T::Lane::<I>::new, T::Lane::<I>::c);
-        let zero = constant(0.0);
-        for c in self.channels.clone() {
-            let m = new(self.mean[c]);
-            let (scale, shift) = affine::<T, I>(&job, self.var[c], self.weight, self.bias, c);
-            let root = constant(1.0) / (new(self.var[c]) + constant(job.eps)).sqrt();
-            // The second part of the mean, where it could matter.
-            let far = (m * root).abs() > constant(4.0);
-            let rest = if far {
-                offset::<T, I>(&job, self.x, c, m)
-            } else {
-                0.0
-            };
-            let shift = shift - constant(rest) * scale;
-            let mut both = Sums::new();
-            for i in 0..job.n {
-                let (x, g) = (&self.x[job.plane(i, c)], &self.g[job.plane(i, c)]);
-                let g = &g[..x.len()];
-                if job.relu {
-                    both.add([x, g], |[x, g]: [T::Lane<I>; 2]| {
-                        let d = x - m;
-                        let v = d.mul_add(scale, shift);
-                        let u = T::Lane::<I>::select(v <= zero, zero, g);
-                        [u, u * d]
+                let (cut, mut sums) = (self.cut(1), [0.0; 2]);
+                for b in 0..cut.count {
+                    let mut parts = [T::ZERO; 4];
+                    dispatch_for::<T, _>(GradSums {
+                        block: self.block(cut, b, c..c + 1, x),
+                        g,
+                        own: &[own],
+                        parts: &mut parts,
                     });
-                } else {
-                    both.add([x, g], |[x, g]: [T::Lane<I>; 2]| [g, g * (x - m)]);
+                    sum(&mut sums, &parts);
                 }
-            }
-            let [total, along] = both.total();
-            let root64 = root.get().as_f64();
-            let along = along - rest * total;
-            let second = along * root64 * root64 / job.count();
-            let first = constant(total / job.count() - rest * second);
-            let second = constant(second);
-            // SAFETY: the planes and elements of this task's channels.
-            unsafe {
-                self.db.part(c..c + 1)[0] = T::from_f64(total);
-                self.dw.part(c..c + 1)[0] = T::from_f64(along * root64);
-                for i in 0..job.n {
-                    let (x, g) = (&self.x[job.plane(i, c)], &self.g[job.plane(i, c)]);
-                    let g = &g[..x.len()];
-                    let dx = &mut self.dx.part(job.plane(i, c))[..x.len()];
-                    if job.relu {
-                        for j in 0..x.len() {
-                            let d = new(x[j]) - m;
-                            let v = d.mul_add(scale, shift);
-                            let u = T::Lane::<I>::select(v <= zero, zero, new(g[j]));
-                            dx[j] = ((u - first - d * second) * scale).get();
-                        }
-                    } else {
-                        for j in 0..x.len() {
-                            let d = new(x[j]) - m;
-                            dx[j] = ((new(g[j]) - first - d * second) * scale).get();
-                        }
-                    }
+                let [w, b] = finish(&mut own, sums);
+                // SAFETY: the elements of this task's channel.
+                unsafe {
+                    dw.part(c..c + 1)[0] = w;
+                    db.part(c..c + 1)[0] = b;
+                }
+                self.channel(c, x, Some(g), own, &dx);
+            });
+            return;
+        }
+        let mut all: PerChannel<T> = (0..self.channels).map(|c| own(c, 0.0)).collect();
+        if all.iter().any(far) {
+            let mut seen: SmallVec<[Seen; 16]> =
+                SmallVec::from_elem(Seen::default(), self.channels);
+            self.all_seen(x, dx, &mut seen);
+            for (c, own) in all.iter_mut().enumerate() {
+                if far(own) {
+                    *own = lack(c, seen[c]);
                 }
             }
         }
+        let mut sums: SmallVec<[[f64; 2]; 16]> = SmallVec::from_elem([0.0; 2], self.channels);
+        self.blocks::<T, 4>(
+            dx,
+            |block, parts| {
+                let own = &all[block.channels.clone()];
+                dispatch_for::<T, _>(GradSums {
+                    block,
+                    g,
+                    own,
+                    parts,
+                });
+            },
+            x,
+            |c, _, part| sum(&mut sums[c], part),
+        );
+        for (c, own) in all.iter_mut().enumerate() {
+            [dw[c], db[c]] = finish(own, sums[c]);
+        }
+        self.apply(x, Some(g), &all, dx);
     }
 }

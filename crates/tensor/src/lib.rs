@@ -10,6 +10,7 @@
 //! | [`gemm`] | matrix multiplication, any layout, batched, with an epilogue |
 //! | [`conv`] | convolution in one to three dimensions and its adjoints |
 //! | [`batch_norm`] | batch normalization in the fewest passes |
+//! | [`scan`] | running sums |
 //! | [`error`] | the error type of everything that can fail |
 
 pub mod batch_norm;
@@ -25,10 +26,12 @@ mod magnitude;
 #[doc(hidden)]
 pub mod order;
 pub mod parallel;
+pub mod scan;
 pub mod shape;
 pub mod simd;
 mod storage;
-mod stream;
+#[doc(hidden)]
+pub mod stream;
 mod tensor;
 
 pub use element::{DType, Element, Real, of_type};

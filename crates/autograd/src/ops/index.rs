@@ -5,6 +5,7 @@ use crate::float::Float;
 use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
+use crate::ops::lookup;
 use crate::var::Var;
 use wengert_tensor::error::{Error, OrPanic};
 use wengert_tensor::shape::{self, checked_numel};
@@ -296,8 +297,8 @@ impl<T: Float> Op<T> for ScatterAdd {
 }
 
 #[derive(Debug, PartialEq)]
-struct IndexSelect {
-    axis: usize,
+pub(crate) struct IndexSelect {
+    pub axis: usize,
 }
 impl<T: Float> Op<T> for IndexSelect {
     fn name(&self) -> &'static str {
@@ -314,14 +315,15 @@ impl<T: Float> Op<T> for IndexSelect {
         T::index_select(x, i, ctx.output(), self.axis);
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        let op = IndexAdd {
-            axis: self.axis,
-            shape: ctx.input(0).shape(),
-        };
-        let g = ctx
-            .cotangent()
-            .tape()
-            .apply(op, &[ctx.cotangent(), ctx.input(1)]);
+        let shape = ctx.input(0).shape();
+        let (g, index) = (ctx.cotangent(), ctx.input(1));
+        if self.axis == 0
+            && let Some(g) = lookup::table_gradient(g, index, &shape)
+        {
+            return small![Some(g), None];
+        }
+        let axis = self.axis;
+        let g = g.tape().apply(IndexAdd { axis, shape }, &[g, index]);
         small![Some(g), None]
     }
 }

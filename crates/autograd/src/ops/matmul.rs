@@ -3,6 +3,7 @@
 use crate::float::Float;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
+use crate::ops::lookup;
 use crate::ops::reduce::sum_to;
 use crate::var::Var;
 use crate::vmap::{BatchCtx, align};
@@ -101,7 +102,7 @@ fn matmul<T: Real>(
 
 /// a @ b for operands of rank 2 or more; batch axes broadcast.
 #[derive(Debug, PartialEq)]
-struct MatMul;
+pub(crate) struct MatMul;
 impl<T: Float> Op<T> for MatMul {
     fn name(&self) -> &'static str {
         "matmul"
@@ -151,23 +152,17 @@ impl<T: Float> Op<T> for MatMul {
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (a, b, g) = (ctx.input(0), ctx.input(1), ctx.cotangent());
         // A gradient for a transposed view is computed transposed, so that undoing the view costs no copy.
-        let transposed = |v: Var<'t, T>| {
-            v.permutation().is_some_and(|(p, _)| {
-                let r = p.len();
-                p[r - 1] == r as isize - 2 && p[r - 2] == r as isize - 1
-            })
-        };
         let product = |x: Var<'t, T>, y: Var<'t, T>, flip: bool| {
             let p = if flip { y.t().mm(x.t()).t() } else { x.mm(y) };
             Some(p)
         };
         let da = ctx
             .needs(0)
-            .then(|| product(g, b.t(), transposed(a)))
+            .then(|| product(g, b.t(), a.is_transposed()))
             .flatten();
         let db = ctx
             .needs(1)
-            .then(|| product(a.t(), g, transposed(b)))
+            .then(|| product(a.t(), g, b.is_transposed()))
             .flatten();
         [
             da.map(|d| sum_to(d, &a.shape())),
@@ -186,6 +181,14 @@ impl<T: Float> Op<T> for MatMul {
 }
 
 impl<'t, T: Float> Var<'t, T> {
+    /// Whether it is a view with the last two axes exchanged.
+    pub(crate) fn is_transposed(self) -> bool {
+        self.permutation().is_some_and(|(p, _)| {
+            let r = p.len();
+            r >= 2 && p[r - 1] == r as isize - 2 && p[r - 2] == r as isize - 1
+        })
+    }
+
     #[track_caller]
     pub(crate) fn mm(self, other: Self) -> Self {
         self.tape().apply(MatMul, &[self, other])
@@ -248,6 +251,16 @@ impl<'t, T: Float> Var<'t, T> {
     }
 }
 
+/// The product of two matrices; of looked-up rows, by way of their table.
+#[track_caller]
+fn rows_product<'t, T: Float>(a: Var<'t, T>, b: Var<'t, T>) -> Var<'t, T> {
+    // No closure: the caller's line is what the node keeps.
+    match lookup::product(a, b) {
+        Some(y) => y,
+        None => a.mm(b),
+    }
+}
+
 /// [`Var::matmul`], compiled in this crate.
 #[track_caller]
 fn record_matmul<'t, T: Float>(a: Var<'t, T>, b: Var<'t, T>) -> Var<'t, T> {
@@ -270,7 +283,7 @@ fn record_matmul<'t, T: Float>(a: Var<'t, T>, b: Var<'t, T>) -> Var<'t, T> {
         }
         (1, _) => a.unsqueeze(0).matmul(b).squeeze(-2),
         (_, 1) => a.matmul(b.unsqueeze(1)).squeeze(-1),
-        (2, 2) => a.mm(b),
+        (2, 2) => rows_product(a, b),
         // One matrix for all batches: the batch axes are rows of one product.
         (_, 2) => {
             let mut shape = a.shape();
@@ -291,7 +304,7 @@ fn record_matmul<'t, T: Float>(a: Var<'t, T>, b: Var<'t, T>) -> Var<'t, T> {
             }
             let rows: usize = shape[..ra - 1].iter().product();
             shape[ra - 1] = b.size(1);
-            a.reshape([rows, k]).mm(b).reshape(shape)
+            rows_product(a.reshape([rows, k]), b).reshape(shape)
         }
         _ => a.mm(b),
     }

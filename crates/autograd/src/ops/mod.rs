@@ -16,6 +16,7 @@ pub mod fft;
 pub mod index;
 pub mod interpolate;
 pub mod linalg;
+pub(crate) mod lookup;
 pub mod loss;
 pub mod matmul;
 pub mod norm;
@@ -57,6 +58,7 @@ pub trait Kernels:
     + softmax::SoftmaxKernels
     + index::IndexKernels
     + matmul::MatmulKernels
+    + lookup::LookupKernels
     + shape::ShapeKernels
     + scan::ScanKernels
     + sort::SortKernels

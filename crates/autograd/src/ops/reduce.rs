@@ -325,7 +325,7 @@ impl<T: Float> Op<T> for Prod {
 impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     pub(crate) fn reduce(self, kind: Reduce, set: u64, keep: bool) -> Self {
-        self.record(NodeOp::Reduce(kind, set, keep), &[self])
+        self.record(&NodeOp::Reduce(kind, set, keep), &[self])
     }
 
     #[track_caller]

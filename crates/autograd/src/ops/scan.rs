@@ -6,7 +6,7 @@ use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::var::Var;
 use wengert_tensor::error::OrPanic;
-use wengert_tensor::simd::{Isa, Kernel, dispatch};
+use wengert_tensor::scan::running_sums;
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel, shape};
 
 compiled_here! {
@@ -37,20 +37,9 @@ fn cumsum<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, reverse: bool) {
     let x = x.contiguous();
     let x = x.as_slice().expect("made contiguous above");
     if inner == 1 {
-        // Whole groups of four lines per task.
-        let grain = (parallel::GRAIN / 8).div_ceil(row).next_multiple_of(LINES) * row;
+        let grain = (parallel::GRAIN / 8).div_ceil(row).next_multiple_of(4) * row;
         parallel::chunks_mut(out, grain, |chunk, part| {
-            let x = &x[chunk * grain..][..part.len()];
-            let groups = part.chunks_mut(LINES * n).zip(x.chunks(LINES * n));
-            for (out, x) in groups {
-                if out.len() == LINES * n {
-                    dispatch(CumLines::<_, LINES> { x, out, n, reverse });
-                } else {
-                    for (out, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
-                        dispatch(CumLines::<_, 1> { x, out, n, reverse });
-                    }
-                }
-            }
+            running_sums(&x[chunk * grain..][..part.len()], part, n, reverse);
         });
         return;
     }
@@ -85,8 +74,6 @@ fn cumsum<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, reverse: bool) {
     });
 }
 
-/// Lines that are summed side by side, so that one need not wait for the other's additions.
-const LINES: usize = 4;
 /// Columns that are summed side by side.
 const COLUMNS: usize = 64;
 
@@ -96,46 +83,6 @@ fn cum_row<T: Real>(sum: &mut [f64; COLUMNS], x: &[T], y: &mut [T]) {
     for ((s, y), x) in sum.iter_mut().zip(y).zip(x) {
         *s += x.as_f64();
         *y = T::from_f64(*s);
-    }
-}
-
-/// Running sums of `L` lines of `n` elements, carried in f64.
-struct CumLines<'a, T: Real, const L: usize> {
-    x: &'a [T],
-    out: &'a mut [T],
-    n: usize,
-    reverse: bool,
-}
-impl<T: Real, const L: usize> Kernel for CumLines<'_, T, L> {
-    type Output = ();
-    #[inline(always)]
-    fn run<I: Isa>(self) {
-        // A stretch is widened as vectors, summed one by one, and narrowed as vectors.
-        const B: usize = 64;
-        let (n, mut sum) = (self.n, [0.0f64; L]);
-        let mut wide = [[0.0f64; B]; L];
-        let mut done = 0;
-        while done < n {
-            let b = B.min(n - done);
-            let at = if self.reverse { n - done - b } else { done };
-            for (wide, x) in wide.iter_mut().zip(self.x.chunks_exact(n)) {
-                for (w, x) in wide.iter_mut().zip(&x[at..at + b]) {
-                    *w = x.as_f64();
-                }
-            }
-            for k in order(b, self.reverse) {
-                for (sum, wide) in sum.iter_mut().zip(&mut wide) {
-                    *sum += wide[k];
-                    wide[k] = *sum;
-                }
-            }
-            for (wide, y) in wide.iter().zip(self.out.chunks_exact_mut(n)) {
-                for (w, y) in wide.iter().zip(&mut y[at..at + b]) {
-                    *y = T::from_f64(*w);
-                }
-            }
-            done += b;
-        }
     }
 }
 

@@ -79,7 +79,7 @@ fn write_slice<T: Real>(
 }
 
 #[derive(Debug, PartialEq)]
-struct Reshape(Dims);
+pub(crate) struct Reshape(Dims);
 impl<T: Float> Op<T> for Reshape {
     fn name(&self) -> &'static str {
         "reshape"

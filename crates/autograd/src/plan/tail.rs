@@ -20,19 +20,19 @@ impl<T: Float> Planner<'_, T> {
     ) {
         let g = self.g;
         let mut readers = vec![0u32; g.len];
-        let mut read = |list: &[u32]| list.iter().for_each(|&i| readers[i as usize] += 1);
-        read(targets);
+        let mut read = |i: u32| readers[i as usize] += 1;
+        targets.iter().for_each(|&i| read(i));
         for s in steps.iter() {
             match &s.kind {
-                StepKind::Fused(f) => read(&f.inputs),
-                StepKind::Op(i) => read(&g.nodes[*i as usize].args),
+                StepKind::Fused(f) => f.inputs.iter().for_each(|&i| read(i)),
+                StepKind::Op(i) => g.nodes[*i as usize].reads().for_each(&mut read),
                 StepKind::Tailed(_) | StepKind::Done => {}
             }
             s.views
                 .iter()
-                .for_each(|&v| read(&g.nodes[v as usize].args));
+                .for_each(|&v| g.nodes[v as usize].reads().for_each(&mut read));
         }
-        wanted.iter().for_each(|w| read(&[w.0]));
+        wanted.iter().for_each(|w| read(w.0));
         for s in 0..steps.len() {
             let Some((at, tailed)) = self.tail(s, steps, &readers) else {
                 continue;

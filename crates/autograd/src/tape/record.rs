@@ -14,25 +14,41 @@ use wengert_tensor::error::OrPanic;
 #[track_caller]
 pub(crate) fn record<T: Float>(
     tape: &Tape<T>,
-    op: NodeOp<T>,
+    op: &NodeOp<T>,
     ids: &[u32],
     loc: &'static Location<'static>,
 ) -> u32 {
-    let mut g = tape.graph.borrow_mut();
-    let at = g.len;
-    if g.replaying {
-        if let Some(n) = g.nodes.get(at)
-            && n.args.as_slice() == ids
-            && same_node(&n.op, &op)
+    {
+        let mut g = tape.graph.borrow_mut();
+        let at = g.len;
+        if g.replaying
+            && let Some(n) = g.nodes.get(at)
+            && same_ids(&n.args, ids)
+            && same_node(&n.op, op)
             && g.same_place(n, loc)
         {
             g.len += 1;
             return at as u32;
         }
+    }
+    anew(tape, op, ids, loc)
+}
+
+/// [`record`], where the step does not repeat the last one.
+#[track_caller]
+#[inline(never)]
+fn anew<T: Float>(
+    tape: &Tape<T>,
+    op: &NodeOp<T>,
+    ids: &[u32],
+    loc: &'static Location<'static>,
+) -> u32 {
+    let mut g = tape.graph.borrow_mut();
+    if g.replaying {
         g.diverge();
     }
-    let shape = g.infer(&op, ids).or_panic();
-    g.add(op, SmallVec::from_slice(ids), shape, loc)
+    let shape = g.infer(op, ids).or_panic();
+    g.add(op.clone(), SmallVec::from_slice(ids), shape, loc)
 }
 
 /// The node at the tape's end if it is this operation, left from the previous step; else what was left is forgotten.
@@ -119,6 +135,16 @@ pub(crate) fn leaf<T: Float>(
     })
 }
 
+/// Few numbers: a loop is faster than a call.
+#[inline]
+fn same_ids(a: &[u32], b: &[u32]) -> bool {
+    match (a, b) {
+        ([a], [b]) => a == b,
+        ([a, c], [b, d]) => a == b && c == d,
+        _ => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b),
+    }
+}
+
 fn same_leaf<T: Float>(a: &NodeOp<T>, b: &NodeOp<T>) -> bool {
     match (a, b) {
         (NodeOp::Input, NodeOp::Input) | (NodeOp::IntInput, NodeOp::IntInput) => true,
@@ -130,14 +156,14 @@ fn same_leaf<T: Float>(a: &NodeOp<T>, b: &NodeOp<T>) -> bool {
 
 #[inline]
 fn same_bits<T: Float>(a: T, b: T) -> bool {
-    a == b && a.is_sign_negative() == b.is_sign_negative() || (a.is_nan() && b.is_nan())
+    a.as_f64().to_bits() == b.as_f64().to_bits()
 }
 
 #[inline]
 pub(super) fn same_node<T: Float>(a: &NodeOp<T>, b: &NodeOp<T>) -> bool {
     match (a, b) {
         (NodeOp::Elem(a, p), NodeOp::Elem(b, q)) => {
-            a == b && same_bits(p[0], q[0]) && same_bits(p[1], q[1])
+            a == b && (same_bits(p[0], q[0]) & same_bits(p[1], q[1]))
         }
         (NodeOp::Reduce(a, s, k), NodeOp::Reduce(b, t, l)) => a == b && s == t && k == l,
         (NodeOp::Random(a, p, s), NodeOp::Random(b, q, t)) => {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
+use wengert_bench::times::Times;
 use wengert_bench::{NAMES, ceiling, workload};
 
 fn main() {
@@ -58,9 +59,9 @@ fn main() {
         while warm.elapsed() < Duration::from_secs(1) {
             work.step();
         }
-        let mut times = Vec::new();
+        let mut times = Times::default();
         let start = Instant::now();
-        while start.elapsed().as_secs_f64() < secs || times.len() < min_steps {
+        while start.elapsed().as_secs_f64() < secs || times.count() < min_steps {
             let t = Instant::now();
             work.step();
             times.push(t.elapsed().as_secs_f64() * 1e3);
@@ -69,15 +70,14 @@ fn main() {
         work.step();
         let after = work.tape().counters();
         let memory = work.tape().memory();
-        times.sort_by(f64::total_cmp);
-        let at = |q: f64| times[((times.len() - 1) as f64 * q) as usize];
+        let at = |q: f64| times.quantile(q);
         println!(
             "{{\"peer\":\"wengert\",\"workload\":\"{name}\",\"threads\":{threads},\"median_ms\":{:.5},\"p10_ms\":{:.5},\
              \"n\":{},\"rss_mb\":{:.1},\"first_ms\":{first:.1},\"kernels\":{},\"gflop\":{:.4},\"traffic_mb\":{:.2},\
              \"buffers_mb\":{:.3},\"alive_mb\":{:.3},\"losses\":[{}]}}",
             at(0.5),
             at(0.1),
-            times.len(),
+            times.count(),
             peak_rss_mb(),
             after.kernels - before.kernels,
             (after.flops - before.flops) as f64 * 1e-9,

@@ -12,7 +12,7 @@ mod reduce;
 mod run;
 
 pub use kernel::{BlockFn, ElemFn, IndexFn, IndexedFn, block_fn, index_fn};
-pub use reduce::{Reduce, extreme_of};
+pub use reduce::{Reduce, extreme_of, sum_of};
 
 use crate::error::{Error, Result};
 use crate::shape::{Dims, IntoDims, checked_numel};

@@ -401,6 +401,13 @@ fn close<T: Real>(acc: &mut [f64], open: &mut [T]) {
     }
 }
 
+/// Sum of a slice inside a kernel, in an order that depends on its length alone.
+#[doc(hidden)]
+#[inline(always)]
+pub fn sum_of<T: Real, I: Isa>(x: &[T]) -> T {
+    lines::sum::<T, I>(x)
+}
+
 /// Largest (or smallest) of a slice; NaN if any is NaN, ∓∞ over nothing. For kernels: compiled with their instructions.
 #[doc(hidden)]
 #[inline(always)]

@@ -86,7 +86,7 @@ macro_rules! table {
             pub fn apply<'t, T: Float>(self, config: [f64; 2], args: &[Var<'t, T>]) -> Var<'t, T> {
                 let arity = ELEMENTWISE[self as usize].arity;
                 assert!(args.len() == arity, "{}: expected {arity} operands, found {}", self.name(), args.len());
-                args[0].record(NodeOp::Elem(self, imm(config)), args)
+                args[0].record(&NodeOp::Elem(self, imm(config)), args)
             }
 
             #[doc(hidden)]
@@ -129,7 +129,7 @@ macro_rules! table {
         #[track_caller]
         #[allow(clippy::should_implement_trait)]
         pub fn $method(self $(, $p: f64)*) -> Self {
-            self.record(NodeOp::Elem(Elem::$Name, imm([$($p),*])), &[self])
+            self.record(&NodeOp::Elem(Elem::$Name, imm([$($p),*])), &[self])
         }
     };
     (@method [$(#[$doc:meta])+] $Name:ident $method:ident [$x:ident, $b:ident] [$($p:ident),*]) => {
@@ -137,14 +137,14 @@ macro_rules! table {
         #[track_caller]
         #[allow(clippy::should_implement_trait)]
         pub fn $method(self, $b: Self $(, $p: f64)*) -> Self {
-            self.record(NodeOp::Elem(Elem::$Name, imm([$($p),*])), &[self, $b])
+            self.record(&NodeOp::Elem(Elem::$Name, imm([$($p),*])), &[self, $b])
         }
     };
     (@method [$(#[$doc:meta])+] $Name:ident $method:ident [$x:ident, $b:ident, $c:ident] [$($p:ident),*]) => {
         $(#[$doc])+
         #[track_caller]
         pub fn $method(self, $b: Self, $c: Self $(, $p: f64)*) -> Self {
-            self.record(NodeOp::Elem(Elem::$Name, imm([$($p),*])), &[self, $b, $c])
+            self.record(&NodeOp::Elem(Elem::$Name, imm([$($p),*])), &[self, $b, $c])
         }
     };
 }

@@ -18,7 +18,7 @@ const ROWS: usize = 4;
 
 /// Sizes of a sequence.
 #[derive(Clone, Copy)]
-pub(super) struct Sizes {
+pub struct Sizes {
     pub steps: usize,
     pub batch: usize,
     pub hidden: usize,
@@ -94,11 +94,55 @@ fn split<const N: usize, T>(mut data: &mut [T], sizes: [usize; N]) -> [&mut [T];
 }
 
 /// The operation's inputs.
-pub struct Inputs<'a, T: Real>(pub(super) &'a [&'a Tensor<T>]);
+pub struct Inputs<'a, T: Real>(pub(super) &'a [Option<&'a Tensor<T>>]);
 
 impl<'a, T: Real> Inputs<'a, T> {
+    fn tensor(&self, i: usize) -> &'a Tensor<T> {
+        self.0[i].expect("an input that the operation reads")
+    }
     fn flat(&self, i: Option<usize>) -> Option<Cow<'a, [T]>> {
-        i.map(|i| flat(self.0[i]))
+        i.map(|i| flat(self.tensor(i)))
+    }
+}
+
+/// The sums that the inputs brought, by row of `[steps * batch, sums]`.
+pub struct Rows<'a, T: Real> {
+    data: Cow<'a, [T]>,
+    /// If they are rows of a table, which one each is.
+    index: Option<Vec<i64>>,
+}
+
+impl<'a, T: Real> Rows<'a, T> {
+    pub(super) fn of(x: &'a Tensor<T>) -> Self {
+        Rows {
+            data: flat(x),
+            index: None,
+        }
+    }
+    pub(super) fn looked_up(table: &'a Tensor<T>, index: Vec<i64>) -> Self {
+        Rows {
+            data: flat(table),
+            index: Some(index),
+        }
+    }
+
+    /// Rows `first..` of time `t`, as many as `room` takes; `room` is used only if they do not lie beside each other.
+    fn get<'b>(
+        &'b self,
+        t: usize,
+        z: &Sizes,
+        first: usize,
+        count: usize,
+        room: &'b mut [T],
+    ) -> &'b [T] {
+        let Some(index) = &self.index else {
+            return rows(&self.data, t, z, z.sums, first, count);
+        };
+        let which = rows(index, t, z, 1, first, count);
+        for (to, &i) in room.chunks_exact_mut(z.sums).zip(which) {
+            to.copy_from_slice(&self.data[i as usize * z.sums..][..z.sums]);
+        }
+        room
     }
 }
 
@@ -136,16 +180,21 @@ fn rows<'a, T>(
 }
 
 /// Computes y, the last cell, and what the backward pass needs, as [`Sizes::forward`] lays them out.
-pub(super) fn sequence<T: Scratch>(c: &Config, inputs: &Inputs<'_, T>, out: &mut [T]) {
-    let (x, w) = (flat(inputs.0[0]), inputs.0[1]);
-    let z = Sizes::of(c, inputs.0[0].shape(), w.shape());
+pub(super) fn sequence<T: Scratch>(
+    c: &Config,
+    z: &Sizes,
+    from: &Rows<'_, T>,
+    inputs: &Inputs<'_, T>,
+    out: &mut [T],
+) {
+    let w = inputs.tensor(1);
     if z.batch == 0 {
         return;
     }
     let (bias, hidden_bias) = (inputs.flat(c.bias()), inputs.flat(c.hidden_bias()));
     let (state, cell) = (inputs.flat(c.state()), inputs.flat(c.cell()));
     let lengths = inputs.flat(c.lengths());
-    let projection = c.projection().map(|i| inputs.0[i]);
+    let projection = c.projection().map(|i| inputs.tensor(i));
     let [y, last, gates, cells, m] = split(out, z.forward(c));
     let (h, o, sums) = (z.hidden, z.out, z.sums);
     let sizes = [
@@ -153,9 +202,10 @@ pub(super) fn sequence<T: Scratch>(c: &Config, inputs: &Inputs<'_, T>, out: &mut
         projection.map_or(0, |_| packed_len::<T>(h, o)),
         z.batch * sums,
         if lengths.is_some() { z.batch * o } else { 0 },
+        from.index.as_ref().map_or(0, |_| z.batch * sums),
     ];
     T::with_scratch(sizes.iter().sum(), |scratch| {
-        let [packed, packed_p, products, hold] = split(scratch, sizes);
+        let [packed, packed_p, products, hold, room] = split(scratch, sizes);
         pack(o, sums, weight(w).t(), packed);
         if let Some(p) = projection {
             pack(h, o, weight(p).t(), packed_p);
@@ -169,6 +219,7 @@ pub(super) fn sequence<T: Scratch>(c: &Config, inputs: &Inputs<'_, T>, out: &mut
             (m, h),
             (products, sums),
             (hold, o),
+            (room, sums),
         ];
         parallel::bands(stacks, z.batch, z.band(), |first, count, parts| {
             let [
@@ -179,6 +230,7 @@ pub(super) fn sequence<T: Scratch>(c: &Config, inputs: &Inputs<'_, T>, out: &mut
                 mut m,
                 mut products,
                 mut hold,
+                mut room,
             ] = parts;
             let part = |d: &Option<Cow<'_, [T]>>, width: usize| -> Option<(usize, usize)> {
                 d.as_ref().map(|_| (first * width, (first + count) * width))
@@ -196,7 +248,11 @@ pub(super) fn sequence<T: Scratch>(c: &Config, inputs: &Inputs<'_, T>, out: &mut
                 let t = time(c, z.steps, s);
                 let before_t = (s > 0).then(|| time(c, z.steps, s - 1));
                 let running = Running { lengths, t };
-                let x = rows(&x, t, &z, sums, first, count);
+                let room = match from.index {
+                    Some(_) => room.at_mut(0),
+                    None => &mut [],
+                };
+                let x = from.get(t, z, first, count, room);
                 let from = match (lengths, before_t) {
                     (Some(_), _) => Some(hold.at(0)),
                     (None, Some(b)) => Some(y.at(b)),
@@ -307,21 +363,21 @@ pub(super) fn sequence<T: Scratch>(c: &Config, inputs: &Inputs<'_, T>, out: &mut
 /// `made` is what [`sequence`] computed, `g` the cotangent of its result.
 pub(super) fn gradient<T: Scratch>(
     c: &Config,
+    z: &Sizes,
     states: bool,
     made: &Tensor<T>,
     g: &Tensor<T>,
     inputs: &Inputs<'_, T>,
     out: &mut [T],
 ) {
-    let w = inputs.0[1];
-    let z = Sizes::of(c, inputs.0[0].shape(), w.shape());
+    let w = inputs.tensor(1);
     if z.batch == 0 {
         return;
     }
     let (state, cell) = (inputs.flat(c.state()), inputs.flat(c.cell()));
     let (made, g) = (flat(made), flat(g));
     let lengths = inputs.flat(c.lengths());
-    let projection = c.projection().map(|i| inputs.0[i]);
+    let projection = c.projection().map(|i| inputs.tensor(i));
     let kept = z.forward(c);
     let section = |i: usize| &made[start(&kept, i)..][..kept[i]];
     let (y, gates, cells) = (section(0), section(2), section(3));
@@ -479,13 +535,13 @@ pub(super) fn gradient<T: Scratch>(
 /// The cotangent of one of the weights, from what [`sequence`] and [`gradient`] computed.
 pub(super) fn weight_gradient<T: Scratch>(
     c: &Config,
+    z: &Sizes,
     of: Of,
     made: &Tensor<T>,
     grads: &Tensor<T>,
     inputs: &Inputs<'_, T>,
     out: &mut [T],
 ) {
-    let z = Sizes::of(c, inputs.0[0].shape(), inputs.0[1].shape());
     let (h, o, sums) = (z.hidden, z.out, z.sums);
     let (made, grads) = (flat(made), flat(grads));
     let (kept, found) = (z.forward(c), z.backward(c, false));

@@ -20,8 +20,9 @@ use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::ops::compose::{part_copy, part_view, partials};
+use crate::ops::lookup::{self, Order};
 use crate::var::Var;
-use kernels::{Inputs, Sizes, start};
+use kernels::{Inputs, Rows, Sizes, start};
 use smallvec::SmallVec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::shape::checked_numel;
@@ -30,12 +31,14 @@ use wengert_tensor::{Dims, Result, Tensor};
 compiled_here! {
     /// Kernels of this file.
     RecurrentKernels {
-        fn sequence(c: &Config, inputs: &Inputs<'_, Self>, out: &mut [Self]) = kernels::sequence;
+        fn sequence(
+            c: &Config, z: &Sizes, from: &Rows<'_, Self>, inputs: &Inputs<'_, Self>, out: &mut [Self],
+        ) = kernels::sequence;
         fn sequence_grad(
-            c: &Config, states: bool, made: &Tensor<Self>, g: &Tensor<Self>, inputs: &Inputs<'_, Self>, out: &mut [Self],
+            c: &Config, z: &Sizes, states: bool, made: &Tensor<Self>, g: &Tensor<Self>, inputs: &Inputs<'_, Self>, out: &mut [Self],
         ) = kernels::gradient;
         fn sequence_weight_grad(
-            c: &Config, of: Of, made: &Tensor<Self>, grads: &Tensor<Self>, inputs: &Inputs<'_, Self>, out: &mut [Self],
+            c: &Config, z: &Sizes, of: Of, made: &Tensor<Self>, grads: &Tensor<Self>, inputs: &Inputs<'_, Self>, out: &mut [Self],
         ) = kernels::weight_gradient;
     }
 }
@@ -175,32 +178,54 @@ impl Config {
     }
 }
 
-fn tensors<'a, T: Float>(ctx: &ForwardCtx<'a, T>, from: usize) -> SmallVec<[&'a Tensor<T>; 8]> {
-    (from..ctx.len()).map(|i| ctx.input(i)).collect()
+fn tensors<'a, T: Float>(
+    ctx: &ForwardCtx<'a, T>,
+    from: usize,
+) -> SmallVec<[Option<&'a Tensor<T>>; 8]> {
+    (from..ctx.len()).map(|i| ctx.float(i)).collect()
 }
 
-/// Everything at once. Inputs: see [`Config`]. Output: one row, see [`Sizes::forward`].
+/// Everything at once. Inputs: see [`Config`]; if x is looked up, then the table and the indices of its rows, and x itself
+/// is not read. Output: one row, see [`Sizes::forward`].
 #[derive(Debug, PartialEq)]
-struct Steps(Config);
+struct Steps {
+    config: Config,
+    looked: Option<Order>,
+}
 impl<T: Float> Op<T> for Steps {
     fn name(&self) -> &'static str {
         "recurrent_steps"
     }
     fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
-        let z = self.0.check(inputs)?;
-        let sizes = z.forward(&self.0);
-        checked_numel(self.0.gate.name(), &[z.steps, z.batch, 8, z.sums + z.out])?;
+        let z = self.config.check(inputs)?;
+        let sizes = z.forward(&self.config);
+        checked_numel(
+            self.config.gate.name(),
+            &[z.steps, z.batch, 8, z.sums + z.out],
+        )?;
         Ok(small![sizes.iter().sum()])
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let inputs = tensors(ctx, 0);
-        T::sequence(&self.0, &Inputs(&inputs), ctx.output());
+        let z = Sizes::of(&self.config, ctx.input_shape(0), ctx.input_shape(1));
+        let from = match &self.looked {
+            None => Rows::of(ctx.input(0)),
+            Some(order) => {
+                let k = ctx.len() - 2;
+                Rows::looked_up(ctx.input(k), order.rows(ctx.ints(k + 1)))
+            }
+        };
+        T::sequence(&self.config, &z, &from, &Inputs(&inputs), ctx.output());
+    }
+    fn reads(&self, i: usize) -> bool {
+        i > 0 || self.looked.is_none()
     }
     fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         unreachable!("recorded without gradient; its parts carry the rules")
     }
     fn flops(&self, inputs: &[&[usize]], _: &[usize]) -> u64 {
-        self.0.flops(&Sizes::of(&self.0, inputs[0], inputs[1]))
+        self.config
+            .flops(&Sizes::of(&self.config, inputs[0], inputs[1]))
     }
 }
 
@@ -263,7 +288,11 @@ impl<T: Float> Op<T> for Output {
         if !c.reserve {
             // What was not kept is computed again.
             c.reserve = true;
-            made = tape.no_grad(|| tape.apply(Steps(c), own));
+            let steps = Steps {
+                config: c,
+                looked: None,
+            };
+            made = tape.no_grad(|| tape.apply(steps, own));
         }
         let (x, w) = (own[0].shape(), own[1].shape());
         let z = Sizes::of(&c, &x, &w);
@@ -344,7 +373,13 @@ impl<T: Float> Op<T> for Grad {
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let inputs = tensors(ctx, 2);
         let (made, g) = (ctx.input(0), ctx.input(1));
-        T::sequence_grad(&self.0, self.1, made, g, &Inputs(&inputs), ctx.output());
+        let z = Sizes::of(&self.0, ctx.input_shape(2), ctx.input_shape(3));
+        let inputs = Inputs(&inputs);
+        T::sequence_grad(&self.0, &z, self.1, made, g, &inputs, ctx.output());
+    }
+    fn reads(&self, i: usize) -> bool {
+        let c = &self.0;
+        i < 2 || i == 3 || [c.state(), c.cell(), c.projection(), c.lengths()].contains(&Some(i - 2))
     }
     fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         unreachable!("recorded without gradient; its parts carry the rules")
@@ -381,14 +416,19 @@ impl<T: Float> Op<T> for GradPart {
         }
         let inputs = tensors(ctx, 3);
         let (grads, made) = (ctx.input(0), ctx.input(1));
+        let z = Sizes::of(&self.config, ctx.input_shape(3), ctx.input_shape(4));
         T::sequence_weight_grad(
             &self.config,
+            &z,
             self.of,
             made,
             grads,
             &Inputs(&inputs),
             ctx.output(),
         );
+    }
+    fn reads(&self, i: usize) -> bool {
+        i < 2 || i > 2 && [self.config.state(), self.config.lengths()].contains(&Some(i - 3))
     }
     fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
         part_view(input, 0, &self.shape)
@@ -499,7 +539,12 @@ pub(crate) fn record<'t, T: Float>(
     let shapes: SmallVec<[Dims; 8]> = args.iter().map(Var::shape).collect();
     let shapes: SmallVec<[&[usize]; 4]> = shapes.iter().map(|s| s.as_slice()).collect();
     let z = config.check(&shapes).or_panic();
-    let steps = tape.no_grad(|| tape.apply(Steps(config), &args));
+    let (mut looked, mut all) = (None, args.clone());
+    if let Some((order, table, index)) = lookup::looked_up(x) {
+        looked = Some(order);
+        all.extend([table, index]);
+    }
+    let steps = tape.no_grad(|| tape.apply(Steps { config, looked }, &all));
     args.insert(0, steps);
     let states: Dims = small![z.steps, z.batch, z.out];
     let state = tape.apply(State(states.clone()), &args);
