@@ -11,6 +11,9 @@ use crate::{Real, parallel, stream};
 use smallvec::SmallVec;
 use std::ops::Range;
 
+mod loops;
+use loops::{Centred, Channel, Plain, Sums, map};
+
 /// What is normalized: `n` images of `channels` planes of `inner` elements each.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct BatchNorm {
@@ -26,10 +29,6 @@ pub struct BatchNorm {
     pub relu: bool,
 }
 
-/// Partial sums side by side.
-const W: usize = 32;
-/// Results side by side at the end of a plane.
-const END: usize = 16;
 /// Elements of which a first estimate of a mean is made.
 const FIRST: usize = 1024;
 /// Elements of a block.
@@ -38,230 +37,6 @@ const BLOCK: usize = 8192;
 const CACHED: usize = 1 << 20;
 /// Bytes of a plane from which on a channel is worth a pass of its own.
 const LONG: usize = 2048;
-
-/// What a loop adds up and what it makes, element by element, of `M` numbers.
-trait Body<V: Lane, const M: usize, const N: usize>: Copy {
-    /// What is added to `N` sums.
-    fn sums(&self, x: [V; M]) -> [V; N];
-}
-
-/// Σ x.
-#[derive(Clone, Copy)]
-struct Plain;
-impl<V: Lane> Body<V, 1, 1> for Plain {
-    #[inline(always)]
-    fn sums(&self, x: [V; 1]) -> [V; 1] {
-        x
-    }
-}
-
-/// Σ (x - m) and Σ (x - m)².
-#[derive(Clone, Copy)]
-struct Centred<V>(V);
-impl<V: Lane> Body<V, 1, 2> for Centred<V> {
-    #[inline(always)]
-    fn sums(&self, [x]: [V; 1]) -> [V; 2] {
-        let d = x - self.0;
-        [d, d * d]
-    }
-}
-
-/// How the elements of a channel become results and gradients.
-#[derive(Clone, Copy)]
-struct Channel<V> {
-    mean: V,
-    scale: V,
-    shift: V,
-    /// What a relu makes larger numbers of; NaN without one.
-    low: V,
-    /// Means that the gradient loses.
-    first: V,
-    second: V,
-}
-impl<V: Lane> Channel<V> {
-    #[inline(always)]
-    fn result(&self, x: V) -> V {
-        let v = (x - self.mean).mul_add(self.scale, self.shift);
-        // NaN passes.
-        V::select(v <= self.low, self.low, v)
-    }
-
-    /// The cotangent where the result was not cut, and x - mean.
-    #[inline(always)]
-    fn cotangent(&self, [x, g]: [V; 2]) -> [V; 2] {
-        let d = x - self.mean;
-        let v = d.mul_add(self.scale, self.shift);
-        [V::select(v <= self.low, V::c(0.0), g), d]
-    }
-
-    #[inline(always)]
-    fn gradient(&self, x: [V; 2]) -> V {
-        let [u, d] = self.cotangent(x);
-        (u - self.first - d * self.second) * self.scale
-    }
-}
-/// Σ u and Σ u d.
-impl<V: Lane> Body<V, 2, 2> for Channel<V> {
-    #[inline(always)]
-    fn sums(&self, x: [V; 2]) -> [V; 2] {
-        let [u, d] = self.cotangent(x);
-        [u, u * d]
-    }
-}
-
-/// Sums over planes, kept in registers from one plane to the next.
-struct Sums<L, const N: usize>([[L; W]; N]);
-
-impl<L: Lane, const N: usize> Sums<L, N> {
-    #[inline(always)]
-    fn new() -> Self {
-        Sums([[L::c(0.0); W]; N])
-    }
-
-    /// `W` elements from `at` on, of which the first `seen` have been added already.
-    #[inline(always)]
-    fn group<const M: usize>(
-        acc: &mut [[L; W]; N],
-        x: [&[L::Elem]; M],
-        at: usize,
-        seen: usize,
-        body: impl Body<L, M, N>,
-    ) {
-        let zero = L::c(0.0);
-        let mut own = [[zero.get(); W]; M];
-        for i in 0..M {
-            own[i] = x[i][at..at + W].try_into().expect("W elements");
-        }
-        for k in 0..W {
-            let mut v = [zero; M];
-            for i in 0..M {
-                v[i] = L::new(own[i][k]);
-            }
-            let y = body.sums(v);
-            for j in 0..N {
-                acc[j][k] = acc[j][k] + L::select(k >= seen, y[j], zero);
-            }
-        }
-    }
-
-    /// The sums over planes of `n` elements that begin at some places of `x`.
-    #[inline(always)]
-    fn over<const M: usize>(
-        x: [&[L::Elem]; M],
-        planes: impl Iterator<Item = usize>,
-        n: usize,
-        body: impl Body<L, M, N>,
-    ) -> Self {
-        let mut sums = Self::new();
-        // Two loops: in one with both kinds of planes the sums would not stay in registers.
-        if n < W {
-            for at in planes {
-                if at + n >= W {
-                    Self::group(&mut sums.0, x, at + n - W, W - n, body);
-                    continue;
-                }
-                let mut own = [[L::c(0.0).get(); W]; M];
-                let mut all = [&[][..]; M];
-                for (own, x) in own.iter_mut().zip(x) {
-                    own[W - n..].copy_from_slice(&x[at..at + n]);
-                }
-                for (all, own) in all.iter_mut().zip(&own) {
-                    *all = own;
-                }
-                Self::group(&mut sums.0, all, 0, W - n, body);
-            }
-            return sums;
-        }
-        for start in planes {
-            let (mut at, end) = (start, start + n);
-            while at + W <= end {
-                Self::group(&mut sums.0, x, at, 0, body);
-                at += W;
-            }
-            if at < end {
-                // The last group begins before the end of the one before it.
-                Self::group(&mut sums.0, x, end - W, W - (end - at), body);
-            }
-        }
-        sums
-    }
-
-    /// The sums, in a fixed order.
-    #[inline(always)]
-    fn total<T: Real, I: Isa>(&self) -> [f64; N]
-    where
-        L: Lane<Elem = T>,
-    {
-        let mut out = [0.0; N];
-        for j in 0..N {
-            let mut own = [T::ZERO; W];
-            for k in 0..W {
-                own[k] = self.0[j][k].get();
-            }
-            out[j] = crate::fused::sum_of::<T, I>(&own).as_f64();
-        }
-        out
-    }
-}
-
-/// What one pass makes of the elements of a plane; `y` and the slices of `x` have one length.
-#[inline(always)]
-fn map<L: Lane, const M: usize>(x: [&[L::Elem]; M], y: &mut [L::Elem], f: impl Map<L, M>) {
-    #[inline(always)]
-    fn group<L: Lane, const M: usize, const K: usize>(
-        x: [&[L::Elem]; M],
-        y: &mut [L::Elem],
-        at: usize,
-        f: impl Map<L, M>,
-    ) {
-        let zero = L::c(0.0);
-        let mut own = [[zero.get(); K]; M];
-        for i in 0..M {
-            own[i] = x[i][at..at + K].try_into().expect("K elements");
-        }
-        let mut made = [zero.get(); K];
-        for k in 0..K {
-            let mut v = [zero; M];
-            for i in 0..M {
-                v[i] = L::new(own[i][k]);
-            }
-            made[k] = f.one(v).get();
-        }
-        y[at..at + K].copy_from_slice(&made);
-    }
-    let n = y.len();
-    let mut at = 0;
-    while at + W <= n {
-        group::<L, M, W>(x, y, at, f);
-        at += W;
-    }
-    while at < n && n >= END {
-        let from = at.min(n - END);
-        group::<L, M, END>(x, y, from, f);
-        at = from + END;
-    }
-    while at < n {
-        group::<L, M, 1>(x, y, at, f);
-        at += 1;
-    }
-}
-
-/// What [`map`] makes of the elements at one place.
-trait Map<V: Lane, const M: usize>: Copy {
-    fn one(&self, x: [V; M]) -> V;
-}
-impl<V: Lane> Map<V, 1> for Channel<V> {
-    #[inline(always)]
-    fn one(&self, [x]: [V; 1]) -> V {
-        self.result(x)
-    }
-}
-impl<V: Lane> Map<V, 2> for Channel<V> {
-    #[inline(always)]
-    fn one(&self, x: [V; 2]) -> V {
-        self.gradient(x)
-    }
-}
 
 /// Results that tasks write planes of.
 struct Out<T>(*mut T);
@@ -766,5 +541,99 @@ impl BatchNorm {
             [dw[c], db[c]] = finish(own, sums[c]);
         }
         self.apply(x, Some(g), &all, dx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Channels alone and all together, planes shorter than a register and longer than a block, many blocks: against the
+    /// formulas in f64, and the same bits on one thread.
+    #[test]
+    fn every_way_through_memory() {
+        for (n, channels, inner) in [
+            (2, 3, 1),
+            (700, 3, 10),
+            (300, 20, 31),
+            (90, 2, 100),
+            (3, 2, 20_000),
+            (2, 1, 300_000),
+            (600, 1, 512),
+        ] {
+            for relu in [false, true] {
+                let job = BatchNorm {
+                    n,
+                    channels,
+                    inner,
+                    eps: 1e-5,
+                    relu,
+                };
+                let all = n * channels * inner;
+                // Images differ in their means: a first estimate from one of them is far off.
+                let value = |i: usize| (i * 7919 % 1009) as f32 / 1009.0 + (i / inner % 5) as f32;
+                let x: Vec<f32> = (0..all).map(|i| 10.0 + value(i)).collect();
+                let g: Vec<f32> = (0..all)
+                    .map(|i| (i * 31 % 97) as f32 / 97.0 - 0.3)
+                    .collect();
+                let w: Vec<f32> = (0..channels).map(|c| 0.5 + c as f32).collect();
+                let b: Vec<f32> = (0..channels).map(|c| 0.1 - 0.2 * c as f32).collect();
+                let run = || {
+                    let (mut y, mut dx) = (vec![0.0; all], vec![0.0; all]);
+                    let [mut mean, mut var, mut dw, mut db] = [(); 4].map(|()| vec![0.0; channels]);
+                    job.forward(&x, Some(&w), Some(&b), &mut y, &mut mean, &mut var);
+                    job.backward(
+                        &x,
+                        &g,
+                        &mean,
+                        &var,
+                        Some(&w),
+                        Some(&b),
+                        &mut dx,
+                        &mut dw,
+                        &mut db,
+                    );
+                    [y, mean, var, dx, dw, db]
+                };
+                let found = run();
+                assert!(
+                    found == parallel::alone(run),
+                    "threads change bits: {job:?}"
+                );
+                let [y, mean, var, dx, dw, db] = &found;
+                for c in 0..channels {
+                    let planes = (0..n).map(|i| (i * channels + c) * inner);
+                    let at: Vec<usize> = planes.flat_map(|p| p..p + inner).collect();
+                    let count = at.len() as f64;
+                    let x = |i: usize| f64::from(x[i]);
+                    let m = at.iter().map(|&i| x(i)).sum::<f64>() / count;
+                    let v = at.iter().map(|&i| (x(i) - m).powi(2)).sum::<f64>() / count;
+                    let near = |name: &str, found: f32, exact: f64, size: f64| {
+                        let off = (f64::from(found) - exact).abs();
+                        assert!(off <= 3e-6 * size, "{name} of {job:?}: {found} for {exact}");
+                    };
+                    near("mean", mean[c], m, m);
+                    near("variance", var[c], v, v);
+                    let root = 1.0 / (v + job.eps).sqrt();
+                    let (w, b) = (f64::from(w[c]), f64::from(b[c]));
+                    let h = |i: usize| (x(i) - m) * root;
+                    let u = |i: usize| match relu && f64::from(y[i]) <= 0.0 {
+                        true => 0.0,
+                        false => f64::from(g[i]),
+                    };
+                    let total: f64 = at.iter().map(|&i| u(i)).sum();
+                    let along: f64 = at.iter().map(|&i| u(i) * h(i)).sum();
+                    near("bias", db[c], total, count);
+                    near("weight", dw[c], along, count);
+                    for &i in &at {
+                        let exact = h(i) * w + b;
+                        let exact = if relu { exact.max(0.0) } else { exact };
+                        near("result", y[i], exact, 5.0 * (1.0 + w));
+                        let exact = (u(i) - total / count - h(i) * along / count) * root * w;
+                        near("gradient", dx[i], exact, 5.0 * (1.0 + root) * w);
+                    }
+                }
+            }
+        }
     }
 }

@@ -393,7 +393,15 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     fn var_set(self, set: u64, correction: f64, keepdim: bool) -> Self {
         let n = self.count(set) as f64;
-        self.centred(set).square().reduce(Reduce::Sum, set, keepdim) / (n - correction).max(0.0)
+        // Distances from a constant near the mean, which does not change the result; what it lacks is taken off again. Both
+        // sums come from one pass (Chan, Golub, LeVeque 1983).
+        let near = self.detach().reduce(Reduce::Sum, set, true) * (1.0 / n);
+        let d = self - near;
+        let sum = d.reduce(Reduce::Sum, set, keepdim);
+        let squares = d.square().reduce(Reduce::Sum, set, keepdim);
+        // Rounding may leave less than nothing.
+        let all = (squares - sum.square() * (1.0 / n)).clamp_min(0.0);
+        all / (n - correction).max(0.0)
     }
 
     /// x - mean, with the mean in two parts, because one number may be too short for it. The first part is a constant for
