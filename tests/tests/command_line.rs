@@ -66,7 +66,7 @@ fn help_teaches() {
 
 #[test]
 fn what_cannot_be_understood_is_said() {
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 15] = [
         (&[], "a command is missing"),
         (&["flux"], "unknown command \"flux\""),
         (&["flow", "--depht", "3"], "unknown option \"--depht\""),
@@ -76,6 +76,14 @@ fn what_cannot_be_understood_is_said() {
             "expected a number, found \"many\"",
         ),
         (&["flow", "--depth", "0"], "expected 1 to 1000"),
+        (
+            &["flow", "--html", "--depth", "3"],
+            "--html expects a value",
+        ),
+        (&["flow", "--residual=no"], "--residual takes no value"),
+        (&["rules", "--depth", "3"], "rules takes no options"),
+        (&["flow", "--remedy", "relu"], "--remedy belongs to compare"),
+        (&["flow", "--json", "x", "y"], "unknown option \"y\""),
         (&["flow", "--lr", "NaN"], "expected a finite rate"),
         (&["flow", "--activation", "rely"], "unknown name \"rely\""),
         (
@@ -161,9 +169,23 @@ fn a_healthy_network_exits_with_0_and_a_sick_one_with_1() {
 
 #[test]
 fn json_on_standard_output_stands_alone() {
-    let o = wengert(&["flow", "--epochs", "1", "--json", "-"]);
-    let text = out(&o);
-    assert!(text.starts_with('{') && text.ends_with("}\n") && text.lines().count() == 1);
+    for args in [
+        &["init-report", "--json", "-"][..],
+        &["init-report", "--json"],
+        &["flow", "--json", "--epochs", "1"],
+    ] {
+        let o = wengert(args);
+        let text = out(&o);
+        assert!(text.starts_with('{') && text.ends_with("}\n"), "{args:?}");
+        assert_eq!(text.lines().count(), 1, "{args:?}");
+    }
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let o = wengert(&["--version"]);
+    assert_eq!((code(&o), err(&o).as_str()), (0, ""));
+    assert!(out(&o).starts_with("wengert 0."), "{}", out(&o));
 }
 
 #[test]

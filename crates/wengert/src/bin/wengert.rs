@@ -58,7 +58,7 @@ Remedies, for compare (repeat the option; without any: relu, fit, batch-norm, re
   --remedy adam|sgd|momentum|rmsprop  --remedy cosine|warmup  --remedy rnn|lstm|gru
 
 Output
-  --json FILE   what was measured, for programs (`-`: standard output)
+  --json FILE   what was measured, for programs (without FILE, or `-`: on standard output, in the place of the text)
   --html FILE   a page with plots
 
 Try these, from sick to healthy
@@ -184,14 +184,16 @@ fn remedy(text: &str, spec: &NetSpec) -> Result<Remedy, String> {
 
 fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut o = Options::default();
-    let mut args = args;
+    let mut args = args.peekable();
     while let Some(a) = args.next() {
         let (name, mut given) = match a.split_once('=') {
             Some((n, v)) => (n.to_string(), Some(v.to_string())),
             None => (a.clone(), None),
         };
         let mut value = || {
-            (given.take().or_else(|| args.next())).ok_or_else(|| format!("{name} expects a value"))
+            // The name of another option is no value.
+            let next = || args.next_if(|a| !a.starts_with("--"));
+            (given.take().or_else(next)).ok_or_else(|| format!("{name} expects a value"))
         };
         let s = &mut o.spec;
         let unknown = |v: &str| format!("{name}: unknown name {v:?}");
@@ -237,9 +239,12 @@ fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--seed" => s.seed = number(&name, &value()?)?,
             "--data" => o.data = Some(value()?),
             "--remedy" => o.remedies.push(value()?),
-            "--json" => o.json = Some(value()?),
+            "--json" => o.json = Some(value().unwrap_or_else(|_| "-".into())),
             "--html" => o.html = Some(value()?),
             _ => return Err(format!("unknown option {a:?}")),
+        }
+        if let Some(v) = given {
+            return Err(format!("{name} takes no value, found {v:?}"));
         }
     }
     o.spec.check().map_err(|e| e.to_string())?;
@@ -383,6 +388,12 @@ fn run(command: &str, o: &Options) -> Result<bool, String> {
 
 fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|a| a == "--version" || a == "-V") {
+        return match say(concat!("wengert ", env!("CARGO_PKG_VERSION"))) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(2),
+        };
+    }
     if args
         .iter()
         .any(|a| a == "--help" || a == "-h" || a == "help")
@@ -396,7 +407,14 @@ fn main() -> ExitCode {
     let result = match args.first() {
         Some(c) if known.contains(&c.as_str()) => {
             let command = args.remove(0);
-            parse(args.into_iter()).and_then(|o| run(&command, &o))
+            match (command.as_str(), args.first()) {
+                ("rules", Some(a)) => Err(format!("rules takes no options, found {a:?}")),
+                _ => parse(args.into_iter()).and_then(|o| match command.as_str() {
+                    "compare" => run(&command, &o),
+                    _ if o.remedies.is_empty() => run(&command, &o),
+                    _ => Err(format!("--remedy belongs to compare, not to {command}")),
+                }),
+            }
         }
         Some(c) => Err(format!("unknown command {c:?}")),
         None => Err("a command is missing".into()),
