@@ -21,6 +21,10 @@ use wengert_tensor::parallel::Aside;
 /// Values up to which a tensor is looked at right away.
 const SMALL: usize = 1 << 10;
 
+/// Values beyond which it is, too, by all threads together: who looks at as much aside is missed by the next operation,
+/// whose parts are large.
+const LARGE: usize = 3 << 12;
+
 /// What is measured of one use of a layer.
 #[derive(Default)]
 pub(super) struct Measured {
@@ -471,8 +475,14 @@ impl<T: Float> Observer<T> for Recorder<T> {
         let node = node.id;
         let of = Of { node, seen, what };
         // At the start, what was bad first is told by the order in which all is put.
-        let sample = matches!(what, What::Param(_, _, true, true)) && seen == Seen::Value;
-        if (tensor.numel() <= SMALL || sample) && !self.options.start {
+        let values = match (what, seen) {
+            (What::Param(_, _, true, true), Seen::Value) => SMALL,
+            (What::Param(_, _, true, _), Seen::Adjoint) if self.options.grad_sample > 0 => {
+                tensor.numel().min(self.options.grad_sample)
+            }
+            _ => tensor.numel(),
+        };
+        if (values <= SMALL || values > LARGE) && !self.options.start {
             found.look(tensor, of, self.options);
             self.put(of, found);
             return;

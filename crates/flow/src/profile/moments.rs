@@ -8,7 +8,7 @@ use wengert_tensor::{Real, parallel};
 const CHUNK: usize = 1 << 12;
 
 /// Values up to which one thread takes them all.
-const GRAIN: usize = 1 << 14;
+const GRAIN: usize = 3 << 12;
 
 /// The origin, and the moments with the mean counted from it.
 pub(super) fn moments<T: Real>(values: &[T]) -> (f64, Moments) {
