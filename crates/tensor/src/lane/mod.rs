@@ -19,9 +19,9 @@
 //! | `log2` | 1.3 | 1.2 |
 //! | `log10` | 1.3 | 1.2 |
 //! | `log1p` | 1.1 | 1 |
-//! | `tanh` | 2 | 1.9 |
+//! | `tanh` | 2.1 | 1.9 |
 //! | `sigmoid` | 1.9 | 1.8 |
-//! | `erf` | 1.9 | 1.8 |
+//! | `erf` | 2 | 1.8 |
 //! | `erfc` | 1.9 | 1.7 |
 //! | `sinh` | 1 | 1 |
 //! | `cosh` | 1 | 1 |
@@ -41,8 +41,8 @@
 //! | `atan` | 1.7 | 1.6 |
 //! | `atan2` | 1.9 | 1.9 |
 //! | `hypot` | 1 | 1 |
-//! | `gelu` | 4.5 | 2 |
-//! | `erfinv` | 2 | 2 |
+//! | `gelu` | 4.9 | 2 |
+//! | `erfinv` | 2.2 | 2 |
 //! | `lgamma` | 0.6 | 1 |
 //! | `lgamma` for x < 0 | 0.6 | 1 |
 //! | `digamma` | 0.6 | 1.4 |
@@ -55,6 +55,9 @@
 //! | `polygamma3` for x < 0 | 0.6 | 3.8 |
 //! | `polygamma10` | 0.6 | 7.3 |
 //! | `polygamma10` for x < 0 | 0.6 | 7.8 |
+//!
+//! Every third f32 between 2⁻¹⁵ and 14 gave 4.86 for `gelu`, 2.06 for `tanh` and 1.97 for `erf` (both without fused
+//! multiply-add; 1.90 and 1.83 with it), every hundredth of all 2.10 for `erfinv`: more than the test's sweep shows.
 //!
 //! The functions of the gamma family have zeros and poles between negative integers, where they are ill-conditioned: there
 //! the unit is the last place of the larger of |f(x)| and 1, which bounds the absolute error near a zero (in f32, where the
