@@ -113,7 +113,7 @@ impl<T: Float> Graph<T> {
                 *t = pool::tensor(s, &t.layout().shape.clone());
             }
         }
-        Gradients::pooled(loss, entries, sides, notes, Arc::clone(&self.pool))
+        Gradients::pooled(loss, (entries, sides, notes), self.pool.back())
     }
 
     /// Lets go of every value except kept ones and constants.
@@ -135,6 +135,7 @@ impl<T: Float> Graph<T> {
 pub(crate) fn execute<T: Float>(g: &mut Graph<T>, plan: &mut Plan<T>) {
     g.counters.flops += plan.cost;
     g.counters.bytes += plan.bytes;
+    g.pool.collect();
     g.counters.live = g.counters.live.max(g.pool.stats().live as u64 + plan.live);
     g.finite.clear();
     if plan.notes {
@@ -145,7 +146,7 @@ pub(crate) fn execute<T: Float>(g: &mut Graph<T>, plan: &mut Plan<T>) {
         values: &mut g.values,
         ints: &g.ints,
         nodes: &g.nodes,
-        pool: &g.pool,
+        pool: &mut g.pool,
         seed: (g.seed, g.step),
         anomaly: g.anomaly,
         kernels: 0,
@@ -173,7 +174,7 @@ struct Run<'a, T: Float> {
     values: &'a mut Values<T>,
     ints: &'a Ints,
     nodes: &'a [crate::tape::Node<T>],
-    pool: &'a Arc<pool::Pool<T>>,
+    pool: &'a mut pool::Pool<T>,
     seed: (u64, u64),
     anomaly: bool,
     kernels: u64,

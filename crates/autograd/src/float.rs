@@ -35,6 +35,14 @@ pub trait Float: Real + ops::Kernels {
         loc: &'static Location<'static>,
     ) -> u32;
     #[doc(hidden)]
+    fn record_pair(
+        tape: &Tape<Self>,
+        elem: ops::elementwise::Elem,
+        a: u32,
+        b: u32,
+        loc: &'static Location<'static>,
+    ) -> u32;
+    #[doc(hidden)]
     fn plan(graph: &mut Graph<Self>, event: &Event);
     #[doc(hidden)]
     fn graph(training: bool, seed: u64) -> Graph<Self>;
@@ -101,6 +109,10 @@ macro_rules! float {
             #[track_caller]
             fn record(tape: &Tape<Self>, op: &NodeOp<Self>, args: &[u32], loc: &'static Location<'static>) -> u32 {
                 crate::tape::record(tape, op, args, loc)
+            }
+            #[track_caller]
+            fn record_pair(tape: &Tape<Self>, elem: ops::elementwise::Elem, a: u32, b: u32, loc: &'static Location<'static>) -> u32 {
+                crate::tape::record_pair(tape, elem, a, b, loc)
             }
             fn plan(graph: &mut Graph<Self>, event: &Event) {
                 crate::plan::make(graph, event);

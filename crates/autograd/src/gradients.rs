@@ -1,7 +1,7 @@
 //! What a backward pass returns.
 
 use crate::param::{BufferId, Param, ParamId};
-use crate::pool::Pool;
+use crate::pool::{Back, Lists};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use wengert_tensor::{Real, Tensor};
@@ -22,17 +22,17 @@ pub struct Gradients<T: Real = f32> {
     looked: AtomicBool,
     side: Vec<(BufferId, Tensor<T>)>,
     /// Where the memory goes back to.
-    pool: Option<Arc<Pool<T>>>,
+    back: Option<Arc<Back<T>>>,
 }
 
 impl<T: Real> Drop for Gradients<T> {
     fn drop(&mut self) {
-        if let Some(pool) = self.pool.take() {
-            pool.give_lists(
+        if let Some(back) = self.back.take() {
+            back.leave((
                 std::mem::take(&mut self.entries),
                 std::mem::take(&mut self.side),
                 std::mem::take(&mut self.finite),
-            );
+            ));
         }
     }
 }
@@ -64,25 +64,19 @@ impl<T: Real> Gradients<T> {
             finite: Vec::new(),
             looked: AtomicBool::new(false),
             side,
-            pool: None,
+            back: None,
         }
     }
 
     /// Gradients whose memory goes back to a tape's pool when they are dropped, with a note for each.
-    pub(crate) fn pooled(
-        loss: T,
-        entries: Vec<(ParamId, Tensor<T>)>,
-        side: Vec<(BufferId, Tensor<T>)>,
-        finite: Vec<bool>,
-        pool: Arc<Pool<T>>,
-    ) -> Self {
+    pub(crate) fn pooled(loss: T, (entries, side, finite): Lists<T>, back: Arc<Back<T>>) -> Self {
         Gradients {
             loss,
             entries,
             finite,
             looked: AtomicBool::new(false),
             side,
-            pool: Some(pool),
+            back: Some(back),
         }
     }
 

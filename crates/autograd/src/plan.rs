@@ -3,6 +3,7 @@
 //! Steps stand in a list; an elementwise node joins an earlier fused step when all its operands are computed before or
 //! within that step. A step only ever gains nodes whose operands stand no later, so the list is always a valid order.
 
+mod fuse;
 mod tail;
 
 use crate::float::Float;
@@ -13,8 +14,7 @@ use crate::tape::{Graph, NO_ORIGIN};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use wengert_tensor::Dims;
-use wengert_tensor::error::OrPanic;
-use wengert_tensor::fused::{BLOCK, Fun, Instr, Program, Slot};
+use wengert_tensor::fused::{BLOCK, Program, Slot};
 
 /// What was asked of the tape.
 #[derive(Clone, PartialEq, Debug)]
@@ -685,135 +685,5 @@ impl<'a, T: Float> Planner<'a, T> {
             }
         }
         most as u64
-    }
-
-    fn compile_group(
-        &self,
-        s: usize,
-        group: &Group,
-        stored: &[bool],
-        slots: &mut [Option<Slot>],
-    ) -> FusedStep<T> {
-        let g = self.g;
-        let mut inputs: Vec<u32> = Vec::new();
-        let mut outs: Vec<u32> = Vec::new();
-        let mut streams: Vec<u32> = Vec::new();
-        let mut touched: Vec<u32> = Vec::new();
-        // Random operands become instructions of this group, before their first use.
-        let mut order: Vec<u32> = Vec::with_capacity(group.members.len());
-        let mut seen_random: Vec<u32> = Vec::new();
-        for &m in &group.members {
-            for &a in &g.nodes[m as usize].args {
-                if self.step_of[a as usize] == LAZY && !seen_random.contains(&a) {
-                    seen_random.push(a);
-                    order.push(a);
-                }
-            }
-            order.push(m);
-        }
-        // Last use of every value made here, as an index into `order`; reductions read at the end.
-        let mut last: HashMap<u32, usize> = HashMap::new();
-        for (k, &m) in order.iter().enumerate() {
-            last.insert(m, k);
-            for &a in &g.nodes[m as usize].args {
-                last.insert(a, k);
-            }
-        }
-        for &r in &group.reduces {
-            last.insert(g.nodes[r as usize].args[0], usize::MAX);
-        }
-        let local = |a: u32| {
-            (self.member[a as usize] && self.step_of[a as usize] == s as i32)
-                || self.step_of[a as usize] == LAZY
-        };
-        let mut free: Vec<u32> = Vec::new();
-        let mut n_regs = 0u32;
-        let mut instrs: Vec<Instr<T>> = Vec::with_capacity(order.len());
-        let operand =
-            |a: u32, inputs: &mut Vec<u32>, slots: &mut [Option<Slot>], touched: &mut Vec<u32>| {
-                if slots[a as usize].is_none() {
-                    slots[a as usize] = Some(Slot::Input(inputs.len() as u32));
-                    inputs.push(a);
-                    touched.push(a);
-                }
-                slots[a as usize].expect("set above")
-            };
-        for (k, &m) in order.iter().enumerate() {
-            let n = &g.nodes[m as usize];
-            let args: SmallVec<[Slot; 3]> = n
-                .args
-                .iter()
-                .map(|&a| operand(a, &mut inputs, slots, &mut touched))
-                .collect();
-            let own_store = stored[m as usize] && self.step_of[m as usize] == s as i32;
-            let dst = if own_store {
-                outs.push(m);
-                Slot::Out(outs.len() as u32 - 1)
-            } else {
-                Slot::Reg(free.pop().unwrap_or_else(|| {
-                    n_regs += 1;
-                    n_regs - 1
-                }))
-            };
-            slots[m as usize] = Some(dst);
-            touched.push(m);
-            let (fun, imm) = match &n.op {
-                NodeOp::Elem(e, imm) => (Fun::Elem(T::block_fn(*e)), *imm),
-                NodeOp::Random(r, imm, stream) => {
-                    streams.push(*stream);
-                    (Fun::Index(T::random_fn(*r), streams.len() as u32 - 1), *imm)
-                }
-                _ => unreachable!("only elementwise nodes are members"),
-            };
-            instrs.push(Instr {
-                fun,
-                imm,
-                dst,
-                args,
-            });
-            // Registers read for the last time here are free for the instructions after this one.
-            let args = (n.args.iter().enumerate())
-                .filter(|&(i, &a)| local(a) && !n.args[..i].contains(&a))
-                .map(|(_, &a)| a);
-            for a in args.chain([m]) {
-                if last.get(&a) == Some(&k)
-                    && let Some(Slot::Reg(r)) = slots[a as usize]
-                {
-                    free.push(r);
-                }
-            }
-        }
-        let reduces: Vec<_> = (group.reduces.iter())
-            .map(|&r| {
-                let n = &g.nodes[r as usize];
-                let NodeOp::Reduce(kind, set, _) = n.op else {
-                    unreachable!("only reductions stand here")
-                };
-                (
-                    operand(n.args[0], &mut inputs, slots, &mut touched),
-                    set,
-                    kind,
-                )
-            })
-            .collect();
-        let program = Program::new(
-            group.domain.clone(),
-            inputs.len(),
-            n_regs as usize,
-            outs.len(),
-            instrs,
-            &reduces,
-        )
-        .or_panic();
-        for t in touched {
-            slots[t as usize] = None;
-        }
-        FusedStep {
-            program,
-            inputs,
-            outs,
-            reduced: group.reduces.clone(),
-            streams,
-        }
     }
 }

@@ -8,20 +8,35 @@ use wengert_tensor::{Dims, Layout, Real, Storage, Tensor};
 /// Elements that buffer sizes are rounded up to.
 const ROUND: usize = 16;
 
-/// A free list of buffers, shared by a tape and the gradients that it returns.
+/// The memory of a tape.
 pub(crate) struct Pool<T: Real> {
-    inner: Mutex<Inner<T>>,
-}
-
-struct Inner<T: Real> {
     /// Free buffers by size, ascending.
     free: Vec<(usize, Vec<Arc<Storage<T>>>)>,
     /// Emptied lists of former gradients.
-    entries: Vec<Vec<(ParamId, Tensor<T>)>>,
-    sides: Vec<Vec<(BufferId, Tensor<T>)>>,
-    notes: Vec<Vec<bool>>,
+    lists: Vec<Lists<T>>,
     stats: MemoryStats,
     poison: bool,
+    back: Arc<Back<T>>,
+}
+
+/// What gradients consist of: gradients, side outputs and notes.
+pub(crate) type Lists<T> = (
+    Vec<(ParamId, Tensor<T>)>,
+    Vec<(BufferId, Tensor<T>)>,
+    Vec<bool>,
+);
+
+/// Where gradients leave their memory, from any thread, for the tape to collect.
+pub(crate) struct Back<T: Real>(Mutex<Vec<Lists<T>>>);
+
+impl<T: Real> Back<T> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Lists<T>>> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    pub fn leave(&self, lists: Lists<T>) {
+        self.lock().push(lists);
+    }
 }
 
 /// Memory of a tape, in bytes and counts.
@@ -37,61 +52,74 @@ pub struct MemoryStats {
     pub fresh: usize,
 }
 
+/// Whether nobody else holds a buffer.
+fn is_free<T: Real>(buffer: &Arc<Storage<T>>) -> bool {
+    Arc::strong_count(buffer) == 1 && Arc::weak_count(buffer) == 0
+}
+
 impl<T: Real> Pool<T> {
     pub fn new() -> Self {
         Pool {
-            inner: Mutex::new(Inner {
-                free: Vec::new(),
-                entries: Vec::new(),
-                sides: Vec::new(),
-                notes: Vec::new(),
-                stats: MemoryStats::default(),
-                poison: false,
-            }),
+            free: Vec::new(),
+            lists: Vec::new(),
+            stats: MemoryStats::default(),
+            poison: false,
+            back: Arc::new(Back(Mutex::new(Vec::new()))),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner<T>> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    /// Where this pool's gradients leave their memory.
+    pub fn back(&self) -> Arc<Back<T>> {
+        Arc::clone(&self.back)
     }
 
     pub fn stats(&self) -> MemoryStats {
-        self.lock().stats
+        let mut stats = self.stats;
+        for (entries, sides, _) in &*self.back.lock() {
+            let tensors = entries
+                .iter()
+                .map(|e| &e.1)
+                .chain(sides.iter().map(|e| &e.1));
+            for t in tensors.filter(|t| t.is_unique()) {
+                let bytes = t.storage().len() * size_of::<T>();
+                stats.live = stats.live.saturating_sub(bytes);
+                stats.free += bytes;
+            }
+        }
+        stats
     }
 
-    pub fn reset_peak(&self) {
-        let mut p = self.lock();
-        p.stats.peak = p.stats.live;
+    pub fn reset_peak(&mut self) {
+        self.collect();
+        self.stats.peak = self.stats.live;
     }
 
     /// From now on buffers are handed out full of NaN.
-    pub fn set_poison(&self, on: bool) {
-        self.lock().poison = on;
+    pub fn set_poison(&mut self, on: bool) {
+        self.poison = on;
     }
 
     /// A unique buffer of at least `numel` elements with arbitrary contents.
-    pub fn take(&self, numel: usize) -> Arc<Storage<T>> {
+    pub fn take(&mut self, numel: usize) -> Arc<Storage<T>> {
         let size = numel.div_ceil(ROUND) * ROUND;
-        let mut p = self.lock();
-        let p = &mut *p;
-        let at = p.free.partition_point(|c| c.0 < size);
-        let found = p.free[at..]
+        let at = self.free.partition_point(|c| c.0 < size);
+        let found = self.free[at..]
             .iter_mut()
             .take_while(|c| c.0 <= size + size / 8)
             .find_map(|c| c.1.pop());
         let mut buffer = match found {
             Some(b) => {
-                p.stats.free -= b.len() * size_of::<T>();
+                self.stats.free -= b.len() * size_of::<T>();
                 b
             }
             None => {
-                p.stats.fresh += 1;
+                self.stats.fresh += 1;
                 Arc::new(Storage::zeroed("tape", size).or_panic())
             }
         };
-        p.stats.live += buffer.len() * size_of::<T>();
-        p.stats.peak = p.stats.peak.max(p.stats.live);
-        if p.poison
+        self.stats.live += buffer.len() * size_of::<T>();
+        self.stats.peak = self.stats.peak.max(self.stats.live);
+        if self.poison
             && let Some(s) = Arc::get_mut(&mut buffer)
         {
             s.as_mut_slice().fill(T::nan());
@@ -100,65 +128,44 @@ impl<T: Real> Pool<T> {
     }
 
     /// Takes a tensor's buffer back if nobody else holds it.
-    pub fn give(&self, t: Tensor<T>) {
-        let mut storage = t.into_storage();
-        if Arc::get_mut(&mut storage).is_none() || storage.is_empty() {
+    pub fn give(&mut self, t: Tensor<T>) {
+        let storage = t.into_storage();
+        if !is_free(&storage) || storage.is_empty() {
             return;
         }
         let size = storage.len();
-        let mut p = self.lock();
-        let p = &mut *p;
-        p.stats.live = p.stats.live.saturating_sub(size * size_of::<T>());
-        p.stats.free += size * size_of::<T>();
-        match p.free.binary_search_by_key(&size, |c| c.0) {
-            Ok(i) => p.free[i].1.push(storage),
-            Err(i) => p.free.insert(i, (size, vec![storage])),
+        self.stats.live = self.stats.live.saturating_sub(size * size_of::<T>());
+        self.stats.free += size * size_of::<T>();
+        match self.free.binary_search_by_key(&size, |c| c.0) {
+            Ok(i) => self.free[i].1.push(storage),
+            Err(i) => self.free.insert(i, (size, vec![storage])),
         }
     }
 
     /// Frees the buffers held for reuse.
-    pub fn clear(&self) {
-        let mut p = self.lock();
-        p.free.clear();
-        p.stats.free = 0;
+    pub fn clear(&mut self) {
+        self.collect();
+        self.free.clear();
+        self.stats.free = 0;
+    }
+
+    /// Takes the memory of dropped gradients back.
+    pub fn collect(&mut self) {
+        let back = Arc::clone(&self.back);
+        let mut left = back.lock();
+        while let Some((mut entries, mut sides, mut notes)) = left.pop() {
+            entries.drain(..).for_each(|(_, t)| self.give(t));
+            sides.drain(..).for_each(|(_, t)| self.give(t));
+            notes.clear();
+            if self.lists.len() < 4 {
+                self.lists.push((entries, sides, notes));
+            }
+        }
     }
 
     /// Empty lists for gradients, side outputs and notes.
-    #[allow(clippy::type_complexity)]
-    pub fn take_lists(
-        &self,
-    ) -> (
-        Vec<(ParamId, Tensor<T>)>,
-        Vec<(BufferId, Tensor<T>)>,
-        Vec<bool>,
-    ) {
-        let mut p = self.lock();
-        (
-            p.entries.pop().unwrap_or_default(),
-            p.sides.pop().unwrap_or_default(),
-            p.notes.pop().unwrap_or_default(),
-        )
-    }
-
-    pub fn give_lists(
-        &self,
-        mut entries: Vec<(ParamId, Tensor<T>)>,
-        mut sides: Vec<(BufferId, Tensor<T>)>,
-        mut notes: Vec<bool>,
-    ) {
-        for (_, t) in entries.drain(..) {
-            self.give(t);
-        }
-        for (_, t) in sides.drain(..) {
-            self.give(t);
-        }
-        notes.clear();
-        let mut p = self.lock();
-        if p.entries.len() < 4 {
-            p.entries.push(entries);
-            p.sides.push(sides);
-            p.notes.push(notes);
-        }
+    pub fn take_lists(&mut self) -> Lists<T> {
+        self.lists.pop().unwrap_or_default()
     }
 }
 

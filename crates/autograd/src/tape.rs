@@ -5,7 +5,7 @@ mod record;
 
 pub use passed::Passed;
 use record::same_node;
-pub(crate) use record::{append, leaf, record, repeated};
+pub(crate) use record::{append, leaf, record, record_pair, repeated};
 
 use crate::float::Float;
 use crate::observe::Observer;
@@ -25,21 +25,22 @@ use wengert_tensor::fused::Reduce;
 use wengert_tensor::shape::broadcast;
 use wengert_tensor::{Dims, IntoDims, Result, Tensor};
 
-/// A node of the tape.
+/// A node of the tape. What is compared when a step repeats the last one comes first, in one line of the cache.
+#[repr(C, align(64))]
 pub(crate) struct Node<T: Float> {
-    pub op: NodeOp<T>,
     pub args: SmallVec<[u32; 4]>,
-    pub shape: Dims,
-    /// Whether a trainable parameter has a part in it.
-    pub tracked: bool,
-    /// Whether cotangents end here (no-grad regions).
-    pub stop: bool,
+    pub op: NodeOp<T>,
     pub loc: &'static Location<'static>,
-    pub scope: u32,
     /// For a node of an adjoint program: the forward node it belongs to.
     pub origin: u32,
     /// Number of the checkpointed stretch it belongs to; 0 for none.
     pub stretch: u32,
+    pub scope: u32,
+    /// Whether cotangents end here (no-grad regions).
+    pub stop: bool,
+    /// Whether a trainable parameter has a part in it.
+    pub tracked: bool,
+    pub shape: Dims,
 }
 
 impl<T: Float> Node<T> {
@@ -110,7 +111,7 @@ pub struct Graph<T: Float> {
     pub(crate) seed: u64,
     pub(crate) step: u64,
     pub(crate) streams: u32,
-    pub(crate) pool: Arc<Pool<T>>,
+    pub(crate) pool: Pool<T>,
     pub(crate) origin: Option<(&'static Location<'static>, u32)>,
     pub(crate) no_grad: u32,
     /// The stretch being recorded, and how many there were in this step.
@@ -257,12 +258,12 @@ impl<T: Float> Tape<T> {
 
     /// Starts a new peak measurement.
     pub fn reset_peak(&self) {
-        self.graph.borrow().pool.reset_peak();
+        self.graph.borrow_mut().pool.reset_peak();
     }
 
     /// Gives the memory held for reuse back to the system.
     pub fn trim(&self) {
-        self.graph.borrow().pool.clear();
+        self.graph.borrow_mut().pool.clear();
     }
 
     /// Work done since the tape was made.
@@ -279,7 +280,7 @@ impl<T: Float> Tape<T> {
 
     /// Fills recycled memory with NaN before use, to show kernels that do not write all of their output.
     pub fn set_poison(&self, on: bool) {
-        self.graph.borrow().pool.set_poison(on);
+        self.graph.borrow_mut().pool.set_poison(on);
     }
 
     /// Anomaly mode: the first operation, forward or backward, whose output holds a NaN or an infinity while its
@@ -573,7 +574,7 @@ impl<T: Float> Graph<T> {
             seed,
             step: 0,
             streams: 0,
-            pool: Arc::new(Pool::new()),
+            pool: Pool::new(),
             origin: None,
             no_grad: 0,
             stretch: 0,
@@ -657,7 +658,11 @@ impl<T: Float> Graph<T> {
             && n.stretch == self.stretch
             && match self.origin {
                 Some((l, o)) => n.origin == o && std::ptr::eq(n.loc, l),
-                None => n.origin == NO_ORIGIN && (std::ptr::eq(n.loc, loc) || n.loc == loc),
+                None => {
+                    n.origin == NO_ORIGIN
+                        && n.scope == self.scope
+                        && (std::ptr::eq(n.loc, loc) || n.loc == loc)
+                }
             }
     }
 

@@ -7,6 +7,7 @@ use crate::plan::Event;
 use crate::tape::Tape;
 use std::fmt;
 use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
+use std::panic::Location;
 use wengert_tensor::{Dims, Tensor};
 
 /// A value on a [`Tape`]: a `Copy` handle of two words.
@@ -103,6 +104,20 @@ impl<'t, T: Float> Var<'t, T> {
         self.tape.record(op, args)
     }
 
+    /// Records a function of two operands without constants.
+    #[track_caller]
+    #[inline]
+    fn pair(self, elem: Elem, other: Self) -> Self {
+        if cfg!(feature = "mutation") || !std::ptr::eq(self.tape, other.tape) {
+            return self.record(&NodeOp::Elem(elem, [T::zero(); 2]), &[self, other]);
+        }
+        let loc = Location::caller();
+        Var::new(
+            self.tape,
+            T::record_pair(self.tape, elem, self.id, other.id, loc),
+        )
+    }
+
     /// Records an operation of one input.
     #[track_caller]
     pub fn apply<O: Op<T>>(self, op: O) -> Self {
@@ -178,7 +193,7 @@ macro_rules! operator {
             type Output = Var<'t, T>;
             #[track_caller]
             fn $method(self, other: Self) -> Self {
-                self.record(&NodeOp::Elem(Elem::$elem, [T::zero(); 2]), &[self, other])
+                self.pair(Elem::$elem, other)
             }
         }
         impl<'t, T: Float> $trait<f64> for Var<'t, T> {
@@ -233,6 +248,6 @@ impl<'t, T: Float> Rem for Var<'t, T> {
     type Output = Var<'t, T>;
     #[track_caller]
     fn rem(self, other: Self) -> Self {
-        self.record(&NodeOp::Elem(Elem::Rem, [T::zero(); 2]), &[self, other])
+        self.pair(Elem::Rem, other)
     }
 }

@@ -414,6 +414,22 @@ fn anomaly_mode_names_the_operation() {
 }
 
 #[test]
+fn a_step_under_another_scope_says_so() {
+    let mut tape = Tape::<f64>::training(0);
+    tape.detect_anomaly(true);
+    let step = |tape: &Tape<f64>, scope: &str, x: f64| {
+        let x = tape.input(&vector(&[x]));
+        tape.scope(scope, || x.ln()).item()
+    };
+    assert_eq!(step(&tape, "first", 1.0), 0.0);
+    tape.reset();
+    let m = message(|| {
+        step(&tape, "second", 0.0);
+    });
+    assert!(m.contains("second") && !m.contains("first"), "{m}");
+}
+
+#[test]
 fn dropout_is_reproducible_and_recomputed() {
     let w = Param::new(Tensor::<f32>::ones([4000]));
     let run = |seed| {

@@ -33,6 +33,7 @@ mod storage;
 #[doc(hidden)]
 pub mod stream;
 mod tensor;
+mod vector;
 
 pub use element::{DType, Element, Real, of_type};
 pub use error::{Error, Result};

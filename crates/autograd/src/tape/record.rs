@@ -3,6 +3,7 @@
 use super::{NO_ORIGIN, Node, Tape};
 use crate::float::Float;
 use crate::op::{NodeOp, Op};
+use crate::ops::elementwise::Elem;
 use crate::var::Var;
 use smallvec::SmallVec;
 use std::panic::Location;
@@ -32,6 +33,35 @@ pub(crate) fn record<T: Float>(
         }
     }
     anew(tape, op, ids, loc)
+}
+
+/// As [`record`] for a function of two operands without constants, which most operations are.
+#[track_caller]
+#[inline(always)]
+pub(crate) fn record_pair<T: Float>(
+    tape: &Tape<T>,
+    elem: Elem,
+    a: u32,
+    b: u32,
+    loc: &'static Location<'static>,
+) -> u32 {
+    {
+        let mut g = tape.graph.borrow_mut();
+        let at = g.len;
+        if g.replaying
+            && let Some(n) = g.nodes.get(at)
+            && let [x, y] = n.args[..]
+            && (x == a && y == b)
+            && let NodeOp::Elem(e, [p, q]) = n.op
+            && e == elem
+            && (same_bits(p, T::ZERO) && same_bits(q, T::ZERO))
+            && g.same_place(n, loc)
+        {
+            g.len += 1;
+            return at as u32;
+        }
+    }
+    anew(tape, &NodeOp::Elem(elem, [T::ZERO; 2]), &[a, b], loc)
 }
 
 /// [`record`], where the step does not repeat the last one.

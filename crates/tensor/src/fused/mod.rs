@@ -5,12 +5,14 @@
 //! reduced over any set of axes in the same pass. Chunk borders depend on sizes only, and partial sums are combined in
 //! index order, so the bits do not depend on the number of threads.
 
+mod chain;
 mod input;
 mod kernel;
 mod lines;
 mod reduce;
 mod run;
 
+pub use chain::Arith;
 pub use kernel::{BlockFn, ElemFn, IndexFn, IndexedFn, block_fn, index_fn};
 pub use reduce::{Reduce, extreme_of, sum_of};
 
@@ -48,8 +50,8 @@ pub enum Slot {
 /// What an instruction runs.
 #[derive(Clone, Copy)]
 pub enum Fun<T: Real> {
-    /// A function of up to three values.
-    Elem(BlockFn<T>),
+    /// A function of up to three values, and what it computes if that can be done in registers, with the same bits.
+    Elem(BlockFn<T>, Option<Arith>),
     /// A function of the element's index and the key with this number.
     Index(IndexFn<T>, u32),
 }
@@ -75,6 +77,7 @@ pub struct Program<T: Real> {
     n_regs: usize,
     n_outs: usize,
     instrs: Vec<CInstr<T>>,
+    parts: Vec<chain::Part<T>>,
     reduces: Vec<(usize, ReducePlan)>,
     block: usize,
     chunk: usize,
@@ -84,9 +87,18 @@ pub struct Program<T: Real> {
 /// Instruction with resolved slot numbers: inputs, then registers, then outputs.
 struct CInstr<T: Real> {
     fun: Fun<T>,
+    /// Of the function, if it can run in registers.
+    arith: Option<Arith>,
     imm: [T; 2],
     dst: u32,
     args: [u32; 3],
+}
+
+impl<T: Real> CInstr<T> {
+    /// The slots that it reads; some twice.
+    fn operands(&self) -> impl Iterator<Item = u32> {
+        self.args.into_iter().filter(|&a| a != u32::MAX)
+    }
 }
 
 impl<T: Real> Program<T> {
@@ -155,6 +167,10 @@ impl<T: Real> Program<T> {
             written[dst] = true;
             code.push(CInstr {
                 fun: ins.fun,
+                arith: match ins.fun {
+                    Fun::Elem(_, arith) => arith,
+                    Fun::Index(..) => None,
+                },
                 imm: ins.imm,
                 dst: dst as u32,
                 args,
@@ -174,6 +190,9 @@ impl<T: Real> Program<T> {
             chunk = chunk.max(plan.least_chunk());
             plans.push((s, plan));
         }
+        let slots = n_inputs + n_regs + n_outs;
+        let read = plans.iter().map(|&(s, _)| s);
+        let parts = chain::parts(&code, slots, read.chain(n_inputs + n_regs..slots));
         let fit = REGISTER_BYTES / (n_regs.max(1) * size_of::<T>());
         let block = (1 << fit.clamp(UNIT, BLOCK).ilog2()).min(numel.max(1));
         // As long as each other, and an even number of them. Multiples of the longest block, so that chunks do not depend
@@ -190,6 +209,7 @@ impl<T: Real> Program<T> {
             n_regs,
             n_outs,
             instrs: code,
+            parts,
             reduces: plans,
             block,
             chunk,

@@ -1,5 +1,6 @@
 //! The block loop.
 
+use super::chain::Part;
 use super::input::{Access, gather};
 use super::reduce::{ReducePlan, add_total, combine_total, lost};
 use super::{CInstr, Fun, Program, UNIT};
@@ -344,10 +345,18 @@ impl<T: Real> Plan<'_, T> {
             while at < end {
                 let len = self.block.min(end - at);
                 self.load(regs, table, at, len);
-                for ins in &p.instrs {
+                for part in &p.parts {
                     // SAFETY: every slot pointer is valid for `len` elements of this block, and `Program::new` has
                     // checked that the destination is not among the operands and is no input.
-                    unsafe { step(ins, table, len, at, self.keys) };
+                    match part {
+                        Part::Chain(chain) => unsafe { chain.run(table, len) },
+                        Part::Steps(from, to) => {
+                            for ins in &p.instrs[*from..*to] {
+                                // SAFETY: as above.
+                                unsafe { step(ins, table, len, at, self.keys) };
+                            }
+                        }
+                    }
                 }
                 if self.watch != 0 {
                     // SAFETY: as above.
@@ -488,7 +497,7 @@ unsafe fn step<T: Real>(ins: &CInstr<T>, table: &[*mut T], len: usize, at: usize
     unsafe {
         let dst = std::slice::from_raw_parts_mut(table[ins.dst as usize], len);
         match ins.fun {
-            Fun::Elem(f) => {
+            Fun::Elem(f, _) => {
                 let arg = |k: usize| {
                     std::slice::from_raw_parts(table[ins.args[k] as usize].cast_const(), len)
                 };

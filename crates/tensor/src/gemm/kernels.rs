@@ -5,8 +5,8 @@ use super::pack::{self, Copy, CopyFn, PackRows, PackRowsFn, PackTiles, PackTiles
 use super::skinny::{self, Axpy, AxpyFn, Dot, DotFn};
 use super::tile::{self, FinishFn, Job, Spot, TileFn, tile};
 use super::transpose;
-use super::vector::Wide;
 use crate::simd::Level;
+use crate::vector::Wide;
 
 /// The kernels of one instruction set for one element type.
 pub(super) struct Kernels<T: 'static> {
@@ -129,7 +129,7 @@ macro_rules! kernels {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::*;
-    use crate::gemm::vector::x86::{F32x8, F32x16, F64x4, F64x8};
+    use crate::vector::x86::{F32x8, F32x16, F64x4, F64x8};
 
     kernels!(pub F32_AVX512, f32, F32x16, 16, transpose::x86::f32_avx2,
         [target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")], [1, 2, 3], [1, 2, 3, 4, 5, 6, 7, 8], [2, 3], [6, 8]);

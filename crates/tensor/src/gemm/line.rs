@@ -1,6 +1,6 @@
 //! Kernels for one channel at a time: a line of pixels times a few taps.
 
-use super::vector::Vector;
+use crate::vector::Vector;
 
 /// `out[j] = Σ_t weights[t] · src[taps[t] + j]` for `j < len`.
 pub(super) type LineFn<T> = unsafe fn(&Line<'_, T>);

@@ -33,7 +33,6 @@ mod packed;
 mod skinny;
 mod tile;
 mod transpose;
-mod vector;
 
 pub use packed::{gemm_packed, pack, packed_len};
 

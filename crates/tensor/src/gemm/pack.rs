@@ -1,6 +1,6 @@
 //! Packing of the vector operand into panels.
 
-use super::vector::Vector;
+use crate::vector::Vector;
 
 /// Copies `k` rows of `cols` contiguous elements, `row` elements apart, into `panels` panels.
 ///

@@ -1,7 +1,7 @@
 //! Products with a matrix of very few rows or columns: bound by reading the other operand once, in order.
 
-use super::vector::Vector;
 use crate::Real;
+use crate::vector::Vector;
 
 /// Most columns (rows) of the narrow operand.
 pub(super) const NARROW: usize = 4;

@@ -1,6 +1,6 @@
 //! The innermost kernel: a tile of `MR` rows by `NV` registers of the result, accumulated in registers over `k`.
 
-use super::vector::Vector;
+use crate::vector::Vector;
 
 /// What all tiles of a block have in common.
 pub(super) struct Job<T> {

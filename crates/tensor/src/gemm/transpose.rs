@@ -31,8 +31,8 @@ pub(super) unsafe fn plain<T: Copy>(
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
     use super::plain;
-    use crate::gemm::vector::Vector;
-    use crate::gemm::vector::x86::{F32x8, F64x4};
+    use crate::vector::Vector;
+    use crate::vector::x86::{F32x8, F64x4};
     use std::arch::x86_64::*;
 
     /// Four columns of eight rows, as four registers.

@@ -5,7 +5,7 @@
 /// # Safety
 /// All functions may be called only where the instruction set of the implementor is available. Functions that take
 /// pointers access `LANES` elements, the `_part` forms the first `count` of them, which must be valid.
-pub(super) trait Vector: Copy {
+pub(crate) trait Vector: Copy {
     /// The element.
     type Elem: crate::Real;
     /// Which of the first lanes take part in a partial access.
@@ -36,6 +36,8 @@ pub(super) trait Vector: Copy {
     unsafe fn mul(self, o: Self) -> Self;
     /// `self + o`.
     unsafe fn add(self, o: Self) -> Self;
+    /// `self - o`.
+    unsafe fn sub(self, o: Self) -> Self;
     /// `+0` for `x <= 0`, else `x`, NaN included.
     unsafe fn relu(self) -> Self;
     /// Sum of all lanes: upper half onto lower half, until one is left.
@@ -56,16 +58,16 @@ pub(super) trait Vector: Copy {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) mod x86 {
+pub(crate) mod x86 {
     use super::Vector;
     use std::arch::x86_64::*;
 
     macro_rules! avx512 {
         ($name:ident, $elem:ty, $reg:ty, $lanes:literal, $mask:ty, $splat:ident, $zero:ident, $load:ident, $store:ident,
-         $loadz:ident, $storem:ident, $fma:ident, $mul:ident, $add:ident, $cmp:ident, $movz:ident) => {
+         $loadz:ident, $storem:ident, $fma:ident, $mul:ident, $add:ident, $sub:ident, $cmp:ident, $movz:ident) => {
             #[derive(Clone, Copy)]
             #[repr(transparent)]
-            pub(in super::super) struct $name(pub $reg);
+            pub(crate) struct $name(pub $reg);
 
             // SAFETY of every block below: the trait requires AVX-512 F, DQ, BW and VL from the caller, and that the
             // addressed lanes are valid.
@@ -133,6 +135,11 @@ pub(super) mod x86 {
                     $name(unsafe { $add(self.0, o.0) })
                 }
                 #[inline(always)]
+                unsafe fn sub(self, o: Self) -> Self {
+                    // SAFETY: see above.
+                    $name(unsafe { $sub(self.0, o.0) })
+                }
+                #[inline(always)]
                 unsafe fn relu(self) -> Self {
                     // SAFETY: see above.
                     unsafe { $name($movz($cmp::<_CMP_NLE_UQ>(self.0, $zero()), self.0)) }
@@ -156,6 +163,7 @@ pub(super) mod x86 {
         _mm512_fmadd_ps,
         _mm512_mul_ps,
         _mm512_add_ps,
+        _mm512_sub_ps,
         _mm512_cmp_ps_mask,
         _mm512_maskz_mov_ps
     );
@@ -174,6 +182,7 @@ pub(super) mod x86 {
         _mm512_fmadd_pd,
         _mm512_mul_pd,
         _mm512_add_pd,
+        _mm512_sub_pd,
         _mm512_cmp_pd_mask,
         _mm512_maskz_mov_pd
     );
@@ -184,10 +193,10 @@ pub(super) mod x86 {
 
     macro_rules! avx2 {
         ($name:ident, $elem:ty, $reg:ty, $lanes:literal, $ones:ident, $splat:ident, $zero:ident, $load:ident,
-         $store:ident, $loadm:ident, $storem:ident, $fma:ident, $mul:ident, $add:ident, $cmp:ident, $and:ident) => {
+         $store:ident, $loadm:ident, $storem:ident, $fma:ident, $mul:ident, $add:ident, $sub:ident, $cmp:ident, $and:ident) => {
             #[derive(Clone, Copy)]
             #[repr(transparent)]
-            pub(in super::super) struct $name(pub $reg);
+            pub(crate) struct $name(pub $reg);
 
             // SAFETY of every block below: the trait requires AVX2 and FMA from the caller, and that the addressed
             // lanes are valid.
@@ -256,6 +265,11 @@ pub(super) mod x86 {
                     $name(unsafe { $add(self.0, o.0) })
                 }
                 #[inline(always)]
+                unsafe fn sub(self, o: Self) -> Self {
+                    // SAFETY: see above.
+                    $name(unsafe { $sub(self.0, o.0) })
+                }
+                #[inline(always)]
                 unsafe fn relu(self) -> Self {
                     // SAFETY: see above.
                     unsafe { $name($and($cmp::<_CMP_NLE_UQ>(self.0, $zero()), self.0)) }
@@ -279,6 +293,7 @@ pub(super) mod x86 {
         _mm256_fmadd_ps,
         _mm256_mul_ps,
         _mm256_add_ps,
+        _mm256_sub_ps,
         _mm256_cmp_ps,
         _mm256_and_ps
     );
@@ -297,6 +312,7 @@ pub(super) mod x86 {
         _mm256_fmadd_pd,
         _mm256_mul_pd,
         _mm256_add_pd,
+        _mm256_sub_pd,
         _mm256_cmp_pd,
         _mm256_and_pd
     );
@@ -305,7 +321,7 @@ pub(super) mod x86 {
 /// A register of the baseline, as an array that the compiler keeps in one.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(super) struct Wide<T, const N: usize>([T; N]);
+pub(crate) struct Wide<T, const N: usize>([T; N]);
 
 impl<T: crate::Real, const N: usize> Vector for Wide<T, N> {
     type Elem = T;
@@ -378,6 +394,14 @@ impl<T: crate::Real, const N: usize> Vector for Wide<T, N> {
         let mut out = self;
         for i in 0..N {
             out.0[i] = self.0[i] + o.0[i];
+        }
+        out
+    }
+    #[inline(always)]
+    unsafe fn sub(self, o: Self) -> Self {
+        let mut out = self;
+        for i in 0..N {
+            out.0[i] = self.0[i] - o.0[i];
         }
         out
     }
