@@ -346,9 +346,9 @@ impl<T: Real> Plan<'_, T> {
                 let len = self.block.min(end - at);
                 self.load(regs, table, at, len);
                 for part in &p.parts {
-                    // SAFETY: every slot pointer is valid for `len` elements of this block, and `Program::new` has
-                    // checked that the destination is not among the operands and is no input.
                     match part {
+                        // SAFETY: every slot pointer is valid for `len` elements of this block, and `Program::new` has
+                        // checked that the destination is not among the operands and is no input.
                         Part::Chain(chain) => unsafe { chain.run(table, len) },
                         Part::Steps(from, to) => {
                             for ins in &p.instrs[*from..*to] {
