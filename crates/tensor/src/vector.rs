@@ -38,6 +38,10 @@ pub(crate) trait Vector: Copy {
     unsafe fn add(self, o: Self) -> Self;
     /// `self - o`.
     unsafe fn sub(self, o: Self) -> Self;
+    /// The elements with even places of `self` and `o`, one behind the other, and those with odd places.
+    unsafe fn deinterleave(self, o: Self) -> (Self, Self);
+    /// The opposite: elements of `self` and `o` in turn.
+    unsafe fn interleave(self, o: Self) -> (Self, Self);
     /// `+0` for `x <= 0`, else `x`, NaN included.
     unsafe fn relu(self) -> Self;
     /// Sum of all lanes: upper half onto lower half, until one is left.
@@ -62,8 +66,109 @@ pub(crate) mod x86 {
     use super::Vector;
     use std::arch::x86_64::*;
 
+    /// Pairs of neighbours: `apart` gives the even and the odd places of two registers, `in_turn` undoes it.
+    macro_rules! pairs {
+        ($name:ident, $feature:literal, $reg:ty, |$a:ident, $b:ident| $apart:expr, $in_turn:expr) => {
+            mod $name {
+                use super::*;
+                #[inline]
+                #[target_feature(enable = $feature)]
+                pub fn apart($a: $reg, $b: $reg) -> ($reg, $reg) {
+                    $apart
+                }
+                #[inline]
+                #[target_feature(enable = $feature)]
+                pub fn in_turn($a: $reg, $b: $reg) -> ($reg, $reg) {
+                    $in_turn
+                }
+            }
+        };
+    }
+    pairs!(
+        f32x16,
+        "avx512f",
+        __m512,
+        |a, b| {
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+            (
+                _mm512_permutex2var_ps(a, even, b),
+                _mm512_permutex2var_ps(a, odd, b),
+            )
+        },
+        {
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+            (
+                _mm512_permutex2var_ps(a, low, b),
+                _mm512_permutex2var_ps(a, high, b),
+            )
+        }
+    );
+    pairs!(
+        f64x8,
+        "avx512f",
+        __m512d,
+        |a, b| {
+            let even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+            let odd = _mm512_add_epi64(even, _mm512_set1_epi64(1));
+            (
+                _mm512_permutex2var_pd(a, even, b),
+                _mm512_permutex2var_pd(a, odd, b),
+            )
+        },
+        {
+            let low = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+            let high = _mm512_add_epi64(low, _mm512_set1_epi64(4));
+            (
+                _mm512_permutex2var_pd(a, low, b),
+                _mm512_permutex2var_pd(a, high, b),
+            )
+        }
+    );
+    pairs!(
+        f32x8,
+        "avx2",
+        __m256,
+        |a, b| {
+            // Halves of registers: a, b, a, b.
+            let order =
+                |x| _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(x)));
+            (
+                order(_mm256_shuffle_ps::<0x88>(a, b)),
+                order(_mm256_shuffle_ps::<0xDD>(a, b)),
+            )
+        },
+        {
+            let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            (
+                _mm256_permute2f128_ps::<0x20>(low, high),
+                _mm256_permute2f128_ps::<0x31>(low, high),
+            )
+        }
+    );
+    pairs!(
+        f64x4,
+        "avx2",
+        __m256d,
+        |a, b| {
+            let order = |x| _mm256_permute4x64_pd::<0b11_01_10_00>(x);
+            (
+                order(_mm256_unpacklo_pd(a, b)),
+                order(_mm256_unpackhi_pd(a, b)),
+            )
+        },
+        {
+            let (low, high) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+            (
+                _mm256_permute2f128_pd::<0x20>(low, high),
+                _mm256_permute2f128_pd::<0x31>(low, high),
+            )
+        }
+    );
+
     macro_rules! avx512 {
-        ($name:ident, $elem:ty, $reg:ty, $lanes:literal, $mask:ty, $splat:ident, $zero:ident, $load:ident, $store:ident,
+        ($name:ident, $pairs:ident, $elem:ty, $reg:ty, $lanes:literal, $mask:ty, $splat:ident, $zero:ident, $load:ident, $store:ident,
          $loadz:ident, $storem:ident, $fma:ident, $mul:ident, $add:ident, $sub:ident, $cmp:ident, $movz:ident) => {
             #[derive(Clone, Copy)]
             #[repr(transparent)]
@@ -140,6 +245,18 @@ pub(crate) mod x86 {
                     $name(unsafe { $sub(self.0, o.0) })
                 }
                 #[inline(always)]
+                unsafe fn deinterleave(self, o: Self) -> (Self, Self) {
+                    // SAFETY: see above.
+                    let (even, odd) = unsafe { $pairs::apart(self.0, o.0) };
+                    ($name(even), $name(odd))
+                }
+                #[inline(always)]
+                unsafe fn interleave(self, o: Self) -> (Self, Self) {
+                    // SAFETY: see above.
+                    let (first, second) = unsafe { $pairs::in_turn(self.0, o.0) };
+                    ($name(first), $name(second))
+                }
+                #[inline(always)]
                 unsafe fn relu(self) -> Self {
                     // SAFETY: see above.
                     unsafe { $name($movz($cmp::<_CMP_NLE_UQ>(self.0, $zero()), self.0)) }
@@ -150,6 +267,7 @@ pub(crate) mod x86 {
 
     avx512!(
         F32x16,
+        f32x16,
         f32,
         __m512,
         16,
@@ -169,6 +287,7 @@ pub(crate) mod x86 {
     );
     avx512!(
         F64x8,
+        f64x8,
         f64,
         __m512d,
         8,
@@ -192,7 +311,7 @@ pub(crate) mod x86 {
     static ONES32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
     macro_rules! avx2 {
-        ($name:ident, $elem:ty, $reg:ty, $lanes:literal, $ones:ident, $splat:ident, $zero:ident, $load:ident,
+        ($name:ident, $pairs:ident, $elem:ty, $reg:ty, $lanes:literal, $ones:ident, $splat:ident, $zero:ident, $load:ident,
          $store:ident, $loadm:ident, $storem:ident, $fma:ident, $mul:ident, $add:ident, $sub:ident, $cmp:ident, $and:ident) => {
             #[derive(Clone, Copy)]
             #[repr(transparent)]
@@ -270,6 +389,18 @@ pub(crate) mod x86 {
                     $name(unsafe { $sub(self.0, o.0) })
                 }
                 #[inline(always)]
+                unsafe fn deinterleave(self, o: Self) -> (Self, Self) {
+                    // SAFETY: see above.
+                    let (even, odd) = unsafe { $pairs::apart(self.0, o.0) };
+                    ($name(even), $name(odd))
+                }
+                #[inline(always)]
+                unsafe fn interleave(self, o: Self) -> (Self, Self) {
+                    // SAFETY: see above.
+                    let (first, second) = unsafe { $pairs::in_turn(self.0, o.0) };
+                    ($name(first), $name(second))
+                }
+                #[inline(always)]
                 unsafe fn relu(self) -> Self {
                     // SAFETY: see above.
                     unsafe { $name($and($cmp::<_CMP_NLE_UQ>(self.0, $zero()), self.0)) }
@@ -280,6 +411,7 @@ pub(crate) mod x86 {
 
     avx2!(
         F32x8,
+        f32x8,
         f32,
         __m256,
         8,
@@ -299,6 +431,7 @@ pub(crate) mod x86 {
     );
     avx2!(
         F64x4,
+        f64x4,
         f64,
         __m256d,
         4,
@@ -404,6 +537,28 @@ impl<T: crate::Real, const N: usize> Vector for Wide<T, N> {
             out.0[i] = self.0[i] - o.0[i];
         }
         out
+    }
+    #[inline(always)]
+    unsafe fn deinterleave(self, o: Self) -> (Self, Self) {
+        let both = |i: usize| if i < N { self.0[i] } else { o.0[i - N] };
+        (
+            Wide(std::array::from_fn(|i| both(2 * i))),
+            Wide(std::array::from_fn(|i| both(2 * i + 1))),
+        )
+    }
+    #[inline(always)]
+    unsafe fn interleave(self, o: Self) -> (Self, Self) {
+        let turn = |i: usize| {
+            if i.is_multiple_of(2) {
+                self.0[i / 2]
+            } else {
+                o.0[i / 2]
+            }
+        };
+        (
+            Wide(std::array::from_fn(turn)),
+            Wide(std::array::from_fn(|i| turn(N + i))),
+        )
     }
     #[inline(always)]
     unsafe fn relu(self) -> Self {

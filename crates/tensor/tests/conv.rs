@@ -190,6 +190,87 @@ fn images_of_all_sizes() {
     }
 }
 
+/// Kernels of 3 x 3 with many channels, which are made of fewer multiplications.
+#[test]
+fn many_channels_under_three_by_three() {
+    let mut numbers = Numbers(5);
+    let channels = [(16, 16), (17, 40), (35, 23)];
+    let mut which = channels.iter().cycle();
+    for (size, groups, batch) in [
+        ([4, 4], 1, 1),
+        ([4, 5], 1, 13),
+        ([8, 8], 1, 7),
+        ([5, 33], 2, 2),
+        ([17, 12], 1, 2),
+        ([6, 97], 1, 1),
+        ([40, 40], 1, 1),
+        ([4, 6], 1, 3),
+    ] {
+        for padding in 0..3 {
+            let &(ci, co) = which.next().expect("a cycle");
+            let [height, width] = size.map(|n| n + 2 - 2 * padding.min(1));
+            let p = [0, padding, padding];
+            let (k, one) = ([1, 3, 3], [1; 3]);
+            let g = geometry([1, height, width], k, one, p, one, groups).unwrap();
+            let c = Channels {
+                batch,
+                input: ci * groups,
+                output: co * groups,
+            };
+            for at in levels() {
+                check::<f32>(at, &g, &c, &mut numbers);
+            }
+            check::<f64>(level(), &g, &c, &mut numbers);
+        }
+    }
+}
+
+/// As large convolutions are used: the error in the norm, against double precision.
+#[test]
+fn the_error_in_the_norm_is_that_of_single_precision() {
+    let mut numbers = Numbers(6);
+    let g = geometry([1, 24, 24], [1, 3, 3], [1; 3], [0, 1, 1], [1; 3], 1).unwrap();
+    let c = Channels {
+        batch: 2,
+        input: 64,
+        output: 64,
+    };
+    let x: Vec<f32> = numbers.fill(2 * 64 * 576);
+    let w: Vec<f32> = numbers.fill(64 * 64 * 9);
+    let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+    let (mut y, mut exact) = (vec![0.0f32; x.len()], vec![0.0f64; x.len()]);
+    conv::forward(&g, &c, &x, &w, &mut y);
+    conv::forward(&g, &c, &wide(&x), &wide(&w), &mut exact);
+    let square = |v: f64| v * v;
+    let error: f64 = (y.iter().zip(&exact))
+        .map(|(&a, &b)| square(f64::from(a) - b))
+        .sum();
+    let size: f64 = exact.iter().map(|&b| square(b)).sum();
+    let relative = (error / size).sqrt() / f64::from(f32::EPSILON);
+    println!("error in the norm: {relative:.2} epsilon");
+    assert!(relative < 4.0, "{relative} epsilon");
+}
+
+/// Sums of pixels that overflow, of a product that does not.
+#[test]
+fn large_pixels_do_not_overflow() {
+    let g = geometry([1, 6, 6], [1, 3, 3], [1; 3], [0, 1, 1], [1; 3], 1).unwrap();
+    let c = Channels {
+        batch: 1,
+        input: 16,
+        output: 16,
+    };
+    let x = vec![2e38f32; 16 * 36];
+    let w = vec![1e-3f32; 16 * 16 * 9];
+    let mut y = vec![0.0; 16 * 36];
+    conv::forward(&g, &c, &x, &w, &mut y);
+    for (i, y) in y.iter().enumerate() {
+        let edges = [i / 6 % 6, i % 6].map(|p| if p % 5 == 0 { 2.0 } else { 3.0 });
+        let expected = 16.0 * edges[0] * edges[1] * 2e35;
+        assert!((f64::from(*y) / expected - 1.0).abs() < 1e-5, "{y}");
+    }
+}
+
 #[test]
 fn settings_at_random() {
     let mut numbers = Numbers(3);
@@ -287,7 +368,14 @@ fn one_to_four_threads_give_the_same_bits() {
 fn what_is_not_finite_reaches_what_reads_it_and_nothing_else() {
     // Outside the image counts as zero, but nothing is multiplied by it in the result of the plain sum.
     let mut numbers = Numbers(5);
-    for (width, stride, padding) in [(8, 1, 1), (5, 1, 0), (20, 2, 1), (33, 1, 1)] {
+    for (width, stride, padding, input) in [
+        (8, 1, 1, 3),
+        (5, 1, 0, 3),
+        (20, 2, 1, 3),
+        (33, 1, 1, 3),
+        (33, 1, 1, 17),
+        (8, 1, 0, 20),
+    ] {
         let g = geometry(
             [1, 6, width],
             [1, 3, 3],
@@ -299,11 +387,11 @@ fn what_is_not_finite_reaches_what_reads_it_and_nothing_else() {
         .unwrap();
         let c = Channels {
             batch: 2,
-            input: 3,
+            input,
             output: 20,
         };
-        let mut x: Vec<f32> = numbers.fill(6 * 6 * width);
-        let w: Vec<f32> = numbers.fill(20 * 27);
+        let mut x: Vec<f32> = numbers.fill(2 * input * 6 * width);
+        let w: Vec<f32> = numbers.fill(20 * input * 9);
         let y: Vec<f32> = numbers.fill(40 * g.output[1] * g.output[2]);
         x[6 * width + 2 * width + 3] = f32::NAN;
         let [fy, fx, fw] = all(level(), &g, &c, &x, &w, &y);

@@ -6,6 +6,7 @@ use std::thread::LocalKey;
 
 thread_local! {
     static SPARE: Cell<Option<Storage<u8>>> = const { Cell::new(None) };
+    static MORE: Cell<Option<Storage<u8>>> = const { Cell::new(None) };
     static KEPT: Cell<Option<Storage<u8>>> = const { Cell::new(None) };
 }
 
@@ -20,6 +21,11 @@ pub(super) fn with<T: Element, R>(len: usize, f: impl FnOnce(*mut T) -> R) -> R 
 /// The same with another buffer, for what a call keeps while its tasks use theirs.
 pub(super) fn with_kept<T: Element, R>(len: usize, f: impl FnOnce(*mut T) -> R) -> R {
     lend(&KEPT, len, f)
+}
+
+/// The same with a third buffer, for a call inside of one that keeps the second.
+pub(super) fn with_more<T: Element, R>(len: usize, f: impl FnOnce(*mut T) -> R) -> R {
+    lend(&MORE, len, f)
 }
 
 fn lend<T: Element, R>(

@@ -1,5 +1,6 @@
 //! The table of kernels of each instruction set.
 
+use super::conv::winograd;
 use super::line::{self, Dots, DotsFn, Line, LineFn};
 use super::pack::{self, Copy, CopyFn, PackRows, PackRowsFn, PackTiles, PackTilesFn};
 use super::skinny::{self, Axpy, AxpyFn, Dot, DotFn};
@@ -35,6 +36,10 @@ pub(super) struct Kernels<T: 'static> {
     pub line: LineFn<T>,
     /// See [`line`](super::line).
     pub dots: DotsFn<T>,
+    /// See [`winograd`].
+    pub wino_in: winograd::InputFn<T>,
+    /// See [`winograd`].
+    pub wino_out: winograd::OutputFn<T>,
     /// See [`transpose`].
     pub transpose: transpose::TransposeFn<T>,
 }
@@ -105,7 +110,19 @@ macro_rules! kernels {
                 // SAFETY: as above.
                 unsafe { skinny::axpy::<$v, MR>(job) }
             }
+            #[$feature]
+            unsafe fn wino_in(job: &winograd::Input<$elem>) {
+                // SAFETY: as above.
+                unsafe { winograd::input::<$v>(job) }
+            }
+            #[$feature]
+            unsafe fn wino_out(job: &winograd::Output<$elem>) -> bool {
+                // SAFETY: as above.
+                unsafe { winograd::output::<$v>(job) }
+            }
             Kernels {
+                wino_in,
+                wino_out,
                 dot: &[dot::<8, 1>, dot::<4, 2>, dot::<3, 3>, dot::<2, 4>],
                 axpy: &[axpy::<1>, axpy::<2>, axpy::<3>, axpy::<4>],
                 pack_rows,

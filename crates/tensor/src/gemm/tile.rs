@@ -251,7 +251,7 @@ pub(super) unsafe fn finish<V: Vector>(
 /// Asks for the cache lines of some rows, which need not be valid, to be written. Apart from the tiles for the sake of
 /// their size.
 #[inline(never)]
-fn touch(c: *mut u8, row: isize, rows: usize, bytes: usize) {
+pub(super) fn touch(c: *mut u8, row: isize, rows: usize, bytes: usize) {
     for i in 0..rows {
         for at in (0..bytes).step_by(64) {
             super::blocks::prefetch_write(c.wrapping_offset(i as isize * row).wrapping_add(at));

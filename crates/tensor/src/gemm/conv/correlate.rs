@@ -11,7 +11,7 @@
 //!
 //! A single channel ([`super::depthwise`]) needs no tiles.
 
-use super::{depthwise, tasks};
+use super::{depthwise, tasks, winograd};
 use crate::Real;
 use crate::gemm::blocks::tile_rows;
 use crate::gemm::driver::part;
@@ -121,6 +121,9 @@ pub(super) fn run<T: Real>(job: &Correlation<'_, T>) {
     if count.contains(&0) || job.batch == 0 || job.rows == 0 {
         return;
     }
+    if winograd::fits(job) && winograd::run(job) {
+        return;
+    }
     let phases: usize = job.axes.iter().map(|a| a.phases.len()).product();
     // Blocks: small enough for the cache, and many enough for the threads.
     let mut blocks = [1, 1];
@@ -206,9 +209,9 @@ pub(super) struct Planes<T> {
 
 /// Sizes of the planes of a block.
 pub(super) struct Sizes {
-    size: [usize; 3],
+    pub size: [usize; 3],
     phase: usize,
-    channel: usize,
+    pub channel: usize,
     /// Elements with what may be read behind the last plane.
     pub room: usize,
     /// Offsets of the taps.

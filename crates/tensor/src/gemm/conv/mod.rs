@@ -10,6 +10,7 @@
 mod correlate;
 mod depthwise;
 mod weight;
+pub(super) mod winograd;
 
 use super::kernels::Kernels;
 use super::{Call, Epilogue, MatMut, MatRef, Tail, buffer, driver};
