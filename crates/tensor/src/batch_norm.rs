@@ -211,6 +211,10 @@ impl<T: Real> Kernel for Apply<'_, T> {
             // SAFETY: the planes of this task.
             let y = unsafe { self.y.part(at.clone()) };
             let x = &self.x[at.clone()];
+            // The processor does not foresee the next plane where planes are short, and never what is written.
+            let some = inner.min(FIRST);
+            stream::ahead_by(&x[..some], self.step * inner);
+            stream::ahead_by(&y[..some], self.step * inner);
             match self.g {
                 None => map([x], y, own),
                 Some(g) => map([x, &g[at]], y, own),

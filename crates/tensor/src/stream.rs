@@ -25,15 +25,29 @@ pub(crate) unsafe fn copy<T: Copy>(from: *const T, to: *mut T, len: usize) {
     unsafe { bytes(from.cast(), to.cast(), len * size_of::<T>()) }
 }
 
-/// Asks for the lines of the cache that hold `x`, which will be read soon.
+/// Asks for the lines of the cache that hold `x`, which will be read or written soon.
 #[inline(always)]
 pub fn ahead<T>(x: &[T]) {
+    ahead_at(x.as_ptr(), x.len());
+}
+
+/// As [`ahead`], for what lies `by` elements behind `x`.
+#[inline(always)]
+pub fn ahead_by<T>(x: &[T], by: usize) {
+    ahead_at(x.as_ptr().wrapping_add(by), x.len());
+}
+
+/// As [`ahead`], for `len` elements at any address.
+#[inline(always)]
+pub(crate) fn ahead_at<T>(x: *const T, len: usize) {
     #[cfg(target_arch = "x86_64")]
-    for line in 0..size_of_val(x).div_ceil(64) {
+    for line in 0..(len * size_of::<T>()).div_ceil(64) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: every x86-64 processor has the instruction, and it may be given any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().cast::<i8>().wrapping_add(64 * line)) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(x.cast::<i8>().wrapping_add(64 * line)) };
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (x, len);
 }
 
 /// Makes what [`copy`] has stored visible to other threads.

@@ -1,10 +1,12 @@
 //! The elementary functions of `lane` on every instruction set of this machine: errors against the bounds that the
 //! documentation of `lane` states, special values, and agreement of vector and scalar code.
 //!
-//! `cargo test -p wengert-tensor --test lane_accuracy -- --nocapture` prints the largest errors found.
+//! `cargo test -p wengert-tensor --test lane_accuracy -- --nocapture` prints the largest errors found. `SWEEP=3` in front of it
+//! looks at every third f32 (some minutes for a function), `ONLY=gelu,tanh` at some functions.
 
 use std::collections::BTreeMap;
 use std::f64::consts::{FRAC_PI_2, PI};
+use std::sync::atomic::{AtomicU64, Ordering};
 use wengert_tensor::Real;
 use wengert_tensor::lane::Lane;
 use wengert_tensor::simd::{Baseline, Isa, Kernel, Level, best_level, dispatch_at};
@@ -142,34 +144,37 @@ fn ulps32(y: f32, value: f64) -> f64 {
 }
 
 /// What f32 is compared with: functions of f64 from `libm`, or ours in f64, which the table checks.
-fn oracle(name: &str, x: f64) -> f64 {
-    match name {
-        "exp" => libm::exp(x),
-        "exp2" => libm::exp2(x),
-        "expm1" => libm::expm1(x),
-        "ln" => libm::log(x),
-        "log2" => libm::log2(x),
-        "log10" => libm::log10(x),
-        "log1p" => libm::log1p(x),
-        "tanh" => libm::tanh(x),
-        "sigmoid" => 1.0 / (1.0 + libm::exp(-x)),
-        "erf" => libm::erf(x),
-        "erfc" => libm::erfc(x),
-        "sinh" => libm::sinh(x),
-        "cosh" => libm::cosh(x),
-        "asinh" => libm::asinh(x),
-        "acosh" if x < 1.0 => f64::NAN,
-        "acosh" => libm::acosh(x),
-        "atanh" => libm::atanh(x),
-        "cbrt" => libm::cbrt(x),
-        "sin" | "sin_bounded" => libm::sin(x),
-        "cos" | "cos_bounded" => libm::cos(x),
-        "tan" | "tan_bounded" => libm::tan(x),
-        "asin" => libm::asin(x),
-        "acos" => libm::acos(x),
-        "atan" => libm::atan(x),
-        _ => apply(Level::Baseline, name, &[x], &[])[0],
-    }
+fn oracle(name: &str, xs: &[f32]) -> Vec<f64> {
+    let f: fn(f64) -> f64 = match name {
+        "exp" => libm::exp,
+        "exp2" => libm::exp2,
+        "expm1" => libm::expm1,
+        "ln" => libm::log,
+        "log2" => libm::log2,
+        "log10" => libm::log10,
+        "log1p" => libm::log1p,
+        "tanh" => libm::tanh,
+        "sigmoid" => |x| 1.0 / (1.0 + libm::exp(-x)),
+        "erf" => libm::erf,
+        "erfc" => libm::erfc,
+        "sinh" => libm::sinh,
+        "cosh" => libm::cosh,
+        "asinh" => libm::asinh,
+        "acosh" => |x| if x < 1.0 { f64::NAN } else { libm::acosh(x) },
+        "atanh" => libm::atanh,
+        "cbrt" => libm::cbrt,
+        "sin" | "sin_bounded" => libm::sin,
+        "cos" | "cos_bounded" => libm::cos,
+        "tan" | "tan_bounded" => libm::tan,
+        "asin" => libm::asin,
+        "acos" => libm::acos,
+        "atan" => libm::atan,
+        _ => {
+            let xs: Vec<f64> = xs.iter().map(|&x| f64::from(x)).collect();
+            return apply(Level::Baseline, name, &xs, &[]);
+        }
+    };
+    xs.iter().map(|&x| f(f64::from(x))).collect()
 }
 
 /// The arguments that a function promises something for.
@@ -206,30 +211,60 @@ impl Worst {
     }
 }
 
+/// The largest errors of a function on every `every`th float, for each instruction set, piece by piece, so that memory does
+/// not grow with their number; all processors share the pieces.
+fn sweep(name: &str, every: u64) -> Vec<Worst> {
+    const PIECE: u64 = 1 << 14;
+    let count = (1u64 << 32).div_ceil(every);
+    let next = AtomicU64::new(0);
+    let levels: Vec<Level> = levels().collect();
+    let work = || {
+        let mut worst: Vec<Worst> = levels.iter().map(|_| Worst::new()).collect();
+        loop {
+            let from = PIECE * next.fetch_add(1, Ordering::Relaxed);
+            if from >= count {
+                return worst;
+            }
+            let xs: Vec<f32> = (from..count.min(from + PIECE))
+                .map(|i| f32::from_bits((i * every) as u32))
+                .collect();
+            let xs = in_range(name, &xs);
+            let expected = oracle(name, &xs);
+            for (&level, worst) in levels.iter().zip(&mut worst) {
+                for ((&x, y), &e) in xs.iter().zip(apply(level, name, &xs, &[])).zip(&expected) {
+                    worst.see(ulps32(y, e), f64::from(x), f64::from(y));
+                }
+            }
+        }
+    };
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let mut all: Vec<Worst> = levels.iter().map(|_| Worst::new()).collect();
+    std::thread::scope(|s| {
+        let running: Vec<_> = (0..processors).map(|_| s.spawn(work)).collect();
+        for thread in running {
+            let found = thread.join().expect("no thread panics");
+            for (all, w) in all.iter_mut().zip(found) {
+                all.see(w.ulps, w.x, w.y);
+            }
+        }
+    });
+    all
+}
+
 #[test]
 fn f32_on_a_dense_sweep_of_all_floats() {
     let bounds = bounds();
-    // `SWEEP=101` looks at every 101st.
-    let every = std::env::var("SWEEP").map_or(997, |s| s.parse().expect("SWEEP is a number"));
-    let all: Vec<f32> = (0..1u64 << 32)
-        .step_by(every)
-        .map(|b| f32::from_bits(b as u32))
-        .collect();
+    let asked = |variable: &str| std::env::var(variable).ok();
+    let every = asked("SWEEP").map_or(997, |s| s.parse().expect("SWEEP is a number"));
+    let only = asked("ONLY");
     for &name in UNARY {
-        let bound = bounds[name][0];
-        let mut xs = in_range(name, &all);
-        if GAMMA.contains(&name) {
-            // Long loops per element, computed in f64: fewer of them do.
-            xs = xs.into_iter().step_by(101).collect();
+        if (only.as_ref()).is_some_and(|o| !o.split(',').any(|o| o == name)) {
+            continue;
         }
-        let xs = &xs;
-        let expected: Vec<f64> = xs.iter().map(|&x| oracle(name, f64::from(x))).collect();
-        for level in levels() {
-            let mut worst = Worst::new();
-            for ((&x, &y), &e) in xs.iter().zip(&apply(level, name, xs, &[])).zip(&expected) {
-                worst.see(ulps32(y, e), f64::from(x), f64::from(y));
-            }
-            let Worst { ulps, x, y } = worst;
+        // Long loops per element, computed in f64: fewer of them do.
+        let fewer = if GAMMA.contains(&name) { 101 } else { 1 };
+        let bound = bounds[name][0];
+        for (level, Worst { ulps, x, y }) in levels().zip(sweep(name, every * fewer)) {
             println!("f32 {name:12} {level:?}: {ulps:.3} ulp at {x:e} -> {y:e}");
             assert!(
                 ulps <= bound,

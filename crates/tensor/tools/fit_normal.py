@@ -1,44 +1,38 @@
 #!/usr/bin/env python3
-"""Finds the f32 coefficients `NORMAL` of `src/lane/erf.rs`: e^(a²/2) Φ(-a) as a quotient of polynomials, 0 <= a <= 14.5.
+"""Finds the f32 coefficients `NORMAL` of `src/lane/erf.rs`: e^(a²/2) Φ(-a) (a + SHIFT) as a polynomial in
+t = SHIFT / (a + SHIFT) - CENTER, for 0 <= a <= 14.5.
 
-    pip install numpy scipy && python3 fit_normal.py
+    pip install numpy scipy && python3 fit_normal.py [SHIFT CENTER]
 
 Linear least squares, weighted until the largest relative errors are alike; the coefficients are rounded to f32 one after the
-other and the rest fitted again.
+other and the rest fitted again. SHIFT and CENTER are those, of some near by, with which the rounding errors are smallest.
 """
+import sys
+
 import numpy as np
 from scipy.special import erfcx
 
-N, D, END = 4, 5, 14.5
-ORDER = [("n", 0), ("d", 5), ("n", 4), ("d", 4), ("n", 3), ("d", 1), ("n", 1), ("d", 3), ("n", 2), ("d", 2)]
+SHIFT, CENTER = map(float, sys.argv[1:] or (3.3515625, 0.5390625))
+DEGREE, END, NODES = 9, 14.5, 800
 
-nodes = np.cos((2 * np.arange(4000) + 1) / 8000 * np.pi)
-high = END / (END + 2)
-s = high / 2 * (1 + nodes)
-a = 2 * s / (1 - s)
-y = 0.5 * erfcx(a / np.sqrt(2))
-
-
-def quotient(c):
-    return sum(c["n", j] * a**j for j in range(N + 1)), 1 + sum(c["d", j] * a**j for j in range(1, D + 1))
+least = SHIFT / (END + SHIFT)
+t = (1 + least) / 2 + (1 - least) / 2 * np.cos((2 * np.arange(NODES) + 1) / (2 * NODES) * np.pi) - CENTER
+a = SHIFT * (1 - t - CENTER) / (t + CENTER)
+y = 0.5 * erfcx(a / np.sqrt(2)) * (a + SHIFT)
 
 
 def fit(fixed):
-    free = [k for k in ORDER if k not in fixed]
-    below, like, best = np.ones_like(a), np.ones_like(a), None
-    for _ in range(60):
-        c = dict(fixed)
-        if free:
-            column = lambda k: a ** k[1] if k[0] == "n" else -y * a ** k[1]
-            right = y - sum((v * column(k) for k, v in fixed.items()), np.zeros_like(a))
-            weight = np.sqrt(like) / y / below
-            m = np.stack([column(k) for k in free], 1) * weight[:, None]
+    like, best = np.ones_like(t), None
+    rest = y - sum((c * t**i for i, c in enumerate(fixed)), np.zeros_like(t))
+    for _ in range(25):
+        c = list(fixed)
+        if len(fixed) <= DEGREE:
+            weight = np.sqrt(like) / y
+            m = np.stack([t**i for i in range(len(fixed), DEGREE + 1)], 1) * weight[:, None]
             size = np.linalg.norm(m, axis=0)
-            found, *_ = np.linalg.lstsq(m / size, right * weight, rcond=None)
-            c.update(zip(free, found / size))
-        top, bottom = quotient(c)
-        error = np.abs(top / bottom - y) / y
-        below = np.abs(bottom)
+            found, *_ = np.linalg.lstsq(m / size, rest * weight, rcond=None)
+            c += list(found / size)
+        error = np.abs(np.polynomial.polynomial.polyval(t, c) / y - 1)
         like *= error / error.max() + 1e-3
         like /= like.mean()
         if best is None or error.max() < best[0]:
@@ -46,9 +40,8 @@ def fit(fixed):
     return best
 
 
-fixed = {}
-for key in ORDER:
-    fixed[key] = float(np.float32(fit(fixed)[1][key]))
+fixed = []
+while len(fixed) <= DEGREE:
+    fixed.append(float(np.float32(fit(fixed)[1][len(fixed)])))
 print("relative error 2^%.1f" % np.log2(fit(fixed)[0]))
-print("N", [np.float32(fixed["n", j]) for j in range(N + 1)])
-print("D", [1.0] + [np.float32(fixed["d", j]) for j in range(1, D + 1)])
+print([float(str(np.float32(c))) for c in fixed])

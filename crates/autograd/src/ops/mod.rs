@@ -30,6 +30,7 @@ pub mod scan;
 pub mod shape;
 pub mod softmax;
 pub mod sort;
+pub(crate) mod variance;
 pub mod windows;
 
 /// Makes generic functions concrete for `f32` and `f64` in this crate, so that they are compiled once, with its settings:
@@ -64,6 +65,7 @@ pub trait Kernels:
     + sort::SortKernels
     + activation::ActivationKernels
     + norm::NormKernels
+    + variance::VarianceKernels
     + attention::AttentionKernels
     + linalg::LinalgKernels
     + fft::FftKernels

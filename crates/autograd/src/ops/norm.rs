@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use wengert_tensor::{Dims, Result, Tensor};
 
 mod kernels;
+pub(in crate::ops) use kernels::sums_of;
 use kernels::{norm_rows, norm_rows_grad, tasks};
 
 compiled_here! {

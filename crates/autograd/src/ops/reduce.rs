@@ -4,8 +4,10 @@ use crate::float::Float;
 use crate::op::{Cotangents, ForwardCtx, NodeOp, Op, VjpCtx, small};
 use crate::ops::compiled_here;
 use crate::ops::compose::partials;
+use crate::ops::variance::SpreadRows;
 use crate::var::Var;
 use crate::vmap::BatchCtx;
+use smallvec::SmallVec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::fused::Reduce;
 use wengert_tensor::parallel::Band;
@@ -393,15 +395,34 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     fn var_set(self, set: u64, correction: f64, keepdim: bool) -> Self {
         let n = self.count(set) as f64;
+        self.spread(set, keepdim) / (n - correction).max(0.0)
+    }
+
+    /// Σ (x - mean)² over some axes.
+    #[track_caller]
+    fn spread(self, set: u64, keepdim: bool) -> Self {
+        let shape = self.shape();
+        let reduced = |i: usize| set >> i & 1 == 1;
+        let kept: Dims = (0..shape.len())
+            .filter(|&i| keepdim || !reduced(i))
+            .map(|i| if reduced(i) { 1 } else { shape[i] })
+            .collect();
+        // Whether, of the axes that are not 1, those over which is summed are the last ones.
+        let long: SmallVec<[usize; 6]> = (0..shape.len()).filter(|&i| shape[i] != 1).collect();
+        if long.is_sorted_by_key(|&i| reduced(i)) {
+            let rows = kept.iter().product::<usize>();
+            let x = self.reshape([rows, self.count(set)]);
+            return x.apply(SpreadRows).reshape(kept);
+        }
         // Distances from a constant near the mean, which does not change the result; what it lacks is taken off again. Both
         // sums come from one pass (Chan, Golub, LeVeque 1983).
-        let near = self.detach().reduce(Reduce::Sum, set, true) * (1.0 / n);
+        let count = self.count(set) as f64;
+        let near = self.detach().reduce(Reduce::Sum, set, true) * (1.0 / count);
         let d = self - near;
         let sum = d.reduce(Reduce::Sum, set, keepdim);
         let squares = d.square().reduce(Reduce::Sum, set, keepdim);
         // Rounding may leave less than nothing.
-        let all = (squares - sum.square() * (1.0 / n)).clamp_min(0.0);
-        all / (n - correction).max(0.0)
+        (squares - sum.square() * (1.0 / count)).clamp_min(0.0)
     }
 
     /// x - mean, with the mean in two parts, because one number may be too short for it. The first part is a constant for

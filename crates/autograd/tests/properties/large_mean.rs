@@ -160,3 +160,49 @@ fn statistics_around_a_large_mean_in_f32() {
         }
     }
 }
+
+/// The variance of rows is made in one pass, around a number near the mean that four elements give, of long rows in blocks:
+/// also where those four are far off, and where means differ from block to block.
+#[test]
+fn variances_of_rows_in_one_pass() {
+    fn check<T: Float>(n: usize, tolerance: f64, of: fn(usize, usize, f64) -> f64) {
+        let rows = 3;
+        let mut r = Numbers(n as u64);
+        let x: Vec<T> = (0..rows * n)
+            .map(|i| T::from_f64(of(i % n, n, r.below(1 << 30) as f64 / 536_870_912.0 - 1.0)))
+            .collect();
+        let tape = Tape::<T>::inference();
+        let v = tape.input(&Tensor::from_slice(&x, [rows, n]));
+        let y = v.var_dim(1, 1.0, false);
+        let d = grad(y.sum(), [v])[0].value().to_vec();
+        let y = y.value().to_vec();
+        for k in 0..rows {
+            let row: Vec<f64> = x[k * n..][..n].iter().map(|v| v.as_f64()).collect();
+            let mean = row[0] + row.iter().map(|v| v - row[0]).sum::<f64>() / n as f64;
+            let sum: f64 = row.iter().map(|v| (v - mean).powi(2)).sum();
+            let e = sum / (n - 1) as f64;
+            let found = y[k].as_f64();
+            assert!((found - e).abs() <= tolerance * e, "{n}: {found} for {e}");
+            // 2 (x - mean) / (n - 1), to the rounding of the largest.
+            let scale = 2.0 * e.sqrt() / (n - 1) as f64;
+            for (d, v) in d[k * n..][..n].iter().zip(&row) {
+                let e = 2.0 * (v - mean) / (n - 1) as f64;
+                let error = (d.as_f64() - e).abs();
+                assert!(error <= tolerance * (scale + e.abs()), "{n}: {d} for {e}");
+            }
+        }
+    }
+    let kinds: [fn(usize, usize, f64) -> f64; 4] = [
+        |_, _, u| u,
+        |_, _, u| 1000.0 + u,
+        // The four elements that are looked at first.
+        |i, n, u| if i % ((n - 1) / 3) < 2 { 1000.0 + u } else { u },
+        |i, n, u| 50.0 * i as f64 / n as f64 + u,
+    ];
+    for of in kinds {
+        for n in [7, 40, 1000, 8192, 8193, 70_000] {
+            check::<f32>(n, 1e-6, of);
+            check::<f64>(n, 1e-10, of);
+        }
+    }
+}

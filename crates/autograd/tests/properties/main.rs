@@ -10,7 +10,7 @@ mod threads;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use wengert_autograd::ops::pool::{Divisor, Pool};
-use wengert_autograd::{Param, Tape, Tensor, Var, vjp_many};
+use wengert_autograd::{Float, Param, Tape, Tensor, Var, grad, vjp_many};
 
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -191,6 +191,7 @@ CASES = {
     "mean_dim": lambda x: x[0].mean((0, 2), keepdim=True),
     "var": lambda x: x[0].var(),
     "var_dim": lambda x: x[0].var((1, 2), correction=0),
+    "var_dim columns": lambda x: x[0].var(0, correction=1, keepdim=True),
     "std": lambda x: x[0].std(),
     "std_dim": lambda x: x[0].std(-1, keepdim=True),
     "amax": lambda x: x[0].amax(),

@@ -103,6 +103,7 @@ cases! {
     "mean_dim" [([2, 3, 4], AROUND)] |x| x[0].mean_dim([0, 2], true);
     "var" [([2, 3], AROUND)] |x| x[0].var(1.0);
     "var_dim" [([2, 3, 4], AROUND)] |x| x[0].var_dim([1, 2], 0.0, false);
+    "var_dim columns" [([4, 3], AROUND)] |x| x[0].var_dim([0], 1.0, true);
     "std" [([2, 3], AROUND)] |x| x[0].std(1.0);
     "std_dim" [([2, 3, 4], AROUND)] |x| x[0].std_dim([-1], 1.0, true);
     "amax" [([2, 3], AROUND)] |x| x[0].amax();

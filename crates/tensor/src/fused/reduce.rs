@@ -5,8 +5,8 @@
 //! so a sum of 1e7 f32 values stays within 1e-6.
 
 use super::{UNIT, lines};
-use crate::Real;
 use crate::simd::{Isa, Kernel, dispatch};
+use crate::{Real, stream};
 use smallvec::SmallVec;
 use std::ops::Range;
 
@@ -462,9 +462,11 @@ fn columns<T: Real>(x: &[T], largest: bool, acc: &mut [f64]) {
 fn extremes<T: Real>(x: &[T], at: usize, inner: usize, largest: bool, acc: &mut [f64]) {
     let mut tile = [T::ZERO; TILE];
     tile.copy_from_slice(&x[at..at + TILE]);
+    // The next tile of each row is asked for: the processor does not foresee it.
     if largest {
         for row in x[inner..].chunks_exact(inner) {
             let row = &row[at..at + TILE];
+            stream::ahead_by(row, TILE);
             for k in 0..TILE {
                 tile[k] = better(tile[k], row[k], true);
             }
@@ -472,6 +474,7 @@ fn extremes<T: Real>(x: &[T], at: usize, inner: usize, largest: bool, acc: &mut 
     } else {
         for row in x[inner..].chunks_exact(inner) {
             let row = &row[at..at + TILE];
+            stream::ahead_by(row, TILE);
             for k in 0..TILE {
                 tile[k] = better(tile[k], row[k], false);
             }

@@ -3,16 +3,21 @@
 use super::chain::Part;
 use super::input::{Access, gather};
 use super::reduce::{ReducePlan, add_total, combine_total, lost};
-use super::{CInstr, Fun, Program, UNIT};
+use super::{CInstr, Fun, Program, Reduce, UNIT};
 use crate::{Real, Storage, Tensor, parallel, stream};
 use smallvec::SmallVec;
 use std::cell::Cell;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Up to this many instructions memory is what a program waits for, so that large results are stored past the cache (with one
 /// operand two threads gain nothing by it). Its blocks are short, so that the stores of one block and the loads of the
 /// next one overlap.
 const STREAMED: usize = 2;
+
+/// Bytes of operands and results up to which they may be in the second level of the cache, from where asking ahead takes
+/// longer than it saves.
+const FAR: usize = 2 << 20;
 
 thread_local! {
     /// Register memory of this thread, reused by every run.
@@ -51,6 +56,8 @@ struct Plan<'a, T: Real> {
     inputs: SmallVec<[(&'a [T], Access); 8]>,
     outs: SmallVec<[Shared<T>; 4]>,
     keys: &'a [u64],
+    /// Whether to ask ahead for operands and results: they are more than the second level of the cache holds.
+    far: bool,
     /// The set of outputs to look at, and of those that were seen not to be finite.
     watch: u64,
     infinite: AtomicU64,
@@ -79,7 +86,10 @@ pub(super) fn run<T: Real>(
         return watch & low_bits(p.n_outs);
     }
     let whole = inputs.iter().filter(|t| t.numel() == p.numel).count();
-    let stream = p.instrs.len() <= STREAMED && whole >= 2 && stream::pays(p.numel * size_of::<T>());
+    let stream = p.n_outs > 0
+        && p.instrs.len() <= STREAMED
+        && whole >= 2
+        && stream::pays(p.numel * size_of::<T>());
     let block = if stream { p.block.min(UNIT) } else { p.block };
     let mut at = p.n_regs * block;
     let mut input_at = SmallVec::new();
@@ -106,6 +116,7 @@ pub(super) fn run<T: Real>(
     let plan = Plan {
         p,
         block,
+        far: p.bytes() > FAR,
         inputs: accesses,
         outs: outs.iter_mut().map(|o| Shared(o.as_mut_ptr())).collect(),
         keys,
@@ -205,13 +216,19 @@ fn combine_rows<T: Real>(
     if r.range(0, 1) == r.range(p.numel - 1, p.numel) && width == r.out_numel {
         // Chunk by chunk, a few outputs at a time that stay in registers.
         const B: usize = 16;
+        #[inline(always)]
+        fn each(v: &mut [f64; B], p: &[f64; B], kind: Reduce) {
+            (0..B).for_each(|k| v[k] = combine_total(kind, v[k], p[k]));
+        }
         for (at, out) in out.chunks_mut(B).enumerate() {
             let part = |c: usize| &partials[c * stride + base + at * B..][..out.len()];
             let mut v = [0.0; B];
             v[..out.len()].copy_from_slice(part(0));
             for c in 1..chunks {
                 match (r.kind, <&[f64; B]>::try_from(part(c)).ok()) {
-                    (super::Reduce::Sum, Some(p)) => (0..B).for_each(|k| v[k] += p[k]),
+                    (Reduce::Sum, Some(p)) => (0..B).for_each(|k| v[k] += p[k]),
+                    (Reduce::Max, Some(p)) => each(&mut v, p, Reduce::Max),
+                    (Reduce::Min, Some(p)) => each(&mut v, p, Reduce::Min),
                     (kind, _) => {
                         for (v, &p) in v.iter_mut().zip(part(c)) {
                             *v = combine_total(kind, *v, p);
@@ -341,19 +358,42 @@ impl<T: Real> Plan<'_, T> {
                 table[p.n_inputs + r] = unsafe { regs.add(r * self.block) };
             }
             self.prepare(regs, table, start);
+            // A single instruction takes a long block in pieces, so that asking ahead and computing take turns.
+            let alone = self.far && p.instrs.len() == 1;
+            let pieces = if alone { self.block.div_ceil(UNIT) } else { 1 };
+            let turns: usize = (p.parts.iter())
+                .map(|part| match part {
+                    Part::Chain(_) => 1,
+                    Part::Steps(from, to) => (to - from) * pieces,
+                })
+                .sum();
             let mut at = start;
             while at < end {
                 let len = self.block.min(end - at);
                 self.load(regs, table, at, len);
+                let mut turn = 0;
+                let mut ask = || {
+                    if self.far {
+                        self.ahead(at + self.block, turn, turns);
+                    }
+                    turn += 1;
+                };
                 for part in &p.parts {
                     match part {
-                        // SAFETY: every slot pointer is valid for `len` elements of this block, and `Program::new` has
-                        // checked that the destination is not among the operands and is no input.
-                        Part::Chain(chain) => unsafe { chain.run(table, len) },
+                        Part::Chain(chain) => {
+                            ask();
+                            // SAFETY: every slot pointer is valid for `len` elements of this block, and `Program::new` has
+                            // checked that the destination is not among the operands and is no input.
+                            unsafe { chain.run(table, len) }
+                        }
                         Part::Steps(from, to) => {
                             for ins in &p.instrs[*from..*to] {
-                                // SAFETY: as above.
-                                unsafe { step(ins, table, len, at, self.keys) };
+                                for k in 0..pieces {
+                                    ask();
+                                    let piece = len * k / pieces..len * (k + 1) / pieces;
+                                    // SAFETY: as above.
+                                    unsafe { step(ins, table, piece, at, self.keys) };
+                                }
                             }
                         }
                     }
@@ -387,6 +427,25 @@ impl<T: Real> Plan<'_, T> {
                 stream::finish();
             }
         });
+    }
+
+    /// Asks for a part of what the block that begins at `at` reads and writes, in turn `turn` of `turns`: the processor does not
+    /// foresee which lines are written, and stops at the end of a page.
+    #[inline(always)]
+    fn ahead(&self, at: usize, turn: usize, turns: usize) {
+        let at = at.min(self.p.numel);
+        let len = self.block.min(self.p.numel - at);
+        let part = at + len * turn / turns..at + len * (turn + 1) / turns;
+        for (data, access) in &self.inputs {
+            if let Access::Contiguous { offset } = access {
+                stream::ahead(&data[offset + part.start..offset + part.end]);
+            }
+        }
+        if self.stream_at.is_none() {
+            for o in &self.outs {
+                stream::ahead_at(o.0.wrapping_add(part.start).cast_const(), part.len());
+            }
+        }
     }
 
     /// Looks at a block of the outputs while it is in the first-level cache.
@@ -486,24 +545,32 @@ impl<T: Real> Plan<'_, T> {
     }
 }
 
-/// Runs one instruction on one block.
+/// Runs one instruction on a part of a block, which begins at `at`.
 ///
 /// # Safety
-/// Every pointer of `table` that the instruction names is valid for `len` elements, the destination for writing, and
+/// Every pointer of `table` that the instruction names is valid for `part.end` elements, the destination for writing, and
 /// the destination overlaps no operand.
 #[inline]
-unsafe fn step<T: Real>(ins: &CInstr<T>, table: &[*mut T], len: usize, at: usize, keys: &[u64]) {
+unsafe fn step<T: Real>(
+    ins: &CInstr<T>,
+    table: &[*mut T],
+    part: Range<usize>,
+    at: usize,
+    keys: &[u64],
+) {
     // SAFETY: by the contract of this function.
     unsafe {
-        let dst = std::slice::from_raw_parts_mut(table[ins.dst as usize], len);
+        let dst = table[ins.dst as usize].add(part.start);
+        let dst = std::slice::from_raw_parts_mut(dst, part.len());
         match ins.fun {
             Fun::Elem(f, _) => {
                 let arg = |k: usize| {
-                    std::slice::from_raw_parts(table[ins.args[k] as usize].cast_const(), len)
+                    let from = table[ins.args[k] as usize].add(part.start);
+                    std::slice::from_raw_parts(from.cast_const(), part.len())
                 };
                 f(dst, [arg(0), arg(1), arg(2)], ins.imm);
             }
-            Fun::Index(f, key) => f(dst, at, keys[key as usize], ins.imm),
+            Fun::Index(f, key) => f(dst, at + part.start, keys[key as usize], ins.imm),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The error function, its complement and its inverse.
 
-use super::ops::{Ops, product_plus, two_prod, two_sum};
+use super::ops::{Ops, fast_two_sum, product_plus, two_prod, two_sum};
 use super::{exp, log};
 
 /// erf(x) for |x| <= 1.125.
@@ -68,9 +68,10 @@ fn lower<T: Ops>(a: T) -> (T, T, T) {
 pub(super) fn normal<T: Ops>(x: T) -> (T, T) {
     let a = x.abs();
     let (p, e) = if T::SHORT && T::FMA {
-        let (s, e, q, _) = lower_short(a);
-        let scaled = s.mul_add(e, s);
-        (scaled * q, scaled * T::c(T::UNDER.1))
+        let Short { d, a, s, e } = Short::of(a);
+        let q = T::c(1.0) / d;
+        let s = s.mul_add(e, s);
+        (q * s * scaled_normal(a * q), s * T::c(T::UNDER.1))
     } else if T::SHORT {
         let (p, _, e) = lower(a.wide());
         (T::from_wide(p), T::from_wide(e))
@@ -85,16 +86,18 @@ pub(super) fn normal<T: Ops>(x: T) -> (T, T) {
 pub(super) fn gelu<T: Ops>(x: T) -> T {
     let a = x.abs();
     let t = if T::SHORT && T::FMA {
-        let (s, e, q, a) = lower_short(a);
-        let s = s * a;
-        s.mul_add(e, s) * q
+        let Short { d, a, s, e } = Short::of(a);
+        let w = a / d;
+        let s = s * w;
+        s.mul_add(e, s) * scaled_normal(w)
     } else if T::SHORT {
         // Too inexact without fused multiply-adds.
         T::from_wide(lower(a.wide()).1)
     } else {
         lower(a).1
     };
-    T::select(x < T::c(0.0), -t, x - t)
+    // -0 less t is -t, and -0 where t is 0.
+    T::select(x < T::c(0.0), T::c(-0.0), x) - t
 }
 
 /// Here Φ(-a) is 0, even times a.
@@ -102,41 +105,67 @@ const NORMAL_ZERO: f64 = 38.64;
 /// √½ in two parts.
 const SQRT_HALF: (f64, f64) = (std::f64::consts::FRAC_1_SQRT_2, -4.833_646_656_726_457e-17);
 
-/// e^(a²/2) Φ(-a) as N(a) / D(a) for 0 <= a <= 14.5, with an error of 2^-26.2 of the value; `tools/fit_normal.py` found it.
-const NORMAL: ([f64; 5], [f64; 6]) = (
-    [0.5, 0.437_612_77, 0.182_701_53, 0.040_445_2, 0.004_085_988],
-    [
-        1.0,
-        1.673_110_4,
-        1.200_348_1,
-        0.468_054_7,
-        0.101_387_65,
-        0.010_241_93,
-    ],
-);
+/// G(v) = e^(a²/2) Φ(-a) (a + SHIFT) for 0 <= a <= 14.5, where v = SHIFT / (a + SHIFT) = CENTER + t, as a polynomial in t with
+/// an error of 2^-27.6 of the value; `tools/fit_normal.py` found it.
+const NORMAL: [f64; 10] = [
+    0.785_257_1,
+    1.195_673_8,
+    1.256_125_2,
+    0.774_697_2,
+    0.062_640_23,
+    -0.282_298_36,
+    -0.097_232_05,
+    0.134_106_59,
+    0.047_106_877,
+    -0.069_648_884,
+];
+const NORMAL_SHIFT: f64 = 3.351_562_5;
+const NORMAL_CENTER: f64 = 0.539_062_5;
 
-/// Factors s (1 + e) and q of Φ(-a) in f32, with s a power of two; none is subnormal, because s (1 + e) is e^(-a²/2) · 2^26.
-/// And a, up to where Φ(-a) is 0.
+/// What Φ(-a) is made of in f32, for a up to where it is 0: none of the factors is subnormal.
+struct Short<T> {
+    /// (a + SHIFT) · 2^-26.
+    d: T,
+    a: T,
+    /// s (1 + e) = e^(-a²/2) · 2^26, s a power of two.
+    s: T,
+    e: T,
+}
+
+impl<T: Ops> Short<T> {
+    #[inline(always)]
+    fn of(a: T) -> Self {
+        let c = T::c;
+        let a = T::select(a > c(14.5), c(14.5), a);
+        let n = a * c(-0.5);
+        // -a²/2 = k ln 2 + r, with the product rounded once, in the sum.
+        let magic = c(T::MAGIC + T::BIAS + T::UNDER.0);
+        let shifted = (n * a).mul_add(c(std::f64::consts::LOG2_E), magic);
+        let k = shifted - magic;
+        let r = n.mul_add(a, k * c(-T::LN2.0));
+        let r = k.mul_add(c(-T::LN2.1), r);
+        Short {
+            d: a.mul_add(c(T::UNDER.1), c(NORMAL_SHIFT * T::UNDER.1)),
+            a,
+            s: shifted.integer_to_exponent(),
+            e: (r * r).mul_add(r.poly(T::EXP), r),
+        }
+    }
+}
+
+/// G(v) · 2^-52 with a / (a + SHIFT) = 1 - v = w · 2^-26.
 #[inline(always)]
-fn lower_short<T: Ops>(a: T) -> (T, T, T, T) {
-    let c = T::c;
-    let a = T::select(a > c(14.5), c(14.5), a);
-    let (h, l) = two_prod(a, a);
-    // e^(-a²/2) = 2^k (1 + e)
-    let magic = c(T::MAGIC);
-    let k = h.mul_add(c(-0.5 * std::f64::consts::LOG2_E), magic) - magic;
-    let r = k.mul_add(-c(T::LN2.0), h * c(-0.5));
-    let r = l.mul_add(c(-0.5), k.mul_add(-c(T::LN2.1), r));
-    let e = (r * r).mul_add(r.poly(T::EXP), r);
-    let ([n0, n1, n2, n3, n4], [d0, d1, d2, d3, d4, d5]) = NORMAL;
-    let n = |x: f64| c(x * T::UNDER.1);
-    let a2 = a * a;
-    let top = n(n4).mul_add(a2, n(n2)).mul_add(a2, n(n0));
-    let top = n(n3).mul_add(a2, n(n1)).mul_add(a, top);
-    let even = c(d4).mul_add(a2, c(d2)).mul_add(a2, c(d0));
-    let odd = c(d5).mul_add(a2, c(d3)).mul_add(a2, c(d1));
-    let s = (k + c(T::MAGIC + T::BIAS + T::UNDER.0)).integer_to_exponent();
-    (s, e, top / odd.mul_add(a, even), a)
+fn scaled_normal<T: Ops>(w: T) -> T {
+    let t = w.mul_add(T::c(-T::UNDER.1), T::c(1.0 - NORMAL_CENTER));
+    let c = |i: usize| T::c(NORMAL[i] * (T::UNDER.1 * T::UNDER.1));
+    let z = t * t;
+    let odd = c(9)
+        .mul_add(z, c(7))
+        .mul_add(z, c(5))
+        .mul_add(z, c(3))
+        .mul_add(z, c(1));
+    let even = c(8).mul_add(z, c(6)).mul_add(z, c(4)).mul_add(z, c(2));
+    even.mul_add(t, odd).mul_add(t, c(0))
 }
 
 #[inline(always)]
@@ -153,24 +182,33 @@ pub(super) fn erfc<T: Ops>(x: T) -> T {
     T::select(a < T::c(0.8125), near, far)
 }
 
+/// The polynomial with the coefficients `c` around `center` at x + low, in two parts; it changes about as fast as there.
+#[inline(always)]
+fn around<T: Ops>(x: T, low: T, center: f64, c: &'static [T::Elem]) -> (T, T) {
+    let (t, t_low) = fast_two_sum(T::c(-center), x);
+    let (p, p_low) = two_prod(t, t.poly_rest(c));
+    let (g, g_low) = fast_two_sum(T::new(c[0]), p);
+    (g, (t_low + low).mul_add(T::new(c[1]), p_low + g_low))
+}
+
 /// x·P(w) with w = -ln(1 - x²), and where w is large √w·Q(√w) (after Giles 2010, with other intervals).
 #[inline(always)]
 pub(super) fn erfinv<T: Ops>(x: T) -> T {
     let one = T::c(1.0);
     let a = x.abs();
     let (z, z_low) = two_prod(a, a);
-    let w = -log::ln_normal((one - z) - z_low);
-    let w = T::select(w < T::c(0.0), T::c(0.0), w);
+    let (w, w_low) = log::ln_normal_pair((one - z) - z_low);
+    let (w, w_low) = (T::select(w > T::c(0.0), T::c(0.0), -w), -w_low);
     let s = w.sqrt();
     let (m, m_low) = two_prod(s, s);
-    let s_low = ((w - m) - m_low) * T::c(0.5) / T::select(s > T::c(0.0), s, one);
+    let s_low = (((w - m) - m_low) + w_low) * T::c(0.5) / T::select(s > T::c(0.0), s, one);
 
-    let (near, near_low) = (w - T::c(T::ERFINV_CENTER)).poly_pair(T::ERFINV);
-    let (far, far_low) = (s - T::c(T::ERFINV_MID_CENTER)).poly_pair(T::ERFINV_MID);
+    let (near, near_low) = around(w, w_low, T::ERFINV_CENTER, T::ERFINV);
+    let (far, far_low) = around(s, s_low, T::ERFINV_MID_CENTER, T::ERFINV_MID);
     let (far, far_low) = if T::ERFINV_FAR.is_empty() {
         (far, far_low)
     } else {
-        let (end, end_low) = (s - T::c(T::ERFINV_FAR_CENTER)).poly_pair(T::ERFINV_FAR);
+        let (end, end_low) = around(s, s_low, T::ERFINV_FAR_CENTER, T::ERFINV_FAR);
         let beyond = s > T::c(3.6);
         (
             T::select(beyond, end, far),

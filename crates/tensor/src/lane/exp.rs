@@ -51,7 +51,13 @@ fn exp_wide<T: Ops>(x: T, magic: f64) -> (T, T) {
 
 #[inline(always)]
 pub(super) fn exp<T: Ops>(x: T) -> T {
-    let x = clamp(x, T::EXP_RANGE.0, T::EXP_RANGE.1);
+    exp_down(T::select(x > T::c(T::EXP_RANGE.1), T::c(T::EXP_RANGE.1), x))
+}
+
+/// As [`exp`], for numbers up to 0 only.
+#[inline(always)]
+pub(super) fn exp_down<T: Ops>(x: T) -> T {
+    let x = T::select(x < T::c(T::EXP_RANGE.0), T::c(T::EXP_RANGE.0), x);
     let (y, shifted) = exp_wide(x, T::MAGIC + T::BIAS);
     let s = shifted.integer_to_exponent();
     y * s * s
@@ -90,9 +96,11 @@ pub(super) fn expm1<T: Ops>(x: T) -> T {
 pub(super) fn tanh<T: Ops>(x: T) -> T {
     let a = x.abs();
     let a = T::select(a > T::c(20.0), T::c(20.0), a);
-    // h = (e^2a - 1) / 2 = sinh(a) e^a. Here 0 <= r < ln 2 / 2 (not centred on 0), so that the terms of h have one sign.
+    // h = (e^2a - 1) / 2 = sinh(a) e^a. Without fused multiply-add r is not centred on 0: 0 <= r < ln 2 / 2, so that the terms
+    // of h have one sign.
     let magic = T::c(T::MAGIC + T::BIAS);
-    let shifted = (a - T::c(0.172)).mul_add(T::c(2.0 * LOG2_E), magic);
+    let start = if T::FMA { a } else { a - T::c(0.172) };
+    let shifted = start.mul_add(T::c(2.0 * LOG2_E), magic);
     let k = shifted - magic;
     let r = if T::SHORT && T::FMA {
         // The last bits of so short a ln 2 do not reach the result.
@@ -101,13 +109,13 @@ pub(super) fn tanh<T: Ops>(x: T) -> T {
         let r = k.mul_add(T::c(-0.5 * T::LN2.0), a);
         k.mul_add(T::c(-0.5 * T::LN2.1), r)
     };
-    let p = (r * r).mul_add(r.poly(T::EXP_HALF), r);
+    let p = (r * r).mul_add(r.poly(if T::FMA { T::TANH } else { T::EXP_HALF }), r);
     let s = shifted.integer_to_exponent();
     let h = s.mul_add(p, s.mul_add(T::c(0.5), T::c(-0.5)));
-    // tanh = h / (1 + h), as h - h² / (1 + h) where it is small, as 1 - 1 / (1 + h) where it is near 1.
+    // tanh = h / (1 + h), as h - h (h / (1 + h)) where it is small, as 1 - 1 / (1 + h) where it is near 1.
     let one = T::c(1.0);
     let u = T::select(h > one, one, h);
-    (u - u * u / (one + h)).copysign(x)
+    (-u).mul_add(u / (one + h), u).copysign(x)
 }
 
 #[inline(always)]

@@ -3,6 +3,7 @@
 //! x = 2^k (1 + f) with 1 + f in [√½, √2), and ln(1 + f) = f - f²/2 + f³ P(f); no division and no table.
 
 use super::ops::{Ops, fast_two_sum, two_prod, two_sum};
+use std::f64::consts::LN_2;
 
 /// `(k, m)` with x = m · 2^k, m in [√½, √2), for x > 0, subnormal ones too.
 #[inline(always)]
@@ -31,17 +32,42 @@ fn assemble<T: Ops>(k: T, f: T, low: T) -> T {
     k.mul_add(T::c(T::LN2.0), f - z.mul_add(T::c(0.5), -tail))
 }
 
+/// ln(m · 2^(k UNIT)), m in [√½, √2).
+#[inline(always)]
+fn whole<T: Ops>(m: T, k: T) -> T {
+    let f = m - T::c(1.0);
+    if T::SHORT && T::FMA {
+        // ln 2 rounded to f32 is right to 2^-28, and its product with k is not rounded.
+        let tail = f.poly(T::LN).mul_add(f, T::c(-0.5));
+        return k.mul_add(T::c(LN_2 * T::UNIT), (f * f).mul_add(tail, f));
+    }
+    assemble(k * T::c(T::UNIT), f, T::c(0.0))
+}
+
 #[inline(always)]
 pub(super) fn ln<T: Ops>(x: T) -> T {
-    let (k, m) = split(x);
-    domain(x, assemble(k, m - T::c(1.0), T::c(0.0)))
+    let subnormal = x < T::c(T::TINY);
+    let (m, k) = T::select(subnormal, x * T::c(1.0 / T::UNDER.1), x).split_scaled();
+    let k = T::select(subnormal, k - T::c(T::UNDER.0 / T::UNIT), k);
+    domain(x, whole(m, k))
 }
 
 /// As [`ln`], for normal positive numbers only.
 #[inline(always)]
 pub(super) fn ln_normal<T: Ops>(x: T) -> T {
+    let (m, k) = x.split_scaled();
+    whole(m, k)
+}
+
+/// `(h, l)` with h + l = ln x to a few bits more than one number has, for normal positive numbers.
+#[inline(always)]
+pub(super) fn ln_normal_pair<T: Ops>(x: T) -> (T, T) {
     let (m, k) = x.split_normal();
-    assemble(k, m - T::c(1.0), T::c(0.0))
+    let f = m - T::c(1.0);
+    let z = f * f;
+    let tail = f.poly(T::LN).mul_add(f, T::c(-0.5));
+    let (h, l) = two_sum(k * T::c(T::LN2.0), f);
+    fast_two_sum(h, z.mul_add(tail, k.mul_add(T::c(T::LN2.1), l)))
 }
 
 #[inline(always)]

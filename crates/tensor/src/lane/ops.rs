@@ -18,7 +18,7 @@ macro_rules! tables {
     (names $($then:tt)*) => {
         tables! {
             $($then)*:
-            EXP EXP_WIDE EXP_HALF EXP2 LN ERF ERFC_ROOT ERFC SINH SIN COS TAN ATAN ASIN LN_ATANH CBRT ERFINV ERFINV_MID
+            EXP EXP_WIDE EXP_HALF TANH EXP2 LN ERF ERFC_ROOT ERFC SINH SIN COS TAN ATAN ASIN LN_ATANH CBRT ERFINV ERFINV_MID
         }
     };
     (declare: $($name:ident)*) => {
@@ -41,6 +41,8 @@ pub(super) trait Ops: Lane {
     const MAGIC: f64;
     /// Biased exponent of 1.
     const BIAS: f64;
+    /// What the exponents of [`Self::split_scaled`] count in.
+    const UNIT: f64;
     /// Smallest normal number.
     const TINY: f64;
     /// `MANTISSA + 3` and 2 to minus that power.
@@ -104,6 +106,8 @@ pub(super) trait Ops: Lane {
     fn head(self) -> Self;
     /// `(m, k)` with self = m · 2^k and m in [√½, √2), for normal positive numbers.
     fn split_normal(self) -> (Self, Self);
+    /// `(m, k)` with self = m · 2^(k UNIT), else the same, in fewer instructions.
+    fn split_scaled(self) -> (Self, Self);
     /// The polynomial with the coefficients `c`, lowest power first.
     #[inline(always)]
     fn poly(self, c: &'static [Self::Elem]) -> Self {
@@ -188,7 +192,7 @@ pub(super) fn product_plus<T: Ops>(a: T, b: T, c: T) -> T {
 }
 
 macro_rules! ops {
-    ($lane:ident, $t:ident, $bits:ident, $mantissa:literal, $bias:literal, $under:literal,
+    ($lane:ident, $t:ident, $bits:ident $signed:ident, $mantissa:literal, $bias:literal, $under:literal,
      reduce $bounded:ident $pair:ident $full:ident, $($name:ident: $type:ty = $value:expr;)*) => {
         impl<I: Isa> Ops for $lane<I> {
             type Isa = I;
@@ -196,6 +200,8 @@ macro_rules! ops {
             const SHORT: bool = $mantissa < 30;
             const MAGIC: f64 = 1.5 * (1u64 << $mantissa) as f64;
             const BIAS: f64 = $bias as f64;
+            // f64 has no instruction for whole numbers everywhere.
+            const UNIT: f64 = if Self::SHORT { power_of_2(-$mantissa) } else { 1.0 };
             const TINY: f64 = $t::MIN_POSITIVE as f64;
             const UNDER: (f64, f64) = ($under as f64, 1.0 / (1u64 << $under) as f64);
             $(const $name: $type = $value;)*
@@ -292,6 +298,18 @@ macro_rules! ops {
                 (Self::new(m), Self::new(k))
             }
             #[inline(always)]
+            fn split_scaled(self) -> (Self, Self) {
+                const ROOT: $t = std::f64::consts::FRAC_1_SQRT_2 as $t;
+                if !Self::SHORT {
+                    return self.split_normal();
+                }
+                // The exponent, left where it is, as a whole number.
+                let bits = self.get().to_bits();
+                let exponent = bits.wrapping_sub(ROOT.to_bits()) >> $mantissa << $mantissa;
+                let m = $t::from_bits(bits.wrapping_sub(exponent));
+                (Self::new(m), Self::new(exponent as $signed as $t))
+            }
+            #[inline(always)]
             fn poly_rest(self, c: &'static [$t]) -> Self {
                 // As 1, 2 or 4 interleaved polynomials, for the latency.
                 let x = self;
@@ -322,7 +340,7 @@ macro_rules! ops {
 }
 
 ops! {
-    F32Lane, f32, u32, 23, 127, 26, reduce bounded_f32 bounded_pair_f32 full_f32,
+    F32Lane, f32, u32 i32, 23, 127, 26, reduce bounded_f32 bounded_pair_f32 full_f32,
     LN2: (f64, f64) = (0.693_145_751_953_125, 1.428_606_820_309_417_3e-6);
     LOG2_E: (f64, f64) = (1.442_695_021_629_333_5, 1.925_962_991_126_617_5e-8);
     LOG10_E: (f64, f64) = (0.434_294_492_006_301_9, -1.010_305_005_223_168_3e-8);
@@ -339,7 +357,7 @@ ops! {
     SQUARE_SCALE: (f64, f64, f64, f64) = (power_of_2(-40), power_of_2(100), power_of_2(60), power_of_2(-70));
 }
 ops! {
-    F64Lane, f64, u64, 52, 1023, 55, reduce bounded_f64 bounded_f64 full_f64,
+    F64Lane, f64, u64 i64, 52, 1023, 55, reduce bounded_f64 bounded_f64 full_f64,
     LN2: (f64, f64) = (0.693_147_180_560_117_7, -1.723_944_452_561_483_5e-13);
     LOG2_E: (f64, f64) = (std::f64::consts::LOG2_E, 2.035_527_374_093_103_3e-17);
     LOG10_E: (f64, f64) = (std::f64::consts::LOG10_E, 1.098_319_650_216_765e-17);

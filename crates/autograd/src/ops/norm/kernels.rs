@@ -64,7 +64,7 @@ fn total<V: Lane, const N: usize>(acc: &[V; N]) -> V {
 
 /// Σ of the two numbers that f makes of the elements of M slices, with fixed trees.
 #[inline(always)]
-fn sums_of<V: Lane, const M: usize>(
+pub(in crate::ops) fn sums_of<V: Lane, const M: usize>(
     x: [&[V::Elem]; M],
     f: impl Fn([V::Elem; M]) -> [V; 2],
 ) -> [V; 2] {
@@ -247,6 +247,8 @@ impl<T: Real> Forward<'_, T> {
         let mut at = 0;
         while at + B <= n {
             stream::ahead(&next[at..at + B]);
+            // What is stored next is not foreseen by the processor.
+            stream::ahead_by(&y[at..at + B], n);
             turn.group(y, at, 0, &mut sums);
             at += B;
         }

@@ -104,12 +104,12 @@ fn row_sum_exp<V: Lane>(x: &[V::Elem], m: V) -> V {
     let tail = chunks.remainder();
     for c in chunks {
         for k in 0..W {
-            acc[k] = acc[k] + (V::new(c[k]) - m).exp();
+            acc[k] = acc[k] + (V::new(c[k]) - m).exp_down();
         }
     }
     let mut s = V::c(0.0);
     for &t in tail {
-        s = s + (V::new(t) - m).exp();
+        s = s + (V::new(t) - m).exp_down();
     }
     s + tree_sum(acc)
 }
@@ -121,14 +121,14 @@ pub(crate) fn row_exp<V: Lane>(x: &mut [V::Elem], m: V) -> V {
     let mut chunks = x.chunks_exact_mut(W);
     for c in &mut chunks {
         for k in 0..W {
-            let e = (V::new(c[k]) - m).exp();
+            let e = (V::new(c[k]) - m).exp_down();
             c[k] = e.get();
             acc[k] = acc[k] + e;
         }
     }
     let mut s = V::c(0.0);
     for t in chunks.into_remainder() {
-        let e = (V::new(*t) - m).exp();
+        let e = (V::new(*t) - m).exp_down();
         *t = e.get();
         s = s + e;
     }
@@ -177,7 +177,7 @@ impl<V: Lane> Turn<'_, V> {
             // NaN is passed over: it makes the sum NaN.
             let a = V::new(a[k]);
             most[k] = V::select(a > most[k], a, most[k]);
-            let power = (V::new(b[k]) - self.largest).exp();
+            let power = (V::new(b[k]) - self.largest).exp_down();
             e[k] = power.get();
             sums[k] = sums[k] + V::select(k >= seen, power, V::c(0.0));
             z[k] = result(c[k], self.of);
@@ -242,6 +242,8 @@ impl<T: Real> Rows<'_, T> {
         let mut found = ([least; B], [zero; B]);
         while at + B <= n {
             stream::ahead(&next[at..at + B]);
+            // What is stored next is not foreseen by the processor.
+            stream::ahead_by(&made[1][at..at + B], n);
             turn.group(&mut made, at, 0, &mut found);
             at += B;
         }
@@ -365,7 +367,7 @@ impl<T: Real> Kernel for Columns<'_, T> {
             for r in 0..n {
                 let row = &mut x.at_mut(r)[at..][..b];
                 for k in 0..b {
-                    let e = (T::Lane::<I>::new(row[k]) - m[k]).exp();
+                    let e = (T::Lane::<I>::new(row[k]) - m[k]).exp_down();
                     s[k] = s[k] + e;
                     if !self.log {
                         row[k] = e.get();
