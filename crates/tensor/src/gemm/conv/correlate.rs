@@ -121,7 +121,9 @@ pub(super) fn run<T: Real>(job: &Correlation<'_, T>) {
     if count.contains(&0) || job.batch == 0 || job.rows == 0 {
         return;
     }
-    if winograd::fits(job) && winograd::run(job) {
+    if let Some(cut) = winograd::cut(job)
+        && winograd::run(job, &cut)
+    {
         return;
     }
     let phases: usize = job.axes.iter().map(|a| a.phases.len()).product();

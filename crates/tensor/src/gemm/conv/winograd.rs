@@ -19,7 +19,7 @@
 //! `docs/decisions/0006-winograd.md`), and what is not finite would reach all results of a tile. Therefore every result is
 //! looked at, and if one is not finite the caller computes them all from the definition.
 
-use super::correlate::{Correlation, Mode, Plan};
+use super::correlate::{Axis, Correlation, Mode, Plan};
 use super::tasks;
 use crate::Real;
 use crate::gemm::blocks::tile_rows;
@@ -43,14 +43,26 @@ const POSITIONS: usize = 4;
 const PIXELS: usize = 1 << 19;
 /// Tiles that a task should have at least.
 const TILES: usize = 96;
+/// Tasks that a convolution is cut into where its size allows, and without which the definition, which can be cut finer, keeps
+/// more threads at work.
+const TASKS: usize = 32;
+const FEW: usize = 8;
+/// Multiply-adds below which it is not worth a further task.
+const TASK_WORK: usize = 1 << 20;
 /// Lanes of the widest panel, and rows of the tallest tile.
 const LANES: usize = 48;
 const ROWS: usize = 8;
 
-/// Whether a correlation is of the kind that this does, and large enough to win by it.
-pub(super) fn fits<T: Real>(job: &Correlation<'_, T>) -> bool {
+/// How a correlation is cut into tasks: chunks of images, and blocks of rows of tiles of an image; one of both is whole.
+pub(super) struct Cut {
+    chunks: usize,
+    blocks: usize,
+}
+
+/// The cut of a correlation of the kind that this does, if it is large enough to win by it and leaves enough tasks.
+pub(super) fn cut<T: Real>(job: &Correlation<'_, T>) -> Option<Cut> {
     let [z, y, x] = &job.axes;
-    let plain = |a: &super::correlate::Axis| {
+    let plain = |a: &Axis| {
         let mut shifts: SmallVec<[usize; 8]> = a.taps.iter().map(|t| t.shift).collect();
         shifts.sort_unstable();
         shifts[..] == [0, 1, 2]
@@ -58,15 +70,37 @@ pub(super) fn fits<T: Real>(job: &Correlation<'_, T>) -> bool {
             && (a.step, a.result_step, a.result_start) == (1, 1, 0)
             && a.count >= POSITIONS
     };
-    z.count == 1
-        && z.taps.len() == 1
-        && z.source == 1
+    let fits = (z.count, z.taps.len(), z.source) == (1, 1, 1)
         && z.phases[..] == [0]
         && plain(y)
         && plain(x)
-        && job.depth >= CHANNELS
-        && job.rows >= CHANNELS
-        && job.kernels.lanes >= 4
+        && job.depth.min(job.rows) >= CHANNELS
+        && job.kernels.lanes >= 4;
+    if !fits {
+        return None;
+    }
+    let [height, width] = tiles(job);
+    let wanted = TASKS.min(job.work / TASK_WORK);
+    let row = POINTS * job.depth * width * size_of::<T>();
+    let mut blocks = height.div_ceil((PIXELS / row).max(1));
+    while job.batch * job.groups * blocks < wanted && height.div_ceil(2 * blocks) * width >= LANES {
+        blocks *= 2;
+    }
+    let images = match blocks {
+        1 => (TILES.div_ceil(height * width)).min((PIXELS / (row * height)).max(1)),
+        _ => 1,
+    };
+    let chunks = match job.batch.div_ceil(images) {
+        // As much for two threads.
+        n if n < job.batch => n.next_multiple_of(2).min(job.batch),
+        n => n,
+    };
+    (chunks * job.groups * blocks >= wanted.min(FEW)).then_some(Cut { chunks, blocks })
+}
+
+/// Tiles along both axes.
+fn tiles<T>(job: &Correlation<'_, T>) -> [usize; 2] {
+    [1, 2].map(|i| job.axes[i].count.div_ceil(2))
 }
 
 /// What the tasks share.
@@ -81,8 +115,8 @@ struct Winograd<'a, T: 'static> {
 unsafe impl<T> Sync for Winograd<'_, T> {}
 
 /// Computes the correlation; returns whether all results are finite.
-pub(super) fn run<T: Real>(job: &Correlation<'_, T>) -> bool {
-    let tiles = [1, 2].map(|i| job.axes[i].count.div_ceil(2));
+pub(super) fn run<T: Real>(job: &Correlation<'_, T>, cut: &Cut) -> bool {
+    let (tiles, &Cut { chunks, blocks }) = (tiles(job), cut);
     let size = POINTS * job.rows * job.depth;
     let finite = AtomicBool::new(true);
     buffer::with_more(job.groups * size, |weights: *mut T| {
@@ -100,18 +134,6 @@ pub(super) fn run<T: Real>(job: &Correlation<'_, T>) -> bool {
                 }
             }
         }
-        // Some rows of tiles of an image, or some images.
-        let row = POINTS * job.depth * tiles[1] * size_of::<T>();
-        let blocks = tiles[0].div_ceil((PIXELS / row).max(1));
-        let images = match blocks {
-            1 => (TILES.div_ceil(tiles[0] * tiles[1])).min((PIXELS / (row * tiles[0])).max(1)),
-            _ => 1,
-        };
-        let chunks = match job.batch.div_ceil(images) {
-            // As much for two threads.
-            n if n < job.batch => n.next_multiple_of(2).min(job.batch),
-            n => n,
-        };
         let w = Winograd {
             plan: Plan {
                 job,
