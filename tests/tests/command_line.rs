@@ -83,6 +83,14 @@ fn what_cannot_be_understood_is_said() {
         (&["flow", "--residual=no"], "--residual takes no value"),
         (&["rules", "--depth", "3"], "rules takes no options"),
         (&["flow", "--remedy", "relu"], "--remedy belongs to compare"),
+        (
+            &["init-report", "--depth", "3", "--epochs=2"],
+            "--epochs belongs to flow, compare and cure, not to init-report",
+        ),
+        (
+            &["init-report", "--lr", "0.1"],
+            "--lr belongs to flow, compare and cure",
+        ),
         (&["flow", "--json", "x", "y"], "unknown option \"y\""),
         (&["flow", "--lr", "NaN"], "expected a finite rate"),
         (&["flow", "--activation", "rely"], "unknown name \"rely\""),

@@ -411,6 +411,16 @@ impl<T: Float> Tape<T> {
         r
     }
 
+    /// [`apply`](Tape::apply) inside [`no_grad`](Tape::no_grad), at the line of the caller, which a closure would hide.
+    #[track_caller]
+    pub(crate) fn apply_no_grad<O: Op<T>>(&self, op: O, args: &[Var<'_, T>]) -> Var<'_, T> {
+        let region = Region::enter(self);
+        self.graph.borrow_mut().no_grad += 1;
+        let v = self.apply(op, args);
+        drop(region);
+        v
+    }
+
     /// Runs `f`; what it records is not kept for the backward pass but recomputed there (gradient checkpointing, Chen et
     /// al. 2016): less memory for one more forward pass of the stretch. Values that leave the stretch are kept. Dropout
     /// masks are the same both times.

@@ -1,10 +1,11 @@
 //! What watching costs: training steps with a [`Monitor`] at cadence 10 and 1, against the same step without.
 //!
-//! Trainings with and without a monitor take turns, ten steps each, in rotation: what a machine's clock does in seconds
-//! falls on both. Where memory happens to lie makes one training some percent faster than its twin, for as long as it lives;
-//! so several sets of trainings are made anew, first and last in turn. `cadence 0` is a second training without a monitor: what it
-//! seems to cost is what this measurement cannot tell from nothing. A set's figure is the median of the ratios of neighbouring turns; shown is the
-//! median of the sets, and the interval in which the median of all possible sets lies with 96 % (order statistics).
+//! One training takes turns of ten steps without a monitor, with one, and with another one, in rotation: what a machine's
+//! clock does in seconds falls on all of them, and so does where memory happens to lie, which makes one training some
+//! percent faster than its twin. `cadence 0` is a second turn without a monitor: what it seems to cost is what this
+//! measurement cannot tell from nothing. Several trainings are made anew, one after the other. A training's figure is the
+//! median of the ratios of neighbouring turns; shown is the median of the trainings, and the interval in which the median of
+//! all possible trainings lies with 99 % (order statistics).
 //!
 //! `cargo run --release -p wengert-flow --example cadence_cost [-- NETWORK [CADENCE]]`: one network, `mnist` (784-300-100-10,
 //! batch 64), `wide` (784-1024-1024-512-10, batch 128) or `deep` (20 layers of 128, batch 64), all with Adam; with a cadence
@@ -21,15 +22,15 @@ use wengert_optim::Adam;
 /// Steps of a turn; a multiple of ten, so that each turn has its share of measured steps.
 const TURN: usize = 10;
 
-/// Sets of trainings; of 12, the 3rd and the 10th value hold the median between them with 96 %.
-const SETS: usize = 12;
-const LOW: usize = 2;
+/// Trainings; of 20, the 5th and the 16th value hold the median between them with 99 %.
+const TRAININGS: usize = 20;
+const LOW: usize = 4;
 
 struct Kind {
     name: &'static str,
     sizes: &'static [usize],
     batch: usize,
-    /// Turns of each training of a set.
+    /// Turns at each cadence.
     rounds: usize,
 }
 
@@ -38,13 +39,13 @@ const KINDS: [Kind; 3] = [
         name: "mnist",
         sizes: &[784, 300, 100, 10],
         batch: 64,
-        rounds: 40,
+        rounds: 24,
     },
     Kind {
         name: "wide",
         sizes: &[784, 1024, 1024, 512, 10],
         batch: 128,
-        rounds: 6,
+        rounds: 4,
     },
     Kind {
         name: "deep",
@@ -53,7 +54,7 @@ const KINDS: [Kind; 3] = [
             128, 128, 128, 10,
         ],
         batch: 64,
-        rounds: 24,
+        rounds: 12,
     },
 ];
 
@@ -61,11 +62,12 @@ struct Training {
     model: Sequential,
     adam: Adam,
     tape: Tape,
-    monitor: Option<Monitor>,
+    /// By cadence.
+    monitors: Vec<Option<Monitor>>,
 }
 
 impl Training {
-    fn new(kind: &Kind, cadence: u64) -> Training {
+    fn new(kind: &Kind, cadences: &[u64]) -> Training {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
         let mut net = Sequential::builder();
         let last = kind.sizes.len() - 2;
@@ -75,26 +77,27 @@ impl Training {
                 net = net.relu();
             }
         }
+        let monitor = |&cadence: &u64| (cadence > 0).then(|| Monitor::every(cadence));
         Training {
             model: net.build(&mut rng),
             adam: Adam::new(1e-3),
             tape: Tape::training(0),
-            monitor: (cadence > 0).then(|| Monitor::every(cadence)),
+            monitors: cadences.iter().map(monitor).collect(),
         }
     }
 
-    /// Microseconds a step.
-    fn steps(&mut self, steps: usize, x: &Tensor, y: &Tensor<i64>) -> f64 {
+    /// Microseconds a step at the `k`-th cadence.
+    fn steps(&mut self, steps: usize, k: usize, x: &Tensor, y: &Tensor<i64>) -> f64 {
         let start = Instant::now();
         for _ in 0..steps {
             self.tape.reset();
             let loss = self.model.forward(self.tape.input(x)).cross_entropy(y);
-            let grads = match &mut self.monitor {
+            let grads = match &mut self.monitors[k] {
                 Some(m) => m.backward(loss, &self.model),
                 None => loss.backward(),
             };
             self.adam.step(&mut self.model, &grads);
-            if let Some(m) = &mut self.monitor {
+            if let Some(m) = &mut self.monitors[k] {
                 m.stepped(&self.model);
             }
         }
@@ -108,33 +111,19 @@ fn median(v: &mut [f64]) -> f64 {
     v[v.len() / 2].midpoint(v[(v.len() - 1) / 2])
 }
 
-/// One set: microseconds of a step without a monitor, and each cadence's time over that.
-fn set(
-    kind: &Kind,
-    cadences: &[u64],
-    (x, y): (&Tensor, &Tensor<i64>),
-    backwards: bool,
-) -> Vec<f64> {
+/// One training: microseconds of a step without a monitor, and each cadence's time over that.
+fn training(kind: &Kind, cadences: &[u64], (x, y): (&Tensor, &Tensor<i64>)) -> Vec<f64> {
     let n = cadences.len();
-    let mut trainings: Vec<Option<Training>> = (0..n).map(|_| None).collect();
-    for i in 0..n {
-        let k = if backwards { n - 1 - i } else { i };
-        trainings[k] = Some(Training::new(kind, cadences[k]));
-    }
-    let mut trainings: Vec<Training> = trainings.into_iter().flatten().collect();
+    let mut training = Training::new(kind, cadences);
     let mut times = vec![Vec::new(); n];
+    // A measured step stands in the middle of each turn, so that what it leaves behind falls on its own turn.
+    for k in 0..n {
+        training.steps(TURN / 2, k, x, y);
+    }
     for round in 0..kind.rounds + 2 {
-        if round == 0 {
-            // So that a measured step stands in the middle of each turn: the first steps find the caches as the other
-            // training left them.
-            for t in &mut trainings {
-                t.steps(TURN / 2, x, y);
-            }
-        }
         for i in 0..n {
-            // None follows itself, with the caches as it left them.
             let k = (i + round) % n;
-            let us = trainings[k].steps(TURN, x, y);
+            let us = training.steps(TURN, k, x, y);
             // The first turns warm up.
             if round > 1 {
                 times[k].push(us);
@@ -154,11 +143,11 @@ fn compare(kind: &Kind, cadences: &[u64]) {
     let noise = |i: usize| ((i as f64 * 12.9898).sin() * 43758.5453).fract() as f32;
     let x = Tensor::from_vec((0..n * d).map(noise).collect(), [n, d]);
     let y = Tensor::from_vec((0..n as i64).map(|i| i * 7 % 10).collect(), [n]);
-    let one = |i: usize| set(kind, cadences, (&x, &y), i % 2 == 1);
-    let sets: Vec<Vec<f64>> = (0..SETS).map(one).collect();
+    let one = |_| training(kind, cadences, (&x, &y));
+    let all: Vec<Vec<f64>> = (0..TRAININGS).map(one).collect();
     let column = |k: usize| {
-        let mut v: Vec<f64> = sets.iter().map(|s| s[k]).collect();
-        (median(&mut v), v[LOW], v[SETS - 1 - LOW])
+        let mut v: Vec<f64> = all.iter().map(|t| t[k]).collect();
+        (median(&mut v), v[LOW], v[TRAININGS - 1 - LOW])
     };
     println!("{} {:?}, batch {n}", kind.name, kind.sizes);
     println!("  without      {:>9.1} us a step", column(0).0);

@@ -3,8 +3,8 @@
 //! Release builds share no generic code between crates: what is generic over the float is compiled again in every crate
 //! that uses it. So everything heavy is reached through a table of functions that is filled here, for `f32` and `f64`.
 
-use crate::probe::{Memory, Picked, Probe, Probed, Snapshot};
-use crate::profile::{Detail, StepProfile, Summary};
+use crate::probe::{Memory, Names, Picked, Probe, Probed, Snapshot};
+use crate::profile::{Detail, LayerProfile, Summary};
 use wengert_autograd::{Float, Module, ParamId, Real, Var};
 use wengert_tensor::of_type;
 
@@ -12,7 +12,8 @@ use wengert_tensor::of_type;
 pub(crate) struct Ops<T: Float> {
     pub probe: fn(&Probe, Var<'_, T>, &dyn Module<T>, &mut Memory<T>, &mut Picked<T>) -> Probed<T>,
     pub refresh: fn(&mut Snapshot<T>, &dyn Module<T>),
-    pub update: fn(&Snapshot<T>, &dyn Module<T>, &mut StepProfile) -> Vec<ParamId>,
+    pub update:
+        fn(&Snapshot<T>, &dyn Module<T>, &mut [LayerProfile], Option<&Names>) -> Vec<ParamId>,
 }
 
 impl<T: Float> Ops<T> {

@@ -2,7 +2,7 @@
 
 use crate::flow_report::FlowReport;
 use crate::judge::Judge;
-use crate::probe::{Memory, Probe, ProbeOptions, Snapshot};
+use crate::probe::{Memory, Numbers, Probe, ProbeOptions, Snapshot};
 use crate::profile::{Bins, Curve, Detail, GradientNoise, RunProfile, TimeProfile};
 use wengert_autograd::{Float, Gradients, Module, ParamId, Tensor, Var};
 
@@ -40,7 +40,9 @@ pub struct Monitor<T: Float = f32> {
     step: u64,
     probe: ProbeOptions,
     memory: Memory<T>,
-    run: RunProfile,
+    name: String,
+    /// What was measured of each step.
+    steps: Vec<Numbers>,
     losses: Vec<(f64, f64)>,
     with_noise: bool,
     with_along: bool,
@@ -54,8 +56,8 @@ pub struct Monitor<T: Float = f32> {
 }
 
 /// Of activations, moments of every value, quantiles and histogram of 512: a median to 6 % of the standard deviation. Of
-/// their gradients, moments of every value; of weights and their gradients, moments of 1,024 and 2,048 values: an RMS to
-/// some 5 %. What is not finite is looked for in all of them.
+/// their gradients, moments of every value; of weights and their gradients, moments of 512 and 2,048 values: an RMS to some
+/// 3 and 5 %. What is not finite is looked for in all of them.
 const WATCHING: ProbeOptions = ProbeOptions {
     detail: Detail {
         quantiles: true,
@@ -63,7 +65,7 @@ const WATCHING: ProbeOptions = ProbeOptions {
         sample: 512,
     },
     inner: Detail::MOMENTS,
-    sample: 1 << 10,
+    sample: 1 << 9,
     grad_sample: 1 << 11,
     start: true,
     rank: false,
@@ -82,7 +84,8 @@ impl<T: Float> Monitor<T> {
             step: 0,
             probe: WATCHING,
             memory: Memory::default(),
-            run: RunProfile::new("model"),
+            name: "model".into(),
+            steps: Vec::new(),
             losses: Vec::new(),
             with_noise: false,
             with_along: false,
@@ -94,7 +97,7 @@ impl<T: Float> Monitor<T> {
     }
 
     /// What is measured of each layer, in the place of the default: quantiles and histograms of activations from 512
-    /// values, moments of gradients (of one weight's: from 2,048 values), of weights and of inputs (from 1,024 values).
+    /// values, moments of gradients (of one weight's: from 2,048 values), of weights and of inputs (from 512 values).
     /// [`ProbeOptions::default`] looks at everything. [`ProbeOptions::start`] concerns the first measured step alone.
     #[must_use]
     pub fn options(mut self, options: ProbeOptions) -> Self {
@@ -120,7 +123,7 @@ impl<T: Float> Monitor<T> {
     /// Names the run.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.run.name = name.into();
+        self.name = name.into();
         self
     }
 
@@ -150,14 +153,14 @@ impl<T: Float> Monitor<T> {
         self.before = None;
         let grads = if due {
             let options = ProbeOptions {
-                start: self.probe.start && self.run.steps.is_empty(),
+                start: self.probe.start && self.steps.is_empty(),
                 ..self.probe
             };
             let picked = self.snapshot.samples();
-            let (grads, mut profile) =
+            let (grads, mut numbers) =
                 Probe::new(options).tallied(loss, model, &mut self.memory, picked);
-            profile.step = self.step;
-            self.run.steps.push(profile);
+            numbers.step.step = self.step;
+            self.steps.push(numbers);
             if self.with_along {
                 self.before = Some(Snapshot::whole(model, &grads));
             } else {
@@ -193,7 +196,8 @@ impl<T: Float> Monitor<T> {
                 ab += a * b;
             }
         }
-        let earlier = (self.run.steps.iter_mut().rev()).find(|s| s.step + 1 == self.step);
+        let mut steps = self.steps.iter_mut().rev().map(|n| &mut n.step);
+        let earlier = steps.find(|s| s.step + 1 == self.step);
         if let Some(s) = earlier
             && let Some(batch) = s.facts.batch
         {
@@ -205,7 +209,7 @@ impl<T: Float> Monitor<T> {
     /// Adds the gradients over time (see [`time_profile`](crate::probe::time_profile)) to the step that was measured last,
     /// in the place of those of the same path and of the parts below it.
     pub fn add_time(&mut self, profiles: impl IntoIterator<Item = TimeProfile>) {
-        if let Some(s) = self.run.steps.last_mut() {
+        if let Some(Numbers { step: s, .. }) = self.steps.last_mut() {
             for t in profiles {
                 // What was measured of its single weights says less.
                 let part = format!("{}.", t.path);
@@ -222,7 +226,7 @@ impl<T: Float> Monitor<T> {
             return;
         }
         let before = self.before.as_mut().unwrap_or(&mut self.snapshot);
-        if let Some(s) = self.run.steps.last_mut() {
+        if let Some(s) = self.steps.last_mut() {
             before.watch_update(model, s);
         }
     }
@@ -232,7 +236,7 @@ impl<T: Float> Monitor<T> {
     /// [`along`](Monitor::along) was not asked for.
     pub fn loss_after(&mut self, model: &dyn Module<T>, loss: f64) {
         if let Some(before) = self.before.take()
-            && let Some(s) = self.run.steps.last_mut()
+            && let Some(Numbers { step: s, .. }) = self.steps.last_mut()
             && let Some(start) = s.loss
         {
             s.facts.along = before.along(model, start, loss);
@@ -246,16 +250,22 @@ impl<T: Float> Monitor<T> {
 
     /// What was measured so far, with the loss by step as the curve `step loss`.
     pub fn run(&self) -> RunProfile {
-        let mut run = self.run.clone();
-        run.curves
-            .push(Curve::new("step loss", self.losses.clone()));
-        run
+        let steps = self.steps.iter().cloned().map(Numbers::named).collect();
+        RunProfile {
+            steps,
+            ..RunProfile::new(self.name.clone())
+        }
+        .with_curve(Curve::new("step loss", self.losses.clone()))
     }
 
     /// Gives up what was measured.
-    pub fn into_run(mut self) -> RunProfile {
-        let losses = std::mem::take(&mut self.losses);
-        self.run.with_curve(Curve::new("step loss", losses))
+    pub fn into_run(self) -> RunProfile {
+        let steps = self.steps.into_iter().map(Numbers::named).collect();
+        RunProfile {
+            steps,
+            ..RunProfile::new(self.name)
+        }
+        .with_curve(Curve::new("step loss", self.losses))
     }
 
     /// What was measured so far, judged by the default rules.

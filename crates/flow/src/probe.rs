@@ -9,6 +9,7 @@ mod activation;
 mod assemble;
 mod facts;
 mod layers;
+mod names;
 mod recorder;
 mod recording;
 mod snapshot;
@@ -18,6 +19,7 @@ mod values;
 
 use activation::{Act, Flat, activation, keeps_elements, recurrent_output, weighted};
 use layers::owner;
+pub(crate) use names::{Names, Numbers};
 use recorder::Recorder;
 pub(crate) use snapshot::Picked;
 pub use snapshot::Snapshot;
@@ -126,7 +128,7 @@ pub fn time_profile<'t, T: Float>(
 }
 
 /// What a probe gives: gradients, and what was measured.
-pub(crate) type Probed<T> = (Gradients<T>, StepProfile);
+pub(crate) type Probed<T> = (Gradients<T>, Numbers);
 
 /// Measures one training step of any model, without changing it.
 ///
@@ -163,7 +165,9 @@ impl Probe {
         loss: Var<'_, T>,
         model: &dyn Module<T>,
     ) -> (Gradients<T>, StepProfile) {
-        self.tallied(loss, model, &mut Memory::default(), &mut Picked::default())
+        let (memory, picked) = (&mut Memory::default(), &mut Picked::default());
+        let (grads, numbers) = self.tallied(loss, model, memory, picked);
+        (grads, numbers.named())
     }
 
     /// As [`backward`](Probe::backward), with a memory of former steps. Gives what was picked of large weights, too.
@@ -208,9 +212,9 @@ impl Probe {
         std::mem::swap(&mut recorder.picked, picked);
         picked.see_all(recorder.weights_of_rank_two());
         recorder.complete(&grads, model);
-        let profile = recorder.profile(&grads, tape, model);
+        let numbers = recorder.profile(&grads, tape, model);
         memory.recorder = Some(recorder);
-        (grads, profile)
+        (grads, numbers)
     }
 }
 

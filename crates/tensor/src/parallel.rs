@@ -4,10 +4,6 @@
 //! in index order: the same bits come out for any pool. Tasks run on the current rayon pool (the global one, or the
 //! one a caller has `install`ed); a pool of one thread, or a single task, runs in place.
 
-mod aside;
-
-pub use aside::Aside;
-
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};

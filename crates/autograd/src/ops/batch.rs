@@ -370,22 +370,19 @@ impl<'t, T: Float> Var<'t, T> {
         args.extend(weight);
         args.extend(bias);
         let tape = self.tape();
-        let packed = tape.no_grad(|| tape.apply(Packed(norm), &args));
+        let packed = tape.apply_no_grad(Packed(norm), &args);
         args.insert(0, packed);
         let channels = shape[1];
-        let part = |of: Part, start: usize, shape: Dims| {
-            let part = NormPart {
-                norm,
-                of,
-                start,
-                shape,
-            };
-            tape.apply(part, &args)
+        let part = |of: Part, start: usize, shape: Dims| NormPart {
+            norm,
+            of,
+            start,
+            shape,
         };
         (
-            part(Part::Y, 0, shape),
-            part(Part::Mean, numel, small![channels]),
-            part(Part::Var, numel + channels, small![channels]),
+            tape.apply(part(Part::Y, 0, shape), &args),
+            tape.apply(part(Part::Mean, numel, small![channels]), &args),
+            tape.apply(part(Part::Var, numel + channels, small![channels]), &args),
         )
     }
 }

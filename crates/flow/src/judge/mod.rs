@@ -37,7 +37,7 @@ mod time;
 pub(crate) mod training;
 mod wiring;
 
-use crate::profile::{Finding, LayerProfile, RunProfile, Severity, StepProfile};
+use crate::profile::{Finding, LayerProfile, RunProfile, Severity, StepProfile, Summary};
 use std::sync::Arc;
 use wengert_tensor::order::order;
 
@@ -195,6 +195,9 @@ impl Judge {
 
     /// Findings about a run, the most important first; one `healthy` finding when there is nothing worse than a note.
     pub fn run(&self, run: &RunProfile) -> Vec<Finding> {
+        if !run.steps.is_empty() && run.steps.iter().all(empty) {
+            return vec![nothing()];
+        }
         let found: Vec<(&Rule, Vec<Finding>)> = (self.rules.iter())
             .map(|r| (r, (r.check)(run, r)))
             .collect();
@@ -265,6 +268,24 @@ fn causes(found: &[(&Rule, Vec<Finding>)]) -> Vec<Option<usize>> {
     cause
 }
 
+/// Whether a step saw no value at all.
+fn empty(step: &StepProfile) -> bool {
+    let none = |s: &Option<Summary>| s.as_ref().is_some_and(|s| s.count == 0);
+    let outputs = |l: &LayerProfile| none(&l.activation) || none(&l.activation_grad);
+    !step.layers.is_empty() && step.layers.iter().all(outputs)
+}
+
+fn nothing() -> Finding {
+    Finding::new(
+        Severity::Warning,
+        "not measured",
+        "There is nothing to judge: the batches are empty.",
+    )
+    .evidence("no value in the outputs of any layer")
+    .cause("a batch of 0 samples, or names that were fed without values")
+    .remedy("look at what makes the batches, such as a filter that lets nothing pass")
+}
+
 fn healthy(run: &RunProfile) -> Finding {
     match run.last() {
         None => Finding::new(
@@ -272,14 +293,20 @@ fn healthy(run: &RunProfile) -> Finding {
             "not measured",
             "No step of this run was observed.",
         ),
-        Some(s) => Finding::new(
-            Severity::Healthy,
-            "healthy",
-            format!(
-                "All {} layers are alive, and the gradient reaches each of them.",
-                s.layers.len()
-            ),
-        ),
+        Some(s) => {
+            let gradient =
+                |l: &LayerProfile| l.activation_grad.is_some() || l.weight_grad.is_some();
+            let alive = match s.layers.len() {
+                1 => "The layer is alive".to_string(),
+                n => format!("All {n} layers are alive"),
+            };
+            let message = match (s.layers.iter().any(gradient), s.layers.len()) {
+                (false, _) => format!("{alive}; no gradient was measured."),
+                (true, 1) => format!("{alive}, and the gradient reaches it."),
+                (true, _) => format!("{alive}, and the gradient reaches each of them."),
+            };
+            Finding::new(Severity::Healthy, "healthy", message)
+        }
     }
 }
 

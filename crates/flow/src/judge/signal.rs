@@ -2,7 +2,7 @@
 
 use super::{Rule, about, graded};
 use crate::probe::{DEAD_SO_FAR, IDENTICAL_UNITS};
-use crate::profile::{Finding, LayerProfile, RunProfile, Severity, StepProfile};
+use crate::profile::{Finding, LayerProfile, RunProfile, Severity, StepProfile, Summary};
 use crate::report::compare::{EXPLODING, FADING, STALLED};
 use crate::report::number::{pretty, times};
 
@@ -231,8 +231,10 @@ fn dead(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
 /// Gradient that is kept from layer to layer by a variance-preserving initializer whatever the widths: the norm of the
 /// gradient of the outputs; where no layer's is known, the RMS of that of the weights. With the name of the quantity.
 fn strengths(step: &StepProfile) -> (&'static str, Vec<(&LayerProfile, f64)>) {
-    let outputs = |l: &LayerProfile| l.activation_grad.as_ref().map(|s| s.norm);
-    let weights = |l: &LayerProfile| l.weight_grad.as_ref().map(|s| s.rms);
+    // Where no value is finite there is no norm.
+    let some = |s: &&Summary| s.finite() > 0;
+    let outputs = |l: &LayerProfile| l.activation_grad.as_ref().filter(some).map(|s| s.norm);
+    let weights = |l: &LayerProfile| l.weight_grad.as_ref().filter(some).map(|s| s.rms);
     let of = |f: &dyn Fn(&LayerProfile) -> Option<f64>| -> Vec<(&LayerProfile, f64)> {
         (step.layers.iter())
             .filter_map(|l| Some((l, f(l)?)))

@@ -387,13 +387,15 @@ fn batch_norm(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
         return Vec::new();
     };
     let say = |severity, message: String, evidence: String, cause: &str, remedy: &str| {
-        vec![
-            Finding::new(severity, rule.name, message)
-                .at(path.clone())
-                .evidence(evidence)
-                .cause(cause)
-                .remedy(remedy),
-        ]
+        let f = Finding::new(severity, rule.name, message)
+            .at(path.clone())
+            .evidence(evidence)
+            .cause(cause)
+            .remedy(remedy);
+        vec![match facts.lines.iter().find(|l| l.0 == *path) {
+            Some((_, line)) => f.location(line.clone()),
+            None => f,
+        }]
     };
     if facts.training == Some(false) {
         return say(

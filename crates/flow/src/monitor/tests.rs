@@ -93,7 +93,7 @@ fn a_large_weight_of_which_few_rows_move_does_not_stand_still() {
         sgd.step(&mut table, &grads);
         monitor.stepped(&table);
     }
-    let ratio = |k: usize| monitor.run.steps[k].layers[0].update_ratio;
+    let ratio = |k: usize| monitor.steps[k].step.layers[0].update_ratio;
     // The sample holds no row that moved; from then on, all of the table is looked at.
     assert_eq!(ratio(0), None);
     assert!(ratio(1).unwrap() > 0.0);
@@ -111,7 +111,8 @@ fn what_the_recording_is_made_of_is_read_anew_when_it_changes() {
         let y = if k / 2 % 2 == 0 { y.tanh() } else { y.relu() };
         monitor.backward(y.sum(), &w);
     }
-    let ops: Vec<&str> = (monitor.run.steps.iter())
+    let run = monitor.run();
+    let ops: Vec<&str> = (run.steps.iter())
         .map(|s| s.layers[0].op.as_str())
         .collect();
     assert_eq!(ops, ["tanh", "tanh", "relu", "relu", "tanh", "tanh"]);
@@ -130,7 +131,7 @@ fn a_nan_among_many_inputs_is_found_at_any_step() {
         let x = tape.input(&Tensor::from_vec(x, [256, 64]));
         monitor.backward(x.linear(tape.param(&w), None).sum(), &w);
     }
-    let facts = |k: usize| &monitor.run.steps[k].facts;
+    let facts = |k: usize| &monitor.steps[k].step.facts;
     assert_eq!(facts(1).non_finite, None);
     assert_eq!(facts(2).non_finite.as_ref().unwrap().op, "input");
 }
@@ -185,7 +186,7 @@ fn one_value_of_a_parameter_that_is_not_finite_is_named_with_operation_and_line(
                 monitor.stepped(&model);
             }
             let told = format!("{bad} at {at} of {which}");
-            let steps = &monitor.run.steps;
+            let steps = &monitor.run().steps;
             assert_eq!(steps[0].facts.non_finite, None, "{told}");
             let first = steps[1].facts.non_finite.as_ref().expect(&told);
             assert_eq!(first.parameter, Some(which.to_string()), "{told}");
@@ -232,7 +233,7 @@ fn one_nan_in_a_gradient_is_named_with_operation_and_line() {
             monitor.backward(tape.input(&x).linear(size, None).sum(), &w);
             monitor.stepped(&w);
         }
-        let steps = &monitor.run.steps;
+        let steps = &monitor.run().steps;
         assert_eq!(steps[0].facts.non_finite, None);
         assert_eq!(
             steps[1].layers[0].weight_grad.as_ref().unwrap().nan,
@@ -302,7 +303,7 @@ fn an_infinite_weight_behind_a_cut_is_found() {
             let y = h.linear(tape.param(&model[1]), None).sigmoid();
             monitor.backward(y.sum(), &model);
         }
-        let facts = |k: usize| monitor.run.steps[k].facts.non_finite.as_ref();
+        let facts = |k: usize| monitor.steps[k].step.facts.non_finite.as_ref();
         assert_eq!(facts(0), None);
         let first = facts(1).expect("found");
         assert_eq!(

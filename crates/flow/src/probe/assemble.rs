@@ -1,23 +1,25 @@
 //! The profile of one step, from what was seen of it.
 
+use super::names::Numbers;
 use super::recorder::{Measured, Weight};
 use super::structure::Structure;
 use super::values::dead_share;
-use super::{DEAD_SO_FAR, EFFECTIVE_RANK, IDENTICAL_UNITS};
+use super::{EFFECTIVE_RANK, IDENTICAL_UNITS};
 use crate::profile::{LayerProfile, StepProfile, TimeProfile};
+use std::sync::Arc;
 
-/// The layers of one step, from what was seen of them and their weights, which is taken.
+/// The layers of one step, still without names, from what was seen of them and their weights, which is taken.
 pub(super) fn step(
     structure: &Structure,
     (measured, weights): (&mut [Vec<Measured>], &mut [Weight]),
     alive: &mut Vec<(String, Vec<bool>)>,
-) -> StepProfile {
+) -> Numbers {
     let Structure { layers, states, .. } = structure;
     let mut step = StepProfile::new(0);
     step.layers.reserve_exact(layers.found.len());
+    let mut dead_so_far = vec![None; layers.found.len()];
     for (at, (l, uses)) in layers.found.iter().zip(measured).enumerate() {
-        let mut p = LayerProfile::new(l.path.clone(), l.op.clone());
-        p.location = Some(l.location.clone());
+        let mut p = LayerProfile::default();
         if let Some(slot) = structure.recording.slot(l.weight) {
             let w = &mut weights[slot];
             p.weights = w.values.take();
@@ -50,8 +52,7 @@ pub(super) fn step(
                 for (a, b) in so_far.iter_mut().zip(&m.alive) {
                     *a |= b;
                 }
-                p.extra
-                    .extend(dead_share(so_far).map(|d| (DEAD_SO_FAR.to_string(), d)));
+                dead_so_far[at] = dead_share(so_far);
             }
         }
         if let Some(before) = step.layers.last() {
@@ -62,7 +63,11 @@ pub(super) fn step(
         step.layers.push(p);
     }
     step.time.extend(states.profiles());
-    step
+    Numbers {
+        step,
+        names: Arc::clone(&structure.names),
+        dead_so_far,
+    }
 }
 
 /// The units of a layer that have ever been alive; probably remembered at place `near`.

@@ -1,10 +1,11 @@
 //! Inputs, parameters and loss, read off the recorded tape.
 
+use super::names::Numbers;
 use super::recorder::Bad;
 use super::recording::{Listed, Node, Recording, line};
 use super::snapshot::pick;
-use super::{ProbeOptions, activation, keeps_elements, weighted};
-use crate::profile::{Detail, Facts, Link, LossFact, NonFinite, ParamFact, StepProfile, Summary};
+use super::{ProbeOptions, activation, keeps_elements, owner, weighted};
+use crate::profile::{Detail, Facts, Link, LossFact, NonFinite, ParamFact, Summary};
 use crate::sorted::Sorted;
 use std::sync::Arc;
 use wengert_autograd::{Float, Module, ParamId, Tape, Tensor};
@@ -12,6 +13,7 @@ use wengert_autograd::{Float, Module, ParamId, Tape, Tensor};
 /// What the recording shows, whatever its values.
 pub(super) struct Known {
     links: Sorted<ParamId, Link>,
+    lines: Arc<Vec<(String, String)>>,
     /// What enters the first layer.
     input: Option<u32>,
     /// The loss, and the input that its targets are.
@@ -72,6 +74,7 @@ impl Known {
         let mut weighing = recording.nodes.iter().filter(|n| weighted(n.1.op));
         Known {
             links: links(recording),
+            lines: Arc::new(lines(recording)),
             input: weighing.find_map(|n| first(&n.1)),
             loss: loss_fact(recording),
         }
@@ -97,6 +100,7 @@ impl Known {
         Facts {
             training: Some(tape.is_training()),
             modules: Arc::clone(&recording.modules),
+            lines: Arc::clone(&self.lines),
             loss,
             params,
             batch: inputs.as_ref().and_then(|i| i.batch),
@@ -106,7 +110,7 @@ impl Known {
         }
     }
 
-    /// How each parameter takes part; `rms` of its gradient, if it has one.
+    /// How each parameter takes part, still without names; `rms` of its gradient, if it has one.
     pub(super) fn params(
         &self,
         recording: &Recording,
@@ -120,12 +124,29 @@ impl Known {
                 .unwrap_or(Link::Unused),
         };
         let fact = |p: &Listed| ParamFact {
-            path: p.path.clone(),
-            shape: p.shape.clone(),
+            path: String::new(),
+            shape: Vec::new(),
             link: link(p),
         };
         recording.params.iter().map(fact).collect()
     }
+}
+
+/// The line that uses a module's own parameters first, by its path.
+fn lines(recording: &Recording) -> Vec<(String, String)> {
+    let mut lines: Vec<(String, String)> = Vec::new();
+    for (_, n) in recording.nodes.iter() {
+        for p in n.args.iter().filter_map(|a| recording.node(*a)?.param) {
+            let Some(listed) = recording.listed(p) else {
+                continue;
+            };
+            let path = owner(&listed.path);
+            if lines.iter().all(|l| l.0 != path) {
+                lines.push((path.to_string(), n.line()));
+            }
+        }
+    }
+    lines
 }
 
 /// Why each parameter may have no gradient, judged by the recording alone.
@@ -236,9 +257,10 @@ pub(super) fn add_non_finite<T: Float>(
     (recording, input): (&Recording, Option<u32>),
     tape: &Tape<T>,
     model: &dyn Module<T>,
-    step: &StepProfile,
+    numbers: &Numbers,
     bad: &Bad,
 ) {
+    let step = &numbers.step;
     let lost = step.layers.iter().any(|l| l.non_finite() > 0);
     if lost && let Some(t) = input.and_then(|id| tape.input_value(id)) {
         facts.inputs = Some(summary(&t));
@@ -267,7 +289,7 @@ pub(super) fn add_non_finite<T: Float>(
     };
     if facts.non_finite.is_none() {
         let gradient = first_reader(recording, &bad.gradients, true).map(|c| c.1);
-        facts.non_finite = gradient.or_else(|| first_non_finite(step));
+        facts.non_finite = gradient.or_else(|| first_non_finite(numbers));
     }
 }
 
@@ -352,23 +374,23 @@ fn traced<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Option<Culprit> {
 }
 
 /// The first layer whose output, or else the last layer whose adjoint, is not finite.
-fn first_non_finite(step: &StepProfile) -> Option<NonFinite> {
+fn first_non_finite(numbers: &Numbers) -> Option<NonFinite> {
+    let layers = &numbers.step.layers;
     let bad = |s: &Option<Summary>| s.as_ref().is_some_and(|s| s.non_finite() > 0);
-    let forward = step.layers.iter().find(|l| bad(&l.activation));
-    let backward = || {
-        step.layers
-            .iter()
-            .rev()
-            .find(|l| bad(&l.activation_grad) || bad(&l.weight_grad))
+    let forward = layers.iter().position(|l| bad(&l.activation));
+    let mut last_first = layers.iter();
+    let (at, backward) = match forward {
+        Some(at) => (at, false),
+        None => {
+            let at = last_first.rposition(|l| bad(&l.activation_grad) || bad(&l.weight_grad));
+            (at?, true)
+        }
     };
-    let (l, is_backward) = match forward {
-        Some(l) => (l, false),
-        None => (backward()?, true),
-    };
+    let (op, location) = numbers.names.made(at);
     Some(NonFinite {
-        op: l.op.clone(),
-        location: l.location.clone().unwrap_or_default(),
-        backward: is_backward,
+        op: op.into(),
+        location: location.into(),
+        backward,
         parameter: None,
     })
 }

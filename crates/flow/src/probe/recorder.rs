@@ -1,29 +1,32 @@
 //! What is seen while the tape runs.
 //!
-//! The tape does not wait: what an observer is shown is summarised by threads that have nothing else to do, while the next
-//! operations run. Twenty small layers are too little work each to be shared, but one thread can look at a layer while
-//! another computes the next one.
+//! Twenty small layers are too little work each to be shared among threads. So what an observer is shown waits until there
+//! are some of it, which are then looked at side by side. Looking at one layer while another one is computed is no faster:
+//! the other threads are at work, too, and what they miss is more than what they do.
 
 use super::activation::Act;
 use super::facts::{self, Inputs};
+use super::names::Numbers;
 use super::snapshot::{Picked, contiguous, pick};
 use super::structure::Structure;
 use super::values::{alive, effective_rank, identical_units, saturation};
 use super::{ProbeOptions, assemble, layers, summary};
-use crate::profile::{Detail, Link, StepProfile, Summary};
+use crate::profile::{Detail, Link, Summary};
 use std::any::Any;
 use wengert_autograd::{
     Float, Gradients, Module, NodeInfo, Observer, Param, ParamId, Path, Seen, Tape, Tensor,
     Visitor, largest,
 };
-use wengert_tensor::parallel::Aside;
+use wengert_tensor::parallel;
 
 /// Values up to which a tensor is looked at right away.
 const SMALL: usize = 1 << 10;
 
-/// Values beyond which it is, too, by all threads together: who looks at as much aside is missed by the next operation,
-/// whose parts are large.
+/// Values beyond which it is, too, by all threads together.
 const LARGE: usize = 3 << 12;
+
+/// Looks that wait at most, for each thread: many are shared more evenly, few find more in the cache.
+const WAITING: usize = 8;
 
 /// What is measured of one use of a layer.
 #[derive(Default)]
@@ -157,6 +160,21 @@ impl<T: Float> Found<T> {
     }
 }
 
+/// A tensor that waits to be looked at.
+struct Look<T: Float> {
+    of: Of,
+    tensor: Tensor<T>,
+    found: Found<T>,
+}
+
+/// How many values of a tensor are looked at, of which a sample may be taken.
+fn most<T: Float>(tensor: &Tensor<T>, sample: usize) -> usize {
+    match sample {
+        0 => tensor.numel(),
+        n => tensor.numel().min(n),
+    }
+}
+
 /// The summary of a sample of `total` values.
 fn sampled<T: Float>(values: &[T], detail: Detail, total: usize) -> Summary {
     Summary::with(values, detail).of_sample(total)
@@ -178,14 +196,14 @@ pub(super) struct Recorder<T: Float> {
     /// What was picked of large weights.
     pub(super) picked: Picked<T>,
     bad: Bad,
-    /// What is being looked at.
-    looks: Aside<(Of, Found<T>)>,
+    /// What waits to be looked at.
+    looks: Vec<Look<T>>,
     /// Memory for samples.
     spare: Vec<Vec<T>>,
     /// By layer, which rectified units have ever been alive.
     alive: Vec<(String, Vec<bool>)>,
     /// The profile, if nothing was missing when the program ended.
-    ready: Option<StepProfile>,
+    ready: Option<Numbers>,
 }
 
 impl<T: Float> Recorder<T> {
@@ -216,7 +234,7 @@ impl<T: Float> Recorder<T> {
             weights: (0..slots).map(|_| Weight::default()).collect(),
             picked: Picked::default(),
             bad: Bad::default(),
-            looks: Aside::default(),
+            looks: Vec::new(),
             spare: Vec::new(),
             alive,
             ready: None,
@@ -239,11 +257,16 @@ impl<T: Float> Recorder<T> {
         (self.inputs, self.bad, self.ready) = (None, Bad::default(), None);
     }
 
-    /// Waits until all was looked at.
-    fn finish(&mut self) {
-        for (of, found) in self.looks.finish() {
-            self.put(of, found);
-        }
+    /// Looks at all that waits.
+    fn look(&mut self) {
+        let (mut looks, options) = (std::mem::take(&mut self.looks), self.options);
+        parallel::chunks_mut(&mut looks, 1, |_, looks| {
+            for l in looks {
+                l.found.look(&l.tensor, l.of, options);
+            }
+        });
+        looks.drain(..).for_each(|l| self.put(l.of, l.found));
+        self.looks = looks;
     }
 
     /// Puts what was found where it belongs; in the order in which the tape computed it.
@@ -316,7 +339,7 @@ impl<T: Float> Recorder<T> {
     /// Measures what was not seen in passing.
     pub(super) fn complete(&mut self, grads: &Gradients<T>, model: &dyn Module<T>) {
         // A program that did not run to its end.
-        self.finish();
+        self.look();
         let mut complete = true;
         for (at, (id, g)) in grads.iter().enumerate() {
             let Some(slot) = self.structure.recording.slot(id) else {
@@ -366,18 +389,18 @@ impl<T: Float> Recorder<T> {
             self.bad.gradients.push(id);
         }
         let listed = self.structure.recording.params.iter();
-        for (p, fact) in listed.zip(&mut ready.facts.params) {
+        for (p, fact) in listed.zip(&mut ready.step.facts.params) {
             if p.id == id {
                 fact.link = Link::Gradient(whole.rms);
             }
         }
         if let Some(l) = layer {
-            ready.layers[l].weight_grad = Some(whole);
+            ready.step.layers[l].weight_grad = Some(whole);
         }
     }
 
     /// The layers, and the parameters among the facts.
-    fn assembled(&mut self) -> StepProfile {
+    fn assembled(&mut self) -> Numbers {
         let Structure {
             recording, known, ..
         } = &self.structure;
@@ -393,9 +416,9 @@ impl<T: Float> Recorder<T> {
             }
         }
         let measured = (&mut self.measured[..], &mut self.weights[..]);
-        let mut step = assemble::step(&self.structure, measured, &mut self.alive);
-        step.facts.params = params;
-        step
+        let mut numbers = assemble::step(&self.structure, measured, &mut self.alive);
+        numbers.step.facts.params = params;
+        numbers
     }
 
     /// What was measured of the step.
@@ -404,9 +427,10 @@ impl<T: Float> Recorder<T> {
         grads: &Gradients<T>,
         tape: &Tape<T>,
         model: &dyn Module<T>,
-    ) -> StepProfile {
+    ) -> Numbers {
         let ready = self.ready.take();
-        let mut step = ready.unwrap_or_else(|| self.assembled());
+        let mut numbers = ready.unwrap_or_else(|| self.assembled());
+        let step = &mut numbers.step;
         step.loss = Some(grads.loss().as_f64());
         let Structure {
             recording, known, ..
@@ -414,9 +438,9 @@ impl<T: Float> Recorder<T> {
         let params = std::mem::take(&mut step.facts.params);
         let mut facts = known.facts(tape, recording, self.inputs.take(), params);
         let recorded = (recording, known.input());
-        facts::add_non_finite(&mut facts, recorded, tape, model, &step, &self.bad);
-        step.facts = facts;
-        step
+        facts::add_non_finite(&mut facts, recorded, tape, model, &numbers, &self.bad);
+        numbers.step.facts = facts;
+        numbers
     }
 }
 
@@ -474,27 +498,29 @@ impl<T: Float> Observer<T> for Recorder<T> {
         let mut found = Found::nothing(picked, alive);
         let node = node.id;
         let of = Of { node, seen, what };
-        // At the start, what was bad first is told by the order in which all is put.
         let values = match (what, seen) {
-            (What::Param(_, _, true, true), Seen::Value) => SMALL,
-            (What::Param(_, _, true, _), Seen::Adjoint) if self.options.grad_sample > 0 => {
-                tensor.numel().min(self.options.grad_sample)
-            }
+            (What::Param(_, _, true, true), Seen::Value) => most(tensor, self.options.sample),
+            (What::Param(_, _, true, _), Seen::Adjoint) => most(tensor, self.options.grad_sample),
             _ => tensor.numel(),
         };
-        if (values <= SMALL || values > LARGE) && !self.options.start {
+        let waits = (SMALL..=LARGE).contains(&values) && parallel::inside();
+        if !waits || parallel::threads() == 1 {
+            // At the start, what was bad first is told by the order in which all is put.
+            if self.options.start {
+                self.look();
+            }
             found.look(tensor, of, self.options);
             self.put(of, found);
             return;
         }
-        let (tensor, options) = (tensor.clone(), self.options);
-        self.looks.start(move || {
-            found.look(&tensor, of, options);
-            (of, found)
-        });
+        let tensor = tensor.clone();
+        self.looks.push(Look { of, tensor, found });
+        if self.looks.len() >= WAITING * parallel::threads() {
+            self.look();
+        }
     }
     fn end(&mut self) {
-        self.finish();
+        self.look();
         // Here, where the other threads are awake and the memory is warm, it costs less than after the program.
         let layers = self.structure.layers.by_slot.iter().zip(&self.weights);
         let complete = { layers }.all(|(l, w)| l.is_none() || w.values.is_some());

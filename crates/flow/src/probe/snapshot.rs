@@ -1,6 +1,6 @@
 //! The weights before an update, to measure it.
 
-use super::owner;
+use super::{Names, Numbers, owner};
 use crate::hub;
 use crate::profile::{AlongStep, LayerProfile, StepProfile};
 use crate::sorted::Sorted;
@@ -232,13 +232,14 @@ impl<T: Float> Snapshot<T> {
 
     /// Writes RMS(change) / RMS(weights before) of every layer into a profile.
     pub fn measure_update(&self, model: &dyn Module<T>, step: &mut StepProfile) {
-        (hub::ops().update)(self, model, step);
+        (hub::ops().update)(self, model, &mut step.layers, None);
     }
 
     /// As [`measure_update`](Snapshot::measure_update). A sample that does not move does not show that the whole weight
     /// stands still (of an embedding, few rows move): nothing is said of it, and the next time it is kept whole.
-    pub(crate) fn watch_update(&mut self, model: &dyn Module<T>, step: &mut StepProfile) {
-        let still = (hub::ops().update)(self, model, step);
+    pub(crate) fn watch_update(&mut self, model: &dyn Module<T>, numbers: &mut Numbers) {
+        let layers = &mut numbers.step.layers;
+        let still = (hub::ops().update)(self, model, layers, Some(&numbers.names));
         self.still.extend(still);
     }
 
@@ -246,11 +247,14 @@ impl<T: Float> Snapshot<T> {
     pub(crate) fn compare_weights(
         &self,
         model: &dyn Module<T>,
-        step: &mut StepProfile,
+        layers: &mut [LayerProfile],
+        names: Option<&Names>,
     ) -> Vec<ParamId> {
         struct Compare<'a, T: Float> {
             before: &'a Snapshot<T>,
             layers: &'a mut [LayerProfile],
+            /// What they are called, if they do not know it yet.
+            names: Option<&'a Names>,
             /// The layer after the one last found: mostly the next one that is looked for.
             next: usize,
             still: Vec<ParamId>,
@@ -259,11 +263,14 @@ impl<T: Float> Snapshot<T> {
         impl<T: Float> Compare<'_, T> {
             fn layer(&mut self, weight: &str) -> Option<&mut LayerProfile> {
                 let module = owner(weight);
-                let it = |l: &LayerProfile| l.path == weight || l.path == module;
-                let at = match self.layers.get(self.next).is_some_and(it) {
-                    true => self.next,
-                    false => self.layers.iter().position(it)?,
+                let all = 0..self.layers.len();
+                let path = |at: usize| match self.names {
+                    Some(names) => names.path(at),
+                    None => &self.layers[at].path,
                 };
+                let it = |at: &usize| [weight, module].contains(&path(*at));
+                let next = Some(self.next).filter(|next| all.contains(next) && it(next));
+                let at = next.or_else(|| all.into_iter().find(it))?;
                 self.next = at + 1;
                 Some(&mut self.layers[at])
             }
@@ -298,7 +305,8 @@ impl<T: Float> Snapshot<T> {
         }
         let mut v = Compare {
             before: self,
-            layers: &mut step.layers,
+            layers,
+            names,
             next: 0,
             still: Vec::new(),
             after: Vec::new(),

@@ -1,9 +1,11 @@
 //! What a recording is made of, kept from one measured step to the next.
 
 use super::layers::{Layers, find_layers};
+use super::names::Names;
 use super::recording::Recording;
 use super::{facts, time};
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use wengert_autograd::{Float, Module, Tape};
 
 /// Everything that is read off a recording and does not depend on values. A step that repeats the last one repeats it.
@@ -11,6 +13,7 @@ pub(super) struct Structure {
     signature: u64,
     pub(super) recording: Recording,
     pub(super) layers: Layers,
+    pub(super) names: Arc<Names>,
     pub(super) states: time::States,
     pub(super) known: facts::Known,
     /// By the slot of a weight, the layer and use whose gradient shows what is not finite in the weight.
@@ -32,6 +35,7 @@ impl Structure {
         Structure {
             signature,
             shows: shows(&recording, &layers),
+            names: Arc::new(Names::of(&recording, &layers.found)),
             layers,
             states: time::States::find(&recording),
             known: facts::Known::of(&recording),

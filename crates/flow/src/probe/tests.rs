@@ -29,6 +29,7 @@ fn units_are_dead_for_all_batches_only_while_no_batch_wakes_them() {
             .linear(tape.param(&model), None);
         let loss = h.relu().sum();
         let (_, p) = Probe::default().tallied(loss, &model, &mut memory, &mut Picked::default());
+        let p = p.named();
         let l = &p.layers[0];
         let so_far = l.extra.iter().find(|e| e.0 == DEAD_SO_FAR).unwrap().1;
         (l.dead.unwrap(), so_far)

@@ -158,6 +158,8 @@ pub struct Facts {
     pub loss: Option<LossFact>,
     /// Modules as (path, kind); the same list in every step of a run.
     pub modules: Arc<Vec<(String, String)>>,
+    /// Modules with parameters of their own as (path, source line that uses them first); the same list in every step of a run.
+    pub lines: Arc<Vec<(String, String)>>,
     /// First operation that made a value that is not finite.
     pub non_finite: Option<NonFinite>,
     /// The loss along the update that followed, if it was asked for.

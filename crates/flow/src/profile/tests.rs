@@ -202,7 +202,20 @@ fn merge_equals_one_summary_of_both() {
 
 #[test]
 fn histograms_count_every_value_once() {
+    // Values of any kind; many on a border; a range whose edges are as far apart as numbers are; many zeros.
     let v = noise(10_000, 9);
+    let near = |x: &f64| 1e8 + (x * 64.0).round() * 2f64.powi(-26);
+    for v in [
+        v.iter().map(|x| (x * 32.0).round() / 32.0).collect(),
+        v.iter().map(near).collect(),
+        v.iter().map(|x| x.max(0.0)).collect(),
+        v,
+    ] {
+        count_every_value_once(&v);
+    }
+}
+
+fn count_every_value_once(v: &[f64]) {
     for bins in [
         Bins::Auto,
         Bins::Linear {
@@ -210,15 +223,18 @@ fn histograms_count_every_value_once() {
             hi: 1.0,
             count: 7,
         },
+        Bins::Linear {
+            lo: -1.0,
+            hi: 1.0,
+            count: 16,
+        },
         Bins::Magnitude {
             lo: 1e-3,
             hi: 1.0,
             count: 9,
         },
     ] {
-        let h = Summary::with(&v, Detail::histogram(bins))
-            .histogram
-            .unwrap();
+        let h = Summary::with(v, Detail::histogram(bins)).histogram.unwrap();
         assert_eq!(h.total(), 10_000);
         for (i, &c) in h.counts.iter().enumerate() {
             let last = i + 1 == h.counts.len();
@@ -233,6 +249,11 @@ fn histograms_count_every_value_once() {
             );
         }
     }
+}
+
+#[test]
+fn histograms_join_and_may_have_one_bin() {
+    let v = noise(10_000, 9);
     let auto = |v: &[f64]| {
         Summary::with(v, Detail::histogram(Bins::Auto))
             .histogram

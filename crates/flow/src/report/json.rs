@@ -587,6 +587,7 @@ mod tests {
                 classes: Some(10),
                 targets: None,
             }),
+            lines: std::sync::Arc::default(),
             modules: std::sync::Arc::new(vec![(name.into(), "Linear".into())]),
             non_finite: Some(NonFinite {
                 op: "ln".into(),

@@ -239,9 +239,16 @@ impl<const D: usize, T: Float> BatchNorm<D, T> {
         if let Some((mean, var)) = fixed {
             // A fixed affine map: per channel first, so that the large tensor is passed once.
             let scale = (tape.buffer(var) + self.eps).rsqrt();
-            let scale = weight.map_or(scale, |w| w * scale);
+            // Not in closures: the line of the caller is recorded.
+            let scale = match weight {
+                Some(w) => w * scale,
+                None => scale,
+            };
             let y = (x - along(tape.buffer(mean), 1, rank)) * along(scale, 1, rank);
-            let y = bias.map_or(y, |b| y + along(b, 1, rank));
+            let y = match bias {
+                Some(b) => y + along(b, 1, rank),
+                None => y,
+            };
             return if relu { y.relu() } else { y };
         }
         let n = x.numel() / self.channels;

@@ -37,7 +37,7 @@ The network
   --cell NAME         rnn, lstm, gru: a recurrent layer in the place of the first hidden one
   --steps N           time steps that the features are cut into for it (8)
 
-The training
+The training (not for init-report)
   --optimizer NAME    sgd, momentum, rmsprop, adam (momentum)
   --lr X              learning rate (0.01)               --schedule NAME  constant, cosine, warmup (constant)
   --clip X            largest norm of the gradient       --clip-value X   largest single gradient
@@ -77,6 +77,36 @@ struct Options {
     remedies: Vec<String>,
     json: Option<String>,
     html: Option<String>,
+    /// The options of the training that were given.
+    training: Vec<String>,
+}
+
+/// Options that say how to train, of which a look before training makes no use.
+const TRAINING: [&str; 11] = [
+    "--optimizer",
+    "--lr",
+    "--schedule",
+    "--clip",
+    "--clip-value",
+    "--l2",
+    "--l1",
+    "--activity",
+    "--smoothing",
+    "--max-norm",
+    "--epochs",
+];
+
+/// Refuses options that the command makes no use of.
+fn belongs(command: &str, o: &Options) -> Result<(), String> {
+    if command != "compare" && !o.remedies.is_empty() {
+        return Err(format!("--remedy belongs to compare, not to {command}"));
+    }
+    match o.training.first() {
+        Some(name) if command == "init-report" => Err(format!(
+            "{name} belongs to flow, compare and cure, not to init-report, which does not train"
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn number<T: FromStr>(name: &str, text: &str) -> Result<T, String> {
@@ -197,6 +227,9 @@ fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
         };
         let s = &mut o.spec;
         let unknown = |v: &str| format!("{name}: unknown name {v:?}");
+        if TRAINING.contains(&name.as_str()) {
+            o.training.push(name.clone());
+        }
         match name.as_str() {
             "--depth" => s.depth = number(&name, &value()?)?,
             "--width" => s.width = number(&name, &value()?)?,
@@ -409,10 +442,9 @@ fn main() -> ExitCode {
             let command = args.remove(0);
             match (command.as_str(), args.first()) {
                 ("rules", Some(a)) => Err(format!("rules takes no options, found {a:?}")),
-                _ => parse(args.into_iter()).and_then(|o| match command.as_str() {
-                    "compare" => run(&command, &o),
-                    _ if o.remedies.is_empty() => run(&command, &o),
-                    _ => Err(format!("--remedy belongs to compare, not to {command}")),
+                _ => parse(args.into_iter()).and_then(|o| {
+                    belongs(&command, &o)?;
+                    run(&command, &o)
                 }),
             }
         }
