@@ -45,7 +45,7 @@ const KINDS: [Kind; 3] = [
         name: "wide",
         sizes: &[784, 1024, 1024, 512, 10],
         batch: 128,
-        rounds: 4,
+        rounds: 2,
     },
     Kind {
         name: "deep",
