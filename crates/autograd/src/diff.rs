@@ -81,7 +81,9 @@ pub(crate) fn differentiate<'t, T: Float>(
         #[cfg(not(feature = "mutation"))]
         let mut cts = vjp(&op, &vars, out, ct, &needs);
         #[cfg(feature = "mutation")]
-        let mut cts = crate::mutation::rule(op.name(), || vjp(&op, &vars, out, ct, &needs));
+        let mut cts = crate::mutation::rule(crate::mutation::name(&op), || {
+            vjp(&op, &vars, out, ct, &needs)
+        });
         assert!(
             cts.len() == args.len(),
             "{}: the rule returned {} cotangents for {} inputs (recorded at {})",
@@ -91,7 +93,7 @@ pub(crate) fn differentiate<'t, T: Float>(
             place(tape, i)
         );
         #[cfg(feature = "mutation")]
-        crate::mutation::disturb(op.name(), &mut cts);
+        crate::mutation::disturb(crate::mutation::name(&op), &mut cts);
         for (k, ct) in cts.drain(..).enumerate() {
             let Some(mut ct) = ct else { continue };
             if !needs[k] {

@@ -66,6 +66,15 @@ pub fn with<R>(target: Option<Target>, f: impl FnOnce() -> R) -> (R, Seen) {
     (r, STATE.take().seen)
 }
 
+/// The name of an operation's rule: its own, but where operations of one name have rules of their own.
+pub(crate) fn name<T: Float>(op: &NodeOp<T>) -> &'static str {
+    match op {
+        NodeOp::Op(op) => crate::ops::lookup::rule_name(op.as_any()),
+        _ => None,
+    }
+    .unwrap_or(op.name())
+}
+
 /// Runs the rule of an operation: what it records are its terms.
 pub(crate) fn rule<R>(op: &'static str, f: impl FnOnce() -> R) -> R {
     let before = STATE.with_borrow_mut(|s| s.rule.replace((op, 0)));

@@ -437,6 +437,18 @@ fn as_product<'t, T: Float>(ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
     cts
 }
 
+/// The rules of this file, for the test of wrong rules: three of its operations are called like the product they stand for.
+#[cfg(feature = "mutation")]
+pub(crate) fn rule_name(op: &dyn std::any::Any) -> Option<&'static str> {
+    let is = [
+        (op.is::<Looked>(), "lookup"),
+        (op.is::<RowsGrad>(), "lookup_rows_grad"),
+        (op.is::<WeightGrad>(), "lookup_weight_grad"),
+        (op.is::<TableGrad>(), "lookup_table_grad"),
+    ];
+    is.into_iter().find(|i| i.0).map(|i| i.1)
+}
+
 /// The cotangent of the table. Inputs: that of its looked-up rows (not read), indices, the sums, Wᵀ.
 #[derive(Debug, PartialEq)]
 struct TableGrad {

@@ -146,9 +146,10 @@ SHAPES = [[2, 1, 3], [4, 1], [3]]
 
 
 def domains():
-    text = (Path(__file__).parent.parent.parent / "src" / "ops" / "elementwise.rs").read_text()
-    text = text[text.index("// ---- arithmetic") :]
-    rows = re.findall(r"^\s{4}[A-Z]\w* (\w+)(?:\([^)]*\))? \{(.*?)domain \[(.*?)\];", text, re.S | re.M)
+    ops = Path(__file__).parent.parent.parent / "src" / "ops"
+    text = (ops / "elementwise.rs").read_text()
+    text = text[text.index("// ---- arithmetic") :] + (ops / "elementwise" / "activations.rs").read_text()
+    rows = re.findall(r"^ {4,8}[A-Z]\w* (\w+)(?:\([^)]*\))? \{(.*?)domain \[(.*?)\];", text, re.S | re.M)
     return {name: [tuple(map(float, d.split(".."))) for d in found.split(",")] for name, _, found in rows}
 
 
