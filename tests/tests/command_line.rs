@@ -66,7 +66,7 @@ fn help_teaches() {
 
 #[test]
 fn what_cannot_be_understood_is_said() {
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 17] = [
         (&[], "a command is missing"),
         (&["flux"], "unknown command \"flux\""),
         (&["flow", "--depht", "3"], "unknown option \"--depht\""),
