@@ -260,6 +260,6 @@ impl<L: Lane> Lane for Spoiled<L> {
     fn polygamma(self, n: u32) -> Self {
         Spoiled(self.0.polygamma(n))
     }
-    unary!(abs sqrt floor ceil round trunc exp exp2 expm1 ln log2 log10 log1p sin cos tan sin_bounded cos_bounded tan_bounded
+    unary!(abs sqrt floor ceil round trunc exp exp_down exp2 expm1 ln log2 log10 log1p sin cos tan sin_bounded cos_bounded tan_bounded
         asin acos atan sinh cosh tanh asinh acosh atanh sigmoid erf erfc erfinv lgamma digamma cbrt gelu ln_normal exp_near sqrt_near);
 }
