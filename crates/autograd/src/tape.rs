@@ -402,10 +402,15 @@ impl<T: Float> Tape<T> {
         r
     }
 
-    /// Runs `f`; no gradient flows through what it records.
-    pub fn no_grad<R>(&self, f: impl FnOnce() -> R) -> R {
+    fn enter_no_grad(&self) -> Region<'_, T> {
         let region = Region::enter(self);
         self.graph.borrow_mut().no_grad += 1;
+        region
+    }
+
+    /// Runs `f`; no gradient flows through what it records.
+    pub fn no_grad<R>(&self, f: impl FnOnce() -> R) -> R {
+        let region = self.enter_no_grad();
         let r = f();
         drop(region);
         r
@@ -414,8 +419,7 @@ impl<T: Float> Tape<T> {
     /// [`apply`](Tape::apply) inside [`no_grad`](Tape::no_grad), at the line of the caller, which a closure would hide.
     #[track_caller]
     pub(crate) fn apply_no_grad<O: Op<T>>(&self, op: O, args: &[Var<'_, T>]) -> Var<'_, T> {
-        let region = Region::enter(self);
-        self.graph.borrow_mut().no_grad += 1;
+        let region = self.enter_no_grad();
         let v = self.apply(op, args);
         drop(region);
         v

@@ -19,20 +19,25 @@ pub(crate) fn record<T: Float>(
     ids: &[u32],
     loc: &'static Location<'static>,
 ) -> u32 {
-    {
-        let mut g = tape.graph.borrow_mut();
-        let at = g.len;
-        if g.replaying
-            && let Some(n) = g.nodes.get(at)
-            && same_ids(&n.args, ids)
-            && same_node(&n.op, op)
-            && g.same_place(n, loc)
-        {
-            g.len += 1;
-            return at as u32;
-        }
+    let same = |n: &Node<T>| same_ids(&n.args, ids) && same_node(&n.op, op);
+    match again(tape, same, loc) {
+        Some(id) => id,
+        None => anew(tape, op, ids, loc),
     }
-    anew(tape, op, ids, loc)
+}
+
+/// The node at the tape's end if it is left from the previous step, of the same kind, and recorded at the same place.
+#[inline(always)]
+fn again<T: Float>(
+    tape: &Tape<T>,
+    same: impl FnOnce(&Node<T>) -> bool,
+    loc: &'static Location<'static>,
+) -> Option<u32> {
+    let mut g = tape.graph.borrow_mut();
+    let at = g.len;
+    let found = g.replaying && (g.nodes.get(at)).is_some_and(|n| same(n) && g.same_place(n, loc));
+    g.len += usize::from(found);
+    found.then_some(at as u32)
 }
 
 /// As [`record`] for a function of two operands without constants, which most operations are.
@@ -45,23 +50,16 @@ pub(crate) fn record_pair<T: Float>(
     b: u32,
     loc: &'static Location<'static>,
 ) -> u32 {
-    {
-        let mut g = tape.graph.borrow_mut();
-        let at = g.len;
-        if g.replaying
-            && let Some(n) = g.nodes.get(at)
-            && let [x, y] = n.args[..]
-            && (x == a && y == b)
-            && let NodeOp::Elem(e, [p, q]) = n.op
-            && e == elem
-            && (same_bits(p, T::ZERO) && same_bits(q, T::ZERO))
-            && g.same_place(n, loc)
-        {
-            g.len += 1;
-            return at as u32;
-        }
+    let same = |n: &Node<T>| {
+        let NodeOp::Elem(e, [p, q]) = n.op else {
+            return false;
+        };
+        n.args[..] == [a, b] && e == elem && (same_bits(p, T::ZERO) && same_bits(q, T::ZERO))
+    };
+    match again(tape, same, loc) {
+        Some(id) => id,
+        None => anew(tape, &NodeOp::Elem(elem, [T::ZERO; 2]), &[a, b], loc),
     }
-    anew(tape, &NodeOp::Elem(elem, [T::ZERO; 2]), &[a, b], loc)
 }
 
 /// [`record`], where the step does not repeat the last one.
