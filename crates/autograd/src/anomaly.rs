@@ -237,8 +237,8 @@ pub(crate) fn trace<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Option<A
         let observer = g.observer.take();
         let (before, counters) = (g.anomaly, g.counters);
         (g.anomaly, g.tracing, g.found) = (true, true, None);
-        let mut plan = crate::plan::traced(g, &targets);
-        T::execute(g, &mut plan);
+        let plan = crate::plan::traced(g, &targets);
+        T::execute(g, &plan, &[]);
         (g.anomaly, g.tracing, g.counters) = (before, false, counters);
         g.observer = observer;
     }

@@ -4,9 +4,10 @@ use crate::anomaly::{self, Anomaly};
 use crate::finite;
 use crate::float::Float;
 use crate::gradients::Gradients;
-use crate::observe::Seen;
 use crate::op::{ForwardCtx, NodeOp, Operand};
-use crate::plan::{Event, EventRecord, FusedStep, Plan, StepKind, Tailed};
+use crate::plan::{
+    AVAILABLE, Event, EventRecord, FusedStep, Plan, Plans, ShownAt, StepKind, Tailed,
+};
 use crate::pool;
 use crate::tape::Graph;
 use crate::values::{Ints, Values};
@@ -38,7 +39,7 @@ impl<T: Float> Graph<T> {
             kept: self.kept.clone(),
             sides: self.sides.clone(),
             results,
-            plans: [None, None],
+            plans: Plans::default(),
         });
         self.event += 1;
     }
@@ -56,13 +57,16 @@ impl<T: Float> Graph<T> {
     fn run_recorded(&mut self, event: &Event) {
         let at = self.event;
         self.len = self.events[at].after;
-        let which = usize::from(self.observer.is_some());
-        if self.events[at].plans[which].is_none() {
+        let observed = self.observer.is_some();
+        if self.events[at].plans.of(observed).is_none() {
             T::plan(self, event);
         }
-        let mut plan = self.events[at].plans[which].take().expect("planned above");
-        T::execute(self, &mut plan);
-        self.events[at].plans[which] = Some(plan);
+        // Out of the record while the program runs, which has the whole tape.
+        let plans = std::mem::take(&mut self.events[at].plans);
+        if let Some((plan, shown)) = plans.of(observed) {
+            T::execute(self, plan, shown);
+        }
+        self.events[at].plans = plans;
         self.event += 1;
     }
 
@@ -132,7 +136,7 @@ impl<T: Float> Graph<T> {
     }
 }
 
-pub(crate) fn execute<T: Float>(g: &mut Graph<T>, plan: &mut Plan<T>) {
+pub(crate) fn execute<T: Float>(g: &mut Graph<T>, plan: &Plan<T>, shown: &[ShownAt]) {
     g.counters.flops += plan.cost;
     g.counters.bytes += plan.bytes;
     g.pool.collect();
@@ -153,6 +157,7 @@ pub(crate) fn execute<T: Float>(g: &mut Graph<T>, plan: &mut Plan<T>) {
         fused: 0,
         scopes: &g.scopes,
         observer: g.observer.as_mut(),
+        shown,
         late: Vec::new(),
         tracing: g.tracing,
         found: None,
@@ -181,6 +186,8 @@ struct Run<'a, T: Float> {
     fused: u64,
     scopes: &'a [(u32, String)],
     observer: Option<&'a mut Box<dyn crate::observe::Observer<T> + Send>>,
+    /// What the observer is still to be shown.
+    shown: &'a [ShownAt],
     /// Released while somebody else, perhaps the observer, held them.
     late: Vec<Tensor<T>>,
     /// Whether an anomaly is noted instead of refused.
@@ -198,8 +205,8 @@ impl<T: Float> Run<'_, T> {
                 finite::reach(g) <= SMALL_GRADIENT && finite::largest(g).is_finite()
             });
         }
-        self.observe(&plan.observe_first);
-        for step in &plan.steps {
+        self.observe(AVAILABLE);
+        for (at, step) in (0..).zip(&plan.steps) {
             let watch = step.watch;
             let finite = match &step.kind {
                 StepKind::Fused(f) => self.run_fused(f, watch),
@@ -215,7 +222,7 @@ impl<T: Float> Run<'_, T> {
                 self.finite[m.gradient as usize] =
                     finite & m.result != 0 || self.is_finite(m.gradient, m.root);
             }
-            self.observe(&step.observe);
+            self.observe(at);
             for &r in &step.release {
                 match self.values.take(r as usize) {
                     Some(t) if self.observer.is_some() && !t.is_unique() => self.late.push(t),
@@ -344,14 +351,18 @@ impl<T: Float> Run<'_, T> {
         }
     }
 
-    fn observe(&mut self, list: &[(u32, u32, Seen)]) {
-        if list.is_empty() {
+    /// Shows the observer what there is to see after a step.
+    fn observe(&mut self, step: i32) {
+        let now = self.shown.iter().take_while(|s| s.0 == step).count();
+        if now == 0 {
             return;
         }
         let Some(observer) = self.observer.as_deref_mut() else {
             return;
         };
-        for &(at, of, what) in list {
+        let (list, rest) = self.shown.split_at(now);
+        self.shown = rest;
+        for &(_, at, of, what) in list {
             if let Some(t) = self.values.get(at as usize) {
                 observer.see(&info(self.nodes, self.scopes, of), what, t);
             }

@@ -6,7 +6,7 @@ use crate::gradients::Gradients;
 use crate::module::Module;
 use crate::op::{NodeOp, Op};
 use crate::ops;
-use crate::plan::{Event, Plan};
+use crate::plan::{Event, Plan, ShownAt};
 use crate::tape::{Graph, Tape};
 use crate::var::Var;
 use std::panic::Location;
@@ -23,7 +23,7 @@ pub trait Float: Real + ops::Kernels {
     #[doc(hidden)]
     fn random_fn(r: ops::random::Random) -> wengert_tensor::fused::IndexFn<Self>;
     #[doc(hidden)]
-    fn execute(graph: &mut Graph<Self>, plan: &mut Plan<Self>);
+    fn execute(graph: &mut Graph<Self>, plan: &Plan<Self>, shown: &[ShownAt]);
     #[doc(hidden)]
     fn differentiate(tape: &Tape<Self>, roots: &[(u32, u32)], depends: &[bool])
     -> Vec<Option<u32>>;
@@ -100,8 +100,8 @@ macro_rules! float {
             fn random_fn(r: ops::random::Random) -> wengert_tensor::fused::IndexFn<Self> {
                 r.index_fn::<$t>()
             }
-            fn execute(graph: &mut Graph<Self>, plan: &mut Plan<Self>) {
-                exec::execute(graph, plan);
+            fn execute(graph: &mut Graph<Self>, plan: &Plan<Self>, shown: &[ShownAt]) {
+                exec::execute(graph, plan, shown);
             }
             fn differentiate(tape: &Tape<Self>, roots: &[(u32, u32)], depends: &[bool]) -> Vec<Option<u32>> {
                 crate::diff::differentiate(tape, roots, depends)

@@ -91,7 +91,7 @@ impl<T: Float> crate::Tape<T> {
     /// it wants something else than the last one did.
     pub fn forget_observed_plans(&self) {
         for e in &mut self.graph.borrow_mut().events {
-            e.plans[1] = None;
+            e.plans.forget_observer();
         }
     }
 

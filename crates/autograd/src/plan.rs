@@ -42,14 +42,70 @@ pub(crate) struct EventRecord<T: Float> {
     pub sides: Vec<(BufferId, u32)>,
     /// Grad: the results. Backward: the adjoint of every forward node (`u32::MAX` for none).
     pub results: Vec<u32>,
-    /// Plans without and with an observer.
-    pub plans: [Option<Plan<T>>; 2],
+    pub plans: Plans<T>,
 }
+
+/// How an event is evaluated.
+pub(crate) struct Plans<T: Float> {
+    /// Without an observer.
+    plain: Option<Plan<T>>,
+    /// With one, unless the other plan serves: where all that it wants is made anyway, one plan serves both, and a step
+    /// that is watched now and then finds it in the cache.
+    watched: Option<Plan<T>>,
+    /// What the observer is shown, once it was asked.
+    shown: Option<Shown>,
+}
+
+impl<T: Float> Default for Plans<T> {
+    fn default() -> Self {
+        Plans {
+            plain: None,
+            watched: None,
+            shown: None,
+        }
+    }
+}
+
+impl<T: Float> Plans<T> {
+    /// The plan to run, if there is one, and what the observer is shown meanwhile.
+    pub(crate) fn of(&self, observed: bool) -> Option<(&Plan<T>, &[ShownAt])> {
+        match (observed, &self.shown) {
+            (false, _) => Some((self.plain.as_ref()?, &[])),
+            (true, Some(shown)) => Some((self.watched.as_ref().or(self.plain.as_ref())?, shown)),
+            (true, None) => None,
+        }
+    }
+
+    /// Keeps a plan; one for both if they do the same.
+    fn keep(&mut self, plan: Plan<T>, shown: Option<Shown>) {
+        if shown.is_some() {
+            (self.watched, self.shown) = (Some(plan), shown);
+        } else {
+            self.plain = Some(plan);
+        }
+        if let (Some(a), Some(b)) = (&self.plain, &self.watched)
+            && a.same(b)
+        {
+            self.watched = None;
+        }
+    }
+
+    /// Forgets what the observer wants.
+    pub(crate) fn forget_observer(&mut self) {
+        (self.watched, self.shown) = (None, None);
+    }
+}
+
+/// Tensors for the observer: the step after which, where they are, whom they belong to, what they are; in the order of the
+/// steps, [`AVAILABLE`] for those before the first one.
+pub(crate) type Shown = Vec<ShownAt>;
+
+/// See [`Shown`].
+pub(crate) type ShownAt = (i32, u32, u32, Seen);
 
 /// A program ready to run.
 pub struct Plan<T: Float> {
     pub(crate) prologue: Vec<u32>,
-    pub(crate) observe_first: Vec<(u32, u32, Seen)>,
     pub(crate) steps: Vec<Step<T>>,
     /// Rough number of elementary operations, to decide on threads.
     pub(crate) cost: u64,
@@ -63,6 +119,19 @@ pub struct Plan<T: Float> {
     pub(crate) notes: bool,
 }
 
+impl<T: Float> Plan<T> {
+    /// Whether both run the same kernels on the same values, and let go of them at the same places.
+    fn same(&self, other: &Plan<T>) -> bool {
+        let step = |(a, b): (&Step<T>, &Step<T>)| {
+            a.kind.same(&b.kind)
+                && (&a.views, &a.release, a.watch) == (&b.views, &b.release, b.watch)
+        };
+        self.prologue == other.prologue
+            && self.steps.len() == other.steps.len()
+            && self.steps.iter().zip(&other.steps).all(step)
+    }
+}
+
 pub(crate) struct Step<T: Float> {
     pub kind: StepKind<T>,
     /// Views of this step's results, made right after it.
@@ -71,8 +140,6 @@ pub(crate) struct Step<T: Float> {
     pub gradients: SmallVec<[Made; 1]>,
     /// The set of results (a fused step's outputs, then its reductions) that are such gradients.
     pub watch: u64,
-    /// Tensors for the observer: where they are, whom they belong to, what they are.
-    pub observe: Vec<(u32, u32, Seen)>,
     /// Values whose last use this step is.
     pub release: Vec<u32>,
 }
@@ -97,8 +164,24 @@ pub(crate) enum StepKind<T: Float> {
     Done,
 }
 
+impl<T: Float> StepKind<T> {
+    fn same(&self, other: &StepKind<T>) -> bool {
+        match (self, other) {
+            (StepKind::Fused(a), StepKind::Fused(b)) => {
+                // What a program computes from these inputs for these nodes is what the tape says.
+                (&a.inputs, &a.outs, &a.reduced, &a.streams)
+                    == (&b.inputs, &b.outs, &b.reduced, &b.streams)
+            }
+            (StepKind::Op(a), StepKind::Op(b)) => a == b,
+            (StepKind::Tailed(a), StepKind::Tailed(b)) => a == b,
+            (StepKind::Done, StepKind::Done) => true,
+            _ => false,
+        }
+    }
+}
+
 /// An operation with a bias and a relu, see [`Op::bias_axis`](crate::Op::bias_axis).
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Tailed {
     pub op: u32,
     pub bias: Option<u32>,
@@ -120,7 +203,7 @@ const MOST_MEMBERS: usize = 2048;
 /// How many steps back a node looks for a group that reads the same operands.
 const LOOK_BACK: usize = 6;
 
-const AVAILABLE: i32 = -1;
+pub(crate) const AVAILABLE: i32 = -1;
 const UNPLACED: i32 = i32::MIN;
 const LAZY: i32 = -2;
 
@@ -189,13 +272,13 @@ pub(crate) fn make<T: Float>(g: &mut Graph<T>, event: &Event) {
     g.observer = observer;
     let spend = matches!(event, Event::Backward(_));
     let release = spend || !g.training;
-    let mut plan = Planner::new(g).plan(&targets, &wanted, release, spend);
+    let (mut plan, shown) = Planner::new(g).plan(&targets, &wanted, release, spend);
     if let Event::Backward(_) = event {
         mark_gradients(g, &mut plan);
     }
     g.counters.plans += 1;
     let at = g.event;
-    g.events[at].plans[usize::from(observed)] = Some(plan);
+    g.events[at].plans.keep(plan, observed.then_some(shown));
 }
 
 /// Tells each step which gradients of parameters it makes.
@@ -245,7 +328,7 @@ fn mark_gradients<T: Float>(g: &Graph<T>, plan: &mut Plan<T>) {
 pub(crate) fn traced<T: Float>(g: &Graph<T>, targets: &[u32]) -> Plan<T> {
     let mut planner = Planner::new(g);
     planner.fuse = false;
-    planner.plan(targets, &[], true, true)
+    planner.plan(targets, &[], true, true).0
 }
 
 impl<'a, T: Float> Planner<'a, T> {
@@ -266,7 +349,7 @@ impl<'a, T: Float> Planner<'a, T> {
         wanted: &[(u32, u32, Seen)],
         release: bool,
         spend: bool,
-    ) -> Plan<T> {
+    ) -> (Plan<T>, Shown) {
         let g = self.g;
         let mut needed = vec![false; g.len];
         let mut stored = vec![false; g.len];
@@ -532,7 +615,7 @@ impl<'a, T: Float> Planner<'a, T> {
         wanted: &[(u32, u32, Seen)],
         release: bool,
         spend: bool,
-    ) -> Plan<T> {
+    ) -> (Plan<T>, Shown) {
         let g = self.g;
         let mut last_use = vec![AVAILABLE; g.len];
         let mut cost = 0u64;
@@ -579,21 +662,17 @@ impl<'a, T: Float> Planner<'a, T> {
                 views: d.views.clone(),
                 gradients: SmallVec::new(),
                 watch: 0,
-                observe: Vec::new(),
                 release: Vec::new(),
             });
         }
         if self.fuse {
             self.attach_tails(&mut steps, targets, wanted, &mut last_use);
         }
-        let mut observe_first = Vec::new();
-        for &(at, of, what) in wanted {
-            match self.step_of[at as usize] {
-                UNPLACED | LAZY => {}
-                AVAILABLE => observe_first.push((at, of, what)),
-                s => steps[s as usize].observe.push((at, of, what)),
-            }
-        }
+        let mut shown: Shown = (wanted.iter())
+            .map(|&(at, of, what)| (self.step_of[at as usize], at, of, what))
+            .filter(|s| s.0 >= AVAILABLE)
+            .collect();
+        shown.sort_by_key(|s| s.0);
         if release {
             let mut hold = vec![false; g.len];
             for &t in targets {
@@ -608,16 +687,16 @@ impl<'a, T: Float> Planner<'a, T> {
                 }
             }
         }
-        Plan {
+        let plan = Plan {
             bytes: self.traffic(&steps),
             live: self.live(&steps),
             prologue: self.prologue,
-            observe_first,
             steps,
             cost,
             gradients_before: Vec::new(),
             notes: false,
-        }
+        };
+        (plan, shown)
     }
 
     /// Bytes of a node's value.

@@ -544,6 +544,64 @@ fn an_observer_may_hold_what_it_sees() {
     }
 }
 
+/// Where all that is watched is made anyway, one plan serves watched steps and others; else there are two. Both show the same
+/// in any order of steps, and after the observer was forgotten.
+#[test]
+fn watched_and_plain_steps_in_any_order() {
+    use wengert_autograd::{NodeInfo, Observer, Seen};
+    struct Log(&'static str, Vec<(u32, Seen, Vec<f64>)>);
+    impl Observer<f64> for Log {
+        fn wants(&mut self, n: &NodeInfo<'_>) -> bool {
+            n.op == self.0
+        }
+        fn see(&mut self, n: &NodeInfo<'_>, what: Seen, t: &Tensor<f64>) {
+            self.1.push((n.id, what, t.to_vec()));
+        }
+        fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
+            self
+        }
+    }
+    let noise = |n: usize, k: f64| (0..n).map(|i| (i as f64 * k).sin()).collect::<Vec<_>>();
+    let x = Tensor::from_vec(noise(12, 0.7), [3, 4]);
+    let w = Param::new(Tensor::from_vec(noise(20, 1.3), [5, 4]));
+    let v = Param::new(Tensor::from_vec(noise(10, 2.1), [2, 5]));
+    let run = |op: &'static str, watched: &[bool], forget: bool| {
+        let mut tape = Tape::training(0);
+        let step = |&watched: &bool| {
+            tape.reset();
+            if watched {
+                tape.set_observer(Box::new(Log(op, Vec::new())));
+            }
+            let h = tape.input(&x).linear(tape.param(&w), None).relu();
+            let y = (h.linear(tape.param(&v), None).tanh() * 2.0).exp();
+            let grads = y.sum().backward();
+            let log = tape.take_observer();
+            if forget {
+                tape.forget_observed_plans();
+            }
+            let grads = [&w, &v].map(|p| grads.get(p).unwrap().to_vec());
+            (
+                grads,
+                log.map(|o| o.into_any().downcast::<Log>().unwrap().1),
+            )
+        };
+        watched.iter().map(step).collect::<Vec<_>>()
+    };
+    for (op, seen) in [("matmul", 4), ("relu", 2), ("tanh", 2), ("exp", 2)] {
+        let alone = run(op, &[true], false).remove(0);
+        assert_eq!(alone.1.as_ref().unwrap().len(), seen, "{op}");
+        for forget in [false, true] {
+            for first in [true, false] {
+                let order = [first, !first, first, true, false, true];
+                for (watched, (grads, log)) in order.iter().zip(run(op, &order, forget)) {
+                    assert_eq!(grads, alone.0, "{op}");
+                    assert_eq!(log, alone.1.clone().filter(|_| *watched), "{op}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn products_of_zeros_have_exact_derivatives() {
     let tape = Tape::<f64>::inference();

@@ -3,9 +3,11 @@
 //! One training takes turns of ten steps without a monitor, with one, and with another one, in rotation: what a machine's
 //! clock does in seconds falls on all of them, and so does where memory happens to lie, which makes one training some
 //! percent faster than its twin. `cadence 0` is a second turn without a monitor: what it seems to cost is what this
-//! measurement cannot tell from nothing. Several trainings are made anew, one after the other. A training's figure is the
-//! median of the ratios of neighbouring turns; shown is the median of the trainings, and the interval in which the median of
-//! all possible trainings lies with 99 % (order statistics).
+//! measurement cannot tell from nothing. Several trainings are made anew, one after the other. A training's figure takes the
+//! median over the turns for each place in a turn (a step that is measured, the one after it, …), and compares the sums of
+//! these ten: what a machine does now and then does not count, what watching does to the steps that follow does. Shown is
+//! the median of the trainings, and the interval in which the median of all possible trainings lies with 99 % (order
+//! statistics).
 //!
 //! `cargo run --release -p wengert-flow --example cadence_cost [-- NETWORK [CADENCE]]`: one network, `mnist` (784-300-100-10,
 //! batch 64), `wide` (784-1024-1024-512-10, batch 128) or `deep` (20 layers of 128, batch 64), all with Adam; with a cadence
@@ -86,10 +88,11 @@ impl Training {
         }
     }
 
-    /// Microseconds a step at the `k`-th cadence.
-    fn steps(&mut self, steps: usize, k: usize, x: &Tensor, y: &Tensor<i64>) -> f64 {
-        let start = Instant::now();
+    /// Microseconds of each of some steps at the `k`-th cadence.
+    fn steps(&mut self, steps: usize, k: usize, x: &Tensor, y: &Tensor<i64>) -> Vec<f64> {
+        let mut times = Vec::with_capacity(steps);
         for _ in 0..steps {
+            let start = Instant::now();
             self.tape.reset();
             let loss = self.model.forward(self.tape.input(x)).cross_entropy(y);
             let grads = match &mut self.monitors[k] {
@@ -100,8 +103,9 @@ impl Training {
             if let Some(m) = &mut self.monitors[k] {
                 m.stepped(&self.model);
             }
+            times.push(start.elapsed().as_secs_f64() * 1e6);
         }
-        start.elapsed().as_secs_f64() * 1e6 / steps as f64
+        times
     }
 }
 
@@ -115,7 +119,8 @@ fn median(v: &mut [f64]) -> f64 {
 fn training(kind: &Kind, cadences: &[u64], (x, y): (&Tensor, &Tensor<i64>)) -> Vec<f64> {
     let n = cadences.len();
     let mut training = Training::new(kind, cadences);
-    let mut times = vec![Vec::new(); n];
+    // By cadence and place in a turn.
+    let mut times = vec![vec![Vec::new(); TURN]; n];
     // A measured step stands in the middle of each turn, so that what it leaves behind falls on its own turn.
     for k in 0..n {
         training.steps(TURN / 2, k, x, y);
@@ -123,18 +128,20 @@ fn training(kind: &Kind, cadences: &[u64], (x, y): (&Tensor, &Tensor<i64>)) -> V
     for round in 0..kind.rounds + 2 {
         for i in 0..n {
             let k = (i + round) % n;
-            let us = training.steps(TURN, k, x, y);
+            let turn = training.steps(TURN, k, x, y);
             // The first turns warm up.
             if round > 1 {
-                times[k].push(us);
+                (times[k].iter_mut().zip(turn)).for_each(|(all, us)| all.push(us));
             }
         }
     }
-    let base = times[0].clone();
-    let ratios =
-        |t: &Vec<f64>| median(&mut t.iter().zip(&base).map(|(a, b)| a / b).collect::<Vec<_>>());
-    let mut out = vec![median(&mut base.clone())];
-    out.extend(times[1..].iter().map(ratios));
+    let step = |places: Vec<Vec<f64>>| {
+        let sum: f64 = places.into_iter().map(|mut t| median(&mut t)).sum();
+        sum / TURN as f64
+    };
+    let mut out: Vec<f64> = times.into_iter().map(step).collect();
+    let base = out[0];
+    out[1..].iter_mut().for_each(|t| *t /= base);
     out
 }
 

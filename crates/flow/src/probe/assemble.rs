@@ -19,7 +19,11 @@ pub(super) fn step(
     step.layers.reserve_exact(layers.found.len());
     let mut dead_so_far = vec![None; layers.found.len()];
     for (at, (l, uses)) in layers.found.iter().zip(measured).enumerate() {
-        let mut p = LayerProfile::default();
+        let before = step.layers.last();
+        let before = before.map(|b| (b.activation_rms(), b.activation_grad_rms()));
+        // Filled where it stays: it is a kilobyte.
+        step.layers.push(LayerProfile::default());
+        let p = &mut step.layers[at];
         if let Some(slot) = structure.recording.slot(l.weight) {
             let w = &mut weights[slot];
             p.weights = w.values.take();
@@ -55,12 +59,11 @@ pub(super) fn step(
                 dead_so_far[at] = dead_share(so_far);
             }
         }
-        if let Some(before) = step.layers.last() {
+        if let Some((forward, backward)) = before {
             let ratio = |a: Option<f64>, b: Option<f64>| Some(a? / b?).filter(|r| r.is_finite());
-            p.forward_gain = ratio(p.activation_rms(), before.activation_rms());
-            p.backward_gain = ratio(before.activation_grad_rms(), p.activation_grad_rms());
+            p.forward_gain = ratio(p.activation_rms(), forward);
+            p.backward_gain = ratio(backward, p.activation_grad_rms());
         }
-        step.layers.push(p);
     }
     step.time.extend(states.profiles());
     Numbers {

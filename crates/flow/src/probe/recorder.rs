@@ -265,27 +265,30 @@ impl<T: Float> Recorder<T> {
                 l.found.look(&l.tensor, l.of, options);
             }
         });
-        looks.drain(..).for_each(|l| self.put(l.of, l.found));
+        looks.iter_mut().for_each(|l| self.put(l.of, &mut l.found));
+        looks.clear();
         self.looks = looks;
     }
 
     /// Puts what was found where it belongs; in the order in which the tape computed it.
-    fn put(&mut self, of: Of, found: Found<T>) {
+    fn put(&mut self, of: Of, found: &mut Found<T>) {
+        let picked = std::mem::take(&mut found.picked);
         let is_value = of.seen == Seen::Value;
         match of.what {
             What::Param(id, slot, layer, _) if is_value => {
                 if found.bad {
                     self.bad.params.push(id);
                 }
-                self.weights[slot].values = found.summary;
+                self.weights[slot].values = found.summary.take();
                 if layer {
-                    self.picked.put(id, found.picked, found.sampled);
+                    self.picked.put(id, picked, found.sampled);
                     return;
                 }
             }
             What::Param(_, slot, ..) => {
                 let w = &mut self.weights[slot];
-                (w.gradient, w.seen, w.sampled) = (found.summary, true, found.sampled);
+                w.gradient = found.summary.take();
+                (w.seen, w.sampled) = (true, found.sampled);
             }
             What::Output(..) | What::Other => {
                 if found.bad {
@@ -298,17 +301,17 @@ impl<T: Float> Recorder<T> {
                 if let What::Output((layer, k), _) = of.what {
                     let m = &mut self.measured[layer][k];
                     if is_value {
-                        m.activation = found.summary;
+                        m.activation = found.summary.take();
                         (m.saturation, m.rank) = (found.saturation, found.rank);
-                        m.alive = found.alive;
+                        m.alive = std::mem::take(&mut found.alive);
                     } else {
-                        m.gradient = found.summary;
+                        m.gradient = found.summary.take();
                     }
                 }
             }
         }
-        if found.picked.capacity() > 0 {
-            self.spare.push(found.picked);
+        if picked.capacity() > 0 {
+            self.spare.push(picked);
         }
     }
 
@@ -510,7 +513,7 @@ impl<T: Float> Observer<T> for Recorder<T> {
                 self.look();
             }
             found.look(tensor, of, self.options);
-            self.put(of, found);
+            self.put(of, &mut found);
             return;
         }
         let tensor = tensor.clone();

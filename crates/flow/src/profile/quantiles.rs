@@ -68,6 +68,8 @@ pub(super) struct Grid {
     std: f64,
     min: f64,
     max: f64,
+    /// Values counted, finite or not.
+    counted: u64,
     /// Index `HALF + k` for the k-th bin above the mean, `HALF - 1 - k` below it; then zeros, then what is not finite.
     bins: [u32; WILD + 1],
 }
@@ -90,6 +92,7 @@ impl Grid {
             std: s.std,
             min: s.min,
             max: s.max,
+            counted: 0,
             bins: [0; WILD + 1],
         }
     }
@@ -129,6 +132,7 @@ impl Grid {
 
     /// Counts values.
     pub(super) fn count<T: Real>(&mut self, values: &[T]) {
+        self.counted += values.len() as u64;
         dispatch(GridPass(self, values));
     }
 
@@ -137,11 +141,7 @@ impl Grid {
         // All values lie between the extremes, and so do their bins.
         let (first, last) = (self.near(self.min), self.near(self.max));
         let zeros = u64::from(self.bins[ZEROS]);
-        let n = zeros
-            + self.bins[first..=last]
-                .iter()
-                .map(|c| u64::from(*c))
-                .sum::<u64>();
+        let n = self.counted - u64::from(self.bins[WILD]);
         // The zeros are a piece of no width, cut into the bin that contains 0.
         let cut = if zeros > 0 {
             self.near(0.0).clamp(first, last)
