@@ -79,8 +79,8 @@ impl fmt::Display for Story {
             .chain(self.layers.clone());
         let mut t = Table::new(heads.map(Column::new));
         for (step, loss, v) in &self.steps {
-            let numbers = [*step as f64, *loss];
-            t = t.row(numbers.iter().chain(v).map(|x| Cell::Number(*x)));
+            let numbers = std::iter::once(loss).chain(v).map(|x| Cell::Number(*x));
+            t = t.row(std::iter::once(Cell::Text(step.to_string())).chain(numbers));
         }
         write!(
             f,

@@ -111,22 +111,205 @@ fn what_cannot_be_understood_is_said() {
     }
 }
 
+/// Three classes of points, 90 rows: two numbers and the name of the class.
+fn rows(label: impl Fn(usize) -> String) -> String {
+    let point = |i: usize| {
+        let (class, spread) = (i % 3, (i as f64 * 0.7).sin() * 0.4);
+        format!(
+            "{},{},{}\n",
+            class as f64 * 1.5 - 1.5 + spread,
+            spread,
+            label(class)
+        )
+    };
+    (0..90).map(point).collect()
+}
+
 #[test]
 fn data_that_cannot_be_read_is_named() {
     let folder = Folder::new("data");
     let cut = folder.file("train-images-idx3-ubyte");
     std::fs::write(&cut, [0, 0, 8, 3, 0, 0]).expect("written");
-    let csv = folder.file("broken.csv");
-    std::fs::write(&csv, "a,b,class\n1,2,0\n1,x,1\n").expect("written");
+    let good = rows(|c| c.to_string());
+    let text_of = |name: &str, contents: &str| {
+        let path = folder.file(name);
+        std::fs::write(&path, contents).expect("written");
+        text(&path).to_string()
+    };
+    let zipped = text_of("cut.csv.gz", "\u{1f}");
     for (data, part) in [
-        ("/nowhere/at/all".to_string(), "/nowhere/at/all"),
-        (text(&folder.0).to_string(), "idx"),
-        (text(&csv).to_string(), "broken.csv"),
+        (
+            "/nowhere/at/all".to_string(),
+            "/nowhere/at/all: cannot open",
+        ),
+        (
+            text(&folder.0).to_string(),
+            "missing train-labels-idx1-ubyte[.gz], t10k-images",
+        ),
+        (text(&cut).to_string(), "of IDX files the folder is given"),
+        (zipped, "cut.csv.gz"),
+        (
+            text_of("x.csv", &format!("a,b,class\n1,2,0\n1,x,1\n{good}")),
+            "x.csv at line 3, column 2: CSV: \"x\" is not a number",
+        ),
+        (
+            text_of("nan.csv", &format!("a,b,class\nNaN,1,0\n{good}")),
+            "nan.csv at line 2, column 1",
+        ),
+        (
+            text_of("hole.csv", &format!("a,b,class\n1,,0\n{good}")),
+            "column 2: CSV: an empty field",
+        ),
+        (
+            text_of("ragged.csv", &format!("a,b,class\n1,0\n{good}")),
+            "a row of 2 fields, the first row has 3",
+        ),
+        (text_of("empty.csv", ""), "the file is empty"),
+        (
+            text_of("heading.csv", "a,b,class\n"),
+            "0 rows, expected enough of each class",
+        ),
+        (
+            text_of("semi.csv", &good.replace(',', ";")),
+            "at least two with commas between them (it has semicolons)",
+        ),
+        (
+            text_of("one.csv", &rows(|_| "7".into())),
+            "column 3 holds one class, \"7\", expected at least two",
+        ),
+        (
+            text_of("real.csv", &rows(|c| format!("0.{c}5"))),
+            "column 3 holds 0.05, expected classes",
+        ),
+        (
+            text_of("none.csv", &good.replace(",2\n", ",\n")),
+            "column 3, row 3: no class",
+        ),
+        (
+            text_of("few.csv", "a,class\n1,x\n2,y\n3,z\n"),
+            "column 2 has 3 different values in 3 rows",
+        ),
     ] {
         let o = wengert(&["flow", "--data", &data]);
-        assert_eq!(code(&o), 2, "{}", err(&o));
-        assert!(err(&o).contains(part), "{}", err(&o));
+        assert_eq!(code(&o), 2, "{data}: {}", err(&o));
+        assert!(err(&o).contains(part), "{part}: {}", err(&o));
     }
+    let file = text_of("good.csv", &good);
+    for (args, part) in [
+        (
+            &["flow", "--label", "1"][..],
+            "--label belongs to --data FILE.csv",
+        ),
+        (
+            &["flow", "--data", &file, "--label", "4"],
+            "no column \"4\", expected 1 to 3",
+        ),
+        (
+            &["flow", "--data", &file, "--json", "/no/such/place/r.json"],
+            "/no/such/place/r.json",
+        ),
+    ] {
+        let o = wengert(args);
+        assert_eq!(code(&o), 2, "{}", err(&o));
+        assert!(err(&o).contains(part), "{part}: {}", err(&o));
+    }
+}
+
+/// With or without a heading, names or numbers as classes, the class in any column: the same network comes out.
+#[test]
+fn tables_are_read_as_they_come() {
+    let folder = Folder::new("tables");
+    let run = |name: &str, contents: &str, label: &[&str]| {
+        let path = folder.file(name);
+        std::fs::write(&path, contents).expect("written");
+        let fixed = [
+            "flow",
+            "--epochs",
+            "8",
+            "--depth",
+            "2",
+            "--data",
+            text(&path),
+        ];
+        let o = wengert(&[&fixed[..], label].concat());
+        assert_eq!(code(&o), 0, "{name}: {}{}", out(&o), err(&o));
+        out(&o)
+    };
+    let (numbers, names) = (rows(|c| c.to_string()), rows(|c| format!("class {c}")));
+    let plain = run("bare.csv", &numbers, &[]);
+    for (name, contents) in [
+        ("headed.csv", format!("a,b,class\n{numbers}")),
+        ("names.csv", format!("a,b,class\n{names}")),
+        ("bare names.csv", names),
+        (
+            "windows.csv",
+            format!("\u{feff}a,b,class\r\n{}", numbers.replace('\n', "\r\n")),
+        ),
+    ] {
+        assert_eq!(run(name, &contents, &[]), plain, "{name}");
+    }
+    let turned: String = (numbers.lines())
+        .map(|l| l.rsplit_once(',').expect("a class"))
+        .map(|(features, class)| format!("{class},{features}\n"))
+        .collect();
+    let headed = format!("kind,a,b\n{turned}");
+    assert_eq!(run("turned.csv", &headed, &["--label", "kind"]), plain);
+    assert_eq!(run("turned.csv", &headed, &["--label", "1"]), plain);
+}
+
+/// Folders of IDX files: both parts, or one of which a share is held out.
+#[test]
+fn images_come_from_a_folder() {
+    let folder = Folder::new("images");
+    let write = |part: &str, n: u32| {
+        let (mut images, mut labels) = (vec![0u8, 0, 8, 3], vec![0u8, 0, 8, 1]);
+        for size in [n, 4, 4] {
+            images.extend(size.to_be_bytes());
+        }
+        labels.extend(n.to_be_bytes());
+        for i in 0..n {
+            let class = (i % 2) as u8;
+            images.extend((0..16).map(|p| {
+                if (p < 8) == (class == 0) {
+                    200
+                } else {
+                    i as u8
+                }
+            }));
+            labels.push(class);
+        }
+        for (kind, bytes) in [("images-idx3", images), ("labels-idx1", labels)] {
+            let path = folder.file(&format!("{part}-{kind}-ubyte"));
+            std::fs::write(path, bytes).expect("written");
+        }
+    };
+    let run = |command: &str| {
+        let json = ["--depth", "2", "--json", "-", "--data", text(&folder.0)];
+        let epochs: &[&str] = if command == "init-report" {
+            &[]
+        } else {
+            &["--epochs", "5"]
+        };
+        wengert(&[&[command][..], &json, epochs].concat())
+    };
+    write("t10k", 80);
+    let o = run("flow");
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    assert!(out(&o).contains("t10k alone, a fifth held out"));
+    write("train", 80);
+    for command in ["flow", "compare", "cure", "init-report"] {
+        let o = run(command);
+        assert_eq!(code(&o), 0, "{command}: {}", err(&o));
+        assert!(!out(&o).contains("held out"));
+    }
+    std::fs::remove_file(folder.file("train-labels-idx1-ubyte")).expect("it was there");
+    let o = run("flow");
+    assert_eq!(code(&o), 2);
+    assert!(
+        err(&o).contains("missing train-labels-idx1-ubyte[.gz]"),
+        "{}",
+        err(&o)
+    );
 }
 
 #[test]
@@ -223,9 +406,30 @@ fn compare_shows_every_remedy() {
         "vanishing",
         "with batch norm",
         "learning rate 0.001",
-        "healthy",
+        "As it is: vanishing. Healthy with: weights that fit the activation; with batch norm.",
     ] {
         assert!(out(&o).contains(part), "{part}: {}", out(&o));
+    }
+    // What helps is asked for: a remedy that does not ends with 1, also where the network is healthy without it.
+    let sick = [
+        "--activation",
+        "tanh",
+        "--init",
+        "normal:0.01",
+        "--depth",
+        "8",
+    ];
+    let broken = ["--depth", "2", "--remedy", "zeros"];
+    for (args, words) in [
+        (
+            &[&sick[..], &["--remedy", "clip=1"]].concat(),
+            "As it is: vanishing. None of the remedies",
+        ),
+        (&broken.to_vec(), "As it is: healthy. None of the remedies"),
+    ] {
+        let o = wengert(&[&["compare", "--epochs", "2"][..], args].concat());
+        assert_eq!(code(&o), 1, "{}", out(&o));
+        assert!(out(&o).contains(words), "{}", out(&o));
     }
 }
 
@@ -323,6 +527,14 @@ fn cure_says_what_it_did() {
     assert_eq!(code(&o), 0, "{}", out(&o));
     assert!(
         out(&o).contains("Healthy after: weights that fit the activation"),
+        "{}",
+        out(&o)
+    );
+    // Without a single step that moves anything there is nothing that a remedy could mend.
+    let o = wengert(&["cure", "--lr", "0", "--epochs", "1", "--depth", "2"]);
+    assert_eq!(code(&o), 1, "{}", out(&o));
+    assert!(
+        out(&o).contains("Not cured: no remedy is known"),
         "{}",
         out(&o)
     );

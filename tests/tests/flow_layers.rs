@@ -76,6 +76,60 @@ fn convolutions_with_batch_norm() {
     assert_eq!(r.verdict().severity, Severity::Healthy, "{r}");
 }
 
+/// Every layer stands at a line of this file, not of the library's.
+fn at_own_lines(step: &StepProfile) {
+    for l in &step.layers {
+        let at = l.location.as_deref().unwrap_or_default();
+        assert!(at.contains("flow_layers.rs:"), "{} at {at}", l.path);
+    }
+}
+
+/// A layer of one's own in a box.
+#[derive(Module, Clone)]
+struct Own {
+    inner: Linear,
+}
+
+const OWN_LINE: u32 = line!() + 5;
+
+impl Forward for Own {
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        // The line that a report should show.
+        self.inner.forward(x).tanh()
+    }
+}
+
+#[test]
+fn layers_behind_trait_objects_stand_at_the_lines_of_their_callers() {
+    let mut rng = rng();
+    let own = Own {
+        inner: Linear::new(8, 8, &mut rng),
+    };
+    let net = Sequential::builder()
+        .linear(6, 8)
+        .activation(Activation::Tanh)
+        .layer(own)
+        .linear(8, 4)
+        .build(&mut rng);
+    let y = labels();
+    let line = line!() + 2;
+    let r = FlowReport::of(&net, &noise(&[32, 6]), |m, x| {
+        m.forward(x).cross_entropy(&y)
+    });
+    let step = r.step().expect("measured");
+    at_own_lines(step);
+    let lines: Vec<u32> = (step.layers.iter())
+        .map(|l| l.location.as_deref().unwrap_or_default())
+        .map(|at| {
+            at.split(':')
+                .nth(1)
+                .and_then(|l| l.parse().ok())
+                .unwrap_or(0)
+        })
+        .collect();
+    assert_eq!(lines, [line, OWN_LINE, line], "{r}");
+}
+
 #[derive(Module)]
 struct Sequence<L: Module> {
     layer: L,
@@ -116,5 +170,6 @@ fn recurrent_layers_over_whole_sequences() {
         let outputs = step.layers[1].activation.as_ref().expect("seen");
         assert_eq!(outputs.count, 12 * 32 * 10);
         assert!(r.is_healthy(), "{r}");
+        at_own_lines(step);
     }
 }

@@ -27,6 +27,9 @@ pub struct LayerGain {
     pub identical: f64,
 }
 
+/// Name of the predicted gain among the further measurements of a layer.
+pub(crate) const PREDICTED_GAIN: &str = "predicted gain";
+
 /// What [`init_report`] found.
 #[derive(Clone, Debug)]
 pub struct InitReport {
@@ -243,7 +246,7 @@ impl InitReport {
             l.forward_gain = g.measured;
             l.backward_gain = g.backward;
             l.extra
-                .extend(g.predicted.map(|p| ("predicted gain".to_string(), p)));
+                .extend(g.predicted.map(|p| (PREDICTED_GAIN.to_string(), p)));
         }
         let mut run = RunProfile::new("before training").with_step(step);
         for (what, x) in [

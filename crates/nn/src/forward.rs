@@ -53,6 +53,12 @@ pub trait Forward<T: Float = f32> {
         y
     }
 
+    /// Whether the lines inside are of this library alone, so that reports should show its caller's: told by the type's name.
+    #[doc(hidden)]
+    fn is_of_library(&self) -> bool {
+        of_library(std::any::type_name::<Self>())
+    }
+
     /// The output for `x` on an inference tape: dropout off, running statistics in use, nothing kept.
     fn predict(&self, x: &Tensor<T>) -> Tensor<T> {
         let tape = Tape::inference();
@@ -60,10 +66,29 @@ pub trait Forward<T: Float = f32> {
     }
 }
 
+/// Whether a type and all it is made of come from this library or the standard one.
+fn of_library(name: &str) -> bool {
+    let known = |path: &str| match path.split_once("::") {
+        Some((root, _)) => ["wengert_nn", "alloc", "core", "std"].contains(&root),
+        None => true,
+    };
+    let outside = |c: char| !(c.is_alphanumeric() || c == '_' || c == ':');
+    name.starts_with("wengert_nn::") && name.split(outside).all(known)
+}
+
 impl<T: Float, F: Forward<T> + ?Sized> Forward<T> for Box<F> {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        (**self).forward(x)
+        // A call of a trait object has no line of its own.
+        let (inside, tape) = ((**self).is_of_library(), x.tape());
+        let run = || (**self).forward(x);
+        match inside {
+            true => tape.at_caller(run),
+            false => tape.at_own_lines(run),
+        }
+    }
+    fn is_of_library(&self) -> bool {
+        (**self).is_of_library()
     }
     fn trace<'t>(
         &self,

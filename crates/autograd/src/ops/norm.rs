@@ -260,8 +260,9 @@ impl<'t, T: Float> Var<'t, T> {
         let n: usize = own.iter().product();
         let rows: usize = shape[..shape.len() - axes].iter().product();
         let mut args: SmallVec<[Self; 12]> = small![self.reshape([rows, n])];
-        args.extend(weight.map(|w| w.reshape([n])));
-        args.extend(bias.map(|b| b.reshape([n])));
+        for v in [weight, bias].into_iter().flatten() {
+            args.push(v.reshape([n]));
+        }
         let norm = NormRows {
             eps,
             centred,

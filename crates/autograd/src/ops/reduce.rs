@@ -429,9 +429,9 @@ impl<'t, T: Float> Var<'t, T> {
     /// the derivative, whose choice does not change the result.
     #[track_caller]
     pub(crate) fn centred(self, set: u64) -> Self {
-        let mean = |v: Self| v.reduce(Reduce::Sum, set, true) * (1.0 / self.count(set) as f64);
-        let rough = self - mean(self.detach());
-        rough - mean(rough)
+        let share = 1.0 / self.count(set) as f64;
+        let rough = self - self.detach().reduce(Reduce::Sum, set, true) * share;
+        rough - rough.reduce(Reduce::Sum, set, true) * share
     }
 
     /// Standard deviation of all elements: the root of [`Var::var`]. A constant input has the subgradient 0.

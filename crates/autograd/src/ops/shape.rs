@@ -549,17 +549,19 @@ impl<'t, T: Float> Var<'t, T> {
     /// When there is none, or shapes differ.
     #[track_caller]
     pub fn stack(parts: &[Self], axis: isize) -> Self {
-        let parts: SmallVec<[Self; 12]> = parts.iter().map(|p| p.unsqueeze(axis)).collect();
-        assert!(!parts.is_empty(), "stack: expected at least one tensor");
-        let rank = parts[0].rank();
-        let a = shape::axis("stack", axis, rank).or_panic();
-        Self::cat(&parts, a as isize)
+        let mut wide: SmallVec<[Self; 12]> = SmallVec::with_capacity(parts.len());
+        for p in parts {
+            wide.push(p.unsqueeze(axis));
+        }
+        assert!(!wide.is_empty(), "stack: expected at least one tensor");
+        let a = shape::axis("stack", axis, wide[0].rank()).or_panic();
+        Self::cat(&wide, a as isize)
     }
 
     /// The same value; no gradient flows through it.
     #[track_caller]
     pub fn detach(self) -> Self {
-        self.tape().no_grad(|| self.apply(Detach))
+        self.tape().apply_no_grad(Detach, &[self])
     }
 
     /// The same value in row-major memory order; a copy only where needed.

@@ -296,16 +296,15 @@ fn healthy(run: &RunProfile) -> Finding {
         Some(s) => {
             let gradient =
                 |l: &LayerProfile| l.activation_grad.is_some() || l.weight_grad.is_some();
-            let alive = match s.layers.len() {
-                1 => "The layer is alive".to_string(),
-                n => format!("All {n} layers are alive"),
+            let (alive, them) = match s.layers.len() {
+                1 => ("The layer is alive".to_string(), "it"),
+                n => (format!("All {n} layers are alive"), "each of them"),
             };
-            let message = match (s.layers.iter().any(gradient), s.layers.len()) {
-                (false, _) => format!("{alive}; no gradient was measured."),
-                (true, 1) => format!("{alive}, and the gradient reaches it."),
-                (true, _) => format!("{alive}, and the gradient reaches each of them."),
+            let reached = match s.layers.iter().any(gradient) {
+                true => format!(", and the gradient reaches {them}."),
+                false => "; no gradient was measured.".into(),
             };
-            Finding::new(Severity::Healthy, "healthy", message)
+            Finding::new(Severity::Healthy, "healthy", alive + &reached)
         }
     }
 }

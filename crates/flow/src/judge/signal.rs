@@ -253,6 +253,8 @@ struct Way<'a> {
     first: (&'a LayerProfile, f64),
     last: (&'a LayerProfile, f64),
     layers: usize,
+    /// Factor that each layer takes, on average over those behind which something is left; none if the last one takes all.
+    each: Option<f64>,
     /// Layer whose crossing changes the gradient most in the direction asked for, and its share of the whole change.
     culprit: (&'a LayerProfile, f64, f64),
 }
@@ -279,11 +281,16 @@ fn way(step: &StepProfile, shrinks: bool) -> Option<Way<'_>> {
             )
         })
         .max_by(|a, b| a.2.total_cmp(&b.2))?;
+    // What is lost halfway says nothing about the layers before it.
+    let left = v.iter().rposition(|(_, g)| *g == 0.0).map_or(0, |i| i + 1);
+    let crossed = (v.len() - 1).checked_sub(left).filter(|n| *n > 0);
+    let each = crossed.map(|n| (last.1 / v[left].1).powf(1.0 / n as f64));
     Some(Way {
         quantity,
         first,
         last,
         layers: v.len(),
+        each,
         culprit,
     })
 }
@@ -319,12 +326,14 @@ fn vanishing(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
         return Vec::new();
     };
     let layer = blamed(&w).unwrap_or(w.first.0);
-    let known = w.last.1 / w.first.1.max(UNDERFLOW);
-    let per_layer = known.powf(1.0 / (w.layers - 1) as f64);
     let arrives = if w.first.1 == 0.0 {
         "exactly 0".into()
     } else {
         format!("{} times weaker", times(factor))
+    };
+    let takes = match w.each {
+        Some(f) => format!("each layer takes a factor of {}", pretty(f)),
+        None => "the first layer that it crosses takes all of it".into(),
     };
     let inner = layer.op.as_str();
     let (cause, remedy) = match blamed(&w) {
@@ -338,17 +347,11 @@ fn vanishing(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
             "give this layer the variance that fits its activation (`Linear::builder(..).followed_by(activation)`)",
         ),
         None if inner == "sigmoid" => (
-            format!(
-                "the slope of the sigmoid is 1/4 at most, and each layer takes a factor of {}",
-                pretty(per_layer)
-            ),
+            format!("the slope of the sigmoid is 1/4 at most, and {takes}"),
             "use `relu` with He's weights (`Init::he_normal()`), or a residual connection around each layer",
         ),
         None => (
-            format!(
-                "each layer takes a factor of {}: the weights are too small for `{inner}`",
-                pretty(per_layer)
-            ),
+            format!("{takes}: the weights are too small for `{inner}`"),
             "give the weights the variance that fits the activation (`Init::he_normal()` for relu, `Init::glorot_normal()` for tanh)",
         ),
     };

@@ -34,6 +34,55 @@ fn the_gradient_may_change_by_a_factor_of_100() {
 }
 
 #[test]
+fn what_is_lost_halfway_does_not_count_for_the_layers_before() {
+    let lost = |layers: i32, zeros: usize| {
+        let mut step = chain(0.1, layers);
+        for l in &mut step.layers[..zeros] {
+            l.activation_grad = Some(Summary::of(&[0.0]));
+        }
+        Judge::default().step(&step)[0]
+            .cause
+            .clone()
+            .unwrap_or_default()
+    };
+    let ten = "each layer takes a factor of 10.0";
+    assert!(lost(10, 0).contains(ten));
+    assert!(lost(3, 1).contains(ten), "{}", lost(3, 1));
+    let all = lost(3, 2);
+    assert!(
+        all.contains("the first layer that it crosses takes all"),
+        "{all}"
+    );
+}
+
+#[test]
+fn healthy_networks_are_worded_by_what_was_measured() {
+    let said = |layers: i32, gradient: bool| {
+        let mut step = chain(1.0, layers);
+        if !gradient {
+            step.layers
+                .iter_mut()
+                .for_each(|l| l.activation_grad = None);
+        }
+        Judge::default().step(&step)[0].message.clone()
+    };
+    assert_eq!(
+        said(1, true),
+        "The layer is alive, and the gradient reaches it."
+    );
+    assert_eq!(
+        said(1, false),
+        "The layer is alive; no gradient was measured."
+    );
+    let each = "All 3 layers are alive, and the gradient reaches each of them.";
+    assert_eq!(said(3, true), each);
+    assert_eq!(
+        said(3, false),
+        "All 3 layers are alive; no gradient was measured."
+    );
+}
+
+#[test]
 fn one_bad_layer_is_named() {
     let mut step = chain(1.0, 8);
     for l in &mut step.layers[..4] {

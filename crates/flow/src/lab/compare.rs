@@ -71,6 +71,11 @@ pub fn compare(
     Ok(Comparison { runs })
 }
 
+/// Whether nothing worse than a note was found.
+fn well(run: &RunProfile) -> bool {
+    run.severity().unwrap_or_default() <= Severity::Note
+}
+
 impl Comparison {
     /// One row per remedy: verdict measured again, loss, accuracy, time.
     pub fn table(&self) -> Table {
@@ -100,10 +105,35 @@ impl Comparison {
         t
     }
 
-    /// Whether at least one of the runs is healthy.
+    /// Whether at least one remedy leads to a healthy network; without remedies, whether the network as it is is healthy.
     pub fn any_healthy(&self) -> bool {
-        self.runs
-            .iter()
-            .any(|r| r.severity().unwrap_or_default() <= Severity::Note)
+        self.remedies().iter().any(well)
+    }
+
+    /// The runs with a remedy; without any, the only one.
+    fn remedies(&self) -> &[RunProfile] {
+        match &self.runs[..] {
+            [_, remedies @ ..] if !remedies.is_empty() => remedies,
+            all => all,
+        }
+    }
+
+    /// How the network is as it is, and which remedies lead to a healthy one, in words.
+    pub fn summary(&self) -> String {
+        let Some(first) = self.runs.first() else {
+            return "No runs.".into();
+        };
+        let rule = crate::report::compare::assess(first).rule;
+        let named: Vec<&str> = (self.remedies().iter())
+            .filter(|r| well(r))
+            .map(|r| r.name.as_str())
+            .collect();
+        match (self.runs.len(), named.is_empty()) {
+            (1, _) => format!("As it is: {rule}."),
+            (_, true) => {
+                format!("As it is: {rule}. None of the remedies leads to a healthy network.")
+            }
+            (_, false) => format!("As it is: {rule}. Healthy with: {}.", named.join("; ")),
+        }
     }
 }

@@ -59,7 +59,8 @@ impl Cure {
         match (self.healthy, names.is_empty()) {
             (true, true) => "Healthy as it is.".into(),
             (true, false) => format!("Healthy after: {}.", names.join("; ")),
-            (false, _) => format!("Not cured. Tried: {}.", names.join("; ")),
+            (false, true) => "Not cured: no remedy is known for this verdict.".into(),
+            (false, false) => format!("Not cured. Tried: {}.", names.join("; ")),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What can be changed about a network, and what a verdict proposes to change.
 
-use super::spec::{Cell, Decay, NetSpec, Rule};
+use super::spec::{Cell, Decay, NetSpec, Rule, called};
 use crate::judge::training::faster;
 use crate::profile::{Finding, RunProfile};
 use wengert_nn::{Activation, Init};
@@ -59,7 +59,7 @@ impl std::fmt::Display for Remedy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Remedy::None => write!(f, "as it is"),
-            Remedy::Activation(a) => write!(f, "activation {a:?}"),
+            Remedy::Activation(a) => write!(f, "activation {}", called(*a)),
             Remedy::Init(None) => write!(f, "weights that fit the activation"),
             Remedy::Init(Some(i)) => write!(f, "weights {i}"),
             Remedy::Bias(b) => write!(f, "biases {b}"),
@@ -73,9 +73,9 @@ impl std::fmt::Display for Remedy {
             ),
             Remedy::PlainOutput => write!(f, "outputs as they are"),
             Remedy::Standardize => write!(f, "standardized inputs"),
-            Remedy::Optimizer(r, lr) => write!(f, "{r:?}, learning rate {lr}"),
+            Remedy::Optimizer(r, lr) => write!(f, "{r}, learning rate {lr}"),
             Remedy::LearningRate(lr) => write!(f, "learning rate {lr}"),
-            Remedy::Decay(d) => write!(f, "learning rate: {d:?}"),
+            Remedy::Decay(d) => write!(f, "learning rate: {d}"),
             Remedy::Clip(c) => write!(f, "gradient clipped at norm {c}"),
             Remedy::Dropout(p) => write!(f, "dropout {p}"),
             Remedy::ClipValue(c) => write!(f, "gradient clipped at values {c}"),

@@ -16,6 +16,17 @@ pub enum Rule {
     Adam,
 }
 
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Rule::Sgd => "SGD",
+            Rule::Momentum => "momentum",
+            Rule::RmsProp => "RMSProp",
+            Rule::Adam => "Adam",
+        })
+    }
+}
+
 /// Course of the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub enum Decay {
@@ -26,6 +37,16 @@ pub enum Decay {
     Cosine,
     /// A linear rise over the first tenth of the budget.
     Warmup,
+}
+
+impl std::fmt::Display for Decay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Decay::Constant => "constant",
+            Decay::Cosine => "cosine",
+            Decay::Warmup => "warmup",
+        })
+    }
 }
 
 /// A recurrent layer.
@@ -239,16 +260,13 @@ impl NetSpec {
         [
             ("layers", format!("{} of {} units", self.depth, self.width)),
             ("recurrent", recurrent),
-            ("activation", format!("{:?}", self.activation)),
+            ("activation", called(self.activation)),
             ("weights", init),
-            ("batch norm", self.batch_norm.to_string()),
-            ("residual", self.residual.to_string()),
+            ("batch norm", yes(self.batch_norm)),
+            ("residual", yes(self.residual)),
             (
                 "optimizer",
-                format!(
-                    "{:?}, learning rate {} ({:?})",
-                    self.rule, self.lr, self.decay
-                ),
+                format!("{}, learning rate {} ({})", self.rule, self.lr, self.decay),
             ),
             ("clip", clip),
             ("regularizers", held),
@@ -260,6 +278,22 @@ impl NetSpec {
         .map(|(a, b)| (a.to_string(), b))
         .into()
     }
+}
+
+fn yes(is: bool) -> String {
+    if is { "yes" } else { "no" }.into()
+}
+
+/// The name that the command line knows, with what else there is to say: `relu`, `leaky-relu(0.01)`.
+pub(super) fn called(a: Activation) -> String {
+    let mut out = String::new();
+    for c in format!("{a:?}").chars() {
+        if c.is_ascii_uppercase() && !out.is_empty() {
+            out.push('-');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
 }
 
 fn or_none(words: Vec<String>) -> String {

@@ -275,7 +275,7 @@ impl<T: Float> MultiHeadAttention<T> {
         let in_proj = self.in_proj_weight.as_ref().map(|w| tape.param(w));
         let bias = self.in_proj_bias.as_ref().map(|b| tape.param(b));
         // Parts of the parameters, not of the activations: those are the smaller ones to cut.
-        let project = |x: Var<'t, T>, i: usize, own: &Option<Param<T>>, len: usize| {
+        let project = |(x, i, own, len): (Var<'t, T>, usize, &Option<Param<T>>, usize)| {
             let weight = match (in_proj, own) {
                 (Some(w), _) => w.narrow(0, i * embed, (i + 1) * embed),
                 (None, Some(w)) => tape.param(w),
@@ -286,9 +286,12 @@ impl<T: Float> MultiHeadAttention<T> {
                 .reshape([n, len, self.heads, size])
                 .permute([0, 2, 1, 3])
         };
-        let mut q = project(queries, 0, &self.q_proj_weight, l);
-        let mut k = project(keys, 1, &self.k_proj_weight, s);
-        let v = project(values, 2, &self.v_proj_weight, s);
+        let parts = [
+            (queries, 0, &self.q_proj_weight, l),
+            (keys, 1, &self.k_proj_weight, s),
+            (values, 2, &self.v_proj_weight, s),
+        ];
+        let [mut q, mut k, v] = tape.at_caller(|| parts.map(project));
         if let Some(r) = &self.rotary {
             (q, k) = (r.rotate(q), r.rotate(k));
         }

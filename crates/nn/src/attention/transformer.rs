@@ -171,8 +171,10 @@ impl<T: Float> TransformerEncoderLayer<T> {
     #[track_caller]
     pub fn forward_masked<'t>(&self, x: Var<'t, T>, mask: &AttentionMask<'_, 't, T>) -> Var<'t, T> {
         let o = &self.options;
-        let x = o.part(x, &self.norm1, |h| self.self_attn.attend(h, h, h, mask));
-        o.part(x, &self.norm2, |h| o.feed(h, &self.linear1, &self.linear2))
+        x.tape().at_caller(|| {
+            let x = o.part(x, &self.norm1, |h| self.self_attn.attend(h, h, h, mask));
+            o.part(x, &self.norm2, |h| o.feed(h, &self.linear1, &self.linear2))
+        })
     }
 }
 
@@ -264,11 +266,13 @@ impl<T: Float> TransformerDecoderLayer<T> {
         memory_mask: &AttentionMask<'_, 't, T>,
     ) -> Var<'t, T> {
         let o = &self.options;
-        let x = o.part(x, &self.norm1, |h| self.self_attn.attend(h, h, h, mask));
-        let x = o.part(x, &self.norm2, |h| {
-            self.multihead_attn.attend(h, memory, memory, memory_mask)
-        });
-        o.part(x, &self.norm3, |h| o.feed(h, &self.linear1, &self.linear2))
+        x.tape().at_caller(|| {
+            let x = o.part(x, &self.norm1, |h| self.self_attn.attend(h, h, h, mask));
+            let x = o.part(x, &self.norm2, |h| {
+                self.multihead_attn.attend(h, memory, memory, memory_mask)
+            });
+            o.part(x, &self.norm3, |h| o.feed(h, &self.linear1, &self.linear2))
+        })
     }
 }
 

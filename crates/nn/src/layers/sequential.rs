@@ -79,9 +79,11 @@ impl<T: Float> Default for Sequential<T> {
 }
 
 impl<T: Float> Forward<T> for Sequential<T> {
+    #[track_caller]
     fn forward<'t>(&self, mut x: Var<'t, T>) -> Var<'t, T> {
         for (_, layer) in &self.layers {
-            x = layer.forward(x);
+            // The box hands the caller's line on.
+            x = Forward::forward(layer, x);
         }
         x
     }

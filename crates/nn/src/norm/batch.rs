@@ -176,7 +176,7 @@ impl<const D: usize, T: Float> BatchNorm<D, T> {
             return;
         };
         let tape = x.tape();
-        tape.no_grad(|| {
+        let follow = || {
             let count = (self.num_batches_tracked.as_ref()).map(|b| (b, tape.buffer(b) + 1.0));
             let unbiased = var * (n as f64 / (n as f64 - 1.0));
             for (buffer, new) in [(running_mean, mean), (running_var, unbiased)] {
@@ -193,7 +193,8 @@ impl<const D: usize, T: Float> BatchNorm<D, T> {
             if let Some((buffer, count)) = count {
                 tape.side_output(buffer, count);
             }
-        });
+        };
+        tape.at_caller(|| tape.no_grad(follow));
     }
 }
 

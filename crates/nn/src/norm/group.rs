@@ -260,7 +260,7 @@ impl<T: Float> Forward<T> for InstanceNorm<T> {
         if let Some((running_mean, running_var)) = running {
             let (n, m) = (space as f64, self.momentum);
             let flat = Dims::from_slice(&[self.channels]);
-            tape.no_grad(|| {
+            let follow = || {
                 let rows = x.reshape([shape[0], self.channels, space]);
                 let mean = rows.mean_dim(-1, true);
                 let var = (rows - mean).square().mean_dim(-1, true);
@@ -269,7 +269,8 @@ impl<T: Float> Forward<T> for InstanceNorm<T> {
                     let new = new.mean_dim(0, true).reshape(&flat);
                     tape.side_output(buffer, tape.buffer(buffer) * (1.0 - m) + new * m);
                 }
-            });
+            };
+            tape.at_caller(|| tape.no_grad(follow));
         }
         affine(y, &self.weight, &self.bias)
     }

@@ -276,7 +276,7 @@ impl<T: Float, L: Weighted<T>> Forward<T> for SpectralNorm<L, T> {
         let matrix = self.matrix(weight);
         let (mut u, mut v) = (tape.buffer(&self.u), tape.buffer(&self.v));
         if tape.is_training() && !self.u.is_frozen() {
-            (u, v) = tape.no_grad(|| self.iterate(matrix, u, v, self.rounds));
+            (u, v) = tape.at_caller(|| tape.no_grad(|| self.iterate(matrix, u, v, self.rounds)));
             tape.side_output(&self.u, u);
             tape.side_output(&self.v, v);
         }

@@ -64,10 +64,26 @@ impl<'t, T: Float> RecurrentState<'t, T> {
 
     /// The same values; no gradient flows back through them.
     #[must_use]
+    #[track_caller]
     pub fn detach(self) -> Self {
         RecurrentState {
             hidden: self.hidden.detach(),
-            cell: self.cell.map(Var::detach),
+            cell: match self.cell {
+                Some(c) => Some(c.detach()),
+                None => None,
+            },
+        }
+    }
+
+    /// The state of the layer at place `at`.
+    #[track_caller]
+    fn select(self, at: usize) -> Self {
+        RecurrentState {
+            hidden: self.hidden.select(0, at),
+            cell: match self.cell {
+                Some(c) => Some(c.select(0, at)),
+                None => None,
+            },
         }
     }
 

@@ -350,10 +350,10 @@ impl<T: Float> Stack<T> {
             for direction in 0..directions {
                 let at = layer * directions + direction;
                 let reverse = direction == 1;
-                let from = start.map(|s| RecurrentState {
-                    hidden: s.hidden.select(0, at),
-                    cell: s.cell.map(|c| c.select(0, at)),
-                });
+                let from = match start {
+                    Some(s) => Some(s.select(at)),
+                    None => None,
+                };
                 let w = &self.weights[at];
                 let params = w.parts().map(|(_, p)| p);
                 let cell = states && lstm;
@@ -384,11 +384,16 @@ impl<T: Float> Stack<T> {
         } else {
             y
         };
-        let end = states.then(|| RecurrentState {
-            hidden: Var::stack(&hiddens, 0),
-            cell: lstm.then(|| Var::stack(&cells, 0)),
-        });
-        (y, end)
+        if !states {
+            return (y, None);
+        }
+        let hidden = Var::stack(&hiddens, 0);
+        let cell = if lstm {
+            Some(Var::stack(&cells, 0))
+        } else {
+            None
+        };
+        (y, Some(RecurrentState { hidden, cell }))
     }
 
     /// As `run`, with states detached every `window` steps.
@@ -420,7 +425,11 @@ impl<T: Float> Stack<T> {
         while from < steps || outputs.is_empty() {
             let to = (from + window).min(steps);
             let part = x.narrow(axis, from, to);
-            let (y, end) = self.run(part, state.map(RecurrentState::detach), None, true);
+            let cut = match state {
+                Some(s) => Some(s.detach()),
+                None => None,
+            };
+            let (y, end) = self.run(part, cut, None, true);
             outputs.push(y);
             state = end;
             from = to.max(from + 1);

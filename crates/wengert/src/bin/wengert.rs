@@ -5,11 +5,11 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
-use wengert::data::{Digits, Labeled, Mnist, csv};
+use wengert::data::{ByteImages, Digits, Error, Labeled, Mnist, csv};
 use wengert::flow::init_report;
 use wengert::flow::judge::Judge;
 use wengert::flow::lab::{
-    Cell, Decay, LabData, Net, NetSpec, Remedy, Rule, Samples, compare, cure, train,
+    Cell, Decay, LabData, Net, NetSpec, Remedy, Rule, Samples, SpecError, compare, cure, train,
 };
 use wengert::flow::profile::{RunProfile, Severity};
 use wengert::flow::report::number::pretty;
@@ -48,8 +48,9 @@ The training (not for init-report)
 
 Data
   --data digits       1,437 images of 8x8 pixels, built in (default)
-  --data DIR          MNIST's IDX files in a folder
-  --data FILE.csv     numbers with a heading; the last column is the class, a fifth is held out
+  --data DIR          MNIST's IDX files in a folder, plain or .gz; of one part alone (train or t10k), a fifth is held out
+  --data FILE.csv     numbers with commas between them, with or without a heading, plain or .gz; a fifth is held out
+  --label COLUMN      of a FILE.csv: name or number of the column with the class, names or whole numbers (the last)
 
 Remedies, for compare (repeat the option; without any: relu, fit, batch-norm, residual, clip=1)
   --remedy relu|tanh|...   --remedy fit|he|...   --remedy batch-norm   --remedy residual   --remedy standardize
@@ -68,12 +69,15 @@ Try these, from sick to healthy
   wengert cure --init zeros --activation tanh                         symmetric units, and their cure
   wengert compare --cell rnn --steps 16 --init normal:0.05 --depth 2 --remedy fit --remedy lstm --remedy gru
 
-exit code: 0 healthy, 1 not healthy (compare: no remedy is), 2 the command cannot be understood or its data not be read";
+exit code: 0 healthy, 1 not healthy, 2 the command cannot be understood, its data not be read or its report not be written
+  compare: 0 if at least one remedy leads to a healthy network; cure: 0 if the network is healthy at the end; rules: 0";
 
 #[derive(Default)]
 struct Options {
     spec: NetSpec,
     data: Option<String>,
+    /// Column of the class in a table.
+    label: Option<String>,
     remedies: Vec<String>,
     json: Option<String>,
     html: Option<String>,
@@ -271,6 +275,7 @@ fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--epochs" => s.epochs = number(&name, &value()?)?,
             "--seed" => s.seed = number(&name, &value()?)?,
             "--data" => o.data = Some(value()?),
+            "--label" => o.label = Some(value()?),
             "--remedy" => o.remedies.push(value()?),
             "--json" => o.json = Some(value().unwrap_or_else(|_| "-".into())),
             "--html" => o.html = Some(value()?),
@@ -293,24 +298,144 @@ fn samples(l: Labeled) -> Result<Samples, String> {
     })
 }
 
-fn load(name: Option<&str>, seed: u64) -> Result<LabData, String> {
-    let text = |e: wengert::data::Error| e.to_string();
-    let (name, train, test) = match name {
+/// Share of the samples that is held out where the data has no part for tests.
+const HELD_OUT: f64 = 0.2;
+
+fn text(e: wengert::data::Error) -> String {
+    e.to_string()
+}
+
+/// MNIST's files; of one part alone a share is held out. With a name that says so.
+fn images(path: &str, seed: u64) -> Result<(String, Labeled, Labeled), String> {
+    let whole = |b: ByteImages| {
+        let scaled = b.normalize(0.1307, 0.3081).map_err(text)?;
+        scaled.to_labeled().map_err(text)
+    };
+    let alone = |part: &str, b: ByteImages| {
+        let (train, test) = whole(b)?.split(HELD_OUT, seed).map_err(text)?;
+        Ok((
+            format!("{path}, {part} alone, a fifth held out"),
+            train,
+            test,
+        ))
+    };
+    match Mnist::load(path) {
+        Ok(m) => Ok((path.into(), whole(m.train)?, whole(m.test)?)),
+        // Both files of one part are missing, the other part is whole.
+        Err(Error::Missing { files, .. }) if files.len() == 2 && all(&files, "train") => {
+            alone("t10k", Mnist::load_test(path).map_err(text)?)
+        }
+        Err(Error::Missing { files, .. }) if files.len() == 2 && all(&files, "t10k") => {
+            alone("train", Mnist::load_train(path).map_err(text)?)
+        }
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+fn all(files: &[String], part: &str) -> bool {
+    files.iter().all(|f| f.starts_with(part))
+}
+
+/// A table of numbers and the column of the class.
+fn table(path: &str, label: Option<&str>, seed: u64) -> Result<(Labeled, Labeled), String> {
+    let no = |what: String| Err(format!("{path}: {what}"));
+    let bare = csv::Reader::bare().read(path).map_err(text)?;
+    let n = bare.columns();
+    let cell = |r: usize, c: usize| bare.get(r, c).map_or(String::new(), |f| f.trim().into());
+    let first: Vec<String> = (0..n).map(|c| cell(0, c)).collect();
+    if n < 2 {
+        let other = [(';', "semicolons"), ('\t', "tabs")].into_iter();
+        let other = other.filter(|(c, _)| first.iter().any(|n| n.contains(*c)));
+        let other: Vec<String> = other.map(|(_, w)| format!(" (it has {w})")).collect();
+        return no(format!(
+            "one column, expected at least two with commas between them{}",
+            other.concat()
+        ));
+    }
+    let column = match label {
+        None => n - 1,
+        Some(l) => match (first.iter().position(|n| n == l), l.parse::<usize>()) {
+            (Some(c), _) => c,
+            (None, Ok(c)) if (1..=n).contains(&c) => c - 1,
+            _ => {
+                return no(format!(
+                    "--label: no column {l:?}, expected 1 to {n} or one of {first:?}"
+                ));
+            }
+        },
+    };
+    // A first row of numbers, with a class that comes again, is no heading.
+    let number = |s: &String| s.parse::<f64>().is_ok();
+    let class = &first[column];
+    let again = || (1..bare.rows()).any(|r| cell(r, column) == *class);
+    let numbers = (first.iter().enumerate()).all(|(c, s)| c == column || number(s));
+    let t = match numbers && (number(class) || again()) {
+        true => bare,
+        false => csv::Reader::headed().read(path).map_err(text)?,
+    };
+    let rows = t.rows();
+    let (_, classes) = t.classes(column).map_err(text)?;
+    let here = format!("column {}", column + 1);
+    let other = "`--label` names another one";
+    if let Some(c) = classes
+        .iter()
+        .find(|c| c.parse::<f64>().is_ok_and(|x| x.fract() != 0.0))
+    {
+        return no(format!(
+            "{here} holds {c}, expected classes: names or whole numbers; {other}"
+        ));
+    }
+    if let Some(row) = (0..rows).find(|r| t.get(*r, column).is_ok_and(|c| c.trim().is_empty())) {
+        return no(format!("{here}, row {}: no class", row + 1));
+    }
+    if rows > 0 && classes.len() < 2 {
+        return no(format!(
+            "{here} holds one class, {:?}, expected at least two; {other}",
+            classes[0]
+        ));
+    }
+    if 2 * classes.len() > rows {
+        return no(format!(
+            "{here} has {} different values in {rows} rows, expected classes of several rows each; {other}",
+            classes.len()
+        ));
+    }
+    let parts = t
+        .labeled(column)
+        .map_err(text)?
+        .split(HELD_OUT, seed)
+        .map_err(text)?;
+    if parts.1.labels.numel() == 0 {
+        return no(format!(
+            "{rows} rows, expected enough of each class to hold a fifth out"
+        ));
+    }
+    Ok(parts)
+}
+
+fn load(o: &Options) -> Result<LabData, String> {
+    let (label, seed) = (o.label.as_deref(), o.spec.seed);
+    let file = |p: &str| p != "digits" && !Path::new(p).is_dir();
+    if label.is_some() && !o.data.as_deref().is_some_and(file) {
+        return Err("--label belongs to --data FILE.csv".into());
+    }
+    let (name, train, test) = match o.data.as_deref() {
         None | Some("digits") => {
             let d = Digits::load().standardized();
             ("UCI digits, 8x8".to_string(), d.train, d.test)
         }
-        Some(path) if Path::new(path).is_dir() => {
-            let m = Mnist::load(path).map_err(text)?;
-            let whole = |b: wengert::data::ByteImages| b.normalize(0.1307, 0.3081)?.to_labeled();
-            let (train, test) = (whole(m.train).map_err(text)?, whole(m.test).map_err(text)?);
-            (path.to_string(), train, test)
+        Some(path) if Path::new(path).is_dir() => images(path, seed)?,
+        Some(path)
+            if ["-idx3-", "-idx1-", ".idx3-", ".idx1-"]
+                .iter()
+                .any(|k| path.contains(k)) =>
+        {
+            return Err(format!(
+                "{path}: of IDX files the folder is given (`--data DIR`)"
+            ));
         }
         Some(path) => {
-            let table = csv::Reader::headed().read(path).map_err(text)?;
-            let last = (table.columns().checked_sub(1)).ok_or("the file has no columns")?;
-            let all = table.labeled(last).map_err(text)?;
-            let (train, test) = all.split(0.2, seed).map_err(text)?;
+            let (train, test) = table(path, label, seed)?;
             (path.to_string(), train, test)
         }
     };
@@ -366,9 +491,9 @@ fn run(command: &str, o: &Options) -> Result<bool, String> {
     if command == "rules" {
         return say(rules().trim_end()).map(|()| true);
     }
-    let data = load(o.data.as_deref(), o.spec.seed)?;
+    let data = load(o)?;
     let (terminal, judge) = (Terminal::stdout(), Judge::default());
-    let text = |e: wengert::flow::lab::SpecError| e.to_string();
+    let text = |e: SpecError| e.to_string();
     match command {
         "flow" => {
             let runs = [train("network", &o.spec, &data, &judge).map_err(text)?];
@@ -387,6 +512,7 @@ fn run(command: &str, o: &Options) -> Result<bool, String> {
                 (names.iter().map(|n| remedy(n, &o.spec))).collect::<Result<Vec<_>, _>>()?;
             let c = compare(&o.spec, &remedies, &data, &judge).map_err(text)?;
             show(o, &c.table().text(&terminal))?;
+            show(o, &c.summary())?;
             write(o, "Remedies compared", &c.runs)?;
             Ok(c.any_healthy())
         }

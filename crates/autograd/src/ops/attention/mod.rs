@@ -406,15 +406,14 @@ impl<'t, T: Float> Var<'t, T> {
         let mut batch = broadcast(op, &lead(&sq), &lead(&sk)).or_panic();
         batch = broadcast(op, &batch, &lead(&sv)).or_panic();
         let b: usize = batch.iter().product();
-        let whole = |x: Self| {
-            let s = x.shape();
+        let (lq, lk, dv) = (sq[sq.len() - 2], sk[sk.len() - 2], sv[sv.len() - 1]);
+        let mut args: SmallVec<[Self; 12]> = SmallVec::new();
+        for (x, s) in [(self, &sq), (keys, &sk), (values, &sv)] {
             let mut wide = batch.clone();
             wide.extend_from_slice(&s[s.len() - 2..]);
-            x.broadcast_to(wide)
-                .reshape([b, s[s.len() - 2], s[s.len() - 1]])
-        };
-        let (lq, lk, dv) = (sq[sq.len() - 2], sk[sk.len() - 2], sv[sv.len() - 1]);
-        let mut args: SmallVec<[Self; 12]> = small![whole(self), whole(keys), whole(values)];
+            let x = x.broadcast_to(wide);
+            args.push(x.reshape([b, s[s.len() - 2], s[s.len() - 1]]));
+        }
         let tape = self.tape();
         if let Some(m) = settings.mask {
             let mut wide = batch.clone();
@@ -447,7 +446,7 @@ impl<'t, T: Float> Var<'t, T> {
             dropout,
             batch: batch.clone(),
         };
-        let packed = tape.no_grad(|| tape.apply(Packed(config.clone()), &args));
+        let packed = tape.apply_no_grad(Packed(config.clone()), &args);
         args.insert(0, packed);
         let shape = small![b, lq, dv];
         let y = tape.apply(Output { config, shape }, &args);

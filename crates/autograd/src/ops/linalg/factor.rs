@@ -138,7 +138,7 @@ impl<T: Float> Op<T> for Part {
 impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     fn packed(self, task: Task) -> Self {
-        self.tape().no_grad(|| self.apply(Linalg(task)))
+        self.tape().apply_no_grad(Linalg(task), &[self])
     }
 
     /// Sign and ln |det| of the matrices `[.., n, n]`: (0, -∞) for a singular one.

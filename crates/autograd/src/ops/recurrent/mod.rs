@@ -522,7 +522,10 @@ pub(crate) fn record<'t, T: Float>(
         last,
         reserve: tape.is_training(),
     };
-    let lengths = r.lengths.map(|l| l.detach());
+    let lengths = match r.lengths {
+        Some(l) => Some(l.detach()),
+        None => None,
+    };
     let mut args: SmallVec<[Var<'t, T>; 12]> = small![x, r.weight];
     args.extend(
         [
@@ -544,7 +547,7 @@ pub(crate) fn record<'t, T: Float>(
         looked = Some(order);
         all.extend([table, index]);
     }
-    let steps = tape.no_grad(|| tape.apply(Steps { config, looked }, &all));
+    let steps = tape.apply_no_grad(Steps { config, looked }, &all);
     args.insert(0, steps);
     let states: Dims = small![z.steps, z.batch, z.out];
     let state = tape.apply(State(states.clone()), &args);

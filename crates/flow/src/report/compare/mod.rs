@@ -29,6 +29,7 @@ use super::escape::{LONGEST, clean};
 use super::number::{Range, list, pretty, times};
 use super::table::{Cell, Column, Table};
 use super::text::{Terminal, mark};
+use crate::init_report::PREDICTED_GAIN;
 use crate::probe::EFFECTIVE_RANK;
 use crate::profile::{Finding, LayerProfile, RunProfile, Severity, StepProfile};
 
@@ -250,11 +251,17 @@ pub fn overview(runs: &[RunProfile]) -> Table {
 }
 
 /// Columns of [`layer_table`]: heading, priority, hint.
-const COLUMNS: [(&str, u8, &str); 12] = [
+const COLUMNS: [(&str, u8, &str); 15] = [
     ("layer", 0, ""),
     ("op", 7, ""),
     ("mean", 3, "mean of the layer's outputs"),
     ("std", 2, "standard deviation of the layer's outputs"),
+    (
+        "gain",
+        9,
+        "RMS of the layer's outputs over that of the layer before",
+    ),
+    ("predicted", 10, "the gain, from the weights alone"),
     (
         "saturated",
         5,
@@ -270,6 +277,11 @@ const COLUMNS: [(&str, u8, &str); 12] = [
         "gradient RMS",
         0,
         "RMS of the derivative of the loss with respect to the layer's outputs",
+    ),
+    (
+        "gain back",
+        9,
+        "gradient in the layer before over the gradient in this one",
     ),
     (
         "weight gradient",
@@ -303,20 +315,22 @@ pub fn layer_table(step: &StepProfile, range: Option<(f64, f64)>) -> Table {
         "" => Cell::Empty,
         s => Cell::from(s),
     };
+    let extra = |l: &LayerProfile, name: &str| {
+        Cell::from(l.extra.iter().find(|e| e.0 == name).map(|e| e.1))
+    };
     for l in &step.layers {
         t.rows.push(vec![
             Cell::from(l.path.clone()),
             words(&l.op),
             Cell::from(l.activation.as_ref().map(|s| s.mean)),
             Cell::from(l.activation.as_ref().map(|s| s.std)),
+            Cell::from(l.forward_gain),
+            extra(l, PREDICTED_GAIN),
             share(l.saturation),
             share(l.dead),
-            Cell::from(
-                (l.extra.iter())
-                    .find(|e| e.0 == EFFECTIVE_RANK)
-                    .map(|e| e.1),
-            ),
+            extra(l, EFFECTIVE_RANK),
             l.activation_grad_rms().map_or(Cell::Empty, Cell::Bar),
+            Cell::from(l.backward_gain),
             Cell::from(l.weight_grad_rms()),
             Cell::from(l.update_ratio),
             match l.non_finite() {

@@ -54,7 +54,8 @@ pub fn page(title: &str, runs: &[RunProfile]) -> Page {
         let caption = "A network learns by sending a signal, the **gradient**, from its output back through every layer. Each \
              layer changes its weights in proportion to what reaches it. **A flat line is good:** every layer hears the \
              signal equally well. **A line that falls** means that the signal fades on its way: the further down, the less \
-             the layer learns. This is the **vanishing gradient**. Measured before the first training step.";
+             the layer learns. This is the **vanishing gradient**. **A line that rises** by a factor of a thousand and more \
+             is the **exploding gradient**. Measured before the first training step.";
         page = page
             .section("Where the learning signal gets lost")
             .figure_with(&first, caption);
@@ -76,7 +77,7 @@ pub fn page(title: &str, runs: &[RunProfile]) -> Page {
     if !curves.is_empty() {
         page = page
             .section("What it does to training")
-            .text("The same networks while they train. A loss that stays where it began means that nothing was learnt.")
+            .text("Measured while training goes on. A loss that stays where it began means that nothing was learnt.")
             .figures(refs(&curves));
     }
 
@@ -117,7 +118,7 @@ pub fn page(title: &str, runs: &[RunProfile]) -> Page {
         page = page.section("Back through time").figure_with(
             &time,
             "A recurrent network repeats one layer for every step of a sequence, and the gradient passes it once per step. \
-             **A flat line** remembers long; **a steep one** cannot learn from what lies more than a few steps back.",
+             **A flat line** remembers long; **a steep one** cannot learn from what lies more than a few steps back. Measured before the first training step.",
         );
     }
 
@@ -142,7 +143,7 @@ pub fn page(title: &str, runs: &[RunProfile]) -> Page {
     }
     for run in runs {
         if let Some(step) = run.first().filter(|s| !s.layers.is_empty()) {
-            let title = format!("{}: layer by layer, before training", run.name);
+            let title = format!("{}: layer by layer, at the first step", run.name);
             page = page.details(&title, !several, |p| p.table(&layer_table(step, range)));
         }
     }

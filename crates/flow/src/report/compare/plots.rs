@@ -332,8 +332,8 @@ pub fn heat_maps(runs: &[RunProfile]) -> Vec<HeatMap> {
     maps
 }
 
-/// The gradient of recurrent layers against time, with the fitted decay: one plot for the last observed step that has
-/// any, all runs in it; steps back from the end run to the right, as the gradient does.
+/// The gradient of recurrent layers against time, with the fitted decay: one plot for the first observed step that has
+/// any, all runs in it, as the verdict looks at it; steps back from the end run to the right, as the gradient does.
 pub fn time_plots(runs: &[RunProfile]) -> Option<LinePlot> {
     let mut plot = LinePlot::new("How far back in time the learning signal reaches")
         .x(Axis::linear("steps back in time")
@@ -344,7 +344,7 @@ pub fn time_plots(runs: &[RunProfile]) -> Option<LinePlot> {
         .size(1040.0, 320.0);
     let mut style = 0;
     for run in runs {
-        let Some(step) = run.steps.iter().rev().find(|s| !s.time.is_empty()) else {
+        let Some(step) = run.steps.iter().find(|s| !s.time.is_empty()) else {
             continue;
         };
         for t in &step.time {

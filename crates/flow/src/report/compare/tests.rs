@@ -210,3 +210,21 @@ fn a_run_that_diverges_does_not_hide_the_others() {
     assert!(wild.contains("brightest: 10.0 and more"), "{wild}");
     assert!(!well.contains("and more"));
 }
+
+#[test]
+fn the_curve_over_time_is_that_of_the_verdict() {
+    let step = |at: u64, decay: f64| {
+        let mut s = StepProfile::new(at);
+        s.time.push(TimeProfile {
+            path: "rnn".into(),
+            grad_rms: (0..9).rev().map(|k| decay.powi(k)).collect(),
+        });
+        s
+    };
+    // 0.1 to the power of each step back falls to 1/e in 1 / ln 10 steps; after training nothing falls.
+    let run = RunProfile::new("r")
+        .with_step(step(0, 0.1))
+        .with_step(step(9, 1.0));
+    let svg = time_plots(&[run]).expect("measured").draw("p");
+    assert!(svg.contains("falls to 1/e in 0.434 steps"), "{svg}");
+}

@@ -303,17 +303,8 @@ fn table_html(t: &Table) -> String {
         .collect();
     for (c, column) in t.columns.iter().enumerate() {
         let class = if numeric[c] { " class=\"n\"" } else { "" };
-        let hint = if column.hint.is_empty() {
-            String::new()
-        } else {
-            format!(" title=\"{}\"", xml(&column.hint))
-        };
-        write!(
-            s,
-            "<th scope=\"col\"{class}{hint}>{}</th>",
-            name(&column.head)
-        )
-        .expect("a string takes all");
+        write!(s, "<th scope=\"col\"{class}>{}</th>", name(&column.head))
+            .expect("a string takes all");
     }
     s.push_str("</tr></thead><tbody>");
     for r in 0..t.rows.len() {
@@ -340,7 +331,26 @@ fn table_html(t: &Table) -> String {
         s.push_str("</tr>");
     }
     s.push_str("</tbody></table></div>");
+    s.push_str(&hints(t));
     s
+}
+
+/// What the headings mean, in sight of everybody: a tooltip is out of reach of keyboards, fingers and paper.
+fn hints(t: &Table) -> String {
+    let mut told: Vec<(String, &str)> = Vec::new();
+    for c in t.columns.iter().filter(|c| !c.hint.is_empty()) {
+        match told.iter_mut().find(|h| h.1 == c.hint) {
+            Some((heads, _)) => *heads += &format!(", {}", name(&c.head)),
+            None => told.push((name(&c.head).into(), &c.hint)),
+        }
+    }
+    let told: String = (told.iter())
+        .map(|(heads, hint)| format!("<dt>{heads}</dt><dd>{}</dd>", xml(hint)))
+        .collect();
+    match told.is_empty() {
+        true => told,
+        false => format!("<dl class=\"hints\">{told}</dl>"),
+    }
 }
 
 /// A number, marked when it is not one.

@@ -117,7 +117,16 @@ fn bars_and_headings_are_in_the_table() {
         h.contains("width:100.0%") && h.contains("width:3.0%") && h.contains("width:0.0%"),
         "{h}"
     );
-    assert!(h.contains("<th scope=\"row\">fc1</th>"));
+    assert!(h.contains("<th scope=\"row\">fc1</th>") && !h.contains("hints"));
+}
+
+#[test]
+fn what_headings_mean_is_written_out_once() {
+    let column = |head: &str, hint: &str| Column::new(head).hint(hint);
+    let t = Table::new([column("a<", "x<"), column("b", "y"), column("c", "x<")]);
+    let h = table_html(&t);
+    let told = "<dl class=\"hints\"><dt>a&lt;, c</dt><dd>x&lt;</dd><dt>b</dt><dd>y</dd></dl>";
+    assert!(h.ends_with(told) && !h.contains("title="), "{h}");
 }
 
 #[test]
