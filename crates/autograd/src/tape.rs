@@ -436,7 +436,11 @@ impl<T: Float> Tape<T> {
     /// let parts = [1.0, 2.0];
     /// let y = tape.at_caller(|| parts.map(|p| x * p)); // both products: this line and column
     /// let mut places = Vec::new();
-    /// tape.for_each_node(|n| places.extend((n.op == "mul").then_some(n.location)));
+    /// tape.for_each_node(|n| {
+    ///     if n.op == "mul_scalar" {
+    ///         places.push(n.location);
+    ///     }
+    /// });
     /// assert!(places.len() == 2 && places[0] == places[1] && y.len() == 2);
     /// ```
     #[track_caller]

@@ -134,8 +134,9 @@ pub fn cross_entropy_probabilities<'t, T: Float>(
 pub fn bce<'t, T: Float>(x: Var<'t, T>, y: Var<'t, T>, reduction: Reduction) -> Var<'t, T> {
     same_shape("bce", &x, &y);
     let least = (-100f64).exp();
-    let log = |p: Var<'t, T>| p.clamp(least, f64::INFINITY).ln();
-    reduction.apply(-(y * log(x) + (1 - y) * log(1 - x)))
+    let yes = x.clamp(least, f64::INFINITY).ln();
+    let no = (1 - x).clamp(least, f64::INFINITY).ln();
+    reduction.apply(-(y * yes + (1 - y) * no))
 }
 
 /// Binary cross-entropy of logits, stable: (1 - y) x + (1 + (p - 1) y) softplus(-x), with a weight `p` of the positive

@@ -33,8 +33,9 @@ pub fn cosine_similarity<'t, T: Float>(
 ) -> Var<'t, T> {
     same_shape("cosine_similarity", &x1, &x2);
     let floor = x1.tape().scalar(eps * eps);
-    let norm = |x: Var<'t, T>| x.square().sum_dim(axis, false).maximum(floor).sqrt();
-    (x1 * x2).sum_dim(axis, false) / (norm(x1) * norm(x2))
+    let norm1 = (x1.square().sum_dim(axis, false).maximum(floor)).sqrt();
+    let norm2 = (x2.square().sum_dim(axis, false).maximum(floor)).sqrt();
+    (x1 * x2).sum_dim(axis, false) / (norm1 * norm2)
 }
 
 /// For vectors along the last axis: 1 - cos(x1, x2) where y = 1, max(0, cos(x1, x2) - margin) where y = -1.
@@ -52,8 +53,9 @@ pub fn cosine_embedding<'t, T: Float>(
     reduction: Reduction,
 ) -> Var<'t, T> {
     same_shape("cosine_embedding", &x1, &x2);
-    let square = |x: Var<'t, T>| x.square().sum_dim(-1, false) + 1e-12;
-    let cos = (x1 * x2).sum_dim(-1, false) / (square(x1) * square(x2)).sqrt();
+    let square1 = x1.square().sum_dim(-1, false) + 1e-12;
+    let square2 = x2.square().sum_dim(-1, false) + 1e-12;
+    let cos = (x1 * x2).sum_dim(-1, false) / (square1 * square2).sqrt();
     same_shape("cosine_embedding", &cos, &y);
     let one = y.tape().scalar(1.0);
     reduction.apply(y.eq(one).where_(1 - cos, (cos - margin).relu()))

@@ -1,6 +1,6 @@
 //! No public layer without derivatives checked, values compared with PyTorch, and a line in `docs/layers.md`.
 
-use crate::common::{CHECKED, COMPARED, HIDDEN};
+use crate::common::{CHECKED, COMPARED};
 use crate::{attention, basic, conv, norm, option, recurrent};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -88,7 +88,6 @@ fn derivatives_of_every_layer() {
         recurrent::derivatives,
     ]);
     all(&CHECKED, &[]);
-    caller_is_named();
 }
 
 /// Every case of PyTorch, once.
@@ -111,16 +110,6 @@ pub fn against_pytorch() {
 fn values_and_gradients_of_every_layer_are_pytorchs() {
     against_pytorch();
     all(&COMPARED, NOT_COMPARED);
-    caller_is_named();
-}
-
-/// Every operation of every layer that ran so far stands at the line of its caller, which reports and messages show.
-fn caller_is_named() {
-    let hidden = HIDDEN.lock().unwrap();
-    assert!(
-        hidden.is_empty(),
-        "recorded at lines of the library: {hidden:#?}"
-    );
 }
 
 #[test]
