@@ -65,26 +65,22 @@ impl<'t, T: Float> RecurrentState<'t, T> {
     /// The same values; no gradient flows back through them.
     #[must_use]
     #[track_caller]
-    pub fn detach(self) -> Self {
-        RecurrentState {
-            hidden: self.hidden.detach(),
-            cell: match self.cell {
-                Some(c) => Some(c.detach()),
-                None => None,
-            },
+    pub fn detach(mut self) -> Self {
+        self.hidden = self.hidden.detach();
+        if let Some(c) = &mut self.cell {
+            *c = c.detach();
         }
+        self
     }
 
     /// The state of the layer at place `at`.
     #[track_caller]
-    fn select(self, at: usize) -> Self {
-        RecurrentState {
-            hidden: self.hidden.select(0, at),
-            cell: match self.cell {
-                Some(c) => Some(c.select(0, at)),
-                None => None,
-            },
+    fn select(mut self, at: usize) -> Self {
+        self.hidden = self.hidden.select(0, at);
+        if let Some(c) = &mut self.cell {
+            *c = c.select(0, at);
         }
+        self
     }
 
     /// Marks the values to survive `backward()`.

@@ -350,10 +350,10 @@ impl<T: Float> Stack<T> {
             for direction in 0..directions {
                 let at = layer * directions + direction;
                 let reverse = direction == 1;
-                let from = match start {
-                    Some(s) => Some(s.select(at)),
-                    None => None,
-                };
+                let mut from = start;
+                if let Some(s) = &mut from {
+                    *s = s.select(at);
+                }
                 let w = &self.weights[at];
                 let params = w.parts().map(|(_, p)| p);
                 let cell = states && lstm;
@@ -425,11 +425,10 @@ impl<T: Float> Stack<T> {
         while from < steps || outputs.is_empty() {
             let to = (from + window).min(steps);
             let part = x.narrow(axis, from, to);
-            let cut = match state {
-                Some(s) => Some(s.detach()),
-                None => None,
-            };
-            let (y, end) = self.run(part, cut, None, true);
+            if let Some(s) = &mut state {
+                *s = s.detach();
+            }
+            let (y, end) = self.run(part, state, None, true);
             outputs.push(y);
             state = end;
             from = to.max(from + 1);

@@ -522,10 +522,10 @@ pub(crate) fn record<'t, T: Float>(
         last,
         reserve: tape.is_training(),
     };
-    let lengths = match r.lengths {
-        Some(l) => Some(l.detach()),
-        None => None,
-    };
+    let mut lengths = r.lengths;
+    if let Some(l) = &mut lengths {
+        *l = l.detach();
+    }
     let mut args: SmallVec<[Var<'t, T>; 12]> = small![x, r.weight];
     args.extend(
         [
