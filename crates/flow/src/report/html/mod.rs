@@ -341,7 +341,7 @@ fn hints(t: &Table) -> String {
     for c in t.columns.iter().filter(|c| !c.hint.is_empty()) {
         match told.iter_mut().find(|h| h.1 == c.hint) {
             Some((heads, _)) => *heads += &format!(", {}", name(&c.head)),
-            None => told.push((name(&c.head).into(), &c.hint)),
+            None => told.push((name(&c.head), &c.hint)),
         }
     }
     let told: String = (told.iter())
