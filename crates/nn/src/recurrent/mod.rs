@@ -65,12 +65,13 @@ impl<'t, T: Float> RecurrentState<'t, T> {
     /// The same values; no gradient flows back through them.
     #[must_use]
     #[track_caller]
-    pub fn detach(mut self) -> Self {
-        self.hidden = self.hidden.detach();
-        if let Some(c) = &mut self.cell {
+    pub fn detach(self) -> Self {
+        let mut cut = self;
+        cut.hidden = cut.hidden.detach();
+        if let Some(c) = &mut cut.cell {
             *c = c.detach();
         }
-        self
+        cut
     }
 
     /// The state of the layer at place `at`.
