@@ -4,8 +4,9 @@
 //! after the last step, the sum of the two marked numbers. Who always says 1 has a mean squared error of 1/6.
 
 use std::fmt;
+use wengert::flow::judge::Judge;
 use wengert::flow::probe::{Probe, ProbeOptions};
-use wengert::flow::profile::{Detail, RunProfile, TimeProfile};
+use wengert::flow::profile::{Curve, Detail, RunProfile, TimeProfile};
 use wengert::flow::report::table::{Cell, Column, Table};
 use wengert::nn::{Gru, Lstm, Rnn};
 use wengert::prelude::*;
@@ -117,6 +118,7 @@ fn train(name: &'static str, core: Core, steps: usize) -> (Run, RunProfile) {
     });
     let mut profile = RunProfile::new(name);
     let (mut running, mut solved) = (BLIND, None);
+    let mut errors = Vec::new();
     for step in 0..steps {
         let (x, y) = sequences(BATCH, step as u64);
         tape.reset();
@@ -132,6 +134,9 @@ fn train(name: &'static str, core: Core, steps: usize) -> (Run, RunProfile) {
         grads.clip_norm(1.0);
         adam.step(&mut net, &grads);
         running += 0.05 * (f64::from(grads.loss()) - running);
+        if (step + 1) % 10 == 0 {
+            errors.push(((step + 1) as f64, running));
+        }
         if running < BLIND / 10.0 {
             solved.get_or_insert(step);
         }
@@ -139,6 +144,8 @@ fn train(name: &'static str, core: Core, steps: usize) -> (Run, RunProfile) {
     let (x, y) = sequences(512, u64::MAX / 2);
     let tape = Tape::inference();
     let error = net.forward(tape.input(&x)).mse(tape.input(&y)).item();
+    profile = profile.with_curve(Curve::new("step loss, running mean", errors));
+    profile.findings = Judge::default().run(&profile);
     let time = |k: usize| profile.steps[k].time[0].clone();
     let run = Run {
         name,

@@ -96,7 +96,7 @@ fn is_rectifier(op: &str) -> bool {
 }
 
 /// First and last observed step, once each.
-fn ends(run: &RunProfile) -> Vec<&StepProfile> {
+pub(super) fn ends(run: &RunProfile) -> Vec<&StepProfile> {
     let mut v: Vec<&StepProfile> = run.first().into_iter().collect();
     v.extend(run.last().filter(|_| run.steps.len() > 1));
     v

@@ -1,5 +1,5 @@
 use super::*;
-use crate::profile::{Curve, LayerProfile, Summary};
+use crate::profile::{Curve, LayerProfile, Summary, TimeProfile};
 
 fn chain(factor: f64, layers: i32) -> StepProfile {
     let mut step = StepProfile::new(0).with_loss(1.0);
@@ -80,6 +80,43 @@ fn healthy_networks_are_worded_by_what_was_measured() {
         said(3, false),
         "All 3 layers are alive; no gradient was measured."
     );
+}
+
+#[test]
+fn a_memory_that_training_loses_is_a_warning_where_nothing_is_left() {
+    let step = |at: u64, decay: f64| {
+        let mut s = chain(1.0, 3);
+        s.step = at;
+        s.time.push(TimeProfile {
+            path: "rnn".into(),
+            grad_rms: (0..20).rev().map(|k| decay.powi(k)).collect(),
+        });
+        s
+    };
+    let found = |first: f64, last: f64| {
+        let run = RunProfile::new("r")
+            .with_step(step(0, first))
+            .with_step(step(9, last));
+        let f = Judge::default().run(&run).remove(0);
+        (f.rule, f.severity, f.since, f.message)
+    };
+    assert_eq!(
+        found(0.9, 0.5).1,
+        Severity::Healthy,
+        "6 digits are a lot, but the task may want it"
+    );
+    let (rule, severity, since, message) = found(0.9, 0.4);
+    assert_eq!(
+        (rule.as_str(), severity, since),
+        ("vanishing over time", Severity::Warning, Some(9))
+    );
+    assert!(
+        message.starts_with("At step 9, on its way back through 20 time steps"),
+        "{message}"
+    );
+    let (_, severity, since, message) = found(0.4, 0.4);
+    assert_eq!((severity, since), (Severity::Critical, Some(0)));
+    assert!(message.starts_with("On its way back"), "{message}");
 }
 
 #[test]

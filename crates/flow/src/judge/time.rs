@@ -1,7 +1,8 @@
 //! What happens to the gradient on its way back through time.
 
+use super::signal::ends;
 use super::{Rule, about};
-use crate::profile::{Finding, LayerProfile, RunProfile, TimeProfile};
+use crate::profile::{Finding, LayerProfile, RunProfile, Severity, TimeProfile};
 use crate::report::number::{pretty, times};
 
 pub(super) fn rules() -> Vec<Rule> {
@@ -61,17 +62,23 @@ fn journey(t: &TimeProfile, least: f64) -> Option<(f64, f64)> {
 }
 
 fn over_time(run: &RunProfile, rule: &Rule, shrinks: bool) -> Vec<Finding> {
-    let Some(step) = run.first() else {
-        return Vec::new();
-    };
-    for t in &step.time {
+    let seen = ends(run).into_iter().enumerate();
+    for (k, step, t) in seen.flat_map(|(k, s)| s.time.iter().map(move |t| (k, s, t))) {
         let Some((first, last)) = journey(t, rule.at("steps")) else {
             continue;
         };
         let factor = if shrinks { last / first } else { first / last };
-        let Some(severity) = super::graded(rule, factor) else {
+        let Some(mut severity) = super::graded(rule, factor) else {
             continue;
         };
+        // What training makes of it may be what the task wants: only a gradient that is gone counts.
+        let trained = k > 0;
+        if trained {
+            if !shrinks || severity < Severity::Critical {
+                continue;
+            }
+            severity = Severity::Warning;
+        }
         let n = t.grad_rms.len();
         let rate = t.decay().map_or(f64::NAN, |r| r);
         let arrives = match (shrinks, first == 0.0) {
@@ -83,8 +90,13 @@ fn over_time(run: &RunProfile, rule: &Rule, shrinks: bool) -> Vec<Finding> {
             Some(m) if m.is_finite() => format!(", memory {} steps", pretty(m)),
             _ => String::new(),
         };
-        let message =
-            format!("On its way back through {n} time steps the gradient becomes **{arrives}**.");
+        let when = match trained {
+            true => format!("At step {}, on", step.step),
+            false => "On".into(),
+        };
+        let message = format!(
+            "{when} its way back through {n} time steps the gradient becomes **{arrives}**."
+        );
         // The layer's own line, where a layer of this path or below it was found.
         let of = |l: &&LayerProfile| {
             l.path == t.path

@@ -114,12 +114,19 @@ pub fn page(title: &str, runs: &[RunProfile]) -> Page {
             .figures(refs(&maps));
     }
 
-    if let Some(time) = time_plots(runs) {
+    let times = time_plots(runs);
+    if let [first, later @ ..] = &times[..] {
         page = page.section("Back through time").figure_with(
-            &time,
+            first,
             "A recurrent network repeats one layer for every step of a sequence, and the gradient passes it once per step. \
              **A flat line** remembers long; **a steep one** cannot learn from what lies more than a few steps back. Measured before the first training step.",
         );
+        for plot in later {
+            page = page.figure_with(
+                plot,
+                "The same at the last observed step: what training has made of it.",
+            );
+        }
     }
 
     if runs.iter().any(|r| !r.findings.is_empty()) {

@@ -332,37 +332,56 @@ pub fn heat_maps(runs: &[RunProfile]) -> Vec<HeatMap> {
     maps
 }
 
-/// The gradient of recurrent layers against time, with the fitted decay: one plot for the first observed step that has
-/// any, all runs in it, as the verdict looks at it; steps back from the end run to the right, as the gradient does.
-pub fn time_plots(runs: &[RunProfile]) -> Option<LinePlot> {
-    let mut plot = LinePlot::new("How far back in time the learning signal reaches")
+/// The gradient of recurrent layers against time, with the fitted decay, all runs in one plot; steps back from the end run
+/// to the right, as the gradient does. One plot for the first observed step that has any, which the verdict looks at, and
+/// one for the last, if there is a later one.
+pub fn time_plots(runs: &[RunProfile]) -> Vec<LinePlot> {
+    let timed = |run: &RunProfile| -> Vec<usize> {
+        let all = run.steps.iter().enumerate();
+        all.filter(|(_, s)| !s.time.is_empty())
+            .map(|(i, _)| i)
+            .collect()
+    };
+    let (mut first, mut last) = (Vec::new(), Vec::new());
+    for run in runs {
+        let at = timed(run);
+        first.extend(at.first().map(|i| (run, &run.steps[*i])));
+        last.extend(at.last().map(|i| (run, &run.steps[*i])));
+    }
+    let later = first.iter().zip(&last).any(|(a, b)| a.1.step != b.1.step);
+    let title = "How far back in time the learning signal reaches";
+    let mut plots = vec![time_plot(title.into(), &first)];
+    if later {
+        plots.push(time_plot(format!("{title} at the end"), &last));
+    }
+    plots.retain(|p| !p.is_empty());
+    plots
+}
+
+fn time_plot(title: String, steps: &[(&RunProfile, &StepProfile)]) -> LinePlot {
+    let mut plot = LinePlot::new(title)
         .x(Axis::linear("steps back in time")
             .whole()
             .ends("end of the sequence", "beginning"))
         .y(Axis::log("Strength of the gradient (RMS)"))
         .arrow("the gradient travels this way: back through time")
         .size(1040.0, 320.0);
-    let mut style = 0;
-    for run in runs {
-        let Some(step) = run.steps.iter().find(|s| !s.time.is_empty()) else {
-            continue;
+    let layers =
+        (steps.iter()).flat_map(|(run, step)| step.time.iter().map(move |t| (run, step, t)));
+    for (style, (run, step, t)) in layers.enumerate() {
+        let n = t.grad_rms.len();
+        let points = (0..n).map(|k| (k as f64, t.grad_rms[n - 1 - k]));
+        let name = if step.time.len() == 1 {
+            run.name.clone()
+        } else {
+            format!("{}: {}", run.name, t.path)
         };
-        for t in &step.time {
-            let n = t.grad_rms.len();
-            let points = (0..n).map(|k| (k as f64, t.grad_rms[n - 1 - k]));
-            let name = if step.time.len() == 1 {
-                run.name.clone()
-            } else {
-                format!("{}: {}", run.name, t.path)
-            };
-            let note = match t.memory() {
-                Some(m) if m.is_finite() => format!("falls to 1/e in {} steps", pretty(m)),
-                Some(_) => "does not fall".into(),
-                None => String::new(),
-            };
-            plot = plot.series(Series::new(name, points).note(note).style(style));
-            style += 1;
-        }
+        let note = match t.memory() {
+            Some(m) if m.is_finite() => format!("falls to 1/e in {} steps", pretty(m)),
+            Some(_) => "does not fall".into(),
+            None => String::new(),
+        };
+        plot = plot.series(Series::new(name, points).note(note).style(style));
     }
-    (!plot.is_empty()).then_some(plot)
+    plot
 }

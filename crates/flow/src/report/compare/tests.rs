@@ -136,7 +136,7 @@ fn standalone_drawings_are_well_formed() {
     let runs = [run("a", 0.1, 5), run("b", 0.0, 5)];
     let mut all: Vec<Box<dyn Figure>> = vec![
         Box::new(gradient_plot(&runs, RunProfile::first)),
-        Box::new(time_plots(&runs).unwrap()),
+        Box::new(time_plots(&runs).remove(0)),
     ];
     all.extend(
         curve_plots(&runs)
@@ -225,6 +225,19 @@ fn the_curve_over_time_is_that_of_the_verdict() {
     let run = RunProfile::new("r")
         .with_step(step(0, 0.1))
         .with_step(step(9, 1.0));
-    let svg = time_plots(&[run]).expect("measured").draw("p");
-    assert!(svg.contains("falls to 1/e in 0.434 steps"), "{svg}");
+    let plots = time_plots(&[run.clone()]);
+    let drawn: Vec<String> = plots.iter().map(|p| p.draw("p")).collect();
+    assert!(
+        drawn[0].contains("falls to 1/e in 0.434 steps"),
+        "{}",
+        drawn[0]
+    );
+    assert!(
+        drawn[1].contains("does not fall") && drawn.len() == 2,
+        "{}",
+        drawn[1]
+    );
+    let once = RunProfile::new("r").with_step(step(0, 0.1));
+    assert_eq!(time_plots(&[once]).len(), 1);
+    assert!(time_plots(&[RunProfile::new("r")]).is_empty());
 }

@@ -345,7 +345,7 @@ fn hints(t: &Table) -> String {
         }
     }
     let told: String = (told.iter())
-        .map(|(heads, hint)| format!("<dt>{heads}</dt><dd>{}</dd>", xml(hint)))
+        .map(|(heads, hint)| format!("<div><dt>{heads}</dt><dd>{}</dd></div>", xml(hint)))
         .collect();
     match told.is_empty() {
         true => told,
