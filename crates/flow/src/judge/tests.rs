@@ -114,6 +114,18 @@ fn a_memory_that_training_loses_is_a_warning_where_nothing_is_left() {
         message.starts_with("At step 9, on its way back through 20 time steps"),
         "{message}"
     );
+    // Gates are told how far to look back, a plain layer is replaced.
+    let remedy = |op: &str| {
+        let mut s = step(0, 0.4);
+        s.layers.push(LayerProfile::new("rnn.weight_hh_l0", op));
+        Judge::default()
+            .step(&s)
+            .remove(0)
+            .remedy
+            .unwrap_or_default()
+    };
+    assert!(remedy("gru").contains("`Gru::builder(..).expecting(20)`"));
+    assert!(remedy("rnn_tanh").contains("use `Lstm` or `Gru`"));
     let (_, severity, since, message) = found(0.4, 0.4);
     assert_eq!((severity, since), (Severity::Critical, Some(0)));
     assert!(message.starts_with("On its way back"), "{message}");

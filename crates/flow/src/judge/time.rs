@@ -27,7 +27,7 @@ pub(super) fn rules() -> Vec<Rule> {
         .threshold(
             "critical",
             1e6,
-            "the first inputs count a million times less than the last",
+            "the first inputs count a million times less than the last; at the last observed step only this counts, as a warning",
         )
         .explains(&["vanishing", "learning rate too low"]),
         steps(Rule::new(
@@ -108,10 +108,17 @@ fn over_time(run: &RunProfile, rule: &Rule, shrinks: bool) -> Vec<Finding> {
             Some(l) => about(severity, rule, l, message).at(t.path.clone()),
             None => Finding::new(severity, rule.name, message).at(t.path.clone()),
         };
+        // Gates that forget too fast can be told how far to look back.
+        let gated = |name: &str| step.layers.iter().filter(of).any(|l| l.op == name);
         let (cause, remedy) = if shrinks {
+            let remedy = match (gated("lstm"), gated("gru")) {
+                (true, _) => format!("tell the gates how far to look back: `Lstm::builder(..).expecting({n})`"),
+                (_, true) => format!("tell the gates how far to look back: `Gru::builder(..).expecting({n})`"),
+                _ => "use `Lstm` or `Gru`, whose gates let the gradient pass; or orthogonal recurrent weights (`RecurrentInit`)".into(),
+            };
             (
                 format!("each step back multiplies it by {}", pretty(rate)),
-                "use `Lstm` or `Gru`, whose gates let the gradient pass; or orthogonal recurrent weights (`RecurrentInit`)",
+                remedy,
             )
         } else {
             (
@@ -119,7 +126,7 @@ fn over_time(run: &RunProfile, rule: &Rule, shrinks: bool) -> Vec<Finding> {
                     "each step back multiplies it by {}: the recurrent weights are too large",
                     pretty(rate)
                 ),
-                "start with orthogonal recurrent weights (`RecurrentInit`), clip the gradient (`grads.clip_norm(1.0)`), or use `Lstm` or `Gru`",
+                "start with orthogonal recurrent weights (`RecurrentInit`), clip the gradient (`grads.clip_norm(1.0)`), or use `Lstm` or `Gru`".into(),
             )
         };
         return vec![
