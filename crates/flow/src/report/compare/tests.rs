@@ -225,7 +225,7 @@ fn the_curve_over_time_is_that_of_the_verdict() {
     let run = RunProfile::new("r")
         .with_step(step(0, 0.1))
         .with_step(step(9, 1.0));
-    let plots = time_plots(&[run.clone()]);
+    let plots = time_plots(&[run]);
     let drawn: Vec<String> = plots.iter().map(|p| p.draw("p")).collect();
     assert!(
         drawn[0].contains("falls to 1/e in 0.434 steps"),
