@@ -34,11 +34,10 @@ impl Display for Position {
 /// What can go wrong between a file or a data set and a batch.
 ///
 /// File names and texts taken from files are escaped and shortened in the messages.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The system refused to open or read a file.
-    #[error("{}: cannot {action}: {source}", shown_path(.path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -48,7 +47,6 @@ pub enum Error {
         source: io::Error,
     },
     /// The contents are not what the format demands.
-    #[error("{}{at}: {message}", shown_path(.path))]
     Format {
         /// The file, or the name that the caller gave to the bytes.
         path: PathBuf,
@@ -58,7 +56,6 @@ pub enum Error {
         message: String,
     },
     /// The contents are larger than the reader is willing to take.
-    #[error("{}: more than {limit} bytes{what}, the limit of this reader", shown_path(.path))]
     TooLarge {
         /// The file, or the name that the caller gave to the bytes.
         path: PathBuf,
@@ -68,7 +65,6 @@ pub enum Error {
         limit: u64,
     },
     /// A directory lacks files of a data set.
-    #[error("{}: missing {}", shown_path(.dir), .files.join(", "))]
     Missing {
         /// The directory that was searched.
         dir: PathBuf,
@@ -76,7 +72,6 @@ pub enum Error {
         files: Vec<String>,
     },
     /// A file needs a feature of the crate that is not compiled in.
-    #[error("{}: reading this needs the feature `{feature}` of wengert or wengert-data", shown_path(.path))]
     Feature {
         /// The file.
         path: PathBuf,
@@ -84,7 +79,6 @@ pub enum Error {
         feature: &'static str,
     },
     /// An index outside a data set.
-    #[error("{op}: sample {index} is out of range for {len} samples")]
     Index {
         /// Operation that was asked for.
         op: &'static str,
@@ -94,7 +88,6 @@ pub enum Error {
         len: usize,
     },
     /// Samples or tensors that do not go together, a value outside its documented range.
-    #[error("{op}: {message}")]
     Value {
         /// Operation that was asked for.
         op: &'static str,
@@ -102,8 +95,57 @@ pub enum Error {
         message: String,
     },
     /// A tensor could not be made.
-    #[error(transparent)]
-    Tensor(#[from] wengert_tensor::Error),
+    Tensor(wengert_tensor::Error),
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io {
+                path,
+                action,
+                source,
+            } => write!(f, "{}: cannot {action}: {source}", shown_path(path)),
+            Error::Format { path, at, message } => {
+                write!(f, "{}{at}: {message}", shown_path(path))
+            }
+            Error::TooLarge { path, what, limit } => write!(
+                f,
+                "{}: more than {limit} bytes{what}, the limit of this reader",
+                shown_path(path)
+            ),
+            Error::Missing { dir, files } => {
+                write!(f, "{}: missing {}", shown_path(dir), files.join(", "))
+            }
+            Error::Feature { path, feature } => write!(
+                f,
+                "{}: reading this needs the feature `{feature}` of wengert or wengert-data",
+                shown_path(path)
+            ),
+            Error::Index { op, index, len } => {
+                write!(f, "{op}: sample {index} is out of range for {len} samples")
+            }
+            Error::Value { op, message } => write!(f, "{op}: {message}"),
+            Error::Tensor(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            // Shown as it is, so its reason is this error's.
+            Error::Tensor(e) => e.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<wengert_tensor::Error> for Error {
+    fn from(e: wengert_tensor::Error) -> Self {
+        Error::Tensor(e)
+    }
 }
 
 /// Result with [`Error`].

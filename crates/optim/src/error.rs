@@ -3,11 +3,10 @@
 use std::fmt;
 
 /// The error type of the crate.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
     /// A hyperparameter outside its range.
-    #[error("{owner}: {name} must be {expected}, found {value}")]
     Hyperparameter {
         /// Rule, schedule or transform that was being made.
         owner: &'static str,
@@ -19,7 +18,6 @@ pub enum Error {
         value: f64,
     },
     /// Hyperparameters that are legal alone and not together, or a name that the rule does not have.
-    #[error("{owner}: {message}")]
     Configuration {
         /// Rule, schedule or transform that was being made.
         owner: &'static str,
@@ -27,9 +25,6 @@ pub enum Error {
         message: String,
     },
     /// A gradient whose shape is not that of its parameter.
-    #[error(
-        "{rule}: the gradient of `{path}` has shape {found:?}, the parameter has shape {expected:?}"
-    )]
     GradientShape {
         /// The optimizer's rule.
         rule: &'static str,
@@ -41,12 +36,8 @@ pub enum Error {
         found: Vec<usize>,
     },
     /// A NaN or an infinity among the gradients, where the policy is to refuse it.
-    #[error("{0}")]
     NonFinite(NonFinite),
     /// The visit shows two parameters under one path, or one parameter twice.
-    #[error(
-        "{rule}: the visit shows `{path}` twice; every parameter must be reached once, under a path of its own"
-    )]
     Duplicate {
         /// The optimizer's rule.
         rule: &'static str,
@@ -54,9 +45,39 @@ pub enum Error {
         path: String,
     },
     /// A saved state that does not go with the model or the optimizer.
-    #[error("{0}")]
     State(StateMismatch),
 }
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Hyperparameter {
+                owner,
+                name,
+                expected,
+                value,
+            } => write!(f, "{owner}: {name} must be {expected}, found {value}"),
+            Error::Configuration { owner, message } => write!(f, "{owner}: {message}"),
+            Error::GradientShape {
+                rule,
+                path,
+                expected,
+                found,
+            } => write!(
+                f,
+                "{rule}: the gradient of `{path}` has shape {found:?}, the parameter has shape {expected:?}"
+            ),
+            Error::NonFinite(place) => place.fmt(f),
+            Error::Duplicate { rule, path } => write!(
+                f,
+                "{rule}: the visit shows `{path}` twice; every parameter must be reached once, under a path of its own"
+            ),
+            Error::State(mismatch) => mismatch.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
 
 /// Result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

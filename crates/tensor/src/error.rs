@@ -1,13 +1,13 @@
 //! The error type of the crate.
 
 use crate::{DType, Dims};
+use std::fmt;
 
 /// What can go wrong when shapes, sizes or indices come from outside.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
     /// The number of elements or bytes of a shape does not fit in a machine word.
-    #[error("{op}: shape {shape:?} has more elements than can be addressed")]
     ShapeOverflow {
         /// Operation that was asked for.
         op: &'static str,
@@ -15,9 +15,6 @@ pub enum Error {
         shape: Dims,
     },
     /// The allocation is larger than [`allocation_limit`](crate::allocation_limit).
-    #[error(
-        "{op}: {bytes} bytes asked for, the limit is {limit} bytes (see `set_allocation_limit`)"
-    )]
     TooLarge {
         /// Operation that was asked for.
         op: &'static str,
@@ -27,7 +24,6 @@ pub enum Error {
         limit: usize,
     },
     /// The system refused the memory.
-    #[error("{op}: out of memory while allocating {bytes} bytes")]
     OutOfMemory {
         /// Operation that was asked for.
         op: &'static str,
@@ -35,7 +31,6 @@ pub enum Error {
         bytes: usize,
     },
     /// Shapes that do not go together.
-    #[error("{op}: {message}")]
     Shape {
         /// Operation that was asked for.
         op: &'static str,
@@ -43,7 +38,6 @@ pub enum Error {
         message: String,
     },
     /// An index or axis outside its range.
-    #[error("{op}: {what} {index} is out of range for size {size}")]
     Index {
         /// Operation that was asked for.
         op: &'static str,
@@ -55,7 +49,6 @@ pub enum Error {
         size: usize,
     },
     /// A wrong element type.
-    #[error("{op}: expected {expected}, found {found}")]
     DType {
         /// Operation that was asked for.
         op: &'static str,
@@ -65,7 +58,6 @@ pub enum Error {
         found: DType,
     },
     /// A value outside its documented range.
-    #[error("{op}: {message}")]
     Value {
         /// Operation that was asked for.
         op: &'static str,
@@ -73,6 +65,40 @@ pub enum Error {
         message: String,
     },
 }
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::ShapeOverflow { op, shape } => write!(
+                f,
+                "{op}: shape {shape:?} has more elements than can be addressed"
+            ),
+            Error::TooLarge { op, bytes, limit } => write!(
+                f,
+                "{op}: {bytes} bytes asked for, the limit is {limit} bytes (see `set_allocation_limit`)"
+            ),
+            Error::OutOfMemory { op, bytes } => {
+                write!(f, "{op}: out of memory while allocating {bytes} bytes")
+            }
+            Error::Shape { op, message } | Error::Value { op, message } => {
+                write!(f, "{op}: {message}")
+            }
+            Error::Index {
+                op,
+                what,
+                index,
+                size,
+            } => write!(f, "{op}: {what} {index} is out of range for size {size}"),
+            Error::DType {
+                op,
+                expected,
+                found,
+            } => write!(f, "{op}: expected {expected}, found {found}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
 
 /// Result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use wengert_nn::state::StateError;
 
 /// The error type of the crate.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The data set or a transform hindered a batch.
-    #[error("epoch {epoch}, batch {batch}: {source}")]
     Data {
         /// Epoch, from 0.
         epoch: u64,
@@ -20,13 +19,11 @@ pub enum Error {
         source: wengert_data::Error,
     },
     /// A set without batches: nothing to train on or to judge by.
-    #[error("{what}: an epoch has no batches")]
     Empty {
         /// Which set.
         what: &'static str,
     },
     /// The optimizer or a transform of gradients refused.
-    #[error("step {step}: {source}")]
     Optimizer {
         /// Optimizer steps taken before.
         step: u64,
@@ -34,10 +31,8 @@ pub enum Error {
         source: wengert_optim::Error,
     },
     /// A loss or a gradient was NaN or infinite, and the policy is to stop.
-    #[error("{0}")]
     NonFinite(Box<NonFiniteReport>),
     /// The weights hold NaN, so they were not saved; an older file stays as it is.
-    #[error("step {step}: `{path}` holds NaN, so nothing was saved to {}", .file.display())]
     NanWeights {
         /// Optimizer steps taken.
         step: u64,
@@ -47,16 +42,13 @@ pub enum Error {
         file: PathBuf,
     },
     /// A file of weights or a checkpoint could not be written, read, or does not fit.
-    #[error(transparent)]
-    State(#[from] StateError),
+    State(StateError),
     /// A checkpoint is not one of this trainer.
-    #[error("the checkpoint does not fit, nothing was changed: {message}")]
     Resume {
         /// What was found, what was expected.
         message: String,
     },
     /// The system refused memory in a step.
-    #[error("step {step}: {message}")]
     Memory {
         /// Optimizer steps taken before.
         step: u64,
@@ -64,7 +56,6 @@ pub enum Error {
         message: String,
     },
     /// A metric got an output that does not go with the target.
-    #[error("{metric}: {message}")]
     Metric {
         /// Name of the metric.
         metric: String,
@@ -72,7 +63,6 @@ pub enum Error {
         message: String,
     },
     /// A name that no column of the history has.
-    #[error("no column is named `{name}`; there are {}", .known.join(", "))]
     UnknownColumn {
         /// The name.
         name: String,
@@ -80,7 +70,6 @@ pub enum Error {
         known: Vec<String>,
     },
     /// A log could not be written.
-    #[error("{}: {source}", .path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -88,7 +77,6 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A setting outside its range.
-    #[error("{owner}: {message}")]
     Configuration {
         /// What was being made.
         owner: &'static str,
@@ -96,8 +84,66 @@ pub enum Error {
         message: String,
     },
     /// A callback of your own said no.
-    #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Data {
+                epoch,
+                batch,
+                source,
+            } => write!(f, "epoch {epoch}, batch {batch}: {source}"),
+            Error::Empty { what } => write!(f, "{what}: an epoch has no batches"),
+            Error::Optimizer { step, source } => write!(f, "step {step}: {source}"),
+            Error::NonFinite(report) => report.fmt(f),
+            Error::NanWeights { step, path, file } => write!(
+                f,
+                "step {step}: `{path}` holds NaN, so nothing was saved to {}",
+                file.display()
+            ),
+            Error::State(e) => e.fmt(f),
+            Error::Resume { message } => {
+                write!(
+                    f,
+                    "the checkpoint does not fit, nothing was changed: {message}"
+                )
+            }
+            Error::Memory { step, message } => write!(f, "step {step}: {message}"),
+            Error::Metric { metric, message } => write!(f, "{metric}: {message}"),
+            Error::UnknownColumn { name, known } => {
+                write!(
+                    f,
+                    "no column is named `{name}`; there are {}",
+                    known.join(", ")
+                )
+            }
+            Error::Io { path, source } => write!(f, "{}: {source}", path.display()),
+            Error::Configuration { owner, message } => write!(f, "{owner}: {message}"),
+            Error::Other(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Data { source, .. } => Some(source),
+            Error::Optimizer { source, .. } => Some(source),
+            Error::Io { source, .. } => Some(source),
+            // Shown as they are, so their reasons are this error's.
+            Error::State(e) => e.source(),
+            Error::Other(e) => e.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<StateError> for Error {
+    fn from(e: StateError) -> Self {
+        Error::State(e)
+    }
 }
 
 /// Result with [`Error`].

@@ -71,14 +71,21 @@ impl std::fmt::Display for Cell {
 }
 
 /// A settings value that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what}: {problem}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecError {
     /// The setting.
     pub what: &'static str,
     /// What is wrong.
     pub problem: String,
 }
+
+impl std::fmt::Display for SpecError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.what, self.problem)
+    }
+}
+
+impl std::error::Error for SpecError {}
 
 /// A stack of linear layers, or a recurrent layer before them, and how it is trained with cross-entropy.
 #[derive(Clone, Debug, PartialEq)]

@@ -18,11 +18,10 @@ pub mod text;
 pub use file::write_atomic;
 
 /// A report could not be written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The system refused.
-    #[error("cannot {action} {path}: {source}")]
     Io {
         /// What was tried: `create`, `write`, `sync`, `replace`, `open`.
         action: &'static str,
@@ -31,6 +30,24 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Error::Io {
+            action,
+            path,
+            source,
+        } = self;
+        write!(f, "cannot {action} {path}: {source}")
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let Error::Io { source, .. } = self;
+        Some(source)
+    }
 }
 
 impl Error {
