@@ -1,11 +1,13 @@
 //! Products of looked-up rows go by way of their table: the same values and derivatives as without, and nothing is hidden
 //! from those who ask for the looked-up rows.
 
+mod dispatch;
+
 use std::any::Any;
 use wengert_autograd::ops::recurrent::Recurrence;
 use wengert_autograd::{
-    GradCheckOptions, NodeInfo, Observer, Param, Seen, Tape, Tensor, Var, gradcheck_with, vjp_many,
-    vmap_many,
+    Float, GradCheckOptions, NodeInfo, Observer, Param, Seen, Tape, Tensor, Var, gradcheck_with,
+    vjp_many, vmap_many,
 };
 
 const ROWS: usize = 3;
@@ -110,6 +112,76 @@ fn values_and_derivatives_are_those_of_the_plain_product() {
             }
         }
     }
+}
+
+/// Value and derivatives in f32 and f64 from operands under other strides: the bits of contiguous ones.
+#[test]
+fn strides_do_not_change_a_bit() {
+    fn check<T: Float>(columns: usize, out: usize, transposed: bool) {
+        let index = Tensor::from_vec(vec![0i64, 2, 1, 2, 0, 2], [6]);
+        let w = if transposed {
+            [out, columns]
+        } else {
+            [columns, out]
+        };
+        let plain = [
+            numbers(1, &[ROWS, columns]),
+            numbers(2, &w),
+            numbers(3, &[6, out]),
+        ]
+        .map(|t| t.map(T::from_f64));
+        let turned = plain
+            .clone()
+            .map(|t| t.permute([1, 0]).copy().permute([1, 0]));
+        let stepped = plain.clone().map(|t| {
+            let (rows, n) = (t.shape()[0], t.shape()[1]);
+            let wide = Tensor::from_fn([rows, 2 * n], |i| t.get(&[i[0], n - 1 - i[1] / 2]));
+            let back = wide.layout().slice(1, 2 * n - 1, n, -2);
+            wide.with_layout(back).expect("a view")
+        });
+        let found = |inputs: &[Tensor<T>; 3]| -> Vec<Vec<u64>> {
+            let tape = Tape::inference();
+            let [table, weight, seed] = [0, 1, 2].map(|k| tape.input(&inputs[k]));
+            let x = table.index_select(0, &index);
+            let y = if transposed {
+                x.linear(weight, None)
+            } else {
+                x.matmul(weight)
+            };
+            let first = vjp_many(&[y], &[seed], &[table, weight, x]);
+            let all = [y].into_iter().chain(first);
+            all.map(|v| v.value().iter().map(|x| x.as_f64().to_bits()).collect())
+                .collect()
+        };
+        let want = found(&plain);
+        for (name, other) in [("turned", &turned), ("stepped", &stepped)] {
+            assert!(
+                other
+                    .iter()
+                    .zip(&plain)
+                    .all(|(a, b)| a.to_vec() == b.to_vec())
+            );
+            assert_eq!(
+                found(other),
+                want,
+                "{name}, {columns} x {out}, {transposed}"
+            );
+        }
+    }
+    for columns in [8, 17, 70] {
+        for out in [1, 4, 5, 33] {
+            for transposed in [false, true] {
+                check::<f32>(columns, out, transposed);
+                check::<f64>(columns, out, transposed);
+            }
+        }
+    }
+}
+
+/// The same tests with the other instruction sets of this machine.
+#[test]
+fn other_instruction_sets() {
+    dispatch::run_again();
 }
 
 /// As where the table or the weight is frozen.

@@ -638,6 +638,111 @@ fn bits_do_not_depend_on_threads() {
     }
 }
 
+/// One product under all layouts of the operands and the result, alone and as a batch of two, the second operand its own or
+/// shared.
+fn bits_of_layouts<T: Real>(
+    at: Level,
+    (m, n, k): (usize, usize, usize),
+    (alpha, beta): (f64, f64),
+) {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(17);
+    let batch = 2;
+    let a = random::<T>(batch * m * k, &mut rng);
+    let b = random::<T>(k * n, &mut rng);
+    let old = random::<T>(batch * m * n, &mut rng);
+    let bias = random::<T>(n, &mut rng);
+    // Rows in order, columns in order, neither; the matrices of a batch apart or not.
+    let strides = |rows: usize, cols: usize, lay: usize| -> (isize, isize, usize) {
+        let (r, c) = (rows as isize, cols as isize);
+        match lay {
+            0 => (c, 1, rows * cols),
+            1 => (1, r, rows * cols + 3),
+            _ => (2 * c + 1, 2, rows * (2 * cols + 1)),
+        }
+    };
+    let put = |from: &[T], rows: usize, cols: usize, lay: usize| {
+        let (rs, cs, step) = strides(rows, cols, lay);
+        let count = from.len() / (rows * cols);
+        let mut data = vec![T::from_f64(f64::NAN); count * step];
+        for (i, &x) in from.iter().enumerate() {
+            let (s, r, c) = (i / (rows * cols), i / cols % rows, i % cols);
+            data[s * step + r * rs as usize + c * cs as usize] = x;
+        }
+        (data, rs, cs, step)
+    };
+    let mut want: Option<Vec<u64>> = None;
+    for (la, lb, lc, own) in (0..3)
+        .flat_map(|a| (0..3).flat_map(move |b| (0..3).map(move |c| (a, b, c))))
+        .flat_map(|(a, b, c)| [(a, b, c, false), (a, b, c, true)])
+    {
+        if m * n * k > 100_000 && (own || lc > 0) {
+            continue;
+        }
+        let (av, rs, cs, sa) = put(&a, m, k, la);
+        let am = MatRef {
+            data: &av,
+            offset: 0,
+            rs,
+            cs,
+        };
+        let twice = [&b[..], &b[..]].concat();
+        let (bv, rs, cs, sb) = put(if own { &twice } else { &b }, k, n, lb);
+        let bm = MatRef {
+            data: &bv,
+            offset: 0,
+            rs,
+            cs,
+        };
+        let sb = if own { sb } else { 0 };
+        let (mut cv, rs, cs, sc) = put(&old, m, n, lc);
+        let cm = MatMut {
+            data: &mut cv,
+            offset: 0,
+            rs,
+            cs,
+        };
+        let steps = (sa as isize, sb as isize, sc);
+        let (alpha, beta) = (T::from_f64(alpha), T::from_f64(beta));
+        let end = Epilogue::BiasRow(&bias);
+        gemm_batched_at(at, batch, steps, m, n, k, alpha, am, bm, beta, cm, end);
+        let got: Vec<u64> = (0..batch * m * n)
+            .map(|i| (i / (m * n), i / n % m, i % n))
+            .map(|(s, r, c)| cv[s * sc + r * rs as usize + c * cs as usize])
+            .map(|x| x.as_f64().to_bits())
+            .collect();
+        let want = want.get_or_insert_with(|| got.clone());
+        assert!(
+            got == *want,
+            "{at:?} {m}x{n}x{k}, layouts {la} {lb} {lc}, own {own}, {alpha:?} {beta:?}"
+        );
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_strides() {
+    let narrow =
+        [1, 2, 4, 5].map(|m| [7, 8, 16, 33, 64, 67, 130].map(|k| [(m, 60, k), (19, m, k)]));
+    let shapes = narrow.into_iter().flatten().flatten().chain([
+        (1, 1, 300),
+        (3, 4, 200),
+        (40, 33, 64),
+        (9, 21, 1500),
+        (140, 30, 1030),
+        (3, 7, 1000),
+    ]);
+    for shape in shapes {
+        for at in levels() {
+            for factors in [(1.0, 0.0), (0.7, 0.3)] {
+                if shape.0 * shape.1 * shape.2 > 100_000 && factors.1 > 0.0 {
+                    continue;
+                }
+                bits_of_layouts::<f32>(at, shape, factors);
+                bits_of_layouts::<f64>(at, shape, factors);
+            }
+        }
+    }
+}
+
 #[test]
 fn calls_from_many_threads_at_once() {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(16);

@@ -33,14 +33,11 @@ pub(super) struct Blocking {
 impl Blocking {
     pub(super) fn new<T: Real>(p: &Problem<T>) -> Self {
         let size = size_of::<T>();
-        let (k_bytes, v_block) = if p.v_col != 1 {
-            // Packing and storing transpose: fewer visits to the result.
-            (4096, V_BLOCK)
-        } else if p.rows <= 128 && p.cols * p.k * size > FAR {
+        let streamed = p.v_col == 1 && p.rows <= 128 && p.cols * p.k * size > FAR;
+        let (k_bytes, v_block) = match streamed {
             // Longer pieces of fewer rows of a large operand.
-            (1024, V_BLOCK_STREAMED)
-        } else {
-            (2048, V_BLOCK)
+            true => (1024, V_BLOCK_STREAMED),
+            false => (4096, V_BLOCK),
         };
         Blocking {
             k_blocks: (p.k * size).div_ceil(k_bytes).max(1),

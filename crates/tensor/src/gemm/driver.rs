@@ -4,14 +4,16 @@
 //! vectors (its columns are the lanes). Either operand can play either part; with the parts exchanged it is the
 //! transposed product that is computed.
 //!
-//! Every element of the result is one chain of multiply-adds in ascending `k` for each block of `k` (on the path for
-//! narrow operands: one such chain per lane), and the path and the blocks of `k` depend on sizes and strides alone.
-//! Where the borders of tiles and of the threads' parts lie cannot change a bit.
+//! Every element of the result is one chain of multiply-adds in ascending `k` for each block of `k`, or, with a narrow operand
+//! and a long `k`, one such chain per lane. Where the borders of tiles and of the threads' parts lie cannot change a bit.
+//! Which of the two, and the blocks of `k`, depend on sizes alone as long as the operands are near. Strides have a say where
+//! the way from memory counts: with a narrow operand beside a large one ([`NEAR`]), and with up to 128 rows or columns beside
+//! a very large operand and a long `k` ([`Blocking`]).
 
 use super::blocks::{Blocking, region};
 use super::buffer;
 use super::kernels::Kernels;
-use super::skinny::{self, Axpy, Dot, NARROW};
+use super::skinny::{self, Across, Axpy, Dot, NARROW};
 use super::{Call, Epilogue};
 use crate::{Real, parallel};
 use std::ops::Range;
@@ -153,6 +155,7 @@ impl<T: Real> Problem<T> {
 enum Path {
     Tiles(Blocking),
     Dot,
+    Across,
     Axpy,
 }
 
@@ -175,18 +178,34 @@ pub(super) fn part(len: usize, n: usize, i: usize) -> Range<usize> {
 
 /// Runs a checked call.
 pub(super) fn run<T: Real>(kernels: &Kernels<T>, mut call: Call<'_, T>) {
-    fold_batch(&mut call);
+    let (m, n, k) = (call.m, call.n, call.k);
+    let by_lanes = by_lanes(kernels, m, n, k);
+    // With more rows the sums would be others.
+    if !by_lanes || n <= NARROW {
+        fold_batch(&mut call);
+    }
     let straight = Problem::new(&mut call);
     let exchanged = straight.exchanged().normalized();
     let straight = straight.normalized();
-    let (problem, swapped, path) = match (narrow(&straight, kernels), narrow(&exchanged, kernels)) {
-        (Some(path), _) => (straight, false, path),
-        (None, Some(path)) => (exchanged, true, path),
-        (None, None) => {
-            let swap = exchanged.cost(kernels) < straight.cost(kernels);
-            let problem = if swap { exchanged } else { straight };
-            (problem, swap, Path::Tiles(Blocking::new(&problem)))
-        }
+    let (problem, swapped, path) = if by_lanes {
+        // The long operand as scalars; of two, the one that is read in order.
+        let after = |p: &Problem<T>| (p.cols > NARROW, p.s_k != 1, p.s_row != 1);
+        let swap = after(&exchanged) < after(&straight);
+        let problem = if swap { exchanged } else { straight };
+        let path = if problem.s_k != 1 && problem.s_row == 1 {
+            Path::Across
+        } else {
+            Path::Dot
+        };
+        (problem, swap, path)
+    } else if let Some(path) = narrow(&straight, kernels) {
+        (straight, false, path)
+    } else if let Some(path) = narrow(&exchanged, kernels) {
+        (exchanged, true, path)
+    } else {
+        let swap = exchanged.cost(kernels) < straight.cost(kernels);
+        let problem = if swap { exchanged } else { straight };
+        (problem, swap, Path::Tiles(Blocking::new(&problem)))
     };
     let mut plan = Plan {
         problem,
@@ -203,11 +222,7 @@ pub(super) fn run<T: Real>(kernels: &Kernels<T>, mut call: Call<'_, T>) {
         .saturating_mul(problem.cols)
         .saturating_mul(problem.k);
     let threads = match path {
-        _ if work.saturating_mul(call.batch) < SERIAL
-            && !matches!(path, Path::Dot | Path::Axpy) =>
-        {
-            1
-        }
+        _ if work.saturating_mul(call.batch) < SERIAL && matches!(path, Path::Tiles(_)) => 1,
         Path::Tiles(_) => parallel::threads(),
         _ => parallel::threads()
             .min((problem.rows.max(problem.cols) * problem.k * call.batch).div_ceil(SERIAL_READ)),
@@ -274,12 +289,24 @@ fn fold_batch<T: Real>(call: &mut Call<'_, T>) {
     }
 }
 
-/// The path for narrow operands, if it is one for this orientation.
+/// Bytes of a long operand up to which its strides cannot change a bit.
+const NEAR: usize = 64 << 10;
+
+/// Whether the sums of a product are made lane by lane (see [`Dot`]) under any strides.
+fn by_lanes<T>(kernels: &Kernels<T>, m: usize, n: usize, k: usize) -> bool {
+    m.min(n) <= NARROW && k >= 4 * kernels.lanes && m.max(n) * k * size_of::<T>() <= NEAR
+}
+
+/// The path for a narrow operand beside a long one that is to be read in order, whatever that order is, or where the sums are
+/// those of the tiles.
 fn narrow<T: Real>(p: &Problem<T>, kernels: &Kernels<T>) -> Option<Path> {
-    if p.cols <= NARROW && p.s_k == 1 && p.k >= 4 * kernels.lanes {
+    let long = p.k >= 4 * kernels.lanes;
+    if p.cols <= NARROW && p.s_k == 1 && long {
         return Some(Path::Dot);
     }
-    if p.rows <= NARROW && p.v_col == 1 && p.c_col == 1 && p.cols >= 4 * kernels.lanes && p.k >= 4 {
+    let plain = p.alpha == T::ONE && p.beta == T::ZERO;
+    let wide = p.cols >= 4 * kernels.lanes && p.k >= 4;
+    if p.rows <= NARROW && p.v_col == 1 && p.c_col == 1 && wide && (long || plain) {
         return Some(Path::Axpy);
     }
     None
@@ -294,6 +321,8 @@ fn single<T: Real>(plan: &Plan<'_, T>, threads: usize) {
         _ if threads == 1 => (1, 1),
         Path::Tiles(_) => grid(p, plan.kernels, threads),
         Path::Dot => (threads.min(p.rows), 1),
+        // So near that it is not worth a second thread.
+        Path::Across => (1, 1),
         Path::Axpy => (1, threads.min(registers)),
     };
     if gs * gv == 1 {
@@ -343,6 +372,7 @@ unsafe fn piece<T: Real>(plan: &Plan<'_, T>, rows: Range<usize>, cols: Range<usi
         match plan.path {
             Path::Tiles(blocking) => region(&plan.problem, plan.kernels, blocking, rows, cols),
             Path::Dot => dot(&plan.problem, plan.kernels, rows),
+            Path::Across => across(&plan.problem, plan.kernels, rows),
             Path::Axpy => axpy(&plan.problem, plan.kernels, cols),
         }
     }
@@ -350,60 +380,133 @@ unsafe fn piece<T: Real>(plan: &Plan<'_, T>, rows: Range<usize>, cols: Range<usi
 
 /// Rows of sums that are computed before they are finished.
 const DOT_ROWS: usize = 64;
+/// Rows that are put in order at a time.
+const ORDERED_ROWS: usize = 8;
+
+/// Room for the columns of a narrow operand that are not contiguous.
+fn columns_room<T>(p: &Problem<T>) -> usize {
+    if p.v_k == 1 { 0 } else { p.cols * p.k }
+}
+
+/// The narrow operand's columns, each contiguous, and their distance; copied if need be.
+///
+/// # Safety
+/// As [`piece`]; `packed` has [`columns_room`].
+unsafe fn columns<T: Real>(p: &Problem<T>, packed: *mut T) -> (*const T, isize) {
+    if p.v_k == 1 {
+        return (p.v, p.v_col);
+    }
+    for j in 0..p.cols {
+        for q in 0..p.k {
+            // SAFETY: the contract of the function.
+            unsafe {
+                *packed.add(j * p.k + q) = *p.v.offset(q as isize * p.v_k + j as isize * p.v_col);
+            }
+        }
+    }
+    (packed, p.k as isize)
+}
 
 /// The given rows of a product with at most [`NARROW`] columns.
 ///
 /// # Safety
 /// As [`piece`].
 unsafe fn dot<T: Real>(p: &Problem<T>, kernels: &Kernels<T>, rows: Range<usize>) {
-    let contiguous = p.v_k == 1;
-    let room = if contiguous { 0 } else { p.cols * p.k };
-    buffer::with(room, |packed: *mut T| {
+    let ordered = p.s_k == 1;
+    let step = if ordered { DOT_ROWS } else { ORDERED_ROWS };
+    let own = columns_room(p);
+    let room = own + if ordered { 0 } else { step * p.k };
+    buffer::with(room, |room: *mut T| {
+        let lines = room.wrapping_add(own);
         let mut sums = [T::ZERO; DOT_ROWS * NARROW];
-        let (mut x, mut x_col) = (p.v, p.v_col);
-        // SAFETY: elements and rows exist; the buffer has room for cols columns of k.
-        unsafe {
-            if !contiguous {
-                for j in 0..p.cols {
-                    for q in 0..p.k {
-                        *packed.add(j * p.k + q) =
-                            *p.v.offset(q as isize * p.v_k + j as isize * p.v_col);
+        // SAFETY: there is room for the columns.
+        let (x, x_col) = unsafe { columns(p, room) };
+        for first in rows.clone().step_by(step) {
+            let count = step.min(rows.end - first);
+            // SAFETY: elements and rows exist, and there is room for the rows that are put in order.
+            unsafe {
+                let (mut s, mut s_row) = (p.s.offset(first as isize * p.s_row), p.s_row);
+                if !ordered {
+                    for i in 0..count {
+                        for q in 0..p.k {
+                            *lines.add(i * p.k + q) =
+                                *s.offset(i as isize * p.s_row + q as isize * p.s_k);
+                        }
                     }
+                    (s, s_row) = (lines.cast_const(), p.k as isize);
                 }
-                (x, x_col) = (packed, p.k as isize);
-            }
-            for first in rows.clone().step_by(DOT_ROWS) {
-                let count = DOT_ROWS.min(rows.end - first);
                 (kernels.dot[p.cols - 1])(&Dot {
                     rows: count,
                     k: p.k,
-                    s: p.s.offset(first as isize * p.s_row),
-                    s_row: p.s_row,
+                    s,
+                    s_row,
                     x,
                     x_col,
                     out: sums.as_mut_ptr(),
                 });
-                for i in 0..count {
-                    for j in 0..p.cols {
-                        let c =
-                            p.c.offset((first + i) as isize * p.c_row + j as isize * p.c_col);
-                        let old = if p.beta == T::ZERO { T::ZERO } else { *c };
-                        let mut bias = T::ZERO;
-                        if !p.bias_s.is_null() {
-                            bias = *p.bias_s.add(first + i);
-                        }
-                        if !p.bias_v.is_null() {
-                            bias = *p.bias_v.add(j);
-                        }
-                        *c = skinny::finish(
-                            p.alpha * sums[i * p.cols + j],
-                            p.beta,
-                            old,
-                            bias,
-                            p.relu,
-                        );
-                    }
+                finished(p, first..first + count, &sums, (p.cols, 1));
+            }
+        }
+    });
+}
+
+/// Stores sums of the given rows, `sums[i * steps.0 + j * steps.1]` that of row `rows.start + i` and column `j`.
+///
+/// # Safety
+/// As [`piece`].
+unsafe fn finished<T: Real>(p: &Problem<T>, rows: Range<usize>, sums: &[T], steps: (usize, usize)) {
+    for (i, row) in rows.enumerate() {
+        for j in 0..p.cols {
+            // SAFETY: the element and those of the biases exist.
+            unsafe {
+                let c = p.c.offset(row as isize * p.c_row + j as isize * p.c_col);
+                let old = if p.beta == T::ZERO { T::ZERO } else { *c };
+                let mut bias = T::ZERO;
+                if !p.bias_s.is_null() {
+                    bias = *p.bias_s.add(row);
                 }
+                if !p.bias_v.is_null() {
+                    bias = *p.bias_v.add(j);
+                }
+                let sum = p.alpha * sums[i * steps.0 + j * steps.1];
+                *c = skinny::finish(sum, p.beta, old, bias, p.relu);
+            }
+        }
+    }
+}
+
+/// As [`dot`], for a long operand that is contiguous along its rows.
+///
+/// # Safety
+/// As [`piece`].
+unsafe fn across<T: Real>(p: &Problem<T>, kernels: &Kernels<T>, rows: Range<usize>) {
+    let direct = p.c_row == 1
+        && p.alpha == T::ONE
+        && p.beta == T::ZERO
+        && p.bias_s.is_null()
+        && p.bias_v.is_null()
+        && !p.relu;
+    let (own, count) = (columns_room(p), rows.len());
+    let room = own + if direct { 0 } else { count * p.cols };
+    buffer::with(room, |room: *mut T| {
+        let sums = room.wrapping_add(own);
+        // SAFETY: elements and rows exist, and there is room for the columns and the sums.
+        unsafe {
+            let (x, x_col) = columns(p, room);
+            (kernels.across)(&Across {
+                rows: count,
+                cols: p.cols,
+                k: p.k,
+                s: p.s.add(rows.start),
+                s_k: p.s_k,
+                x,
+                x_col,
+                out: if direct { p.c.add(rows.start) } else { sums },
+                out_col: if direct { p.c_col } else { count as isize },
+            });
+            if !direct {
+                let sums = std::slice::from_raw_parts(sums, count * p.cols);
+                finished(p, rows, sums, (1, count));
             }
         }
     });

@@ -83,6 +83,102 @@ pub(super) unsafe fn dot<V: Vector, const MR: usize, const NC: usize>(job: &Dot<
     }
 }
 
+/// The sums of [`Dot`] where the long operand is contiguous along its rows instead of along `k`: the same terms in the same
+/// lanes, here one register of rows for each lane, added at the end in the same order.
+///
+/// Element `(i, p)` of the long operand at `s + i + p * s_k`; the sum of row `i` and column `j` goes to `out[j * out_col + i]`.
+pub(super) struct Across<T> {
+    pub rows: usize,
+    pub cols: usize,
+    pub k: usize,
+    pub s: *const T,
+    pub s_k: isize,
+    pub x: *const T,
+    pub x_col: isize,
+    pub out: *mut T,
+    pub out_col: isize,
+}
+
+/// A kernel of [`Across`].
+pub(super) type AcrossFn<T> = unsafe fn(&Across<T>);
+
+/// The body of all [`AcrossFn`]; `N` is the number of lanes.
+///
+/// # Safety
+/// The instruction set of `V` is available, and all addressed elements are valid.
+#[inline(always)]
+pub(super) unsafe fn across<V: Vector, const N: usize>(job: &Across<V::Elem>) {
+    for i in (0..job.rows).step_by(N) {
+        for c in 0..job.cols {
+            // SAFETY: the contract of the function.
+            unsafe {
+                if i + N <= job.rows {
+                    strip::<V, N, false>(job, i, c);
+                } else {
+                    strip::<V, N, true>(job, i, c);
+                }
+            }
+        }
+    }
+}
+
+/// A register of rows from row `i` on, times column `c`; with `PART` the register is partial.
+///
+/// # Safety
+/// As [`across`].
+#[inline(always)]
+unsafe fn strip<V: Vector, const N: usize, const PART: bool>(
+    job: &Across<V::Elem>,
+    i: usize,
+    c: usize,
+) {
+    // SAFETY: the contract of the function.
+    unsafe {
+        let mask = V::mask((job.rows - i).min(N));
+        let mut s = job.s.add(i);
+        let x = job.x.offset(c as isize * job.x_col);
+        let mut acc = [V::zero(); N];
+        let mut p = 0;
+        while p + N <= job.k {
+            for l in 0..N {
+                let row = if PART {
+                    V::load_part(s, mask)
+                } else {
+                    V::load(s)
+                };
+                acc[l] = acc[l].fma(row, V::splat(*x.add(p + l)));
+                s = s.wrapping_offset(job.s_k);
+            }
+            p += N;
+        }
+        if p < job.k {
+            // Missing terms are products of zeros, as there.
+            for l in 0..N {
+                let (mut row, mut by) = (V::zero(), V::zero());
+                if p + l < job.k {
+                    row = V::load_part(s, mask);
+                    by = V::splat(*x.add(p + l));
+                }
+                acc[l] = acc[l].fma(row, by);
+                s = s.wrapping_offset(job.s_k);
+            }
+        }
+        let mut half = N / 2;
+        while half > 0 {
+            for l in 0..half {
+                acc[l] = acc[l].add(acc[l + half]);
+            }
+            half /= 2;
+        }
+        let out = job.out.offset(c as isize * job.out_col).add(i);
+        if PART {
+            acc[0].store_part(out, mask);
+        } else {
+            acc[0].store(out);
+        }
+    }
+}
+
 /// A few rows of sums over rows of the long operand, which is read once, row after row.
 ///
 /// `c[i, j] = start + Σ s[i, p] * v[p, j]`, where `start` is what `c` holds.
