@@ -44,7 +44,7 @@ fn dropped_weights_and_masks_have_derivatives_of_order_one_and_two() {
     }
 }
 
-/// The first derivatives of attention with a mask of this shape, against those of the composition.
+/// The derivatives of attention, first and second, with a mask of this shape, against those of the composition.
 fn agrees(heads: usize, lq: usize, lk: usize, mask: &[usize], causal: bool) {
     let tape = Tape::<f64>::inference();
     let own = [
@@ -68,11 +68,16 @@ fn agrees(heads: usize, lq: usize, lk: usize, mask: &[usize], causal: bool) {
     }
     let z = s.softmax(-1).matmul(v);
     let c = tape.input(&input(5, &y.shape()));
-    let (a, b) = (vjp_many(&[y], &[c], &own), vjp_many(&[z], &[c], &own));
-    for (i, (a, b)) in std::iter::once((y, z))
-        .chain(a.into_iter().zip(b))
-        .enumerate()
-    {
+    // The derivatives, and their derivatives, by the cotangent too.
+    let both = |y| {
+        let first = vjp_many(&[y], &[c], &own);
+        let seeds: Vec<_> = (first.iter().enumerate())
+            .map(|(i, g)| tape.input(&input(10 + i as u64, &g.shape())))
+            .collect();
+        let second = vjp_many(&first, &seeds, &[q, k, v, m, c]);
+        [vec![y], first, second].concat()
+    };
+    for (i, (a, b)) in both(y).into_iter().zip(both(z)).enumerate() {
         let worst = (a - b).abs().amax().item();
         let scale = b.abs().amax().item().max(1.0);
         assert!(
@@ -90,6 +95,39 @@ fn blocks_agree_with_the_composition() {
     agrees(2, 140, 140, &[140, 140], true);
     agrees(2, 140, 140, &[2, 2, 140, 140], true);
     agrees(2, 3, 5, &[], false);
+}
+
+/// One of the derivatives by q, k, v and the mask, as a function of everything it depends on.
+fn derivative<'t, const OF: usize>(x: &[Var<'t, f64>]) -> Var<'t, f64> {
+    let y = masked::<true>(x);
+    vjp_many(&[y], &[x[4]], &[x[OF]])[0]
+}
+
+/// Orders 2 and 3 of attention: orders 1 and 2 of its derivatives, with dropped weights.
+#[test]
+fn the_third_derivatives_are_right() {
+    type Derivative = for<'t> fn(&[Var<'t, f64>]) -> Var<'t, f64>;
+    let all: [Derivative; 4] = [
+        derivative::<0>,
+        derivative::<1>,
+        derivative::<2>,
+        derivative::<3>,
+    ];
+    let inputs = [
+        input(1, &[2, 3, 2]),
+        input(2, &[2, 4, 2]),
+        input(3, &[2, 4, 3]),
+        input(4, &[3, 1]),
+        input(5, &[2, 3, 3]),
+    ];
+    for f in all {
+        let options = GradCheckOptions {
+            training: true,
+            seed: 5,
+            ..Default::default()
+        };
+        gradcheck_with(f, &inputs, options).assert_ok();
+    }
 }
 
 #[test]
@@ -155,6 +193,15 @@ fn no_matrix_of_all_weights_is_made() {
     let (peak, matrix) = (tape.memory().peak, l * l * 4);
     assert!(
         peak * 10 < matrix,
+        "{peak} bytes at the most, all weights are {matrix}"
+    );
+    // Nor for second derivatives.
+    let second = vjp_many(&grads, &[x, mask], &[x, mask]);
+    let sum = second[0].sum() + second[1].sum();
+    assert!(sum.item().is_finite());
+    let peak = tape.memory().peak;
+    assert!(
+        peak * 5 < matrix,
         "{peak} bytes at the most, all weights are {matrix}"
     );
 }

@@ -1,8 +1,10 @@
 //! Products with Jacobians and Hessians, own derivatives, recomputation.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use wengert_autograd::{
     Param, Tape, Tensor, Var, custom_grad, grad, gradcheck, hessian, hvp, jacobian, jvp,
-    value_and_grad, vjp,
+    value_and_grad, vjp, vmap,
 };
 
 fn vector(v: &[f64]) -> Tensor<f64> {
@@ -197,4 +199,143 @@ fn gradients_of_several_losses_add_up() {
         ["0"],
         "a parameter that was not on the tape"
     );
+}
+
+/// As in `tests/reference/calculus.py`.
+fn fill(seed: f64, shape: &[usize]) -> Tensor<f64> {
+    let n = shape.iter().product::<usize>();
+    let v = (0..n).map(|i| ((i as f64 + 1.0) * seed).sin()).collect();
+    Tensor::from_vec(v, shape)
+}
+
+fn classes<'t>(x: Var<'t, f64>, w: Var<'t, f64>, v: Var<'t, f64>) -> Var<'t, f64> {
+    let h = x.matmul(w).layer_norm(1, None, None, 1e-5).gelu();
+    h.matmul(v).softmax(-1)
+}
+
+/// Names and results, in the order of the reference.
+type Results = Vec<(&'static str, Tensor<f64>)>;
+
+fn batches_and_jacobians(all: &mut Results) {
+    let tape = Tape::<f64>::inference();
+    let at = |seed, shape: &[usize]| tape.input(&fill(seed, shape));
+    let (x, w, v) = (at(0.7, &[2, 3]), at(1.1, &[3, 5]), at(1.7, &[5, 4]));
+    let batch = at(0.9, &[3, 2, 3]);
+    let loss = |x, w| classes(x, w, v).square().sum();
+    let mut show = |name, y: Var<'_, f64>| all.push((name, y.value()));
+    show("vmap", vmap(|[x]| classes(x, w, v), [batch]));
+    let own = at(0.4, &[3, 3, 5]);
+    show("vmap two", vmap(|[x, w]| classes(x, w, v), [batch, own]));
+    show(
+        "gradients by example",
+        vmap(|[x]| grad(loss(x, w), [w])[0], [batch]),
+    );
+    show(
+        "vmap of vmap",
+        vmap(
+            |[x]| vmap(|[x]| (x.unsqueeze(1) * w).tanh().sum_dim(0, false), [x]),
+            [batch],
+        ),
+    );
+    let y = classes(x, w, v);
+    show("jacobian", y.jacobian(x));
+    show("jacobian of the weight", y.jacobian(w));
+    show("hessian", loss(x, w).hessian(x));
+    let part = y.select(0, 0).narrow(0, 0, 2);
+    show("jacobian of a jacobian", part.jacobian(x).jacobian(x));
+    show(
+        "jacobians by example",
+        vmap(|[x]| classes(x, w, v).jacobian(x), [batch]),
+    );
+}
+
+fn hooks_and_stretches(all: &mut Results) {
+    let tape = Tape::<f64>::inference();
+    let at = |seed, shape: &[usize]| tape.input(&fill(seed, shape));
+    let (x, w, v) = (at(0.7, &[2, 3]), at(1.1, &[3, 5]), at(1.7, &[5, 4]));
+    let h = x.matmul(w);
+    let seen = Rc::new(RefCell::new(None));
+    let read = seen.clone();
+    h.hook(move |g| {
+        read.replace(Some(g.value()));
+        g
+    });
+    let a = h.tanh();
+    let factor = a.value();
+    a.hook(move |g| g.clamp(-0.2, 0.2) * 3.0 + g.tape().input(&factor) * g.square());
+    let [gx, gw] = grad(a.matmul(v).square().sum(), [x, w]);
+    let read = seen.take().expect("the hook ran");
+    all.push(("hook read", read));
+    all.push(("hook replaced x", gx.value()));
+    all.push(("hook replaced w", gw.value()));
+    let [second] = grad(gx.square().sum(), [w]);
+    all.push(("hook replaced twice", second.value()));
+
+    // On a training tape, which forgets what lies in the stretch.
+    let params = [
+        Param::new(fill(0.7, &[2, 3])),
+        Param::new(fill(1.1, &[3, 5])),
+    ];
+    let tape = Tape::<f64>::training(1);
+    let [x, w] = [0, 1].map(|i| tape.param(&params[i]));
+    let v = tape.input(&fill(1.7, &[5, 4]));
+    let h = tape.checkpoint(|| x.matmul(w).layer_norm(1, None, None, 1e-5).silu().exp());
+    let g = h.matmul(v).tanh().square().sum().backward();
+    let loss = Tensor::from_vec(vec![g.loss()], [1]);
+    all.push(("checkpoint", loss));
+    all.push((
+        "checkpoint x",
+        g.get(&params[0]).expect("a gradient").copy(),
+    ));
+    all.push((
+        "checkpoint w",
+        g.get(&params[1]).expect("a gradient").copy(),
+    ));
+}
+
+fn truncated(all: &mut Results) {
+    let tape = Tape::<f64>::inference();
+    let at = |seed, shape: &[usize]| tape.input(&fill(seed, shape));
+    let u = at(0.3, &[4, 4]);
+    let w = at(1.1, &[3, 5]).narrow(1, 0, 4);
+    let xs = at(0.9, &[6, 2, 3]);
+    let (mut h, mut total) = (tape.zeros([2, 4]), tape.scalar(0.0));
+    for t in 0..6 {
+        if t % 2 == 0 {
+            h = h.detach();
+        }
+        h = (xs.select(0, t).matmul(w) + h.matmul(u)).tanh();
+        total = total + (h * at(0.2 + 0.1 * t as f64, &[2, 4])).square().sum();
+    }
+    let [gw, gu] = grad(total, [w, u]);
+    all.push(("truncated w", gw.value()));
+    all.push(("truncated u", gu.value()));
+}
+
+/// `tests/reference/calculus.py` wrote the file, with PyTorch in f64.
+#[test]
+fn the_calculus_agrees_with_pytorch() {
+    let mut all = Vec::new();
+    batches_and_jacobians(&mut all);
+    hooks_and_stretches(&mut all);
+    truncated(&mut all);
+    let text = include_str!("reference/calculus.txt");
+    assert_eq!(text.lines().count(), all.len());
+    for (line, (name, found)) in text.lines().zip(&all) {
+        let fields: Vec<&str> = line.split('|').collect();
+        assert_eq!(fields[0], *name);
+        let shape: Vec<String> = found.shape().iter().map(usize::to_string).collect();
+        assert_eq!(fields[1], shape.join(","), "{name}");
+        let expected: Vec<f64> = (fields[2].split(' '))
+            .map(|v| v.parse().expect("a number"))
+            .collect();
+        let scale = expected.iter().fold(1.0, |m: f64, v| m.max(v.abs()));
+        assert_eq!(found.numel(), expected.len(), "{name}");
+        for (i, (a, b)) in found.iter().zip(&expected).enumerate() {
+            assert!(
+                (a - b).abs() <= 1e-12 * scale,
+                "{name}, element {i}: {a:e}, PyTorch {b:e}"
+            );
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 mod registry;
 
+use wengert_autograd::ops::attention::Attention;
 use wengert_autograd::{Float, GradCheckOptions, Tape, Tensor, Var, gradcheck_with, vjp_many};
 
 struct Case {
@@ -12,12 +13,14 @@ struct Case {
 }
 
 macro_rules! cases {
-    ($($name:literal |$x:ident| $body:expr;)*) => {
-        /// Every public operation that draws random numbers, applied to an input.
-        const CASES: &[Case] = &[$(Case { name: $name, f64: |$x| $body, f32: |$x| $body },)*];
+    ($(#[$doc:meta])* $table:ident: $($name:literal |$x:ident| $body:expr;)*) => {
+        $(#[$doc])*
+        const $table: &[Case] = &[$(Case { name: $name, f64: |$x| $body, f32: |$x| $body },)*];
     };
 }
 cases! {
+    /// Every public operation that draws random numbers, applied to an input.
+    CASES:
     "uniform" |x| x * x.tape().uniform(x.shape(), -0.5, 2.0);
     "normal" |x| x + x.square() * x.tape().normal(x.shape(), 1.0, 0.5);
     "bernoulli" |x| x.square() * x.tape().bernoulli(x.shape(), 0.3);
@@ -28,6 +31,25 @@ cases! {
     "gaussian_noise" |x| x.gaussian_noise(0.3).square();
     "rrelu" |x| x.rrelu(0.1, 0.5).square();
 }
+cases! {
+    /// Of the order of the square of the input's size, so for small inputs alone.
+    ATTENTION:
+    "attention dropout" |x| attention(x, false);
+    "attention dropout causal" |x| attention(x, true);
+}
+
+/// Attention with dropped weights among the elements of `x`, and among those before, with a mask.
+fn attention<T: Float>(x: Var<'_, T>, causal: bool) -> Var<'_, T> {
+    let q = x.reshape([1, x.numel(), 1]);
+    let settings = Attention {
+        mask: causal.then(|| q.t() * 0.3),
+        causal,
+        dropout: 0.4,
+        scale: None,
+    };
+    let y = q.scaled_dot_product_attention(q.sin(), q.square(), settings);
+    y.reshape(x.shape())
+}
 
 fn input<T: Float>(seed: u64, shape: &[usize]) -> Tensor<T> {
     let v = registry::numbers(seed, shape.iter().product(), (-2.0, 2.0));
@@ -36,7 +58,7 @@ fn input<T: Float>(seed: u64, shape: &[usize]) -> Tensor<T> {
 
 #[test]
 fn derivatives_of_order_one_and_two() {
-    for case in CASES {
+    for case in CASES.iter().chain(ATTENTION) {
         let f = case.f64;
         let options = GradCheckOptions {
             training: true,
@@ -212,11 +234,12 @@ fn probabilities_at_the_ends() {
 #[test]
 fn values_and_derivatives_agree_with_pytorch() {
     let text = include_str!("reference/random_numbers.txt");
-    assert_eq!(text.lines().count(), CASES.len());
+    assert_eq!(text.lines().count(), CASES.len() + ATTENTION.len());
     for line in text.lines() {
         let mut fields = line.split('|');
         let name = fields.next().unwrap();
-        let case = CASES.iter().find(|c| c.name == name).expect("a case");
+        let mut cases = CASES.iter().chain(ATTENTION);
+        let case = cases.find(|c| c.name == name).expect("a case");
         let tape = Tape::<f64>::training(9);
         let draw = |k: u64| {
             let v = registry::numbers(registry::hash(name).wrapping_add(k), 24, (-2.0, 2.0));

@@ -288,22 +288,37 @@ impl<T: Float> Op<T> for GradPart {
         let axes = other_axes(rank);
         let mut cts: Cotangents<'t, T> = small![None];
         let needs = &ctx.needs[1..];
-        cts.extend(partials(&ctx.inputs()[1..], needs, ctx.cotangent(), |v| {
-            let (x, g) = (v[0], v[1]);
+        // What was normalized, its factor, and the cotangent behind the relu.
+        let recorded = |v: &[Var<'t, T>], g: Var<'t, T>| {
             let [w, b] = norm.affine(2, |i| along(v[i], rank));
-            let d = x.centred(x.set("batch_norm", &axes));
+            let d = v[0].centred(v[0].set("batch_norm", &axes));
             let root = (d.square().mean_dim(&axes, true) + norm.eps).rsqrt();
             let h = d * root;
-            let g = if norm.relu {
-                let y = w.map_or(h, |w| h * w);
-                g.relu_grad(b.map_or(y, |b| y + b))
-            } else {
-                g
-            };
+            if !norm.relu {
+                return (h, root, w, g);
+            }
+            let y = w.map_or(h, |w| h * w);
+            (h, root, w, g.relu_grad(b.map_or(y, |b| y + b)))
+        };
+        if of == Grad::Bias {
+            // A sum of the cotangent: the rest only says where the relu lets it pass.
+            let dg = ctx.needs(2).then(|| {
+                let c = along(ctx.cotangent(), rank).broadcast_to(self.shape.clone());
+                if norm.relu {
+                    recorded(&ctx.inputs()[1..], c).3
+                } else {
+                    c
+                }
+            });
+            cts.extend([None, dg]);
+            cts.resize(ctx.inputs().len(), None);
+            return cts;
+        }
+        cts.extend(partials(&ctx.inputs()[1..], needs, ctx.cotangent(), |v| {
+            let (h, root, w, g) = recorded(v, v[1]);
             match of {
-                Grad::Bias => g.sum_dim(&axes, false),
                 Grad::Weight => (g * h).sum_dim(&axes, false),
-                Grad::X => {
+                _ => {
                     let g = w.map_or(g, |w| g * w);
                     (g - g.mean_dim(&axes, true) - h * (g * h).mean_dim(&axes, true)) * root
                 }

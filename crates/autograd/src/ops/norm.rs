@@ -102,11 +102,11 @@ impl<T: Float> Op<T> for NormRows {
             cts.push(part(NormPart::Weight));
         }
         if self.bias {
-            cts.push(Some(ctx.cotangent().sum_dim(0, false)));
-        }
-        // The sum of the cotangent is in the packed result already.
-        if self.bias && self.weight {
-            cts[2] = part(NormPart::Bias);
+            // With a weight the sum of the cotangent is in the packed result already.
+            cts.push(match self.weight {
+                true => part(NormPart::Bias),
+                false => Some(ctx.cotangent().sum_dim(0, false)),
+            });
         }
         cts
     }
@@ -195,6 +195,13 @@ impl<T: Float> Op<T> for NormGradPart {
         let norm = self.norm;
         let of = self.of;
         let mut cts: Cotangents<'t, T> = small![None];
+        if of == NormPart::Bias {
+            // A sum of the cotangent's rows.
+            let dg = (ctx.needs(2)).then(|| ctx.cotangent().broadcast_to([self.rows, self.n]));
+            cts.extend([None, dg]);
+            cts.resize(ctx.inputs().len(), None);
+            return cts;
+        }
         cts.extend(partials(
             &ctx.inputs()[1..],
             &ctx.needs[1..],
@@ -202,9 +209,8 @@ impl<T: Float> Op<T> for NormGradPart {
             |v| {
                 let (x, g) = (v[0], v[1]);
                 match of {
-                    NormPart::Bias => g.sum_dim(0, false),
                     NormPart::Weight => (g * norm.normalized(x)).sum_dim(0, false),
-                    NormPart::X => {
+                    _ => {
                         let g = if norm.weight { g * v[2] } else { g };
                         let d = if norm.centred {
                             x - x.mean_dim(-1, true)

@@ -46,6 +46,29 @@ def alpha_dropout(x, p):
     return x * (noise * a) + ((noise - 1) * alpha * a + alpha * a * p)
 
 
+def attention(x, causal, p=0.4):
+    # The mask has a key of its own, made of four random numbers, and no scale where the weights are dropped.
+    own = U(0)
+    for u in unit(4).numpy():
+        own = mix(own ^ u.view(U))
+    n = x.numel()
+    with np.errstate(over="ignore"):
+        z = mix(own + np.arange(1, n * n + 1, dtype=U) * U(0x9E3779B97F4A7C15))
+    u = torch.tensor((z >> U(11)).astype(np.float64) / 9007199254740992.0).reshape(n, n)
+    q = x.reshape(n, 1)
+    s = q @ q.sin().T
+    if causal:
+        s = s + 0.3 * q.T + torch.full((n, n), -torch.inf).triu(1)
+    weights = s.softmax(-1)
+    # PyTorch's attention, with the chance of dropping as 0: the same weights.
+    same = torch.nn.functional.scaled_dot_product_attention(
+        q[None], q.sin()[None], torch.eye(n)[None],
+        attn_mask=(0.3 * q.T + torch.full((n, n), -torch.inf).triu(1))[None] if causal else None,
+    )
+    assert torch.allclose(weights, same[0], rtol=1e-12)
+    return ((weights * (u >= p) / (1 - p)) @ q**2).reshape(x.shape)
+
+
 CASES = {
     "uniform": lambda x: x * (unit(x.shape) * 2.5 - 0.5),
     "normal": lambda x: x + x * x * (1 + 0.5 * normal(x.shape)),
@@ -56,6 +79,8 @@ CASES = {
     "alpha_dropout": lambda x: alpha_dropout(x * x, 0.4),
     "gaussian_noise": lambda x: (x + 0.3 * normal(x.shape)) ** 2,
     "rrelu": lambda x: torch.where(x <= 0, x * (unit(x.shape) * 0.4 + 0.1), x) ** 2,
+    "attention dropout": lambda x: attention(x, False),
+    "attention dropout causal": lambda x: attention(x, True),
 }
 
 

@@ -164,6 +164,9 @@ def ctc(x, targets, il, tl, blank, zero=False, norm=True):
     lp = x.log_softmax(-1) if norm else x
     out = []
     for n in range(x.shape[1]):
+        if il[n] == 0:
+            out.append(lp[0, n, 0] * 0)
+            continue
         ext = [blank]
         for y in targets[n][: tl[n]]:
             ext += [y, blank]
@@ -456,6 +459,7 @@ CASES = {
     "batch_normalized relu": lambda x: F.batch_norm(x[0], None, None, x[1], x[2], training=True, eps=0.1).relu(),
     "batch_normalized squared": lambda x: F.batch_norm(x[0], None, None, x[1], x[2], training=True, eps=0.1).relu() ** 2,
     "layer_norm squared": lambda x: F.layer_norm(x[0], (5,), x[1], x[2], eps=0.1) ** 2,
+    "batch_normalized times": lambda x: F.batch_norm(x[0], None, None, x[1], x[2], training=True, eps=0.1).relu() * x[0],
     "batch_normalized bare": lambda x: F.batch_norm(x[0], None, None, None, None, training=True, eps=0.1),
     "batch_normalized bias": lambda x: F.batch_norm(
         x[0], None, None, torch.ones(2), x[1], training=True, eps=0.1
@@ -516,6 +520,7 @@ CASES = {
     "fftshift": lambda x: torch.fft.fftshift(x[0]),
     "ifftshift": lambda x: torch.fft.ifftshift(x[0]),
     "ctc": lambda x: ctc(x[0], [[1, 2], [3, 3], [1, 0]], [5, 4, 3], [2, 2, 0], 0),
+    "ctc short": lambda x: ctc(x[0], [[1, 2], [1, 1], [2, 0], [0, 0]], [3, 2, 1, 0], [2, 1, 1, 0], 0),
     "ctc free": lambda x: ctc(x[0], [[1, 1], [0, 1]], [4, 4], [2, 1], 2, norm=False),
     "conv1d": lambda x: F.conv1d(x[0], x[1]),
     "conv1d bias": lambda x: F.conv1d(x[0], x[1], x[2], stride=2, padding=1),

@@ -383,6 +383,7 @@ cases! {
     };
     "batch_normalized relu" [([2, 2, 3, 3], AROUND), ([2], POSITIVE), ([2], AROUND)] |x| x[0].batch_normalized(Some(x[1]), Some(x[2]), 0.1, true).0;
     "batch_normalized squared" [([3, 2, 9], AROUND), ([2], POSITIVE), ([2], AROUND)] |x| x[0].batch_normalized(Some(x[1]), Some(x[2]), 0.1, true).0.square();
+    "batch_normalized times" [([3, 2, 9], AROUND), ([2], POSITIVE), ([2], AROUND)] |x| x[0].batch_normalized(Some(x[1]), Some(x[2]), 0.1, true).0 * x[0];
     "batch_normalized bare" [([2, 2, 8], AROUND)] |x| x[0].batch_normalized(None, None, 0.1, false).0;
     "batch_normalized bias" [([1, 2, 33], AROUND), ([2], AROUND)] |x| x[0].batch_normalized(None, Some(x[1]), 0.1, true).0;
     "batch_normalized vectors" [([4, 3], AROUND), ([3], AROUND)] |x| x[0].batch_normalized(Some(x[1]), None, 1e-5, true).0;
@@ -441,6 +442,7 @@ cases! {
 
     // ---- connectionist temporal classification ----
     "ctc" [([5, 3, 4], AROUND)] |x| x[0].log_softmax(-1).ctc(&ints(&[1, 2, 3, 3, 1, 0], &[3, 2]), &[5, 4, 3], &[2, 2, 0], 0, false);
+    "ctc short" [([4, 4, 3], AROUND)] |x| x[0].log_softmax(-1).ctc(&ints(&[1, 2, 1, 1, 2, 0, 0, 0], &[4, 2]), &[3, 2, 1, 0], &[2, 1, 1, 0], 0, false);
     "ctc free" [([4, 2, 3], AROUND)] |x| x[0].ctc(&ints(&[1, 1, 0, 1], &[2, 2]), &[4, 4], &[2, 1], 2, true);
 
     // ---- convolution ----

@@ -1,5 +1,6 @@
 //! Attention block by block: a running softmax forward, the weights made again backward.
 
+use super::second::{Cotangent, attention_mask_second, attention_second};
 use crate::float::Float;
 use crate::ops::random::{Random, mix};
 use crate::ops::softmax::{row_exp, row_max};
@@ -20,6 +21,14 @@ compiled_here! {
             job: &Job<'_, Self>, y: &Tensor<Self>, lse: &Tensor<Self>, g: &Tensor<Self>, out: &mut [Self],
             shape: &[usize],
         ) = attention_mask_grad;
+        fn attention_second(
+            job: &Job<'_, Self>, y: &Tensor<Self>, lse: &Tensor<Self>, g: &Tensor<Self>, of: Cotangent<'_, Self>,
+            out: &mut [Self],
+        ) = attention_second;
+        fn attention_mask_second(
+            job: &Job<'_, Self>, y: &Tensor<Self>, lse: &Tensor<Self>, g: &Tensor<Self>, of: Cotangent<'_, Self>,
+            out: &mut [Self], shape: &[usize],
+        ) = attention_mask_second;
         fn attention_keep(seed: &Tensor<Self>, p: f64, out: &mut [Self]) = attention_keep;
     }
 }
@@ -39,17 +48,17 @@ pub struct Job<'a, T: Real> {
 
 impl<T: Float> Job<'_, T> {
     /// Matrices, queries, keys.
-    fn sizes(&self) -> (usize, usize, usize) {
+    pub(super) fn sizes(&self) -> (usize, usize, usize) {
         (self.q.shape()[0], self.q.shape()[1], self.k.shape()[1])
     }
 
-    fn keep(&self) -> Option<Keep<T>> {
+    pub(super) fn keep(&self) -> Option<Keep<T>> {
         self.dropout.map(|(p, seed)| Keep::new(p, seed))
     }
 }
 
 /// The mask of dropout: a function of the place in `[b, lq, lk]`, made again wherever it is needed.
-struct Keep<T: Real> {
+pub(super) struct Keep<T: Real> {
     key: u64,
     imm: [T; 2],
 }
@@ -66,7 +75,7 @@ impl<T: Float> Keep<T> {
     }
 
     /// Factors of the weights from place `at` on: 0 or 1 / (1 - p).
-    fn factors(&self, at: usize, out: &mut [T]) {
+    pub(super) fn factors(&self, at: usize, out: &mut [T]) {
         Random::Keep.index_fn::<T>()(out, at, self.key, self.imm);
     }
 }
@@ -81,7 +90,7 @@ fn attention_keep<T: Float>(seed: &Tensor<T>, p: f64, out: &mut [T]) {
 
 /// x · factor; a dropped x is 0 even if it was not finite.
 #[inline(always)]
-fn kept<T: Real>(x: T, factor: T) -> T {
+pub(super) fn kept<T: Real>(x: T, factor: T) -> T {
     if factor == T::zero() {
         factor
     } else {
@@ -90,11 +99,11 @@ fn kept<T: Real>(x: T, factor: T) -> T {
 }
 
 /// Queries and keys of a block.
-const BQ: usize = 64;
-const BK: usize = 256;
+pub(super) const BQ: usize = 64;
+pub(super) const BK: usize = 256;
 
 /// Matrix `b` of a batch, from row `row` on.
-fn mat<T: Real>(t: &Tensor<T>, b: usize, row: usize) -> MatRef<'_, T> {
+pub(super) fn mat<T: Real>(t: &Tensor<T>, b: usize, row: usize) -> MatRef<'_, T> {
     let s = t.strides();
     MatRef {
         data: t.storage().as_slice(),
@@ -105,14 +114,14 @@ fn mat<T: Real>(t: &Tensor<T>, b: usize, row: usize) -> MatRef<'_, T> {
 }
 
 /// Adds the mask to a block of scores and excludes keys after their query.
-struct Mask<'a, T: Real> {
+pub(super) struct Mask<'a, T: Real> {
     tensor: Option<&'a Tensor<T>>,
     offset: isize,
     causal: bool,
 }
 
 impl<'a, T: Real> Mask<'a, T> {
-    fn new(tensor: Option<&'a Tensor<T>>, mut b: usize, causal: bool) -> Self {
+    pub(super) fn new(tensor: Option<&'a Tensor<T>>, mut b: usize, causal: bool) -> Self {
         let mut offset = 0;
         if let Some(t) = tensor {
             offset = t.layout().offset as isize;
@@ -128,7 +137,7 @@ impl<'a, T: Real> Mask<'a, T> {
         }
     }
 
-    fn apply(&self, scores: &mut [T], cols: usize, i0: usize, j0: usize) {
+    pub(super) fn apply(&self, scores: &mut [T], cols: usize, i0: usize, j0: usize) {
         for (r, row) in scores.chunks_exact_mut(cols).enumerate() {
             if let Some(t) = self.tensor {
                 let s = &t.strides()[t.rank() - 2..];
@@ -245,7 +254,7 @@ fn attention<T: Scratch + Float>(job: &Job<'_, T>, out: &mut [T]) {
 }
 
 /// c = alpha a b + beta c.
-fn multiply<T: Real>(
+pub(super) fn multiply<T: Real>(
     m: usize,
     n: usize,
     k: usize,
@@ -269,10 +278,10 @@ fn multiply<T: Real>(
 }
 
 /// Scores become weights e^(s - lse).
-struct Weights<'a, T: Real> {
-    scores: &'a mut [T],
-    cols: usize,
-    lse: &'a [T],
+pub(super) struct Weights<'a, T: Real> {
+    pub scores: &'a mut [T],
+    pub cols: usize,
+    pub lse: &'a [T],
 }
 impl<T: Real> Kernel for Weights<'_, T> {
     type Output = ();
@@ -283,6 +292,16 @@ impl<T: Real> Kernel for Weights<'_, T> {
             let l = new(l);
             row.iter_mut().for_each(|s| *s = (new(*s) - l).exp().get());
         }
+    }
+}
+
+/// The sums Σ a · b along rows of `n` elements.
+pub(super) fn row_sums<T: Real>(a: &MatRef<'_, T>, b: &MatRef<'_, T>, n: usize, out: &mut [T]) {
+    for (r, sum) in out.iter_mut().enumerate() {
+        let at = |m: &MatRef<'_, T>, j: usize| {
+            m.data[(m.offset as isize + r as isize * m.rs + j as isize * m.cs) as usize]
+        };
+        *sum = (0..n).map(|j| at(a, j) * at(b, j)).sum();
     }
 }
 
@@ -320,13 +339,10 @@ impl<'a, T: Scratch + Float> Backward<'a, T> {
         let (delta, lines) = lines.split_at_mut(BQ);
         let (factors, blocks) = blocks.split_at_mut(width);
         let (weights, slopes) = blocks.split_at_mut(BQ * width);
-        let (gm, ym) = (mat(self.g, b, i0), mat(self.y, b, i0));
-        for r in 0..rows {
-            let at = |m: &MatRef<'_, T>, j: usize| {
-                m.data[(m.offset as isize + r as isize * m.rs + j as isize * m.cs) as usize]
-            };
-            delta[r] = (0..dv).map(|j| at(&gm, j) * at(&ym, j)).sum();
-            lines[r] = self.lse.get(&[b, i0 + r]);
+        let gm = mat(self.g, b, i0);
+        row_sums(&gm, &mat(self.y, b, i0), dv, &mut delta[..rows]);
+        for (r, l) in lines[..rows].iter_mut().enumerate() {
+            *l = self.lse.get(&[b, i0 + r]);
         }
         for j0 in (0..lk).step_by(BK) {
             if job.causal && j0 >= i0 + rows {
@@ -418,12 +434,36 @@ fn attention_mask_grad<T: Scratch + Float>(
     out: &mut [T],
     shape: &[usize],
 ) {
+    let keep = job.keep();
+    let room = backward_scratch(job.sizes().2);
+    mask_sums(job, room, out, shape, |b, i0, rows, scratch, add| {
+        let backward = Backward {
+            job,
+            b,
+            mask: Mask::new(job.mask.as_ref(), b, job.causal),
+            keep: keep.as_ref(),
+            y,
+            lse,
+            g,
+        };
+        backward.blocks(i0, rows, scratch, |j0, cols, _, ds| add(j0, cols, ds));
+    });
+}
+
+/// Sums of blocks of the shape of scores into a mask's shape. `blocks(b, i0, rows, scratch, add)` makes those of the queries
+/// `i0..i0 + rows` of matrix `b`, each with its first key and number of keys.
+pub(super) fn mask_sums<T: Scratch + Float>(
+    job: &Job<'_, T>,
+    room: usize,
+    out: &mut [T],
+    shape: &[usize],
+    blocks: impl Fn(usize, usize, usize, &mut [T], &mut dyn FnMut(usize, usize, &[T])) + Sync,
+) {
     let (matrices, lq, lk) = job.sizes();
     let wide = job.mask.as_ref().expect("there is a mask").shape();
     let lead = shape.len() - 2;
     let (tall, broad) = (shape[lead] != 1, shape[lead + 1] != 1);
     let own = shape[lead] * shape[lead + 1];
-    let keep = job.keep();
     out.fill(T::zero());
     // Which part of the mask a matrix had.
     let part_of = |mut b: usize| {
@@ -438,20 +478,11 @@ fn attention_mask_grad<T: Scratch + Float>(
         part
     };
     let some = |part: usize, queries: std::ops::Range<usize>, out: &mut [T]| {
-        T::with_scratch(backward_scratch(lk), |scratch| {
+        T::with_scratch(room, |scratch| {
             for b in (0..matrices).filter(|&b| part_of(b) == part) {
-                let backward = Backward {
-                    job,
-                    b,
-                    mask: Mask::new(job.mask.as_ref(), b, job.causal),
-                    keep: keep.as_ref(),
-                    y,
-                    lse,
-                    g,
-                };
                 for i0 in queries.clone().step_by(BQ) {
                     let rows = BQ.min(queries.end - i0);
-                    backward.blocks(i0, rows, scratch, |j0, cols, _, ds| {
+                    blocks(b, i0, rows, scratch, &mut |j0, cols, ds| {
                         for (r, ds) in ds.chunks_exact(cols).enumerate() {
                             let row = if tall { i0 - queries.start + r } else { 0 };
                             if broad {

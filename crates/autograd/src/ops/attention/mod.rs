@@ -1,14 +1,16 @@
 //! Scaled dot-product attention without the matrix of all weights: blocks of keys pass by blocks of queries with a
 //! running softmax (Milakov and Gimelshein 2018; Dao et al. 2022).
 
+mod grad;
 mod kernels;
+mod second;
 
 use crate::float::Float;
 use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
-use crate::ops::compose::{part_copy, part_view, partials};
-use crate::ops::reduce::sum_to;
+use crate::ops::compose::{part_copy, part_view};
 use crate::var::Var;
+use grad::{PackedMaskSecond, PackedSecond, SecondPart};
 pub use kernels::AttentionKernels;
 use kernels::Job;
 use smallvec::SmallVec;
@@ -182,10 +184,10 @@ impl<T: Float> Op<T> for Output {
         let (lk, dv) = (k.size(1), v.size(2));
         let mut args: SmallVec<[Var<'t, T>; 12]> = own.iter().copied().collect();
         args.push(g);
+        let lse = || tape.no_grad(|| packed.narrow(1, lq * dv, lq * dv + lq));
         let parts = |op: &dyn Fn(&[Var<'t, T>]) -> Var<'t, T>| {
             tape.no_grad(|| {
-                let lse = packed.narrow(1, lq * dv, lq * dv + lq);
-                let mut all: SmallVec<[Var<'t, T>; 12]> = small![ctx.output(), lse, g];
+                let mut all: SmallVec<[Var<'t, T>; 12]> = small![ctx.output(), lse(), g];
                 all.extend_from_slice(own);
                 op(&all)
             })
@@ -200,6 +202,7 @@ impl<T: Float> Op<T> for Output {
             };
             let mut all: SmallVec<[Var<'t, T>; 12]> = small![grads];
             all.extend_from_slice(&args);
+            all.extend([ctx.output(), lse()]);
             tape.apply(
                 GradPart {
                     config,
@@ -279,7 +282,7 @@ impl<T: Float> Op<T> for PackedMaskGrad {
 }
 
 /// The cotangent of q, k, v or the mask, a view of [`PackedGrad`]'s or [`PackedMaskGrad`]'s output. Inputs: that, the
-/// operands, the cotangent.
+/// operands, the cotangent, then, for the derivative rule, output and lse.
 #[derive(Debug, PartialEq)]
 struct GradPart {
     config: Config,
@@ -308,28 +311,61 @@ impl<T: Float> Op<T> for GradPart {
     fn is_view(&self) -> bool {
         true
     }
+    fn reads(&self, i: usize) -> bool {
+        i == 0
+    }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        let config = &self.config;
-        let mut cts: Cotangents<'t, T> = small![None];
-        cts.extend(partials(
-            &ctx.inputs()[1..],
-            &ctx.needs[1..],
-            ctx.cotangent(),
-            |x| {
-                let (q, k, v, g) = (x[0], x[1], x[2], x[x.len() - 1]);
-                let p = config.weights(x);
-                if self.of == 2 {
-                    return config.dropped(x, p).t().matmul(g);
-                }
-                let dp = config.dropped(x, g.matmul(v.t()));
-                let ds = p * (dp - (dp * p).sum_dim(-1, true));
-                match self.of {
-                    0 => ds.matmul(k) * config.scale,
-                    1 => ds.t().matmul(q) * config.scale,
-                    _ => sum_to(ds.reshape(config.wide(q.size(1), k.size(1))), &x[3].shape()),
-                }
-            },
-        ));
+        let (config, of) = (&self.config, self.of);
+        let ct = ctx.cotangent();
+        let tape = ct.tape();
+        let last = ctx.inputs().len() - 3;
+        let own = &ctx.inputs()[1..last];
+        let (g, y, lse) = (ctx.input(last), ctx.input(last + 1), ctx.input(last + 2));
+        let (q, k, v) = (own[0], own[1], own[2]);
+        let (lq, lk, d, dv) = (q.size(1), k.size(1), q.size(2), v.size(2));
+        let mut all: SmallVec<[Var<'t, T>; 12]> = small![ct, y, lse, g];
+        all.extend_from_slice(own);
+        let some = (1..4).any(|i| ctx.needs(i)) || ctx.needs(last);
+        let packed = some.then(|| {
+            let config = config.clone();
+            tape.no_grad(|| tape.apply(PackedSecond { config, of }, &all))
+        });
+        let part = |packed: Var<'t, T>, to: usize, start: usize| {
+            let mut all: SmallVec<[Var<'t, T>; 12]> = small![packed, ct];
+            all.extend_from_slice(own);
+            all.push(g);
+            let like = match to {
+                0..3 => own[to],
+                3 => g,
+                _ => own[3],
+            };
+            let shape = like.shape();
+            let config = config.clone();
+            let part = SecondPart {
+                config,
+                of,
+                to,
+                start,
+                shape,
+            };
+            tape.apply(part, &all)
+        };
+        let starts = [0, lq * d, (lq + lk) * d, (lq + lk) * d + lk * dv];
+        let want = |i: usize, to: usize| {
+            // The derivative of the values does not depend on them.
+            let packed = packed.filter(|_| ctx.needs(i) && (of, to) != (2, 2));
+            packed.map(|packed| part(packed, to, starts[to]))
+        };
+        let mut cts: Cotangents<'t, T> = small![None, want(1, 0), want(2, 1), want(3, 2)];
+        if config.masked {
+            cts.push(ctx.needs(4).then(|| {
+                let config = config.clone();
+                let sums = tape.no_grad(|| tape.apply(PackedMaskSecond { config, of }, &all));
+                part(sums, 4, 0)
+            }));
+        }
+        cts.resize(last, None);
+        cts.extend([want(last, 3), None, None]);
         cts
     }
 }
@@ -363,8 +399,8 @@ impl<'t, T: Float> Var<'t, T> {
     /// and values `[.., lk, dv]`; the leading axes broadcast.
     ///
     /// The weights are made block by block and again in the backward pass, never as a whole, and so is the mask of dropout;
-    /// memory grows with lq + lk. The gradient of a mask is added up in the mask's own shape. (Only second derivatives
-    /// make the whole matrix.) A query whose keys are all excluded gives zeros.
+    /// memory grows with lq + lk. The same holds for second derivatives; from the third on a composition makes the whole
+    /// matrix. The gradient of a mask is added up in the mask's own shape. A query whose keys are all excluded gives zeros.
     ///
     /// ```
     /// use wengert_autograd::{Tape, Tensor, ops::attention::Attention};
