@@ -69,6 +69,8 @@ ROWS = {
     "erfc": torch.erfc,
     "erfinv": torch.erfinv,
     "lgamma": torch.lgamma,
+    "digamma": torch.digamma,
+    "polygamma": lambda x: torch.polygamma(1, x),
     "floor": torch.floor,
     "ceil": torch.ceil,
     "round": torch.round,
@@ -123,6 +125,8 @@ ROWS = {
     "silu_grad": lambda g, x: g * torch.sigmoid(x) * (1 + x * (1 - torch.sigmoid(x))),
     "mish": F.mish,
     "softsign": F.softsign,
+    # F.hardsigmoid takes 1 / 6 as an f32.
+    "hardsigmoid": lambda x: (x + 3).clamp(0, 6) / 6,
     "hardswish": F.hardswish,
     "hardswish_grad": lambda g, x: g * torch.where(x <= -3, 0.0, torch.where(x >= 3, 1.0, x / 3 + 0.5)),
     "tanhshrink": F.tanhshrink,

@@ -247,6 +247,7 @@ cases! {
     "adaptive_avg_pool up" [([2, 3], AROUND)] |x| x[0].adaptive_avg_pool([5]);
     "lp_pool" [([2, 1, 4, 5], AROUND)] |x| x[0].lp_pool(2.0, Pool::new([2, 3]).stride([2, 1]));
     "lp_pool cubes" [([2, 1, 6], POSITIVE)] |x| x[0].lp_pool(3.0, Pool::new([2]).stride([1]));
+    "lp_pool volume" [([1, 2, 3, 3, 4], AROUND)] |x| x[0].lp_pool(2.0, Pool::new([2, 2, 3]).stride([1, 1, 1]));
     "lp_pool infinity" [([2, 1, 6], AROUND)] |x| x[0].lp_pool(f64::INFINITY, [2]);
 
     // ---- interpolation ----

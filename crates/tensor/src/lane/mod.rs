@@ -42,6 +42,9 @@
 //! | `atan2` | 1.9 | 1.9 |
 //! | `hypot` | 1 | 1 |
 //! | `gelu` | 3.9 | 2 |
+//! | `silu` | 2.5 | 2.3 |
+//! | `softplus` | 2.4 | 2.2 |
+//! | `mish` | 4.6 | 4.4 |
 //! | `erfinv` | 1.7 | 1.5 |
 //! | `lgamma` | 0.6 | 1 |
 //! | `lgamma` for x < 0 | 0.6 | 1 |
@@ -62,6 +65,9 @@
 //! The functions of the gamma family have zeros and poles between negative integers, where they are ill-conditioned: there
 //! the unit is the last place of the larger of |f(x)| and 1, which bounds the absolute error near a zero (in f32, where the
 //! arguments are widened, it is that of the result everywhere). `polygammaN` is the derivative of order N of digamma.
+//!
+//! `silu` and `mish` are x times a number that is subnormal far below 0 (-87 in f32, -708 in f64): there the unit is |x| times the
+//! smallest subnormal number, if that is larger.
 //!
 //! Subnormal arguments and results are not flushed, odd functions keep the sign of zero, ±∞ give the limits, NaN
 //! stays NaN, and arguments outside of the domain give NaN.
@@ -201,6 +207,22 @@ pub trait Lane:
     fn normal(self) -> (Self, Self);
     /// x Φ(x), accurate in the tail; -0 at -∞.
     fn gelu(self) -> Self;
+    /// x σ(x); -0 at -∞.
+    #[inline(always)]
+    fn silu(self) -> Self {
+        Self::select(self < Self::c(-1e30), Self::c(-0.0), self * self.sigmoid())
+    }
+    /// ln(1 + eˣ), accurate in the tail.
+    #[inline(always)]
+    fn softplus(self) -> Self {
+        self.max(Self::c(0.0)) + (-self.abs()).exp().log1p()
+    }
+    /// x tanh(ln(1 + eˣ)); -0 at -∞.
+    #[inline(always)]
+    fn mish(self) -> Self {
+        let t = self.softplus().tanh();
+        Self::select(t == Self::c(0.0), Self::c(-0.0), self * t)
+    }
     /// As [`Lane::ln`], for normal positive numbers below ∞ only; the same bits.
     fn ln_normal(self) -> Self;
     /// As [`Lane::exp`], where the result is neither subnormal nor infinite; the same bits.

@@ -141,13 +141,13 @@ macro_rules! with_activations {
         Softplus softplus_beta(beta = 1.3) {
             kernel |x| {
                 let u = x * beta;
-                (u.max(V::c(0.0)) + (-u.abs()).exp().log1p()) / beta
+                u.softplus() / beta
             };
             vjp |y, g| [Some(g * (x * beta).sigmoid())];
             domain [-2.0..2.0];
         }
         /// x σ(x), also called swish (Elfwing et al. 2018).
-        Silu silu { kernel |x| V::select(x < V::c(-1e30), V::c(0.0), x * x.sigmoid()); vjp |y, g| [Some(g.silu_grad(x))]; domain [-2.0..2.0]; }
+        Silu silu { kernel |x| x.silu(); vjp |y, g| [Some(g.silu_grad(x))]; domain [-2.0..2.0]; }
         /// g σ(x) (1 + x (1 - σ(x))): the derivative of [`Var::silu`].
         SiluGrad silu_grad {
             kernel |g, x| {
@@ -166,10 +166,7 @@ macro_rules! with_activations {
         }
         /// x tanh(softplus(x)) (Misra 2019).
         Mish mish {
-            kernel |x| {
-                let t = (x.max(V::c(0.0)) + (-x.abs()).exp().log1p()).tanh();
-                V::select(t == V::c(0.0), V::c(0.0), x * t)
-            };
+            kernel |x| x.mish();
             vjp |y, g| [{
                 let t = x.softplus().tanh();
                 Some(g * (t + x * x.sigmoid() * (1 - t.square())))
