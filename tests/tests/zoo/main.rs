@@ -153,6 +153,9 @@ fn census(part: Part) -> Census {
         ] {
             assert!(said.is_some(), "{}: {} without {what}", z.name, f.rule);
         }
+        // What nothing uses stands at no line.
+        let line = f.location.is_some() || f.rule == "no gradient";
+        assert!(line, "{}: {} without a line", z.name, f.rule);
         if o.repaired >= o.twin - TOLERANCE {
             c.repaired += 1;
         } else {

@@ -194,6 +194,8 @@ impl Judge {
     }
 
     /// Findings about a run, the most important first; one `healthy` finding when there is nothing worse than a note.
+    ///
+    /// A finding without a source line of its own gets that of its layer; one about no layer, that of the loss.
     pub fn run(&self, run: &RunProfile) -> Vec<Finding> {
         if !run.steps.is_empty() && run.steps.iter().all(empty) {
             return vec![nothing()];
@@ -206,6 +208,7 @@ impl Judge {
         for ((_, findings), cause) in found.iter().zip(cause_of) {
             for f in findings {
                 let mut f = f.clone();
+                f.location = f.location.or_else(|| line_of(run, f.layer.as_deref()));
                 if let Some(c) = cause {
                     f.severity = f.severity.min(Severity::Note);
                     f.cause = Some(format!("follows from: {}", found[c].0.name));
@@ -266,6 +269,18 @@ fn causes(found: &[(&Rule, Vec<Finding>)]) -> Vec<Option<usize>> {
         }
     }
     cause
+}
+
+/// Line of a layer, or of the loss, as far as they are known.
+fn line_of(run: &RunProfile, layer: Option<&str>) -> Option<String> {
+    let step = run.first()?;
+    let line = match layer {
+        Some(path) => (step.layers.iter().find(|l| l.path == path))?
+            .location
+            .as_ref(),
+        None => step.facts.loss.as_ref().map(|l| &l.location),
+    };
+    line.filter(|l| !l.is_empty()).cloned()
 }
 
 /// Whether a step saw no value at all.

@@ -88,10 +88,6 @@ impl Comparison {
         ]);
         for r in &self.runs {
             let f = crate::report::compare::assess(r);
-            let seconds = r
-                .last()
-                .and_then(|s| s.metrics.iter().find(|m| m.0 == "seconds"))
-                .map(|m| m.1);
             t.rows.push(vec![
                 Cell::from(r.name.clone()),
                 Cell::Status(f.severity, f.rule),
@@ -99,7 +95,7 @@ impl Comparison {
                 r.curve("accuracy")
                     .and_then(|c| c.last())
                     .map_or(Cell::Empty, Cell::Percent),
-                Cell::from(seconds),
+                Cell::from(crate::report::compare::seconds(r)),
             ]);
         }
         t

@@ -269,6 +269,8 @@ impl NetSpec {
             ("recurrent", recurrent),
             ("activation", called(self.activation)),
             ("weights", init),
+            ("hidden biases", self.bias.to_string()),
+            ("standardized inputs", yes(self.standardize)),
             ("batch norm", yes(self.batch_norm)),
             ("residual", yes(self.residual)),
             (

@@ -512,7 +512,7 @@ fn run(command: &str, o: &Options) -> Result<bool, String> {
                 (names.iter().map(|n| remedy(n, &o.spec))).collect::<Result<Vec<_>, _>>()?;
             let c = compare(&o.spec, &remedies, &data, &judge).map_err(text)?;
             show(o, &c.table().text(&terminal))?;
-            show(o, &c.summary())?;
+            show(o, &terminal.wrap(&c.summary(), 0))?;
             write(o, "Remedies compared", &c.runs)?;
             Ok(c.any_healthy())
         }
@@ -520,7 +520,7 @@ fn run(command: &str, o: &Options) -> Result<bool, String> {
             let c = cure(&o.spec, &data, &judge).map_err(text)?;
             let runs: Vec<RunProfile> = c.steps.iter().map(|s| s.1.clone()).collect();
             show(o, &side_by_side::overview(&runs).text(&terminal))?;
-            show(o, &c.summary())?;
+            show(o, &terminal.wrap(&c.summary(), 0))?;
             write(o, "From verdict to cure", &runs)?;
             Ok(c.healthy)
         }

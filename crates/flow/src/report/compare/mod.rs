@@ -220,7 +220,13 @@ fn curve_names(runs: &[RunProfile]) -> Vec<String> {
     names
 }
 
-/// One row per run: verdict, last value of each curve, how far the gradient gets.
+/// Seconds that a run took, if somebody measured them.
+pub(crate) fn seconds(run: &RunProfile) -> Option<f64> {
+    let measured = &run.last()?.metrics;
+    measured.iter().find(|m| m.0 == "seconds").map(|m| m.1)
+}
+
+/// One row per run: verdict, last value of each curve, how long it took, how far the gradient gets.
 pub fn overview(runs: &[RunProfile]) -> Table {
     let names = curve_names(runs);
     let mut columns = vec![Column::new("network"), Column::new("verdict")];
@@ -228,6 +234,11 @@ pub fn overview(runs: &[RunProfile]) -> Table {
         let last = Column::new(n.clone()).priority(1);
         columns.push(last.hint("at the end of training"));
     }
+    columns.push(
+        Column::new("seconds")
+            .priority(3)
+            .hint("time of the whole run"),
+    );
     let way = "RMS in the first layer against RMS in the last layer, before training";
     columns.push(Column::new("gradient RMS on its way back").hint(way));
     let mut t = Table::new(columns);
@@ -243,6 +254,7 @@ pub fn overview(runs: &[RunProfile]) -> Table {
                 other => Cell::from(other),
             });
         }
+        row.push(Cell::from(seconds(run)));
         let journey = run.first().and_then(Journey::of);
         row.push(journey.map_or(Cell::Empty, |j| Cell::Text(j.words())));
         t.rows.push(row);

@@ -144,9 +144,12 @@ pub fn page(title: &str, runs: &[RunProfile]) -> Page {
     if several {
         page = page.table(&overview(runs));
     }
-    let setup = setup_table(runs);
+    let (same, setup) = setup(runs);
     if !setup.rows.is_empty() {
         page = page.table(&setup);
+    }
+    if !same.is_empty() {
+        page = page.text(&format!("**The same in all of them:** {same}."));
     }
     for run in runs {
         if let Some(step) = run.first().filter(|s| !s.layers.is_empty()) {
@@ -200,28 +203,46 @@ fn detail_plots(runs: &[RunProfile]) -> Vec<LinePlot> {
     plots.into_iter().filter(|p| !p.is_empty()).collect()
 }
 
-/// How the runs were set up: one row per setting.
-fn setup_table(runs: &[RunProfile]) -> Table {
+/// How the runs were set up: in words what all have in common, and one row per run with what differs; of a single run, one
+/// row per setting.
+fn setup(runs: &[RunProfile]) -> (String, Table) {
     let mut whats: Vec<&str> = Vec::new();
     for (what, _) in runs.iter().flat_map(|r| &r.config) {
         if !whats.contains(&what.as_str()) {
             whats.push(what);
         }
     }
-    let mut columns = vec![Column::new("set-up")];
-    for r in runs {
-        columns.push(Column::new(r.name.clone()));
+    let of = |r: &RunProfile, what: &str| -> Option<String> {
+        r.config
+            .iter()
+            .find(|(w, _)| w == what)
+            .map(|(_, v)| v.clone())
+    };
+    let cell = |r: &RunProfile, what: &str| of(r, what).map_or(Cell::Empty, Cell::from);
+    if let [run] = runs {
+        let mut t = Table::new([Column::new("set-up"), Column::new(run.name.clone())]);
+        t.rows = whats
+            .iter()
+            .map(|w| vec![Cell::from(*w), cell(run, w)])
+            .collect();
+        return (String::new(), t);
     }
-    let mut t = Table::new(columns);
-    for what in whats {
-        let mut row = vec![Cell::from(what)];
-        for r in runs {
-            let set = r.config.iter().find(|(w, _)| w == what);
-            row.push(set.map_or(Cell::Empty, |(_, v)| Cell::from(v.clone())));
-        }
-        t.rows.push(row);
+    let common = |w: &&&str| runs.iter().all(|r| of(r, w) == of(&runs[0], w));
+    let (same, differ): (Vec<&str>, Vec<&str>) = whats.iter().partition(|w| common(&w));
+    let words = |w: &&str| format!("{w}: {}", of(&runs[0], w).unwrap_or_default());
+    let same: Vec<String> = same.iter().map(words).collect();
+    let heads = std::iter::once("set-up").chain(differ.iter().copied());
+    let mut t = Table::new(heads.map(Column::new));
+    if !differ.is_empty() {
+        let row = |r: &RunProfile| {
+            let settings = differ.iter().map(|w| cell(r, w));
+            std::iter::once(Cell::from(r.name.clone()))
+                .chain(settings)
+                .collect()
+        };
+        t.rows = runs.iter().map(row).collect();
     }
-    t
+    (same.join("; "), t)
 }
 
 const WORDS: [(&str, &str); 8] = [
