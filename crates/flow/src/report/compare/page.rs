@@ -228,7 +228,7 @@ fn setup(runs: &[RunProfile]) -> (String, Table) {
         return (String::new(), t);
     }
     let common = |w: &&&str| runs.iter().all(|r| of(r, w) == of(&runs[0], w));
-    let (same, differ): (Vec<&str>, Vec<&str>) = whats.iter().partition(|w| common(&w));
+    let (same, differ): (Vec<&str>, Vec<&str>) = whats.iter().partition(|w| common(w));
     let words = |w: &&str| format!("{w}: {}", of(&runs[0], w).unwrap_or_default());
     let same: Vec<String> = same.iter().map(words).collect();
     let heads = std::iter::once("set-up").chain(differ.iter().copied());
