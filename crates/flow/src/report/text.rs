@@ -306,6 +306,18 @@ impl Table {
         (0..self.rows.len()).any(|r| matches!(self.cell(r, c), Cell::Number(_) | Cell::Percent(_)))
     }
 
+    /// Whether neighbouring rows with different texts in the first column differ there in this width.
+    fn tells_apart(&self, columns: usize) -> bool {
+        let text = |r: usize| match self.cell(r, 0) {
+            Cell::Text(t) => t.as_str(),
+            _ => "",
+        };
+        (1..self.rows.len()).all(|r| {
+            let (a, b) = (text(r - 1), text(r));
+            a == b || cut(a, columns) != cut(b, columns)
+        })
+    }
+
     fn fit(&self, room: usize) -> (Vec<Fit>, usize) {
         let bars = (0..self.columns.len())
             .filter(|&c| (0..self.rows.len()).any(|r| matches!(self.cell(r, c), Cell::Bar(_))))
@@ -345,6 +357,12 @@ impl Table {
                     };
                     least = least.max(l);
                     want = want.max(w);
+                }
+                // What names the rows must tell them apart, within a third of the line.
+                if at == 0 {
+                    let most = want.min(room / 3).max(least);
+                    let told = (least..=most).find(|w| self.tells_apart(*w));
+                    least = told.unwrap_or(least);
                 }
                 Fit {
                     at,
@@ -496,6 +514,28 @@ mod tests {
             "{narrow}"
         );
         assert!(!table().text(&Terminal::plain(140)).contains("left out"));
+    }
+
+    #[test]
+    fn rows_stay_apart_in_narrow_terminals() {
+        let heads = ["layer", "std", "gradient", "weight"].map(Column::new);
+        let [layer, std, gradient, weight] = heads;
+        let mut t = Table::new([layer, std, gradient.log_bars(1), weight]);
+        for i in 0..12 {
+            let name = Cell::Text(format!("hidden.{i}.linear"));
+            t = t.row([
+                name,
+                Cell::Number(0.0123),
+                Cell::Bar(0.1),
+                Cell::Number(0.0456),
+            ]);
+        }
+        for w in [48, 50, 60] {
+            let text = t.text(&Terminal::plain(w));
+            for i in 0..12 {
+                assert!(text.contains(&format!("hidden.{i}.linear")), "{w}: {text}");
+            }
+        }
     }
 
     #[test]
