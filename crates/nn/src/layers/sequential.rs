@@ -36,7 +36,26 @@ use wengert_tensor::error::OrPanic;
 /// ```
 #[derive(Clone)]
 pub struct Sequential<T: Float = f32> {
-    layers: Vec<(String, Box<dyn Layer<T>>)>,
+    layers: Vec<Entry<T>>,
+}
+
+#[derive(Clone)]
+struct Entry<T: Float> {
+    name: String,
+    layer: Box<dyn Layer<T>>,
+    /// See [`Forward::is_of_library`]; asked once, because the answer takes longer than recording a small layer.
+    of_library: bool,
+}
+
+impl<T: Float> Entry<T> {
+    fn new(name: String, layer: Box<dyn Layer<T>>) -> Self {
+        let of_library = (*layer).is_of_library();
+        Entry {
+            name,
+            layer,
+            of_library,
+        }
+    }
 }
 
 impl<T: Float> Sequential<T> {
@@ -53,7 +72,7 @@ impl<T: Float> Sequential<T> {
     /// Appends a layer under its position as name.
     pub fn push(&mut self, layer: impl Layer<T> + 'static) {
         let name = self.layers.len().to_string();
-        self.layers.push((name, Box::new(layer)));
+        self.layers.push(Entry::new(name, Box::new(layer)));
     }
 
     /// Number of layers.
@@ -68,7 +87,7 @@ impl<T: Float> Sequential<T> {
 
     /// The layers with their names, in order.
     pub fn layers(&self) -> impl Iterator<Item = (&str, &dyn Layer<T>)> {
-        self.layers.iter().map(|(name, l)| (name.as_str(), &**l))
+        self.layers.iter().map(|e| (e.name.as_str(), &*e.layer))
     }
 }
 
@@ -81,11 +100,17 @@ impl<T: Float> Default for Sequential<T> {
 impl<T: Float> Forward<T> for Sequential<T> {
     #[track_caller]
     fn forward<'t>(&self, mut x: Var<'t, T>) -> Var<'t, T> {
-        for (_, layer) in &self.layers {
-            // The box hands the caller's line on.
-            x = Forward::forward(layer, x);
-        }
-        x
+        // A call of a trait object has no line of its own.
+        let tape = x.tape();
+        tape.at_caller(|| {
+            for e in &self.layers {
+                x = match e.of_library {
+                    true => (*e.layer).forward(x),
+                    false => tape.at_own_lines(|| (*e.layer).forward(x)),
+                };
+            }
+            x
+        })
     }
     fn trace<'t>(
         &self,
@@ -93,7 +118,7 @@ impl<T: Float> Forward<T> for Sequential<T> {
         path: &mut Path,
         see: &mut dyn FnMut(&str, &[usize]),
     ) -> Var<'t, T> {
-        for (name, layer) in &self.layers {
+        for Entry { name, layer, .. } in &self.layers {
             x = path.scoped(name, |p| layer.trace(x, p, see));
         }
         see(path.as_str(), &x.shape());
@@ -104,13 +129,13 @@ impl<T: Float> Forward<T> for Sequential<T> {
 impl<T: Float> Module<T> for Sequential<T> {
     fn visit(&self, path: &mut Path, visitor: &mut dyn Visitor<T>) {
         visitor.enter(path.as_str(), "Sequential");
-        for (name, layer) in &self.layers {
+        for Entry { name, layer, .. } in &self.layers {
             path.scoped(name, |p| layer.visit(p, visitor));
         }
         visitor.leave(path.as_str());
     }
     fn visit_mut(&mut self, path: &mut Path, visitor: &mut dyn VisitorMut<T>) {
-        for (name, layer) in &mut self.layers {
+        for Entry { name, layer, .. } in &mut self.layers {
             path.scoped(name, |p| layer.visit_mut(p, visitor));
         }
     }
@@ -361,7 +386,7 @@ impl<T: Float> SequentialBuilder<T> {
                 Part::Weighted(b) => b.build_before(next, rng)?,
                 Part::Activation(l, _) | Part::Layer(l) => l,
             };
-            layers.push((name.unwrap_or_else(|| i.to_string()), layer));
+            layers.push(Entry::new(name.unwrap_or_else(|| i.to_string()), layer));
         }
         Ok(Sequential { layers })
     }
