@@ -373,6 +373,34 @@ fn json_on_standard_output_stands_alone() {
 }
 
 #[test]
+fn a_report_that_cannot_be_written_is_refused_before_the_training() {
+    let folder = Folder::new("unwritable");
+    let nowhere = folder.file("nowhere").join("r");
+    for option in ["--json", "--html"] {
+        for (path, part) in [(&nowhere, "cannot create"), (&folder.0, "cannot write")] {
+            // More epochs than anybody waits for.
+            let o = wengert(&["flow", option, text(path), "--epochs", "100000000"]);
+            assert_eq!(code(&o), 2);
+            assert!(
+                err(&o).contains(part) && err(&o).contains(text(path)),
+                "{}",
+                err(&o)
+            );
+            assert_eq!(out(&o), "");
+        }
+    }
+    let page = folder.file("r.html");
+    let o = wengert(&["init-report", "--html", text(&page)]);
+    assert_eq!(
+        (
+            code(&o),
+            std::fs::read_dir(&folder.0).map(Iterator::count).ok()
+        ),
+        (0, Some(1))
+    );
+}
+
+#[test]
 fn the_version_is_that_of_the_package() {
     let o = wengert(&["--version"]);
     assert_eq!((code(&o), err(&o).as_str()), (0, ""));

@@ -15,44 +15,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// [`Error::Io`] names the path and the step that failed; no temporary file is left.
 pub fn write_atomic(path: impl AsRef<Path>, content: &[u8]) -> Result<()> {
     let path = path.as_ref();
-    let found = match fs::metadata(path) {
-        Ok(m) => Some(m),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-        Err(e) => return Err(Error::io("open", path, e)),
-    };
-    if let Some(m) = &found
-        && !m.is_file()
-    {
-        if m.is_dir() {
-            let e = std::io::Error::from(std::io::ErrorKind::IsADirectory);
-            return Err(Error::io("write", path, e));
+    let (target, folder, found) = match place(path)? {
+        Place::Other => {
+            let mut f = OpenOptions::new()
+                .write(true)
+                .open(path)
+                .map_err(|e| Error::io("open", path, e))?;
+            return f
+                .write_all(content)
+                .and_then(|()| f.flush())
+                .map_err(|e| Error::io("write", path, e));
         }
-        let mut f = OpenOptions::new()
-            .write(true)
-            .open(path)
-            .map_err(|e| Error::io("open", path, e))?;
-        return f
-            .write_all(content)
-            .and_then(|()| f.flush())
-            .map_err(|e| Error::io("write", path, e));
-    }
-    // Replacing a link by a file would cut it; a link to nothing is refused rather than replaced.
-    let target = if fs::symlink_metadata(path).is_ok() {
-        fs::canonicalize(path).map_err(|e| Error::io("open", path, e))?
-    } else {
-        path.to_path_buf()
-    };
-    let folder = match target.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p.to_path_buf(),
-        _ => PathBuf::from("."),
+        Place::File {
+            target,
+            folder,
+            found,
+        } => (target, folder, found),
     };
     let (mut file, temp) = create_beside(&target, &folder, path)?;
     let written = file
         .write_all(content)
         .map_err(|e| ("write", e))
-        .and_then(|()| match &found {
-            Some(m) => file
-                .set_permissions(m.permissions())
+        .and_then(|()| match found {
+            Some(p) => file
+                .set_permissions(p)
                 .map_err(|e| ("set the permissions of", e)),
             None => Ok(()),
         })
@@ -69,6 +55,63 @@ pub fn write_atomic(path: impl AsRef<Path>, content: &[u8]) -> Result<()> {
             .map_err(|e| Error::io("sync the folder of", path, e))?;
     }
     Ok(())
+}
+
+/// Whether [`write_atomic`] could write to this path now: to hear of a folder that is not there before hours of training, not
+/// after them. Writes nothing.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn check_writable(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    if let Place::File { target, folder, .. } = place(path)? {
+        let (_, temp) = create_beside(&target, &folder, path)?;
+        fs::remove_file(&temp).map_err(|e| Error::io("write", path, e))?;
+    }
+    Ok(())
+}
+
+/// What is at a path.
+enum Place {
+    /// A regular file, or nothing yet: behind links, its folder, and the permissions of what is there.
+    File {
+        target: PathBuf,
+        folder: PathBuf,
+        found: Option<fs::Permissions>,
+    },
+    /// A pipe or a device.
+    Other,
+}
+
+fn place(path: &Path) -> Result<Place> {
+    let found = match fs::metadata(path) {
+        Ok(m) => Some(m),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        Err(e) => return Err(Error::io("open", path, e)),
+    };
+    match &found {
+        Some(m) if m.is_dir() => {
+            let e = std::io::Error::from(std::io::ErrorKind::IsADirectory);
+            return Err(Error::io("write", path, e));
+        }
+        Some(m) if !m.is_file() => return Ok(Place::Other),
+        _ => {}
+    }
+    // Replacing a link by a file would cut it; a link to nothing is refused rather than replaced.
+    let target = if fs::symlink_metadata(path).is_ok() {
+        fs::canonicalize(path).map_err(|e| Error::io("open", path, e))?
+    } else {
+        path.to_path_buf()
+    };
+    let folder = match target.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    Ok(Place::File {
+        target,
+        folder,
+        found: found.map(|m| m.permissions()),
+    })
 }
 
 /// A new file in `folder` that nobody else has.
@@ -116,8 +159,11 @@ mod tests {
         let missing = d.join("no\nwhere").join("r.html");
         let e = write_atomic(&missing, b"x").unwrap_err().to_string();
         assert!(e.contains("no\\nwhere/r.html") && !e.contains('\n'), "{e}");
+        assert_eq!(check_writable(&missing).unwrap_err().to_string(), e);
         let e = write_atomic(&d, b"x").unwrap_err().to_string();
         assert!(e.contains("wengert-report"), "{e}");
+        assert_eq!(check_writable(&d).unwrap_err().to_string(), e);
+        check_writable(d.join("r.html")).unwrap();
         // The rename is what fails here: a file cannot take the name of a folder.
         let slash = format!("{}/new/", d.display());
         assert!(write_atomic(&slash, b"x").is_err());

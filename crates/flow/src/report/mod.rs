@@ -15,7 +15,7 @@ pub mod table;
 pub mod tensorboard;
 pub mod text;
 
-pub use file::write_atomic;
+pub use file::{check_writable, write_atomic};
 
 /// A report could not be written.
 #[derive(Debug)]

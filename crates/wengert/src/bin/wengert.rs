@@ -13,7 +13,9 @@ use wengert::flow::lab::{
 };
 use wengert::flow::profile::{RunProfile, Severity};
 use wengert::flow::report::number::pretty;
-use wengert::flow::report::{compare as side_by_side, json, text::Terminal, write_atomic};
+use wengert::flow::report::{
+    check_writable, compare as side_by_side, json, text::Terminal, write_atomic,
+};
 use wengert::nn::{Activation, Init};
 use wengert::prelude::{SeedableRng, Xoshiro256PlusPlus};
 
@@ -570,6 +572,11 @@ fn main() -> ExitCode {
                 ("rules", Some(a)) => Err(format!("rules takes no options, found {a:?}")),
                 _ => parse(args.into_iter()).and_then(|o| {
                     belongs(&command, &o)?;
+                    // Before the training, not after it.
+                    let files = [o.json.as_deref().filter(|f| *f != "-"), o.html.as_deref()];
+                    for file in files.into_iter().flatten() {
+                        check_writable(file).map_err(|e| e.to_string())?;
+                    }
                     run(&command, &o)
                 }),
             }
