@@ -13,6 +13,7 @@ use crate::tape::Tape;
 use crate::var::Var;
 use crate::vmap::vmap;
 use std::fmt;
+use wengert_tensor::list::Listed;
 use wengert_tensor::{Dims, Real, Result, Tensor};
 
 /// Vector-Jacobian product (reverse mode): cᵀ ∂y/∂x for each of `wrt`.
@@ -312,7 +313,7 @@ where
             }
         }
         // The value itself was recorded without gradients.
-        std::iter::once(None).chain(cts).collect()
+        std::iter::once(None).chain(cts).listed()
     }
 }
 

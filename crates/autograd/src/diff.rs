@@ -10,6 +10,7 @@ use crate::tape::{Region, Tape};
 use crate::var::Var;
 use smallvec::SmallVec;
 use std::sync::Arc;
+use wengert_tensor::list::Listed;
 
 /// Appends the cotangents of everything that `roots` depend on and that `depends` marks. Returns the adjoint of every
 /// node up to the last root.
@@ -54,7 +55,7 @@ pub(crate) fn differentiate<'t, T: Float>(
                 continue;
             }
             let args: SmallVec<[u32; 4]> = n.args.clone();
-            let needs: SmallVec<[bool; 4]> = n.args.iter().map(|&a| depends[a as usize]).collect();
+            let needs: SmallVec<[bool; 4]> = n.args.iter().map(|&a| depends[a as usize]).listed();
             if !needs.contains(&true) {
                 continue;
             }
@@ -62,7 +63,7 @@ pub(crate) fn differentiate<'t, T: Float>(
                 .args
                 .iter()
                 .map(|&a| g.nodes[a as usize].shape.clone())
-                .collect();
+                .listed();
             let op = n.op.clone();
             let (loc, own) = (n.loc, n.stretch);
             if own != stretch {
@@ -76,7 +77,7 @@ pub(crate) fn differentiate<'t, T: Float>(
             (op, args, shapes, needs)
         };
         let at_hand = |id: u32| Var::new(tape, copies.get(&id).copied().unwrap_or(id));
-        let vars: SmallVec<[Var<'t, T>; 12]> = args.iter().map(|&a| at_hand(a)).collect();
+        let vars: SmallVec<[Var<'t, T>; 12]> = args.iter().map(|&a| at_hand(a)).listed();
         let (out, ct) = (at_hand(i as u32), Var::new(tape, cotangent));
         #[cfg(not(feature = "mutation"))]
         let mut cts = vjp(&op, &vars, out, ct, &needs);
@@ -213,8 +214,8 @@ pub(crate) fn differentiate_outputs<'t, T: Float>(
         );
     }
     let event = Event::Grad {
-        roots: outputs.iter().chain(cotangents).map(|v| v.id).collect(),
-        wrt: wrt.iter().map(|v| v.id).collect(),
+        roots: outputs.iter().chain(cotangents).map(|v| v.id).listed(),
+        wrt: wrt.iter().map(|v| v.id).listed(),
     };
     {
         let mut g = tape.graph.borrow_mut();
@@ -234,7 +235,7 @@ pub(crate) fn differentiate_outputs<'t, T: Float>(
         }
     }
     let before = tape.len();
-    let ids: SmallVec<[u32; 4]> = wrt.iter().map(|v| v.id).collect();
+    let ids: SmallVec<[u32; 4]> = wrt.iter().map(|v| v.id).listed();
     let last = outputs.iter().map(|v| v.id).max().unwrap_or(0);
     let depends = dependents(tape, &ids, last);
     let roots: Vec<_> = outputs

@@ -14,6 +14,7 @@ use crate::values::{Ints, Values};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use wengert_tensor::gemm::Tail;
+use wengert_tensor::list::Listed;
 use wengert_tensor::{Tensor, parallel};
 
 /// Elementary operations below which a program runs on the calling thread alone.
@@ -254,8 +255,8 @@ impl<T: Float> Run<'_, T> {
         }
         let finite = {
             let inputs: SmallVec<[&Tensor<T>; 8]> =
-                f.inputs.iter().map(|&i| self.value(i)).collect();
-            let keys: SmallVec<[u64; 2]> = f.streams.iter().map(|&s| key(self.seed, s)).collect();
+                f.inputs.iter().map(|&i| self.value(i)).listed();
+            let keys: SmallVec<[u64; 2]> = f.streams.iter().map(|&s| key(self.seed, s)).listed();
             let mut slices: SmallVec<[&mut [T]; 6]> = (buffers.iter_mut())
                 .map(|(o, b)| {
                     let n: usize = self.nodes[*o as usize].shape.iter().product();
@@ -263,7 +264,7 @@ impl<T: Float> Run<'_, T> {
                         .expect("buffers of the pool are unique")
                         .as_mut_slice()[..n]
                 })
-                .collect();
+                .listed();
             let (outs, reduced) = slices.split_at_mut(f.outs.len());
             f.program.run_watching(&inputs, outs, reduced, &keys, watch)
         };
@@ -307,7 +308,7 @@ impl<T: Float> Run<'_, T> {
                     (None, Some(t)) => Operand::Int(t),
                     (None, None) => Operand::Unread(&self.nodes[a as usize].shape),
                 })
-                .collect();
+                .listed();
             let output = Arc::get_mut(&mut buffer).expect("buffers of the pool are unique");
             let mut ctx = ForwardCtx {
                 inputs: &inputs,
@@ -391,7 +392,7 @@ impl<T: Float> Run<'_, T> {
         let NodeOp::Op(op) = &n.op else { return false };
         let shapes: SmallVec<[&[usize]; 4]> = (n.args.iter())
             .map(|&a| self.nodes[a as usize].shape.as_slice())
-            .collect();
+            .listed();
         let most = op.flops(&shapes, &n.shape) / WORK_PER_LOOK;
         let read: usize = shapes.iter().map(|s| s.iter().product::<usize>()).sum();
         let cheap = read as u64 <= most || read <= g.numel() / SMALLER;

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use std::collections::HashMap;
 use wengert_tensor::Dims;
 use wengert_tensor::fused::{BLOCK, Program, Slot};
+use wengert_tensor::list::Listed;
 
 /// What was asked of the tape.
 #[derive(Clone, PartialEq, Debug)]
@@ -302,7 +303,7 @@ fn mark_gradients<T: Float>(g: &Graph<T>, plan: &mut Plan<T>) {
     for step in &mut plan.steps {
         let results: SmallVec<[u32; 4]> = match &step.kind {
             StepKind::Op(id) => SmallVec::from_elem(*id, 1),
-            StepKind::Fused(f) => f.outs.iter().chain(&f.reduced).copied().collect(),
+            StepKind::Fused(f) => f.outs.iter().chain(&f.reduced).copied().listed(),
             StepKind::Tailed(t) => SmallVec::from_elem(t.out, 1),
             StepKind::Done => SmallVec::new(),
         };
@@ -645,7 +646,7 @@ impl<'a, T: Float> Planner<'a, T> {
                             .args
                             .iter()
                             .map(|&a| g.nodes[a as usize].shape.as_slice())
-                            .collect();
+                            .listed();
                         cost += op.flops(&shapes, &n.shape);
                     }
                     StepKind::Op(d.op)

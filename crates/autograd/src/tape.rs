@@ -6,6 +6,7 @@ mod record;
 pub use passed::Passed;
 use record::same_node;
 pub(crate) use record::{append, leaf, record, record_pair, repeated};
+use wengert_tensor::list::Listed;
 
 use crate::float::Float;
 use crate::observe::Observer;
@@ -752,7 +753,7 @@ impl<T: Float> Graph<T> {
                     .args
                     .iter()
                     .map(|a| copies.get(a).copied().unwrap_or(*a))
-                    .collect(),
+                    .listed(),
                 shape: n.shape.clone(),
                 tracked: n.tracked,
                 stop: n.stop,

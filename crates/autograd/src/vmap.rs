@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use wengert_tensor::list::Listed;
 use wengert_tensor::{Dims, Result, Tensor, parallel};
 
 /// What [`Op::batch`] gets: the operands, some of which carry a leading batch axis.
@@ -109,7 +110,7 @@ impl<T: Float> Op<T> for Example {
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let size = ctx.input(0).shape()[0];
         let back = ctx.cotangent().apply(ExampleAdjoint { size });
-        [Some(back)].into_iter().collect()
+        [Some(back)].into_iter().listed()
     }
 }
 
@@ -129,7 +130,7 @@ impl<T: Float> Op<T> for ExampleAdjoint {
         panic!("{NO_VALUE}");
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        [Some(ctx.cotangent().apply(Example))].into_iter().collect()
+        [Some(ctx.cotangent().apply(Example))].into_iter().listed()
     }
     fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
         // Row i of the batch of batches holds example i's cotangent at place i.
@@ -172,7 +173,7 @@ impl<T: Float> Mapped<T> {
     fn examples<'a>(&self, inputs: &[&'a [usize]]) -> SmallVec<[&'a [usize]; 4]> {
         (inputs.iter().zip(&self.batched))
             .map(|(s, &b)| if b { &s[1..] } else { s })
-            .collect()
+            .listed()
     }
 }
 
@@ -201,10 +202,10 @@ impl<T: Float> Op<T> for Mapped<T> {
                     }
                     _ => None,
                 })
-                .collect();
+                .listed();
             let inputs: SmallVec<[Operand<'_, T>; 4]> = (inputs.iter().zip(&own))
                 .map(|(x, o)| o.as_ref().map_or(*x, Operand::Float))
-                .collect();
+                .listed();
             self.op.forward(&mut ForwardCtx {
                 tail: Default::default(),
                 watched: false,
@@ -222,7 +223,7 @@ impl<T: Float> Op<T> for Mapped<T> {
         let mut batch = Batch::new(tape, self.size);
         let inputs: SmallVec<[Var<'t, T>; 12]> = (ctx.inputs().iter().zip(&self.batched))
             .map(|(&x, &b)| if b { batch.example(x) } else { x })
-            .collect();
+            .listed();
         let (output, cotangent) = (batch.example(ctx.output()), batch.example(ctx.cotangent()));
         let cts = self.op.vjp(&VjpCtx {
             inputs: &inputs,
@@ -237,14 +238,14 @@ impl<T: Float> Op<T> for Mapped<T> {
             cts.len(),
             inputs.len()
         );
-        let wanted: SmallVec<[Var<'t, T>; 12]> = cts.iter().flatten().copied().collect();
+        let wanted: SmallVec<[Var<'t, T>; 12]> = cts.iter().flatten().copied().listed();
         let mut done = batch.run(&wanted).into_iter();
         (cts.iter().zip(&self.batched))
             .map(|(ct, &b)| {
                 let ct = ct.and_then(|_| done.next())?;
                 Some(if b { ct } else { ct.sum_dim([0], false) })
             })
-            .collect()
+            .listed()
     }
     fn flops(&self, inputs: &[&[usize]], output: &[usize]) -> u64 {
         self.size as u64 * self.op.flops(&self.examples(inputs), &output[1..])
@@ -339,16 +340,15 @@ impl<'t, T: Float> Batch<'t, T> {
             (g.scope, g.no_grad) = (scope, g.no_grad + u32::from(stop));
             (op, args, shape)
         };
-        let batched: SmallVec<[bool; 4]> =
-            args.iter().map(|a| self.nodes.contains_key(a)).collect();
+        let batched: SmallVec<[bool; 4]> = args.iter().map(|a| self.nodes.contains_key(a)).listed();
         let inputs: SmallVec<[Var<'t, T>; 12]> = (args.iter())
             .map(|a| Var::new(tape, self.nodes.get(a).copied().unwrap_or(*a)))
-            .collect();
+            .listed();
         let y = match op {
             NodeOp::Elem(..) => {
                 let aligned: SmallVec<[Var<'t, T>; 12]> = (inputs.iter().zip(&batched))
                     .map(|(&x, &b)| if b { align(x, shape.len()) } else { x })
-                    .collect();
+                    .listed();
                 tape.record(&op, &aligned)
             }
             NodeOp::Reduce(kind, set, keep) => inputs[0].reduce(kind, set << 1, keep),

@@ -5,7 +5,6 @@
 
 pub use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng};
-use rand_distr::{Distribution, StandardNormal};
 
 /// One round of SplitMix64 (Steele, Lea, Flood 2014): a bijection of 64 bits.
 fn mix(x: u64) -> u64 {
@@ -43,7 +42,7 @@ pub fn uniform_f64(rng: &mut impl Rng) -> f64 {
 
 /// Standard normal (ziggurat).
 pub fn normal(rng: &mut impl Rng) -> f64 {
-    StandardNormal.sample(rng)
+    wengert_tensor::normal::standard_normal(rng)
 }
 
 /// Uniform integer in `0..n`, without bias (Lemire 2019, <https://doi.org/10.1145/3230636>).

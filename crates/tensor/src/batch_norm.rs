@@ -6,6 +6,7 @@
 //! part in both directions without a pass of its own.
 
 use crate::lane::Lane;
+use crate::list::Listed;
 use crate::simd::{Isa, Kernel, dispatch_for};
 use crate::{Real, parallel, stream};
 use smallvec::SmallVec;
@@ -515,7 +516,7 @@ impl BatchNorm {
             });
             return;
         }
-        let mut all: PerChannel<T> = (0..self.channels).map(|c| own(c, 0.0)).collect();
+        let mut all: PerChannel<T> = (0..self.channels).map(|c| own(c, 0.0)).listed();
         if all.iter().any(far) {
             let mut seen: SmallVec<[Seen; 16]> =
                 SmallVec::from_elem(Seen::default(), self.channels);

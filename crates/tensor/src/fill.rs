@@ -1,9 +1,9 @@
 //! Filling from a generator, and conversion between element types.
 
 use crate::error::{Error, OrPanic, Result};
+use crate::normal::standard_normal;
 use crate::{Element, IntoDims, Real, Tensor};
 use rand::{Rng, RngExt};
-use rand_distr::{Distribution, StandardNormal};
 
 impl<T: Real> Tensor<T> {
     /// Uniform on [low, high), drawn in row-major order: 53 random bits a number, so `f32` and `f64` see one stream.
@@ -60,7 +60,7 @@ impl<T: Real> Tensor<T> {
         );
         let mut t = Self::zeros(shape);
         for x in t.as_mut_slice() {
-            let z: f64 = StandardNormal.sample(rng);
+            let z = standard_normal(rng);
             *x = T::from_f64(mean + std * z);
         }
         t

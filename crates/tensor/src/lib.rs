@@ -11,6 +11,7 @@
 //! | [`conv`] | convolution in one to three dimensions and its adjoints |
 //! | [`batch_norm`] | batch normalization in the fewest passes |
 //! | [`scan`] | running sums |
+//! | [`normal`] | draws from the normal distribution |
 //! | [`error`] | the error type of everything that can fail |
 
 pub mod batch_norm;
@@ -22,7 +23,10 @@ mod fill;
 pub mod fused;
 pub mod gemm;
 pub mod lane;
+#[doc(hidden)]
+pub mod list;
 mod magnitude;
+pub mod normal;
 #[doc(hidden)]
 pub mod order;
 pub mod parallel;

@@ -299,37 +299,58 @@ pub fn bands<T: Send, const N: usize>(
     size: usize,
     f: impl Fn(usize, usize, [Band<'_, T>; N]) + Sync,
 ) {
-    struct Whole<T>(*mut T, usize, usize);
-    // SAFETY: tasks get disjoint parts, see below.
-    unsafe impl<T: Send> Sync for Whole<T> {}
     let size = size.max(1);
-    let whole = stacks.map(|(data, width)| {
-        let matrix = rows * width;
-        let steps = data.len().checked_div(matrix).unwrap_or(0);
-        assert!(
-            steps * matrix == data.len(),
-            "bands: {} elements are not whole matrices of {rows} rows of {width}",
-            data.len()
-        );
-        Whole(data.as_mut_ptr(), steps, width)
-    });
-    let whole = &whole;
+    let whole = Stacks::new(stacks, rows);
     tasks(rows.div_ceil(size), |i| {
         let first = i * size;
         let count = size.min(rows - first);
-        let parts = std::array::from_fn(|s| {
-            let Whole(base, steps, width) = whole[s];
+        // SAFETY: `tasks` calls once for each i, so that no two parts share a row, and returns before the borrow ends.
+        f(first, count, unsafe { whole.parts(first, count) });
+    });
+}
+
+/// What [`bands`] cuts: memory, matrices and width of each stack, and the rows of a matrix. Apart from `bands`, so that it is
+/// compiled once for all that is called there.
+struct Stacks<T, const N: usize>([(*mut T, usize, usize); N], usize);
+
+// SAFETY: a `Stacks` is the mutable borrows it was made from; tasks take parts that do not overlap.
+unsafe impl<T: Send, const N: usize> Sync for Stacks<T, N> {}
+
+impl<T, const N: usize> Stacks<T, N> {
+    #[inline(never)]
+    fn new(mut stacks: [(&mut [T], usize); N], rows: usize) -> Self {
+        let mut whole = [(std::ptr::null_mut(), 0, 0); N];
+        for (whole, (data, width)) in whole.iter_mut().zip(&mut stacks) {
+            let matrix = rows * *width;
+            let steps = data.len().checked_div(matrix).unwrap_or(0);
+            assert!(
+                steps * matrix == data.len(),
+                "bands: {} elements are not whole matrices of {rows} rows of {width}",
+                data.len()
+            );
+            *whole = (data.as_mut_ptr(), steps, *width);
+        }
+        Stacks(whole, rows)
+    }
+
+    /// Rows `first..first + count` of every matrix.
+    ///
+    /// # Safety
+    /// The rows exist, nobody else has one of them, and the borrows that `self` was made from are alive.
+    #[inline(never)]
+    unsafe fn parts<'a>(&self, first: usize, count: usize) -> [Band<'a, T>; N] {
+        std::array::from_fn(|s| {
+            let (base, steps, width) = self.0[s];
             Band {
                 // Wrapping: a stack of no matrices has no such row, and then it is never read.
                 base: base.wrapping_add(first * width),
                 steps,
-                matrix: rows * width,
+                matrix: self.1 * width,
                 len: count * width,
                 stack: PhantomData,
             }
-        });
-        f(first, count, parts);
-    });
+        })
+    }
 }
 
 /// Two calls, perhaps at the same time.

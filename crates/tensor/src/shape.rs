@@ -1,6 +1,7 @@
 //! Shapes, strides, axes and broadcasting.
 
 use crate::error::{Error, OrPanic, Result};
+use crate::list::Listed;
 use smallvec::SmallVec;
 
 /// Sizes of the axes of a tensor, outermost first.
@@ -489,7 +490,7 @@ impl Layout {
         let old: SmallVec<[(usize, isize); 6]> =
             (self.shape.iter().copied().zip(self.strides.iter().copied()))
                 .filter(|&(d, _)| d != 1)
-                .collect();
+                .listed();
         let mut strides: Strides = SmallVec::from_elem(0, shape.len());
         let (mut i, mut j) = (0, 0);
         while i < old.len() && j < shape.len() {

@@ -451,6 +451,18 @@ pub(crate) mod x86 {
     );
 }
 
+/// `count` elements, then zeros. A function of its own: at the edges of kernels it occurs once for every register.
+///
+/// # Safety
+/// The elements are valid, and no more than N.
+#[inline(never)]
+unsafe fn part<T: crate::Real, const N: usize>(p: *const T, count: usize) -> [T; N] {
+    let mut r = [T::ZERO; N];
+    // SAFETY: the contract of the function.
+    unsafe { std::ptr::copy_nonoverlapping(p, r.as_mut_ptr(), count) };
+    r
+}
+
 /// A register of the baseline, as an array that the compiler keeps in one.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -484,19 +496,13 @@ impl<T: crate::Real, const N: usize> Vector for Wide<T, N> {
     }
     #[inline(always)]
     unsafe fn load_part(p: *const T, count: usize) -> Self {
-        let mut r = [T::ZERO; N];
-        for i in 0..count {
-            // SAFETY: the caller promises count elements.
-            r[i] = unsafe { *p.add(i) };
-        }
-        Wide(r)
+        // SAFETY: the contract of the function.
+        Wide(unsafe { part(p, count) })
     }
     #[inline(always)]
     unsafe fn store_part(self, p: *mut T, count: usize) {
-        for i in 0..count {
-            // SAFETY: the caller promises count elements.
-            unsafe { *p.add(i) = self.0[i] };
-        }
+        // SAFETY: the caller promises count elements, no more than N.
+        unsafe { std::ptr::copy_nonoverlapping(self.0.as_ptr(), p, count) }
     }
     #[inline(always)]
     unsafe fn prefetch(_: *const T) {}
@@ -541,10 +547,12 @@ impl<T: crate::Real, const N: usize> Vector for Wide<T, N> {
     #[inline(always)]
     unsafe fn deinterleave(self, o: Self) -> (Self, Self) {
         let both = |i: usize| if i < N { self.0[i] } else { o.0[i - N] };
-        (
-            Wide(std::array::from_fn(|i| both(2 * i))),
-            Wide(std::array::from_fn(|i| both(2 * i + 1))),
-        )
+        let (mut even, mut odd) = (self, o);
+        for i in 0..N {
+            even.0[i] = both(2 * i);
+            odd.0[i] = both(2 * i + 1);
+        }
+        (even, odd)
     }
     #[inline(always)]
     unsafe fn interleave(self, o: Self) -> (Self, Self) {
@@ -555,10 +563,12 @@ impl<T: crate::Real, const N: usize> Vector for Wide<T, N> {
                 o.0[i / 2]
             }
         };
-        (
-            Wide(std::array::from_fn(turn)),
-            Wide(std::array::from_fn(|i| turn(N + i))),
-        )
+        let (mut first, mut second) = (self, o);
+        for i in 0..N {
+            first.0[i] = turn(i);
+            second.0[i] = turn(N + i);
+        }
+        (first, second)
     }
     #[inline(always)]
     unsafe fn relu(self) -> Self {

@@ -4,6 +4,7 @@ use crate::float::Float;
 use crate::var::Var;
 use smallvec::SmallVec;
 use wengert_tensor::error::OrPanic;
+use wengert_tensor::list::Listed;
 use wengert_tensor::shape::{self, IntoAxes, checked_numel};
 use wengert_tensor::{Dims, IntoDims};
 
@@ -197,14 +198,14 @@ impl<'t, T: Float> Var<'t, T> {
         shape::axis_set("movedim", &from, rank).or_panic();
         shape::axis_set("movedim", &to, rank).or_panic();
         let at = |a: &isize| shape::axis("movedim", *a, rank).or_panic();
-        let (from, to): (Dims, Dims) = (from.iter().map(at).collect(), to.iter().map(at).collect());
+        let (from, to): (Dims, Dims) = (from.iter().map(at).listed(), to.iter().map(at).listed());
         let mut rest = (0..rank).filter(|a| !from.contains(a));
         let order: SmallVec<[isize; 6]> = (0..rank)
             .map(|i| match to.iter().position(|&t| t == i) {
                 Some(k) => from[k],
                 None => rest.next().expect("as many axes stay as places are left"),
             } as isize)
-            .collect();
+            .listed();
         self.permute(order)
     }
 

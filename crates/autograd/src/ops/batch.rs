@@ -23,7 +23,11 @@ const LEAST_PLANE: usize = 8;
 
 /// Inputs as dense memory.
 fn dense<T: Real, const N: usize>(inputs: [Option<&Tensor<T>>; N]) -> [Option<Tensor<T>>; N] {
-    inputs.map(|t| t.map(Tensor::contiguous))
+    let mut own = [const { None }; N];
+    for (own, t) in own.iter_mut().zip(&inputs) {
+        *own = t.map(Tensor::contiguous);
+    }
+    own
 }
 
 fn slice<T: Real>(t: &Option<Tensor<T>>) -> Option<&[T]> {
@@ -33,8 +37,8 @@ fn slice<T: Real>(t: &Option<Tensor<T>>) -> Option<&[T]> {
 /// Inputs: x, weight, bias. Output: y, then mean and variance of each channel.
 fn forward<T: Real>(job: &BatchNorm, inputs: [Option<&Tensor<T>>; 3], out: &mut [T]) {
     let own = dense(inputs);
-    let [x, w, b] = [&own[0], &own[1], &own[2]].map(slice);
-    let x = x.expect("x is there and dense");
+    let x = slice(&own[0]).expect("x is there and dense");
+    let (w, b) = (slice(&own[1]), slice(&own[2]));
     let (y, statistics) = out.split_at_mut(x.len());
     let (mean, var) = statistics.split_at_mut(job.channels);
     job.forward(x, w, b, y, mean, var);

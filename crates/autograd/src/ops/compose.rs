@@ -11,6 +11,7 @@ use crate::tape::Region;
 use crate::var::Var;
 use crate::vmap::BatchCtx;
 use smallvec::SmallVec;
+use wengert_tensor::list::Listed;
 use wengert_tensor::{Dims, Real, Result, Tensor};
 
 /// The same value under a node of its own.
@@ -58,13 +59,13 @@ pub(crate) fn partials<'t, T: Float>(
         .iter()
         .zip(needs)
         .map(|(x, &n)| if n { x.apply(Alias) } else { *x })
-        .collect();
+        .listed();
     let y = f(&own);
     drop(region);
     let ids: SmallVec<[u32; 4]> = (own.iter().zip(needs))
         .filter(|(_, n)| **n)
         .map(|(v, _)| v.id)
-        .collect();
+        .listed();
     let depends = dependents(tape, &ids, y.id);
     let adjoint = T::differentiate(tape, &[(y.id, cotangent.id)], &depends);
     (own.iter().zip(needs))
@@ -72,7 +73,7 @@ pub(crate) fn partials<'t, T: Float>(
             let a = adjoint.get(v.id as usize).copied().flatten();
             a.filter(|_| n).map(|a| Var::new(tape, a))
         })
-        .collect()
+        .listed()
 }
 
 /// Elements `start..` of the last axis of a packed result, as a view of shape `shape`.

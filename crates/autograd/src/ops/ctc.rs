@@ -9,6 +9,7 @@ use crate::ops::compose::partials;
 use crate::ops::index::check_indices;
 use crate::var::Var;
 use wengert_tensor::error::OrPanic;
+use wengert_tensor::list::Listed;
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
 
 compiled_here! {
@@ -235,7 +236,7 @@ impl<T: Float> Op<T> for Ctc {
         T::ctc(x, tables, ctx.output(), self.zero_infinity);
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        let mut args: smallvec::SmallVec<[Var<'t, T>; 12]> = ctx.inputs().iter().copied().collect();
+        let mut args: smallvec::SmallVec<[Var<'t, T>; 12]> = ctx.inputs().iter().copied().listed();
         args.push(ctx.cotangent());
         let g = ctx.cotangent().tape().apply(CtcGrad(*self), &args);
         // The kernel writes sample by sample.

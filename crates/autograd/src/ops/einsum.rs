@@ -5,6 +5,7 @@ use crate::op::shape_error;
 use crate::var::Var;
 use smallvec::SmallVec;
 use wengert_tensor::error::OrPanic;
+use wengert_tensor::list::Listed;
 use wengert_tensor::{Dims, Result};
 
 /// Name of an axis: a letter, or from [`ELLIPSIS`] on the axes of an ellipsis, counted from its right end.
@@ -78,7 +79,7 @@ fn parse(equation: &str, shapes: &[Dims]) -> Result<Equation> {
         let mut labels = letters;
         if let Some(at) = dots {
             widest = widest.max(extra);
-            let axes: Labels = (0..extra as Label).rev().map(|k| ELLIPSIS + k).collect();
+            let axes: Labels = (0..extra as Label).rev().map(|k| ELLIPSIS + k).listed();
             labels.insert_many(at, axes);
         }
         terms.push(labels);
@@ -136,13 +137,13 @@ impl<'t, T: Float> Factor<'t, T> {
         let axes: SmallVec<[isize; 6]> = (self.labels.iter().enumerate())
             .filter(|(_, l)| !keep(**l))
             .map(|(i, _)| i as isize)
-            .collect();
+            .listed();
         if axes.is_empty() {
             return self;
         }
         Factor {
             x: self.x.sum_dim(axes, false),
-            labels: self.labels.iter().copied().filter(|l| keep(*l)).collect(),
+            labels: self.labels.iter().copied().filter(|l| keep(*l)).listed(),
         }
     }
 
@@ -156,7 +157,7 @@ impl<'t, T: Float> Factor<'t, T> {
                     .position(|k| k == l)
                     .expect("an axis of this factor") as isize
             })
-            .collect();
+            .listed();
         self.x.permute(axes)
     }
 }
@@ -174,15 +175,15 @@ fn contract<'t, T: Float>(
         b.sum_unless(|l| a.has(l) || keep(l)),
     );
     let pick = |f: &Factor<'t, T>, want: &dyn Fn(Label) -> bool| -> Labels {
-        f.labels.iter().copied().filter(|&l| want(l)).collect()
+        f.labels.iter().copied().filter(|&l| want(l)).listed()
     };
     let batch = pick(&a, &|l| b.has(l) && keep(l));
     let inner = pick(&a, &|l| b.has(l) && !keep(l));
     let rows = pick(&a, &|l| !b.has(l));
     let cols = pick(&b, &|l| !a.has(l));
-    let sizes = |ls: &[Label]| -> Dims { ls.iter().map(|&l| size(l)).collect() };
+    let sizes = |ls: &[Label]| -> Dims { ls.iter().map(|&l| size(l)).listed() };
     let join =
-        |parts: &[&[Label]]| -> Labels { parts.iter().flat_map(|p| p.iter().copied()).collect() };
+        |parts: &[&[Label]]| -> Labels { parts.iter().flat_map(|p| p.iter().copied()).listed() };
     let labels = join(&[&batch, &rows, &cols]);
     if inner.is_empty() {
         // No sum: multiply by broadcasting.
@@ -374,7 +375,7 @@ fn cheapest<T: Float>(
                     output.contains(l)
                         || (factors.iter().enumerate()).any(|(k, f)| k != i && k != j && f.has(*l))
                 })
-                .collect();
+                .listed();
             let cost = (volume(&kept) - volume(a) - volume(b), volume(&union));
             if cost < best {
                 best = cost;

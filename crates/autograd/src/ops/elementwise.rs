@@ -7,6 +7,9 @@
 //! `near |x| condition => kernel` is a faster form of the kernel for blocks all of whose elements meet the condition; it
 //! gives the same bits. With `shared` in place of `near` half of a block takes that form and half the kernel, side by side.
 //!
+//! `narrow = true` spares the copy for AVX-512, where wider vectors are not faster (divisions, roots, comparisons) or the code is
+//! large and seldom run.
+//!
 //! The rows of activations and losses stand in `elementwise/activations.rs`, behind those of this file.
 //!
 //! In a rule `y` is the output and `g` its cotangent. Conventions at kinks stand in `docs/conventions.md`.
@@ -69,6 +72,7 @@ with_activations! {
             let r = a % b;
             V::select((r != V::c(0.0)) & ((r < V::c(0.0)) != (b < V::c(0.0))), r + b, r)
         };
+        narrow = true;
         vjp |y, g| [Some(g), Some(-g * a.floor_div(b))];
         domain [0.1..0.9, 1.0..2.0];
     }
@@ -85,6 +89,7 @@ with_activations! {
             let whole = V::select(q == zero, zero.copysign(a / b), whole);
             V::select(b == zero, a / b, whole)
         };
+        narrow = true;
         vjp |y, g| [None, None];
         domain [0.1..0.9, 1.0..2.0];
     }
@@ -95,9 +100,9 @@ with_activations! {
     /// x · c with a constant.
     MulScalar mul_scalar(c = 0.7) { kernel |x| x * c; vjp |y, g| [Some(g.mul_scalar(c))]; domain [-2.0..2.0]; }
     /// c / x with a constant.
-    RdivScalar rdiv_scalar(c = 0.7) { kernel |x| c / x; vjp |y, g| [Some(-g * y / x)]; domain [0.5..2.0]; }
+    RdivScalar rdiv_scalar(c = 0.7) { kernel |x| c / x; narrow = true; vjp |y, g| [Some(-g * y / x)]; domain [0.5..2.0]; }
     /// x / c with a constant.
-    DivScalar div_scalar(c = 0.7) { kernel |x| x / c; vjp |y, g| [Some(g.div_scalar(c))]; domain [-2.0..2.0]; }
+    DivScalar div_scalar(c = 0.7) { kernel |x| x / c; narrow = true; vjp |y, g| [Some(g.div_scalar(c))]; domain [-2.0..2.0]; }
     /// -x.
     Neg neg { kernel |x| -x; vjp |y, g| [Some(-g)]; domain [-2.0..2.0]; }
     /// a · b + c.
@@ -115,6 +120,7 @@ with_activations! {
     /// x + value · a / b (PyTorch's `addcdiv`).
     AddCDiv addcdiv(value = 0.7) {
         kernel |x, a, b| x + value * a / b;
+        narrow = true;
         vjp |y, g| [Some(g), Some(g * value / b), Some(-g * a * value / b.square())];
         domain [-2.0..2.0, -2.0..2.0, 0.5..2.0];
     }
@@ -142,19 +148,20 @@ with_activations! {
         domain [0.5..2.0];
     }
     /// √x with derivative 0 at 0: the subgradient that norms and standard deviations use.
-    Sqrt0 sqrt_zero { kernel |x| x.sqrt(); vjp |y, g| [Some(g.div_no_nan(y) * 0.5)]; domain [0.5..2.0]; }
+    Sqrt0 sqrt_zero { kernel |x| x.sqrt(); narrow = true; vjp |y, g| [Some(g.div_no_nan(y) * 0.5)]; domain [0.5..2.0]; }
     /// a / b, and 0 where b = 0.
     DivNoNan div_no_nan {
         kernel |a, b| V::select(b == V::c(0.0), V::c(0.0), a / b);
+        narrow = true;
         vjp |y, g| [Some(g.div_no_nan(b)), Some(-(g * y).div_no_nan(b))];
         domain [-2.0..2.0, 0.5..2.0];
     }
     /// 1 / √x.
-    Rsqrt rsqrt { kernel |x| V::c(1.0) / x.sqrt(); vjp |y, g| [Some(g * y / x * -0.5)]; domain [0.5..2.0]; }
+    Rsqrt rsqrt { kernel |x| V::c(1.0) / x.sqrt(); narrow = true; vjp |y, g| [Some(g * y / x * -0.5)]; domain [0.5..2.0]; }
     /// ∛x.
     Cbrt cbrt { kernel |x| x.cbrt(); vjp |y, g| [Some(g / y.square() / 3.0)]; domain [0.5..2.0]; }
     /// 1 / x.
-    Reciprocal reciprocal { kernel |x| V::c(1.0) / x; vjp |y, g| [Some(-g * y.square())]; domain [0.5..2.0]; }
+    Reciprocal reciprocal { kernel |x| V::c(1.0) / x; narrow = true; vjp |y, g| [Some(-g * y.square())]; domain [0.5..2.0]; }
     /// aᵇ. pow(0, 0) = 1; the derivative for the base is 0 where b = 0, for the exponent 0 where a = 0 and b ≥ 0.
     Pow pow {
         kernel |a, b| a.pow(b);
@@ -167,6 +174,7 @@ with_activations! {
     /// b aᵇ⁻¹, and 0 where b = 0: derivative of [`Var::pow`] for its base.
     PowGradBase pow_grad_base {
         kernel |a, b| V::select(b == V::c(0.0), V::c(0.0), b * a.pow(b - V::c(1.0)));
+        narrow = true;
         vjp |y, g| [
             Some(g * b * a.pow_grad_base(b - 1.0)),
             Some(g * (a.pow(b - 1.0) + b * a.pow(b - 1.0).pow_grad_exponent(a, b - 1.0)))
@@ -176,6 +184,7 @@ with_activations! {
     /// y ln a, and 0 where a = 0 and b ≥ 0: derivative of [`Var::pow`] for its exponent, from its output.
     PowGradExponent pow_grad_exponent {
         kernel |y, a, b| V::select((a == V::c(0.0)) & (b >= V::c(0.0)), V::c(0.0), y * a.ln());
+        narrow = true;
         vjp |z, g| [
             Some(g.pow_grad_exponent(a, b)),
             Some(g * y / a),
@@ -190,7 +199,7 @@ with_activations! {
         domain [0.5..2.0];
     }
     /// √(a² + b²) without overflow on the way.
-    Hypot hypot { kernel |a, b| a.hypot(b); vjp |y, g| [Some(g * a / y), Some(g * b / y)]; domain [0.5..2.0, -2.0..2.0]; }
+    Hypot hypot { kernel |a, b| a.hypot(b); narrow = true; vjp |y, g| [Some(g * a / y), Some(g * b / y)]; domain [0.5..2.0, -2.0..2.0]; }
 
     // ---- exponentials and logarithms ----
 
@@ -258,14 +267,15 @@ with_activations! {
     /// 1 - erf(x), accurate in the tail.
     Erfc erfc { kernel |x| x.erfc(); vjp |y, g| [Some(g * (-x.square()).exp() * -FRAC_2_SQRT_PI)]; domain [-2.0..2.0]; }
     /// Inverse of erf.
-    Erfinv erfinv { kernel |x| x.erfinv(); vjp |y, g| [Some(g * y.square().exp() / FRAC_2_SQRT_PI)]; domain [-0.8..0.8]; }
+    Erfinv erfinv { kernel |x| x.erfinv(); narrow = true; vjp |y, g| [Some(g * y.square().exp() / FRAC_2_SQRT_PI)]; domain [-0.8..0.8]; }
     /// ln |Γ(x)|.
-    Lgamma lgamma { kernel |x| x.lgamma(); vjp |y, g| [Some(g * x.digamma())]; domain [0.5..4.0]; }
+    Lgamma lgamma { kernel |x| x.lgamma(); narrow = true; vjp |y, g| [Some(g * x.digamma())]; domain [0.5..4.0]; }
     /// Derivative of lgamma.
-    Digamma digamma { kernel |x| x.digamma(); vjp |y, g| [Some(g * x.polygamma(1.0))]; domain [0.5..4.0]; }
+    Digamma digamma { kernel |x| x.digamma(); narrow = true; vjp |y, g| [Some(g * x.polygamma(1.0))]; domain [0.5..4.0]; }
     /// Derivative of order n ≥ 1 of digamma; polygamma(1) is trigamma. Its own derivative is the next order.
     Polygamma polygamma(n = 1.0) {
         kernel |x| x.polygamma(n.get().as_f64() as u32);
+        narrow = true;
         vjp |y, g| [Some(g * x.polygamma(n + 1.0))];
         domain [0.5..4.0];
     }
@@ -313,52 +323,58 @@ with_activations! {
         domain [-2.0..2.0, -0.4..0.5];
     }
     /// 1 where a > b, else 0.
-    Gt gt { kernel |a, b| V::select(a > b, V::c(1.0), V::c(0.0)); vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
+    Gt gt { kernel |a, b| V::select(a > b, V::c(1.0), V::c(0.0)); narrow = true; vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
     /// 1 where a ≥ b, else 0.
-    Ge ge { kernel |a, b| V::select(a >= b, V::c(1.0), V::c(0.0)); vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
+    Ge ge { kernel |a, b| V::select(a >= b, V::c(1.0), V::c(0.0)); narrow = true; vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
     /// 1 where a < b, else 0.
-    Lt lt { kernel |a, b| V::select(a < b, V::c(1.0), V::c(0.0)); vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
+    Lt lt { kernel |a, b| V::select(a < b, V::c(1.0), V::c(0.0)); narrow = true; vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
     /// 1 where a ≤ b, else 0.
-    Le le { kernel |a, b| V::select(a <= b, V::c(1.0), V::c(0.0)); vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
+    Le le { kernel |a, b| V::select(a <= b, V::c(1.0), V::c(0.0)); narrow = true; vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
     /// 1 where a = b, else 0.
-    Eq eq { kernel |a, b| V::select(a == b, V::c(1.0), V::c(0.0)); vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
+    Eq eq { kernel |a, b| V::select(a == b, V::c(1.0), V::c(0.0)); narrow = true; vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
     /// 1 where a ≠ b, else 0.
-    Ne ne { kernel |a, b| V::select(a != b, V::c(1.0), V::c(0.0)); vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
+    Ne ne { kernel |a, b| V::select(a != b, V::c(1.0), V::c(0.0)); narrow = true; vjp |y, g| [None, None]; domain [-2.0..0.0, 0.1..2.0]; }
     /// 1 where both are not 0.
     LogicalAnd logical_and {
         kernel |a, b| V::select((a != V::c(0.0)) & (b != V::c(0.0)), V::c(1.0), V::c(0.0));
+        narrow = true;
         vjp |y, g| [None, None];
         domain [0.5..2.0, 0.5..2.0];
     }
     /// 1 where at least one is not 0.
     LogicalOr logical_or {
         kernel |a, b| V::select((a != V::c(0.0)) | (b != V::c(0.0)), V::c(1.0), V::c(0.0));
+        narrow = true;
         vjp |y, g| [None, None];
         domain [0.5..2.0, 0.5..2.0];
     }
     /// 1 where exactly one is not 0.
     LogicalXor logical_xor {
         kernel |a, b| V::select((a != V::c(0.0)) != (b != V::c(0.0)), V::c(1.0), V::c(0.0));
+        narrow = true;
         vjp |y, g| [None, None];
         domain [0.5..2.0, 0.5..2.0];
     }
     /// 1 where x is 0, else 0.
     LogicalNot logical_not {
         kernel |x| V::select(x == V::c(0.0), V::c(1.0), V::c(0.0));
+        narrow = true;
         vjp |y, g| [None];
         domain [0.5..2.0];
     }
     /// 1 where x is NaN, else 0.
-    IsNan isnan { kernel |x| V::select(x.is_nan(), V::c(1.0), V::c(0.0)); vjp |y, g| [None]; domain [-2.0..2.0]; }
+    IsNan isnan { kernel |x| V::select(x.is_nan(), V::c(1.0), V::c(0.0)); narrow = true; vjp |y, g| [None]; domain [-2.0..2.0]; }
     /// 1 where x is +∞ or -∞, else 0.
     IsInf isinf {
         kernel |x| V::select(x.abs() == V::c(f64::INFINITY), V::c(1.0), V::c(0.0));
+        narrow = true;
         vjp |y, g| [None];
         domain [-2.0..2.0];
     }
     /// 1 where x is finite, else 0.
     IsFinite isfinite {
         kernel |x| V::select((x * V::c(0.0)) == V::c(0.0), V::c(1.0), V::c(0.0));
+        narrow = true;
         vjp |y, g| [None];
         domain [-2.0..2.0];
     }

@@ -215,7 +215,7 @@ fn row_sums<T: Real>(g: &Tensor<T>, rows: &[i64], out: &mut [T]) {
         let mut fours = places[start[r]..start[r + 1]].chunks_exact(4);
         let row = |k: usize| &data[k * n..][..n];
         for four in &mut fours {
-            let [a, b, c, d] = [four[0], four[1], four[2], four[3]].map(row);
+            let (a, b, c, d) = (row(four[0]), row(four[1]), row(four[2]), row(four[3]));
             for (o, i) in out.iter_mut().zip(0..n) {
                 *o += (a[i] + b[i]) + (c[i] + d[i]);
             }

@@ -9,6 +9,7 @@ use crate::var::Var;
 use crate::vmap::{BatchCtx, align};
 use smallvec::SmallVec;
 use wengert_tensor::gemm::{MatMut, MatRef, Tail, gemm, gemm_batched};
+use wengert_tensor::list::Listed;
 use wengert_tensor::shape::broadcast;
 use wengert_tensor::{Dims, Real, Result, Tensor};
 
@@ -59,7 +60,7 @@ fn matmul<T: Real>(
                 Some(j) if t.shape()[j] != 1 => t.strides()[j],
                 _ => 0,
             })
-            .collect()
+            .listed()
     };
     let (sa, sb) = (batch_strides(a), batch_strides(b));
     let inner = lead[lead.len() - 1];
@@ -169,7 +170,7 @@ impl<T: Float> Op<T> for MatMul {
             db.map(|d| sum_to(d, &b.shape())),
         ]
         .into_iter()
-        .collect()
+        .listed()
     }
     fn bound(&self, inputs: &[&[usize]], largest: &dyn Fn(usize) -> f64) -> Option<f64> {
         let k = inputs[0][inputs[0].len() - 1];

@@ -7,6 +7,7 @@ use crate::ops::compiled_here;
 use crate::ops::compose::{part_copy, part_view, partials};
 use crate::var::Var;
 use smallvec::SmallVec;
+use wengert_tensor::list::Listed;
 use wengert_tensor::{Dims, Result, Tensor};
 
 mod kernels;
@@ -377,7 +378,7 @@ impl<'t, T: Float> Var<'t, T> {
             "batch_statistics: expected input of shape [n, channels, ..], found {:?}",
             self.shape().as_slice()
         );
-        let axes: SmallVec<[isize; 6]> = (0..rank as isize).filter(|&a| a != 1).collect();
+        let axes: SmallVec<[isize; 6]> = (0..rank as isize).filter(|&a| a != 1).listed();
         let channels = self.size(1);
         let set = self.set("batch_statistics", axes.clone());
         let var = self.centred(set).square().mean_dim(axes.clone(), false);

@@ -5,6 +5,7 @@ use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::var::Var;
 use smallvec::SmallVec;
+use wengert_tensor::list::Listed;
 use wengert_tensor::shape::checked_numel;
 use wengert_tensor::{Dims, Result, Tensor};
 
@@ -37,7 +38,7 @@ impl<T: Float> Op<T> for PadConstant {
     fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
         let s: Dims = (inputs[0].iter().zip(&self.pads))
             .map(|(&d, &(a, b))| d.saturating_add(a).saturating_add(b))
-            .collect();
+            .listed();
         checked_numel("pad", &s)?;
         Ok(s)
     }

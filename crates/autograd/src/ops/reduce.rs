@@ -10,6 +10,7 @@ use crate::vmap::BatchCtx;
 use smallvec::SmallVec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::fused::Reduce;
+use wengert_tensor::list::Listed;
 use wengert_tensor::parallel::Band;
 use wengert_tensor::shape::{IntoAxes, axis_set};
 use wengert_tensor::simd::{Isa, Kernel, dispatch_narrow};
@@ -27,7 +28,7 @@ pub(crate) fn vjp<'t, T: Float>(
     let shape = x.shape();
     let kept: Dims = (shape.iter().enumerate())
         .map(|(i, &d)| if set >> i & 1 == 1 { 1 } else { d })
-        .collect();
+        .listed();
     let widen = |v: Var<'t, T>| if keep { v } else { v.reshape(kept.clone()) };
     Some(match kind {
         Reduce::Sum => widen(g).broadcast_to(shape),
@@ -406,9 +407,9 @@ impl<'t, T: Float> Var<'t, T> {
         let kept: Dims = (0..shape.len())
             .filter(|&i| keepdim || !reduced(i))
             .map(|i| if reduced(i) { 1 } else { shape[i] })
-            .collect();
+            .listed();
         // Whether, of the axes that are not 1, those over which is summed are the last ones.
-        let long: SmallVec<[usize; 6]> = (0..shape.len()).filter(|&i| shape[i] != 1).collect();
+        let long: SmallVec<[usize; 6]> = (0..shape.len()).filter(|&i| shape[i] != 1).listed();
         if long.is_sorted_by_key(|&i| reduced(i)) {
             let rows = kept.iter().product::<usize>();
             let x = self.reshape([rows, self.count(set)]);

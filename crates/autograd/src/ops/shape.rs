@@ -10,6 +10,7 @@ use crate::vmap::{BatchCtx, align};
 use smallvec::SmallVec;
 use std::ops::Range;
 use wengert_tensor::error::OrPanic;
+use wengert_tensor::list::Listed;
 use wengert_tensor::shape::{self, IntoAxes, checked_numel};
 use wengert_tensor::{Dims, IntoDims, Real, Result, Tensor};
 
@@ -142,7 +143,7 @@ impl<T: Float> Op<T> for Permute {
     fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
         let order: SmallVec<[isize; 6]> = std::iter::once(0)
             .chain(self.0.iter().map(|a| a + 1))
-            .collect();
+            .listed();
         Some(ctx.input(0).permute(order))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
@@ -295,7 +296,7 @@ impl<T: Float> Op<T> for Cat {
         }
     }
     fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
-        let parts: SmallVec<[Var<'t, T>; 12]> = (0..ctx.len()).map(|i| ctx.lifted(i)).collect();
+        let parts: SmallVec<[Var<'t, T>; 12]> = (0..ctx.len()).map(|i| ctx.lifted(i)).listed();
         Some(parts[0].tape().apply(Cat(self.0 + 1), &parts))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
@@ -308,7 +309,7 @@ impl<T: Float> Op<T> for Cat {
                 ctx.needs(i)
                     .then(|| ctx.cotangent().narrow(axis, at - n, at))
             })
-            .collect()
+            .listed()
     }
 }
 
@@ -424,7 +425,7 @@ impl<'t, T: Float> Var<'t, T> {
             shape::axis("transpose", a, rank).or_panic(),
             shape::axis("transpose", b, rank).or_panic(),
         );
-        let mut order: SmallVec<[isize; 6]> = (0..rank as isize).collect();
+        let mut order: SmallVec<[isize; 6]> = (0..rank as isize).listed();
         order.swap(a, b);
         self.permute(order)
     }
@@ -604,7 +605,7 @@ fn record_permute<'t, T: Float>(x: Var<'t, T>, order: &[isize]) -> Var<'t, T> {
     if let Some((before, source)) = x.permutation()
         && before.len() == o.len()
     {
-        let both: SmallVec<[isize; 6]> = o.iter().map(|&a| before[a as usize]).collect();
+        let both: SmallVec<[isize; 6]> = o.iter().map(|&a| before[a as usize]).listed();
         return source.permute(both);
     }
     x.apply(Permute(o))

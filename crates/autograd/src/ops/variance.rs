@@ -153,8 +153,8 @@ impl<T: Real> Kernel for Centre<'_, T> {
             let new = T::Lane::<I>::new;
             let (rough, rest, scale) = (new(m.rough), new(m.rest), new(scale));
             stream::ahead_by(y, n);
-            for (y, &x) in y.iter_mut().zip(x) {
-                *y = ((new(x) - rough - rest) * scale).get();
+            for i in T::Lane::<I>::places(n) {
+                y[i] = ((new(x[i]) - rough - rest) * scale).get();
             }
         }
     }

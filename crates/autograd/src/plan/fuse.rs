@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use std::collections::HashMap;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::fused::{Arith, Fun, Instr, Program, Slot};
+use wengert_tensor::list::Listed;
 
 /// What runs in registers. The kernels of these rows of the table are what [`Arith`] says, bit for bit.
 fn arith(e: Elem) -> Option<Arith> {
@@ -81,7 +82,7 @@ impl<T: Float> Planner<'_, T> {
                 .args
                 .iter()
                 .map(|&a| operand(a, &mut inputs, slots, &mut touched))
-                .collect();
+                .listed();
             let own_store = stored[m as usize] && self.step_of[m as usize] == s as i32;
             let dst = if own_store {
                 outs.push(m);

@@ -6,6 +6,7 @@ use crate::observe::Seen;
 use crate::op::NodeOp;
 use crate::ops::elementwise::Elem;
 use smallvec::SmallVec;
+use wengert_tensor::list::Listed;
 
 impl<T: Float> Planner<'_, T> {
     /// Hands fused steps that only add a bias to the result of an operation, or apply a relu, to that operation.
@@ -106,7 +107,7 @@ impl<T: Float> Planner<'_, T> {
         };
         let shapes: SmallVec<[&[usize]; 4]> = (n.args.iter())
             .map(|&a| g.nodes[a as usize].shape.as_slice())
-            .collect();
+            .listed();
         op.bias_axis(&shapes, &n.shape).filter(|_| *made == i)
     }
 }

@@ -10,6 +10,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use wengert_tensor::Dims;
 use wengert_tensor::error::OrPanic;
+use wengert_tensor::list::Listed;
 
 /// Records an elementwise operation or a reduction; see [`Tape::record`].
 #[track_caller]
@@ -122,7 +123,7 @@ pub(crate) fn append<T: Float>(
         let shapes: SmallVec<[&[usize]; 4]> = ids
             .iter()
             .map(|&i: &u32| g.nodes[i as usize].shape.as_slice())
-            .collect();
+            .listed();
         op.shape(&shapes).or_panic()
     };
     g.add(NodeOp::Op(op), ids, shape, loc)

@@ -1,10 +1,9 @@
 //! Mixtures of two samples and of their labels.
 
-use super::{check, image_shape};
+use super::{beta, check, image_shape};
 use crate::dataset::class_in;
 use crate::error::{Error, Result};
 use crate::random::{Xoshiro256PlusPlus, below, permutation};
-use rand_distr::{Beta, Distribution};
 use wengert_tensor::Tensor;
 
 /// Mixup (Zhang et al. 2018): `x_i <- λ x_i + (1 - λ) x_j` and targets `λ e(y_i) + (1 - λ) e(y_j)`, `j` a random partner
@@ -131,10 +130,13 @@ fn share(op: &'static str, alpha: f64, rng: &mut Xoshiro256PlusPlus) -> Result<f
     if alpha == 0.0 {
         return Ok(1.0);
     }
-    let beta = Beta::new(alpha, alpha).ok().filter(|_| alpha.is_finite());
-    let beta = beta
-        .ok_or_else(|| Error::value(op, format!("alpha {alpha} is not finite and at least 0")))?;
-    Ok(beta.sample(rng))
+    if !(alpha > 0.0 && alpha.is_finite()) {
+        return Err(Error::value(
+            op,
+            format!("alpha {alpha} is not finite and at least 0"),
+        ));
+    }
+    Ok(beta::symmetric(alpha, rng))
 }
 
 fn targets(

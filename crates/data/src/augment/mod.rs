@@ -13,6 +13,7 @@
 //! assert_eq!(loader.epoch(0).next().unwrap().0.shape(), [64, 1, 8, 8]);
 //! ```
 
+mod beta;
 mod geometry;
 mod mix;
 mod normalize;

@@ -52,9 +52,9 @@ pub use recurrent::{
 pub use truncated::TRUNCATED_AT_2_STD;
 
 use rand::{Rng, RngExt};
-use rand_distr::{Distribution as _, StandardNormal};
 use std::fmt;
 use wengert_tensor::error::OrPanic;
+use wengert_tensor::normal::standard_normal;
 use wengert_tensor::{Error, IntoDims, Real, Result, Tensor, of_type};
 
 /// Shape of the distribution of [`Init::VarianceScaling`]; its variance is the same for all three.
@@ -615,7 +615,7 @@ fn fill<T: Real>(out: &mut [T], mut draw: impl FnMut() -> f64) {
 }
 
 fn normal<R: Rng + ?Sized>(rng: &mut R) -> f64 {
-    StandardNormal.sample(rng)
+    standard_normal(rng)
 }
 
 fn orthogonal<T: Real, R: Rng + ?Sized>(out: &mut [T], shape: &[usize], gain: f64, rng: &mut R) {

@@ -1,8 +1,8 @@
 //! Random matrices with orthonormal columns.
 
 use rand::Rng;
-use rand_distr::{Distribution, StandardNormal};
 use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm};
+use wengert_tensor::normal::standard_normal;
 
 /// Reflectors that are applied at once.
 const BLOCK: usize = 32;
@@ -22,10 +22,7 @@ pub(super) fn columns<R: Rng + ?Sized>(rows: usize, cols: usize, rng: &mut R) ->
     let mut tau = Vec::with_capacity(cols);
     let mut sign = Vec::with_capacity(cols);
     for k in 0..cols {
-        let mut x: Vec<f64> = StandardNormal
-            .sample_iter(&mut *rng)
-            .take(rows - k)
-            .collect();
+        let mut x: Vec<f64> = (k..rows).map(|_| standard_normal(rng)).collect();
         let (t, s) = reflector(&mut x);
         v.push(x);
         tau.push(t);

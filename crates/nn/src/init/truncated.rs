@@ -1,7 +1,7 @@
 //! The truncated normal distribution.
 
 use rand::{Rng, RngExt};
-use rand_distr::{Distribution, StandardNormal};
+use wengert_tensor::normal::standard_normal;
 
 /// Standard deviation of a standard normal truncated to `[-2, 2]`.
 ///
@@ -17,7 +17,7 @@ pub(super) fn sample<R: Rng + ?Sized>(a: f64, b: f64, rng: &mut R) -> f64 {
         -tail(-b, -a, rng)
     } else if b - a > (2.0 * std::f64::consts::PI).sqrt() {
         loop {
-            let z: f64 = StandardNormal.sample(rng);
+            let z = standard_normal(rng);
             if a <= z && z <= b {
                 return z;
             }

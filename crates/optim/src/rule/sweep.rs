@@ -70,7 +70,7 @@ impl<T: Real, U: Measure<S, N>, const S: usize, const N: usize> Kernel for Sweep
             let b = if S > 1 { &mut b[..n] } else { b };
             let c = if S > 2 { &mut c[..n] } else { c };
             let d = if S > 3 { &mut d[..n] } else { d };
-            for i in 0..n {
+            for i in T::Lane::<I>::places(n) {
                 let mut s = [On::<T, I>::new(T::ZERO); S];
                 if S > 0 {
                     s[0] = On::<T, I>::new(a[i]);

@@ -10,10 +10,10 @@ use crate::rule::Range;
 use crate::schedule::Schedule;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
-use rand_distr::{Distribution, StandardNormal};
 use std::sync::Arc;
 use wengert_autograd::Gradients;
 use wengert_tensor::Real;
+use wengert_tensor::normal::standard_normal;
 
 /// Takes the mean over all axes but the first off each gradient of two or more axes (Yong et al. 2020, equation 1;
 /// optax's `centralize`); the record counts tensors.
@@ -115,7 +115,7 @@ impl<T: Real> Transform<T> for Noise {
         let deviation = (self.eta / (1.0 + cx.step as f64).powf(self.gamma)).sqrt();
         for (_, g) in grads.iter_mut() {
             for x in g.as_mut_slice() {
-                let z: f64 = StandardNormal.sample(&mut rng);
+                let z = standard_normal(&mut rng);
                 *x += T::from_f64(deviation * z);
             }
         }

@@ -102,7 +102,7 @@ impl<L: Lane, const N: usize> Sums<L, N> {
         for i in 0..M {
             own[i] = x[i][at..at + W].try_into().expect("W elements");
         }
-        for k in 0..W {
+        for k in L::places(W) {
             let mut v = [zero; M];
             for i in 0..M {
                 v[i] = L::new(own[i][k]);
@@ -165,7 +165,7 @@ impl<L: Lane, const N: usize> Sums<L, N> {
         let mut out = [0.0; N];
         for j in 0..N {
             let mut own = [T::ZERO; W];
-            for k in 0..W {
+            for k in L::places(W) {
                 own[k] = self.0[j][k].get();
             }
             out[j] = crate::fused::sum_of::<T, I>(&own).as_f64();
@@ -194,7 +194,7 @@ pub(super) fn map<L: Lane, const M: usize>(
             own[i] = x[i][at..at + K].try_into().expect("K elements");
         }
         let mut made = [zero.get(); K];
-        for k in 0..K {
+        for k in L::places(K) {
             let mut v = [zero; M];
             for i in 0..M {
                 v[i] = L::new(own[i][k]);

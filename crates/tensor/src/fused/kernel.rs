@@ -13,6 +13,8 @@ pub type IndexFn<T> = fn(dst: &mut [T], start: usize, key: u64, imm: [T; 2]);
 pub trait ElemFn {
     /// Number of operands used: 1, 2 or 3.
     const ARITY: usize;
+    /// Whether AVX2 serves where there is AVX-512, too.
+    const NARROW: bool = false;
     /// The function of one element; `#[inline(always)]`.
     fn eval<V: Lane>(a: V, b: V, c: V, imm: [V; 2]) -> V;
     /// Whether a function of one operand has a faster form for ordinary arguments.
@@ -172,8 +174,8 @@ entry!(Avx2, avx2, index_avx2, "avx2,fma,bmi2");
 pub fn block_fn<F: ElemFn, T: Real>() -> BlockFn<T> {
     #[cfg(target_arch = "x86_64")]
     match level() {
-        Level::Avx512 => return avx512::<F, T>,
-        Level::Avx2 => return avx2::<F, T>,
+        Level::Avx512 if const { !F::NARROW } => return avx512::<F, T>,
+        Level::Avx512 | Level::Avx2 => return avx2::<F, T>,
         Level::Baseline => {}
     }
     baseline::<F, T>

@@ -2,6 +2,7 @@
 //! accumulators depends on what stands around it, and these loops are where reductions spend their time.
 
 use crate::Real;
+use crate::lane::Lane;
 use crate::simd::Isa;
 
 /// Accumulators of the loops for other instruction sets.
@@ -18,14 +19,14 @@ pub(super) fn sum<T: Real, I: Isa>(x: &[T]) -> T {
     let tail = chunks.remainder();
     let mut acc = [T::ZERO; W];
     for c in chunks {
-        for k in 0..W {
+        for k in T::Lane::<I>::places(W) {
             acc[k] += c[k];
         }
     }
     for (k, &v) in tail.iter().enumerate() {
         acc[k] += v;
     }
-    fold(acc, |a, b| a + b)
+    fold::<T, I>(acc, |a, b| a + b)
 }
 
 /// Largest (or smallest) of a slice; NaN if any is NaN, ∓∞ over nothing.
@@ -46,19 +47,23 @@ pub(super) fn extreme<T: Real, I: Isa>(x: &[T], largest: bool) -> T {
     };
     let (mut acc, mut nan) = ([start; W], false);
     for c in x.chunks(W) {
-        for (a, &v) in acc.iter_mut().zip(c) {
-            nan |= v.is_nan();
-            *a = better(*a, v);
+        for k in T::Lane::<I>::places(c.len()) {
+            nan |= c[k].is_nan();
+            acc[k] = better(acc[k], c[k]);
         }
     }
-    if nan { T::nan() } else { fold(acc, better) }
+    if nan {
+        T::nan()
+    } else {
+        fold::<T, I>(acc, better)
+    }
 }
 
 #[inline(always)]
-fn fold<T: Real>(mut acc: [T; W], f: impl Fn(T, T) -> T) -> T {
+fn fold<T: Real, I: Isa>(mut acc: [T; W], f: impl Fn(T, T) -> T) -> T {
     let mut w = W / 2;
     while w > 0 {
-        for k in 0..w {
+        for k in T::Lane::<I>::places(w) {
             acc[k] = f(acc[k], acc[k + w]);
         }
         w /= 2;
@@ -247,8 +252,9 @@ mod x86 {
             let tail = chunks.remainder().chunks_exact(R::N);
             let last = tail.remainder();
             for c in chunks {
-                let v: [R; 4] = std::array::from_fn(|k| R::load(c.as_ptr().add(k * R::N)));
+                let mut v = acc;
                 for k in 0..4 {
+                    v[k] = R::load(c.as_ptr().add(k * R::N));
                     acc[k] = better(v[k], acc[k]);
                 }
                 nan |= v[0].unordered(v[1]) | v[2].unordered(v[3]);

@@ -5,6 +5,7 @@
 //! so a sum of 1e7 f32 values stays within 1e-6.
 
 use super::{UNIT, lines};
+use crate::lane::Lane;
 use crate::simd::{Isa, Kernel, dispatch};
 use crate::{Real, stream};
 use smallvec::SmallVec;
@@ -275,7 +276,7 @@ impl<T: Real> Kernel for Span<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self) {
         if !self.open.is_empty() {
-            return self.sum_columns();
+            return self.sum_columns::<I>();
         }
         let Span {
             kind,
@@ -303,9 +304,9 @@ impl<T: Real> Kernel for Span<'_, T> {
                 && x.len() - done >= GROUP * inner
             {
                 // Eight rows while the accumulators are in registers; each is added in order.
-                let x: [&[T]; GROUP] = std::array::from_fn(|r| &x[done + r * inner..][..inner]);
+                let x = group(&x[done..], inner);
                 let acc = &mut acc[..inner];
-                for i in 0..inner {
+                for i in T::Lane::<I>::places(inner) {
                     acc[i] = x.iter().fold(acc[i], |sum, x| sum + x[i].as_f64());
                 }
                 done += GROUP * inner;
@@ -317,7 +318,7 @@ impl<T: Real> Kernel for Span<'_, T> {
                 && x.len() - done >= inner
             {
                 let rows = (x.len() - done) / inner;
-                columns(
+                columns::<T, I>(
                     &x[done..done + rows * inner],
                     kind == Reduce::Max,
                     &mut acc[..inner],
@@ -326,7 +327,7 @@ impl<T: Real> Kernel for Span<'_, T> {
                 first = inner;
             } else {
                 let run = (inner - first).min(x.len() - done);
-                add_row(
+                add_row::<T, I>(
                     &mut acc[out + first..out + first + run],
                     &x[done..done + run],
                     kind,
@@ -345,7 +346,7 @@ impl<T: Real> Kernel for Span<'_, T> {
 impl<T: Real> Span<'_, T> {
     /// Sums of columns by groups of rows.
     #[inline(always)]
-    fn sum_columns(self) {
+    fn sum_columns<I: Isa>(self) {
         let Span {
             x,
             inner,
@@ -365,8 +366,8 @@ impl<T: Real> Span<'_, T> {
                 && rows - row >= GROUP
                 && x.len() - done >= GROUP * inner
             {
-                let x: [&[T]; GROUP] = std::array::from_fn(|r| &x[done + r * inner..][..inner]);
-                add_group(x, acc);
+                let x = group(&x[done..], inner);
+                add_group::<T, I>(x, acc);
                 done += GROUP * inner;
                 row += GROUP;
                 continue;
@@ -374,9 +375,11 @@ impl<T: Real> Span<'_, T> {
             let run = (inner - first).min(x.len() - done);
             let columns = first..first + run;
             let (x, open) = (&x[done..done + run], &mut open[columns.clone()]);
-            (0..run).for_each(|i| open[i] += x[i]);
+            for i in T::Lane::<I>::places(run) {
+                open[i] += x[i];
+            }
             if row % GROUP == GROUP - 1 || row + 1 == rows {
-                close(&mut acc[columns], open);
+                close::<T, I>(&mut acc[columns], open);
             }
             done += run;
             first += run;
@@ -386,18 +389,18 @@ impl<T: Real> Span<'_, T> {
             }
         }
         if last {
-            close(acc, open);
+            close::<T, I>(acc, open);
         }
     }
 }
 
 /// Adds the sums of a group to the accumulators.
 #[inline(always)]
-fn close<T: Real>(acc: &mut [f64], open: &mut [T]) {
+fn close<T: Real, I: Isa>(acc: &mut [f64], open: &mut [T]) {
     let open = &mut open[..acc.len()];
-    for (a, o) in acc.iter_mut().zip(open) {
-        *a += o.as_f64();
-        *o = T::ZERO;
+    for i in T::Lane::<I>::places(acc.len()) {
+        acc[i] += open[i].as_f64();
+        open[i] = T::ZERO;
     }
 }
 
@@ -441,25 +444,25 @@ const TILE: usize = 64;
 
 /// Whole rows into one row of accumulators.
 #[inline(always)]
-fn columns<T: Real>(x: &[T], largest: bool, acc: &mut [f64]) {
+fn columns<T: Real, I: Isa>(x: &[T], largest: bool, acc: &mut [f64]) {
     let inner = acc.len();
     let mut tiles = acc.chunks_exact_mut(TILE);
     for (k, acc) in tiles.by_ref().enumerate() {
-        extremes(x, k * TILE, inner, largest, acc);
+        extremes::<T, I>(x, k * TILE, inner, largest, acc);
     }
     let acc = tiles.into_remainder();
     if !acc.is_empty() {
         let at = inner - acc.len();
         for row in x.chunks_exact(inner) {
             let kind = if largest { Reduce::Max } else { Reduce::Min };
-            add_row(acc, &row[at..], kind);
+            add_row::<T, I>(acc, &row[at..], kind);
         }
     }
 }
 
 /// The best of each of [`TILE`] columns from `at` on, the first of equals.
 #[inline(always)]
-fn extremes<T: Real>(x: &[T], at: usize, inner: usize, largest: bool, acc: &mut [f64]) {
+fn extremes<T: Real, I: Isa>(x: &[T], at: usize, inner: usize, largest: bool, acc: &mut [f64]) {
     let mut tile = [T::ZERO; TILE];
     tile.copy_from_slice(&x[at..at + TILE]);
     // The next tile of each row is asked for: the processor does not foresee it.
@@ -467,7 +470,7 @@ fn extremes<T: Real>(x: &[T], at: usize, inner: usize, largest: bool, acc: &mut 
         for row in x[inner..].chunks_exact(inner) {
             let row = &row[at..at + TILE];
             stream::ahead_by(row, TILE);
-            for k in 0..TILE {
+            for k in T::Lane::<I>::places(TILE) {
                 tile[k] = better(tile[k], row[k], true);
             }
         }
@@ -475,34 +478,59 @@ fn extremes<T: Real>(x: &[T], at: usize, inner: usize, largest: bool, acc: &mut 
         for row in x[inner..].chunks_exact(inner) {
             let row = &row[at..at + TILE];
             stream::ahead_by(row, TILE);
-            for k in 0..TILE {
+            for k in T::Lane::<I>::places(TILE) {
                 tile[k] = better(tile[k], row[k], false);
             }
         }
     }
-    for (a, v) in acc.iter_mut().zip(tile) {
-        *a = better(*a, v.as_f64(), largest);
+    for k in T::Lane::<I>::places(TILE) {
+        acc[k] = better(acc[k], tile[k].as_f64(), largest);
     }
+}
+
+/// The first rows of `inner` elements.
+#[inline(always)]
+fn group<T: Real>(x: &[T], inner: usize) -> [&[T]; GROUP] {
+    let mut rows: [&[T]; GROUP] = [&[]; GROUP];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = &x[r * inner..][..inner];
+    }
+    rows
 }
 
 /// Adds rows one after the other, in their own type, and the sums to the accumulators.
 #[inline(always)]
-fn add_group<T: Real>(x: [&[T]; GROUP], acc: &mut [f64]) {
+fn add_group<T: Real, I: Isa>(x: [&[T]; GROUP], acc: &mut [f64]) {
     let n = acc.len();
-    let [a, b, c, d, e, f, g, h] = x.map(|x| &x[..n]);
-    for i in 0..n {
+    let [a, b, c, d, e, f, g, h] = x;
+    let (a, b, c, d) = (&a[..n], &b[..n], &c[..n], &d[..n]);
+    let (e, f, g, h) = (&e[..n], &f[..n], &g[..n], &h[..n]);
+    for i in T::Lane::<I>::places(n) {
         let sum = a[i] + b[i] + c[i] + d[i] + e[i] + f[i] + g[i] + h[i];
         acc[i] += sum.as_f64();
     }
 }
 
 #[inline(always)]
-fn add_row<T: Real>(acc: &mut [f64], x: &[T], kind: Reduce) {
+fn add_row<T: Real, I: Isa>(acc: &mut [f64], x: &[T], kind: Reduce) {
     let n = acc.len();
     let x = &x[..n];
+    let places = T::Lane::<I>::places(n);
     match kind {
-        Reduce::Sum => (0..n).for_each(|i| acc[i] += x[i].as_f64()),
-        Reduce::Max => (0..n).for_each(|i| acc[i] = better(acc[i], x[i].as_f64(), true)),
-        Reduce::Min => (0..n).for_each(|i| acc[i] = better(acc[i], x[i].as_f64(), false)),
+        Reduce::Sum => {
+            for i in places {
+                acc[i] += x[i].as_f64();
+            }
+        }
+        Reduce::Max => {
+            for i in places {
+                acc[i] = better(acc[i], x[i].as_f64(), true);
+            }
+        }
+        Reduce::Min => {
+            for i in places {
+                acc[i] = better(acc[i], x[i].as_f64(), false);
+            }
+        }
     }
 }

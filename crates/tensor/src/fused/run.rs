@@ -4,6 +4,7 @@ use super::chain::Part;
 use super::input::{Access, gather};
 use super::reduce::{ReducePlan, add_total, combine_total, lost};
 use super::{CInstr, Fun, Program, Reduce, UNIT};
+use crate::list::Listed;
 use crate::{Real, Storage, Tensor, parallel, stream};
 use smallvec::SmallVec;
 use std::cell::Cell;
@@ -106,7 +107,7 @@ pub(super) fn run<T: Real>(
             at = at.div_ceil(16) * 16;
             (t.storage().as_slice(), access)
         })
-        .collect();
+        .listed();
     let stream_at = stream.then_some(at);
     if stream {
         at += p.n_outs * block.next_multiple_of(16);
@@ -118,7 +119,7 @@ pub(super) fn run<T: Real>(
         block,
         far: p.bytes() > FAR,
         inputs: accesses,
-        outs: outs.iter_mut().map(|o| Shared(o.as_mut_ptr())).collect(),
+        outs: outs.iter_mut().map(|o| Shared(o.as_mut_ptr())).listed(),
         keys,
         watch: watch & low_bits(p.n_outs),
         infinite: AtomicU64::new(0),
@@ -132,7 +133,7 @@ pub(super) fn run<T: Real>(
         .reduces
         .iter()
         .map(|(_, r)| r.width(p.chunk.min(p.numel)))
-        .collect();
+        .listed();
     let open: usize = p.reduces.iter().map(|(_, r)| open_at::<T>(r)).sum();
     // Whole cache lines.
     let stride = (widths.iter().sum::<usize>() + open).next_multiple_of(8);

@@ -111,7 +111,7 @@ unsafe fn some<V: Vector, const N: usize>(job: &Dots<'_, V::Elem>, t: usize) {
     // SAFETY: the contract of the function; masked lanes are not accessed and count as zero on both sides.
     unsafe {
         let mut acc = [V::zero(); N];
-        let taps: [isize; N] = std::array::from_fn(|n| job.taps[t + n]);
+        let taps: [isize; N] = job.taps[t..t + N].try_into().expect("N taps");
         let whole = job.len / V::LANES * V::LANES;
         let mask = V::mask(job.len - whole);
         for i in 0..job.rows {

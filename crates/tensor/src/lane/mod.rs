@@ -86,8 +86,9 @@ mod trig;
 use crate::Real;
 use crate::simd::{Baseline, Isa};
 use ops::Ops;
+use std::hint::black_box;
 use std::marker::PhantomData;
-use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
+use std::ops::{Add, Div, Mul, Neg, Range, Rem, Sub};
 
 /// One element inside a kernel, compiled for one instruction set.
 pub trait Lane:
@@ -106,6 +107,11 @@ pub trait Lane:
     const TRIG_BOUND: f64;
     /// Whether elementary functions are part of the loop, not calls.
     const INLINE: bool;
+    /// The numbers below `n`, for a loop over arrays of so many elements.
+    #[inline(always)]
+    fn places(n: usize) -> Places<Self> {
+        Places(0..if Self::INLINE { n } else { black_box(n) }, PhantomData)
+    }
     /// Wraps an element.
     fn new(x: Self::Elem) -> Self;
     /// Unwraps it.
@@ -251,6 +257,19 @@ pub trait Lane:
     fn pow(self, y: Self) -> Self;
     /// √(x² + y²) without overflow on the way.
     fn hypot(self, y: Self) -> Self;
+}
+
+/// See [`Lane::places`]. Where functions are calls, the compiler does not see through the numbers: it neither unrolls the loop
+/// nor makes vector code with all its cases of it, which is what most of the code would be.
+pub struct Places<V>(Range<usize>, PhantomData<V>);
+
+impl<V: Lane> Iterator for Places<V> {
+    type Item = usize;
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        let k = self.0.next()?;
+        Some(if V::INLINE { k } else { black_box(k) })
+    }
 }
 
 macro_rules! lane {

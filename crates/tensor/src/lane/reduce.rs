@@ -130,7 +130,8 @@ const HALF_PI_F32: [f64; 3] = [
 pub(super) fn bounded_f32<I: Isa>(x: F32Lane<I>) -> Reduced<F32Lane<I>> {
     if I::FMA {
         // The first step is exact, because its result is a multiple of the last place of the constant and below 1.
-        let [a, b, c] = HALF_PI_F32.map(|p| F32Lane::<I>::c(-p));
+        let part = |k: usize| F32Lane::<I>::c(-HALF_PI_F32[k]);
+        let (a, b, c) = (part(0), part(1), part(2));
         let n = (x * F32Lane::c(FRAC_2_PI)).round_small();
         let r = n.mul_add(c, n.mul_add(b, n.mul_add(a, x)));
         return (n, r, F32Lane::c(0.0));

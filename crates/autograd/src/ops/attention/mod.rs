@@ -15,6 +15,7 @@ pub use kernels::AttentionKernels;
 use kernels::Job;
 use smallvec::SmallVec;
 use wengert_tensor::error::OrPanic;
+use wengert_tensor::list::Listed;
 use wengert_tensor::shape::broadcast;
 use wengert_tensor::{Dims, Result, Tensor};
 
@@ -182,7 +183,7 @@ impl<T: Float> Op<T> for Output {
         let config = &self.config;
         let (b, lq, d) = (q.size(0), q.size(1), q.size(2));
         let (lk, dv) = (k.size(1), v.size(2));
-        let mut args: SmallVec<[Var<'t, T>; 12]> = own.iter().copied().collect();
+        let mut args: SmallVec<[Var<'t, T>; 12]> = own.iter().copied().listed();
         args.push(g);
         let lse = || tape.no_grad(|| packed.narrow(1, lq * dv, lq * dv + lq));
         let parts = |op: &dyn Fn(&[Var<'t, T>]) -> Var<'t, T>| {
@@ -461,7 +462,7 @@ impl<'t, T: Float> Var<'t, T> {
                 own.as_slice(),
                 wide.as_slice()
             );
-            let mut aligned: Dims = std::iter::repeat_n(1, wide.len() - own.len()).collect();
+            let mut aligned: Dims = std::iter::repeat_n(1, wide.len() - own.len()).listed();
             aligned.extend_from_slice(&own);
             args.push(m.reshape(aligned));
         }

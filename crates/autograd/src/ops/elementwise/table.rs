@@ -7,6 +7,7 @@ macro_rules! table {
         $(#[doc = $doc:literal])+
         $Name:ident $method:ident $(($($p:ident = $sample:literal),+))? {
             kernel |$($x:ident),+| $kernel:expr;
+            $(narrow = $narrow:literal;)?
             $(near |$n:ident| $is_near:expr => $near:expr;)?
             $(shared |$h:ident| $is_shared:expr => $shared:expr;)?
             vjp |$y:ident, $g:ident| [$($rule:expr),+];
@@ -27,6 +28,7 @@ macro_rules! table {
         $(
             impl ElemFn for kernels::$Name {
                 const ARITY: usize = [$(stringify!($x)),+].len();
+                $(const NARROW: bool = $narrow;)?
                 #[inline(always)]
                 #[allow(unused_variables)]
                 fn eval<V: Lane>(a: V, b: V, c: V, imm: [V; 2]) -> V {

@@ -20,14 +20,14 @@ fn sum_by<V: Lane>(x: &[V::Elem], f: impl Fn(V) -> V) -> V {
     let chunks = x.chunks_exact(W);
     let tail = chunks.remainder();
     for c in chunks {
-        for k in 0..W {
+        for k in V::places(W) {
             acc[k] = acc[k] + f(V::new(c[k]));
         }
     }
     let chunks = tail.chunks_exact(V16);
     let tail = chunks.remainder();
     for c in chunks {
-        for k in 0..V16 {
+        for k in V::places(V16) {
             acc[k] = acc[k] + f(V::new(c[k]));
         }
     }
@@ -56,10 +56,40 @@ fn fold<E: Real, const N: usize>(acc: &[E; N]) -> E {
 #[inline(always)]
 fn total<V: Lane, const N: usize>(acc: &[V; N]) -> V {
     let mut own = [acc[0].get(); N];
-    for k in 1..N {
+    for k in V::places(N) {
         own[k] = acc[k].get();
     }
     V::new(fold(&own))
+}
+
+/// `B` elements of each slice from `at` on.
+#[inline(always)]
+fn cut<E: Real, const M: usize>(x: [&[E]; M], at: usize) -> [[E; B]; M] {
+    let mut own = [[E::ZERO; B]; M];
+    for m in 0..M {
+        own[m] = x[m][at..at + B].try_into().expect("B elements");
+    }
+    own
+}
+
+/// Element `k` of each of some slices.
+#[inline(always)]
+fn at_place<E: Real, const M: usize>(x: [&[E]; M], k: usize) -> [E; M] {
+    let mut own = [E::ZERO; M];
+    for m in 0..M {
+        own[m] = x[m][k];
+    }
+    own
+}
+
+/// The same of arrays.
+#[inline(always)]
+fn of_each<E: Real, const M: usize>(x: &[[E; B]; M], k: usize) -> [E; M] {
+    let mut own = [E::ZERO; M];
+    for m in 0..M {
+        own[m] = x[m][k];
+    }
+    own
 }
 
 /// Σ of the two numbers that f makes of the elements of M slices, with fixed trees.
@@ -73,9 +103,9 @@ pub(in crate::ops) fn sums_of<V: Lane, const M: usize>(
     let full = n / B * B;
     let mut at = 0;
     while at < full {
-        let x: [[V::Elem; B]; M] = x.map(|x| x[at..at + B].try_into().expect("B elements"));
-        for k in 0..B {
-            let [a, b] = f(std::array::from_fn(|m| x[m][k]));
+        let x = cut::<V::Elem, M>(x, at);
+        for k in V::places(B) {
+            let [a, b] = f(of_each(&x, k));
             s[k] = s[k] + a;
             t[k] = t[k] + b;
         }
@@ -84,16 +114,16 @@ pub(in crate::ops) fn sums_of<V: Lane, const M: usize>(
     let (mut c, mut d) = (zero, zero);
     if n >= B {
         // The last group again, without what was added before.
-        let x: [[V::Elem; B]; M] = x.map(|x| x[n - B..].try_into().expect("B elements"));
+        let x = cut::<V::Elem, M>(x, n - B);
         let seen = B - (n - full);
-        for k in 0..B {
-            let [a, b] = f(std::array::from_fn(|m| x[m][k]));
+        for k in V::places(B) {
+            let [a, b] = f(of_each(&x, k));
             s[k] = s[k] + V::select(k < seen, zero, a);
             t[k] = t[k] + V::select(k < seen, zero, b);
         }
     } else {
         for i in full..n {
-            let [a, b] = f(std::array::from_fn(|m| x[m][i]));
+            let [a, b] = f(at_place(x, i));
             c = c + a;
             d = d + b;
         }
@@ -188,7 +218,7 @@ impl<V: Lane> Turn<'_, V> {
         let y: &mut [V::Elem; N] = (&mut y[at..at + N]).try_into().expect("N elements");
         let mut made = c;
         let zero = V::c(0.0);
-        for k in 0..N {
+        for k in V::places(N) {
             let new = k >= seen;
             let a = V::select(new, V::new(a[k]), zero);
             sums[0][k] = a.mul_add(a.mul_add(self.kind[0], self.kind[1]), sums[0][k]);
@@ -280,7 +310,7 @@ fn sums_up<T: Real, I: Isa, const N: usize>(acc: &[[T::Lane<I>; N]; 3]) -> [T::L
     let mut found = [T::Lane::<I>::c(0.0); 3];
     for j in 0..3 {
         let mut own = [T::ZERO; N];
-        for k in 0..N {
+        for k in T::Lane::<I>::places(N) {
             own[k] = acc[j][k].get();
         }
         found[j] = T::Lane::<I>::new(sum_of::<T, I>(&own));
@@ -392,7 +422,7 @@ impl<T: Real> Kernel for Backward<'_, T> {
             match self.weight {
                 Some(w) => {
                     let (w, dw, db) = (&w[..n], &mut dw[..n], &mut db[..n]);
-                    for i in 0..n {
+                    for i in T::Lane::<I>::places(n) {
                         let h = (new(x[i]) - rough - rest) * root;
                         dw[i] = new(g[i]).mul_add(h, new(dw[i])).get();
                         db[i] += g[i];
@@ -408,7 +438,7 @@ impl<T: Real> Kernel for Backward<'_, T> {
             });
             let m1 = if self.centred { a * r } else { zero };
             let m2 = b * r * root * root;
-            for i in 0..n {
+            for i in T::Lane::<I>::places(n) {
                 let d = new(x[i]) - rough - rest;
                 dx[i] = ((new(dx[i]) - m1 - d * m2) * root).get();
             }

@@ -171,8 +171,9 @@ impl<T: Real> Combine<'_, T> {
 fn combine_row<V: Lane>(w: &Axis, x: &[V::Elem], y: &mut [V::Elem], f: impl Fn(V, V) -> V + Copy) {
     let new = V::new;
     if w.is_pairs() {
-        for (y, x) in y.iter_mut().zip(x.chunks_exact(2)) {
-            *y = f(f(new(*y), new(x[0])), new(x[1])).get();
+        let (n, x) = (y.len(), &x[..2 * y.len()]);
+        for o in V::places(n) {
+            y[o] = f(f(new(y[o]), new(x[2 * o])), new(x[2 * o + 1])).get();
         }
         return;
     }
@@ -184,16 +185,16 @@ fn combine_row<V: Lane>(w: &Axis, x: &[V::Elem], y: &mut [V::Elem], f: impl Fn(V
         let mut rest = chunks.clone();
         if let Some(first) = rest.next() {
             let mut acc = [new(first[0]); 16];
-            for k in 1..16 {
+            for k in V::places(16) {
                 acc[k] = new(first[k]);
             }
             for c in rest {
-                for k in 0..16 {
+                for k in V::places(16) {
                     acc[k] = f(acc[k], new(c[k]));
                 }
             }
             for k in (0..4).map(|k| 8 >> k) {
-                (0..k).for_each(|j| acc[j] = f(acc[j], acc[j + k]));
+                (V::places(k)).for_each(|j| acc[j] = f(acc[j], acc[j + k]));
             }
             last = f(last, acc[0]);
         }
@@ -217,8 +218,9 @@ fn combine_row<V: Lane>(w: &Axis, x: &[V::Elem], y: &mut [V::Elem], f: impl Fn(V
         let y = &mut y[a..b];
         let x = &x[i..];
         if w.s == 1 {
-            for (y, &x) in y.iter_mut().zip(x) {
-                *y = f(new(*y), new(x)).get();
+            let x = &x[..b - a];
+            for o in V::places(b - a) {
+                y[o] = f(new(y[o]), new(x[o])).get();
             }
         } else if w.s == 2 {
             // Pairs, of which the first counts, become shuffles of whole vectors.
@@ -518,7 +520,8 @@ fn max_places<T: Scratch>(x: &Tensor<T>, out: &mut [i64], axes: &Axes) {
 
 fn max_gather<T: Scratch>(h: &Tensor<T>, x: &Tensor<T>, out: &mut [T], axes: &Axes) {
     let (h, x) = (h.contiguous(), x.contiguous());
-    let [h, x] = [&h, &x].map(|t| t.as_slice().expect("made contiguous above"));
+    let h = h.as_slice().expect("made contiguous above");
+    let x = x.as_slice().expect("made contiguous above");
     let planes = planes_per_task(axes);
     let (n, m) = (inputs(axes), outputs(axes));
     parallel::chunks_mut(out, planes * m, |i, out| {
@@ -532,7 +535,8 @@ fn max_gather<T: Scratch>(h: &Tensor<T>, x: &Tensor<T>, out: &mut [T], axes: &Ax
 
 fn max_scatter<T: Scratch>(g: &Tensor<T>, x: &Tensor<T>, out: &mut [T], axes: &Axes) {
     let (g, x) = (g.contiguous(), x.contiguous());
-    let [g, x] = [&g, &x].map(|t| t.as_slice().expect("made contiguous above"));
+    let g = g.as_slice().expect("made contiguous above");
+    let x = x.as_slice().expect("made contiguous above");
     let planes = planes_per_task(axes);
     let (n, m) = (inputs(axes), outputs(axes));
     let squares = axes[0]
@@ -617,8 +621,13 @@ fn square<V: Lane, const B: usize>(
     let (y0, y1) = (&mut y0[2 * o..2 * (o + B)], &mut y1[2 * o..2 * (o + B)]);
     let g = &g[o..o + B];
     let zero = V::c(0.0);
-    for k in 0..B {
-        let v = [x0[2 * k], x0[2 * k + 1], x1[2 * k], x1[2 * k + 1]].map(V::new);
+    for k in V::places(B) {
+        let v = [
+            V::new(x0[2 * k]),
+            V::new(x0[2 * k + 1]),
+            V::new(x1[2 * k]),
+            V::new(x1[2 * k + 1]),
+        ];
         let g = V::new(g[k]);
         let t1 = wins(v[1], v[0]);
         let m = V::select(t1, v[1], v[0]);

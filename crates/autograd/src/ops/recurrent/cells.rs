@@ -1,8 +1,8 @@
 //! One time step of a band of the batch: the gates, in one vectorised pass over the products.
 
-use wengert_tensor::Real;
 use wengert_tensor::lane::Lane;
 use wengert_tensor::simd::{Isa, Kernel};
+use wengert_tensor::{Element, Real};
 
 /// Units that are computed together.
 const W: usize = 32;
@@ -23,28 +23,39 @@ impl<T: Real> Running<'_, T> {
 }
 
 #[inline(always)]
-fn load<T: Real>(s: &[T], at: usize, n: usize) -> [T; W] {
+fn load<V: Lane>(s: &[V::Elem], at: usize, n: usize) -> [V::Elem; W] {
+    if !V::INLINE {
+        return load_apart(s, at, n);
+    }
     if n == W {
         return s[at..at + W].try_into().expect("W elements");
     }
-    let mut a = [T::zero(); W];
+    let mut a = [V::Elem::ZERO; W];
+    a[..n].copy_from_slice(&s[at..at + n]);
+    a
+}
+
+/// [`load`] by itself, as [`each`].
+#[inline(never)]
+fn load_apart<E: Real>(s: &[E], at: usize, n: usize) -> [E; W] {
+    let mut a = [E::ZERO; W];
     a[..n].copy_from_slice(&s[at..at + n]);
     a
 }
 
 /// Zeros where there is nothing.
 #[inline(always)]
-fn load_some<T: Real>(s: Option<&[T]>, at: usize, n: usize) -> [T; W] {
+fn load_some<V: Lane>(s: Option<&[V::Elem]>, at: usize, n: usize) -> [V::Elem; W] {
     match s {
-        Some(s) => load(s, at, n),
-        None => [T::zero(); W],
+        Some(s) => load::<V>(s, at, n),
+        None => [V::Elem::ZERO; W],
     }
 }
 
 #[inline(always)]
-fn store<T: Real>(s: &mut [T], at: usize, n: usize, a: &[T; W]) {
-    if n == W {
-        let to: &mut [T; W] = (&mut s[at..at + W]).try_into().expect("W elements");
+fn store<V: Lane>(s: &mut [V::Elem], at: usize, n: usize, a: &[V::Elem; W]) {
+    if n == W && V::INLINE {
+        let to: &mut [V::Elem; W] = (&mut s[at..at + W]).try_into().expect("W elements");
         *to = *a;
     } else {
         s[at..at + n].copy_from_slice(&a[..n]);
@@ -73,10 +84,10 @@ fn each<V: Lane>(a: &mut [V::Elem], f: impl Fn(V) -> V) {
 }
 
 #[inline(always)]
-fn sum<T: Real>(a: [T; W], b: &[T; W]) -> [T; W] {
+fn sum<V: Lane>(a: [V::Elem; W], b: &[V::Elem; W]) -> [V::Elem; W] {
     let mut out = a;
-    for (o, b) in out.iter_mut().zip(b) {
-        *o += *b;
+    for k in V::places(W) {
+        out[k] += b[k];
     }
     out
 }
@@ -90,15 +101,21 @@ fn blocks(hidden: usize) -> impl Iterator<Item = (usize, usize)> {
 
 /// The sum of a gate: of both products and the bias, where there is one.
 #[inline(always)]
-fn sums<T: Real>(p: &[T], x: &[T], bias: Option<&[T]>, at: usize, n: usize) -> [T; W] {
-    let a = sum(load(p, at, n), &load(x, at, n));
-    sum(a, &load_some(bias, at, n))
+fn sums<V: Lane>(
+    p: &[V::Elem],
+    x: &[V::Elem],
+    bias: Option<&[V::Elem]>,
+    at: usize,
+    n: usize,
+) -> [V::Elem; W] {
+    let a = sum::<V>(load::<V>(p, at, n), &load::<V>(x, at, n));
+    sum::<V>(a, &load_some::<V>(bias, at, n))
 }
 
 /// One product and its bias.
 #[inline(always)]
-fn biased<T: Real>(p: &[T], bias: Option<&[T]>, at: usize, n: usize) -> [T; W] {
-    sum(load(p, at, n), &load_some(bias, at, n))
+fn biased<V: Lane>(p: &[V::Elem], bias: Option<&[V::Elem]>, at: usize, n: usize) -> [V::Elem; W] {
+    sum::<V>(load::<V>(p, at, n), &load_some::<V>(bias, at, n))
 }
 
 /// Rows `r` of matrices of different widths.
@@ -134,7 +151,7 @@ impl<T: Real> Kernel for RnnStep<'_, T> {
             }
             let (p, x) = (row(self.product, r, h), row(self.x, r, h));
             for (j, n) in blocks(h) {
-                let a = sums(p, x, self.bias, j, n);
+                let a = sums::<T::Lane<I>>(p, x, self.bias, j, n);
                 let v = if self.relu {
                     map::<T::Lane<I>>(&a, |v| {
                         let zero = Lane::c(0.0);
@@ -143,7 +160,7 @@ impl<T: Real> Kernel for RnnStep<'_, T> {
                 } else {
                     map::<T::Lane<I>>(&a, Lane::tanh)
                 };
-                store(y, j, n, &v);
+                store::<T::Lane<I>>(y, j, n, &v);
             }
         }
     }
@@ -176,17 +193,18 @@ impl<T: Real> Kernel for RnnBack<'_, T> {
             let (y, gy) = (row(self.y, r, h), row(self.gy, r, h));
             let dh = row_mut(self.dh, r, h);
             for (j, n) in blocks(h) {
-                let y = load(y, j, n);
-                let mut d = sum(load(gy, j, n), &load(dh, j, n));
-                for (d, y) in d.iter_mut().zip(&y) {
-                    let (g, y) = (new(*d), new(*y));
-                    *d = if self.relu {
+                let y = load::<T::Lane<I>>(y, j, n);
+                let mut d =
+                    sum::<T::Lane<I>>(load::<T::Lane<I>>(gy, j, n), &load::<T::Lane<I>>(dh, j, n));
+                for l in T::Lane::<I>::places(W) {
+                    let (g, y) = (new(d[l]), new(y[l]));
+                    d[l] = if self.relu {
                         T::Lane::<I>::select(y <= zero, zero, g).get()
                     } else {
                         (g * (one - y * y)).get()
                     };
                 }
-                store(dx, j, n, &d);
+                store::<T::Lane<I>>(dx, j, n, &d);
             }
             dh.fill(T::zero());
         }
@@ -232,25 +250,35 @@ impl<T: Real> Kernel for LstmStep<'_, T> {
                 &mut none[..]
             };
             for (j, n) in blocks(h) {
-                let i = map::<T::Lane<I>>(&sums(p, x, self.bias, j, n), Lane::sigmoid);
-                let f = map::<T::Lane<I>>(&sums(p, x, self.bias, h + j, n), Lane::sigmoid);
-                let g = map::<T::Lane<I>>(&sums(p, x, self.bias, 2 * h + j, n), Lane::tanh);
-                let o = map::<T::Lane<I>>(&sums(p, x, self.bias, 3 * h + j, n), Lane::sigmoid);
-                let mut now = load_some(before, j, n);
-                for l in 0..W {
+                let i =
+                    map::<T::Lane<I>>(&sums::<T::Lane<I>>(p, x, self.bias, j, n), Lane::sigmoid);
+                let f = map::<T::Lane<I>>(
+                    &sums::<T::Lane<I>>(p, x, self.bias, h + j, n),
+                    Lane::sigmoid,
+                );
+                let g = map::<T::Lane<I>>(
+                    &sums::<T::Lane<I>>(p, x, self.bias, 2 * h + j, n),
+                    Lane::tanh,
+                );
+                let o = map::<T::Lane<I>>(
+                    &sums::<T::Lane<I>>(p, x, self.bias, 3 * h + j, n),
+                    Lane::sigmoid,
+                );
+                let mut now = load_some::<T::Lane<I>>(before, j, n);
+                for l in T::Lane::<I>::places(W) {
                     now[l] = new(f[l]).mul_add(new(now[l]), new(i[l]) * new(g[l])).get();
                 }
                 let mut out = map::<T::Lane<I>>(&now, Lane::tanh);
-                for l in 0..W {
+                for l in T::Lane::<I>::places(W) {
                     out[l] *= o[l];
                 }
-                store(c, j, n, &now);
-                store(m, j, n, &out);
+                store::<T::Lane<I>>(c, j, n, &now);
+                store::<T::Lane<I>>(m, j, n, &out);
                 if keep {
-                    store(gates, j, n, &i);
-                    store(gates, h + j, n, &f);
-                    store(gates, 2 * h + j, n, &g);
-                    store(gates, 3 * h + j, n, &o);
+                    store::<T::Lane<I>>(gates, j, n, &i);
+                    store::<T::Lane<I>>(gates, h + j, n, &f);
+                    store::<T::Lane<I>>(gates, 2 * h + j, n, &g);
+                    store::<T::Lane<I>>(gates, 3 * h + j, n, &o);
                 }
             }
         }
@@ -290,14 +318,23 @@ impl<T: Real> Kernel for LstmBack<'_, T> {
             let mut dh = self.dh.as_deref_mut().map(|d| row_mut(d, r, h));
             let dc = row_mut(self.dc, r, h);
             for (j, n) in blocks(h) {
-                let d = sum(load(gm, j, n), &load_some(dh.as_deref(), j, n));
-                let (i, f) = (load(gates, j, n), load(gates, h + j, n));
-                let (g, o) = (load(gates, 2 * h + j, n), load(gates, 3 * h + j, n));
-                let t = map::<T::Lane<I>>(&load(cell, j, n), Lane::tanh);
-                let before = load_some(before, j, n);
-                let mut c = load(dc, j, n);
+                let d = sum::<T::Lane<I>>(
+                    load::<T::Lane<I>>(gm, j, n),
+                    &load_some::<T::Lane<I>>(dh.as_deref(), j, n),
+                );
+                let (i, f) = (
+                    load::<T::Lane<I>>(gates, j, n),
+                    load::<T::Lane<I>>(gates, h + j, n),
+                );
+                let (g, o) = (
+                    load::<T::Lane<I>>(gates, 2 * h + j, n),
+                    load::<T::Lane<I>>(gates, 3 * h + j, n),
+                );
+                let t = map::<T::Lane<I>>(&load::<T::Lane<I>>(cell, j, n), Lane::tanh);
+                let before = load_some::<T::Lane<I>>(before, j, n);
+                let mut c = load::<T::Lane<I>>(dc, j, n);
                 let (mut di, mut df, mut dg, mut d_o) = (c, c, c, c);
-                for l in 0..W {
+                for l in T::Lane::<I>::places(W) {
                     let (d, t, o, g) = (new(d[l]), new(t[l]), new(o[l]), new(g[l]));
                     let (i, f) = (new(i[l]), new(f[l]));
                     let dcl = (d * o).mul_add(one - t * t, new(c[l]));
@@ -307,11 +344,11 @@ impl<T: Real> Kernel for LstmBack<'_, T> {
                     dg[l] = (dcl * i * (one - g * g)).get();
                     c[l] = (dcl * f).get();
                 }
-                store(dc, j, n, &c);
-                store(dx, j, n, &di);
-                store(dx, h + j, n, &df);
-                store(dx, 2 * h + j, n, &dg);
-                store(dx, 3 * h + j, n, &d_o);
+                store::<T::Lane<I>>(dc, j, n, &c);
+                store::<T::Lane<I>>(dx, j, n, &di);
+                store::<T::Lane<I>>(dx, h + j, n, &df);
+                store::<T::Lane<I>>(dx, 2 * h + j, n, &dg);
+                store::<T::Lane<I>>(dx, 3 * h + j, n, &d_o);
             }
             if let Some(dh) = &mut dh {
                 dh.fill(T::zero());
@@ -356,36 +393,36 @@ impl<T: Real> Kernel for GruStep<'_, T> {
             };
             for (j, n) in blocks(h) {
                 let reset = map::<T::Lane<I>>(
-                    &sum(
-                        biased(x, self.bias, j, n),
-                        &biased(p, self.hidden_bias, j, n),
+                    &sum::<T::Lane<I>>(
+                        biased::<T::Lane<I>>(x, self.bias, j, n),
+                        &biased::<T::Lane<I>>(p, self.hidden_bias, j, n),
                     ),
                     Lane::sigmoid,
                 );
                 let update = map::<T::Lane<I>>(
-                    &sum(
-                        biased(x, self.bias, h + j, n),
-                        &biased(p, self.hidden_bias, h + j, n),
+                    &sum::<T::Lane<I>>(
+                        biased::<T::Lane<I>>(x, self.bias, h + j, n),
+                        &biased::<T::Lane<I>>(p, self.hidden_bias, h + j, n),
                     ),
                     Lane::sigmoid,
                 );
-                let q = biased(p, self.hidden_bias, 2 * h + j, n);
-                let mut inside = biased(x, self.bias, 2 * h + j, n);
-                for l in 0..W {
+                let q = biased::<T::Lane<I>>(p, self.hidden_bias, 2 * h + j, n);
+                let mut inside = biased::<T::Lane<I>>(x, self.bias, 2 * h + j, n);
+                for l in T::Lane::<I>::places(W) {
                     inside[l] = new(reset[l]).mul_add(new(q[l]), new(inside[l])).get();
                 }
                 let fresh = map::<T::Lane<I>>(&inside, Lane::tanh);
-                let mut out = load_some(before, j, n);
-                for l in 0..W {
+                let mut out = load_some::<T::Lane<I>>(before, j, n);
+                for l in T::Lane::<I>::places(W) {
                     let (b, f) = (new(out[l]), new(fresh[l]));
                     out[l] = new(update[l]).mul_add(b - f, f).get();
                 }
-                store(y, j, n, &out);
+                store::<T::Lane<I>>(y, j, n, &out);
                 if keep {
-                    store(gates, j, n, &reset);
-                    store(gates, h + j, n, &update);
-                    store(gates, 2 * h + j, n, &fresh);
-                    store(gates, 3 * h + j, n, &q);
+                    store::<T::Lane<I>>(gates, j, n, &reset);
+                    store::<T::Lane<I>>(gates, h + j, n, &update);
+                    store::<T::Lane<I>>(gates, 2 * h + j, n, &fresh);
+                    store::<T::Lane<I>>(gates, 3 * h + j, n, &q);
                 }
             }
         }
@@ -436,12 +473,19 @@ impl<T: Real> Kernel for GruBack<'_, T> {
             let (gates, gy) = (row(self.gates, r, 4 * h), row(self.gy, r, h));
             let dh = row_mut(self.dh, r, h);
             for (j, n) in blocks(h) {
-                let (reset, update) = (load(gates, j, n), load(gates, h + j, n));
-                let (fresh, q) = (load(gates, 2 * h + j, n), load(gates, 3 * h + j, n));
-                let before = load_some(before, j, n);
-                let mut d = sum(load(gy, j, n), &load(dh, j, n));
+                let (reset, update) = (
+                    load::<T::Lane<I>>(gates, j, n),
+                    load::<T::Lane<I>>(gates, h + j, n),
+                );
+                let (fresh, q) = (
+                    load::<T::Lane<I>>(gates, 2 * h + j, n),
+                    load::<T::Lane<I>>(gates, 3 * h + j, n),
+                );
+                let before = load_some::<T::Lane<I>>(before, j, n);
+                let mut d =
+                    sum::<T::Lane<I>>(load::<T::Lane<I>>(gy, j, n), &load::<T::Lane<I>>(dh, j, n));
                 let (mut dr, mut dz, mut dn, mut dql) = (d, d, d, d);
-                for l in 0..W {
+                for l in T::Lane::<I>::places(W) {
                     let (g, r, z) = (new(d[l]), new(reset[l]), new(update[l]));
                     let (f, q, b) = (new(fresh[l]), new(q[l]), new(before[l]));
                     let inner = g * (one - z) * (one - f * f);
@@ -451,14 +495,14 @@ impl<T: Real> Kernel for GruBack<'_, T> {
                     dql[l] = (inner * r).get();
                     d[l] = (g * z).get();
                 }
-                store(dh, j, n, &d);
-                store(dx, j, n, &dr);
-                store(dx, h + j, n, &dz);
-                store(dx, 2 * h + j, n, &dn);
-                store(dq, j, n, &dql);
-                store(product, j, n, &dr);
-                store(product, h + j, n, &dz);
-                store(product, 2 * h + j, n, &dql);
+                store::<T::Lane<I>>(dh, j, n, &d);
+                store::<T::Lane<I>>(dx, j, n, &dr);
+                store::<T::Lane<I>>(dx, h + j, n, &dz);
+                store::<T::Lane<I>>(dx, 2 * h + j, n, &dn);
+                store::<T::Lane<I>>(dq, j, n, &dql);
+                store::<T::Lane<I>>(product, j, n, &dr);
+                store::<T::Lane<I>>(product, h + j, n, &dz);
+                store::<T::Lane<I>>(product, 2 * h + j, n, &dql);
             }
         }
     }

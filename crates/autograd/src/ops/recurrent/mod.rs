@@ -25,6 +25,7 @@ use crate::var::Var;
 use kernels::{Inputs, Rows, Sizes, start};
 use smallvec::SmallVec;
 use wengert_tensor::error::OrPanic;
+use wengert_tensor::list::Listed;
 use wengert_tensor::shape::checked_numel;
 use wengert_tensor::{Dims, Result, Tensor};
 
@@ -182,7 +183,7 @@ fn tensors<'a, T: Float>(
     ctx: &ForwardCtx<'a, T>,
     from: usize,
 ) -> SmallVec<[Option<&'a Tensor<T>>; 8]> {
-    (from..ctx.len()).map(|i| ctx.float(i)).collect()
+    (from..ctx.len()).map(|i| ctx.float(i)).listed()
 }
 
 /// Everything at once. Inputs: see [`Config`]; if x is looked up, then the table and the indices of its rows, and x itself
@@ -251,7 +252,7 @@ impl<T: Float> Op<T> for State {
         true
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        ctx.inputs().iter().map(|_| None).collect()
+        ctx.inputs().iter().map(|_| None).listed()
     }
 }
 
@@ -297,7 +298,7 @@ impl<T: Float> Op<T> for Output {
         let (x, w) = (own[0].shape(), own[1].shape());
         let z = Sizes::of(&c, &x, &w);
         let with = |head: &[Var<'t, T>]| -> SmallVec<[Var<'t, T>; 12]> {
-            head.iter().chain(own).copied().collect()
+            head.iter().chain(own).copied().listed()
         };
         let grads = tape.no_grad(|| tape.apply(Grad(c, false), &with(&[made, g])));
         let sections = z.backward(&c, false);
@@ -539,8 +540,8 @@ pub(crate) fn record<'t, T: Float>(
         .into_iter()
         .flatten(),
     );
-    let shapes: SmallVec<[Dims; 8]> = args.iter().map(Var::shape).collect();
-    let shapes: SmallVec<[&[usize]; 4]> = shapes.iter().map(|s| s.as_slice()).collect();
+    let shapes: SmallVec<[Dims; 8]> = args.iter().map(Var::shape).listed();
+    let shapes: SmallVec<[&[usize]; 4]> = shapes.iter().map(|s| s.as_slice()).listed();
     let z = config.check(&shapes).or_panic();
     let (mut looked, mut all) = (None, args.clone());
     if let Some((order, table, index)) = lookup::looked_up(x) {

@@ -88,7 +88,7 @@ pub(crate) fn row_max<T: Real, I: Isa>(x: &[T]) -> T::Lane<I> {
 fn tree_sum<V: Lane>(mut acc: [V; W]) -> V {
     let mut w = W / 2;
     while w > 0 {
-        for k in 0..w {
+        for k in V::places(w) {
             acc[k] = acc[k] + acc[k + w];
         }
         w /= 2;
@@ -103,7 +103,7 @@ fn row_sum_exp<V: Lane>(x: &[V::Elem], m: V) -> V {
     let chunks = x.chunks_exact(W);
     let tail = chunks.remainder();
     for c in chunks {
-        for k in 0..W {
+        for k in V::places(W) {
             acc[k] = acc[k] + (V::new(c[k]) - m).exp_down();
         }
     }
@@ -120,7 +120,7 @@ pub(crate) fn row_exp<V: Lane>(x: &mut [V::Elem], m: V) -> V {
     let mut acc = [V::c(0.0); W];
     let mut chunks = x.chunks_exact_mut(W);
     for c in &mut chunks {
-        for k in 0..W {
+        for k in V::places(W) {
             let e = (V::new(c[k]) - m).exp_down();
             c[k] = e.get();
             acc[k] = acc[k] + e;
@@ -173,7 +173,7 @@ impl<V: Lane> Turn<'_, V> {
         let cut = |s: &[V::Elem]| -> [V::Elem; N] { s[at..at + N].try_into().expect("N elements") };
         let [a, b, c] = [cut(self.rows[0]), cut(self.rows[1]), cut(self.rows[2])];
         let (mut e, mut z) = (b, c);
-        for k in 0..N {
+        for k in V::places(N) {
             // NaN is passed over: it makes the sum NaN.
             let a = V::new(a[k]);
             most[k] = V::select(a > most[k], a, most[k]);
@@ -211,7 +211,7 @@ fn both_of<T: Real, I: Isa, const N: usize>(
     (most, sums): &([T::Lane<I>; N], [T::Lane<I>; N]),
 ) -> [T::Lane<I>; 2] {
     let (mut m, mut s) = ([T::ZERO; N], [T::ZERO; N]);
-    for k in 0..N {
+    for k in T::Lane::<I>::places(N) {
         m[k] = most[k].get();
         s[k] = sums[k].get();
     }
@@ -320,13 +320,13 @@ impl<T: Real> Kernel for Row<'_, T> {
         let m = row_max::<T, I>(self.x);
         if self.log {
             let s = row_sum_exp(self.x, m).ln();
-            for x in self.x.iter_mut() {
-                *x = (T::Lane::<I>::new(*x) - m - s).get();
+            for i in T::Lane::<I>::places(self.x.len()) {
+                self.x[i] = (T::Lane::<I>::new(self.x[i]) - m - s).get();
             }
         } else {
             let s = T::Lane::<I>::c(1.0) / row_exp(self.x, m);
-            for x in self.x.iter_mut() {
-                *x = (T::Lane::<I>::new(*x) * s).get();
+            for i in T::Lane::<I>::places(self.x.len()) {
+                self.x[i] = (T::Lane::<I>::new(self.x[i]) * s).get();
             }
         }
     }
@@ -360,13 +360,13 @@ impl<T: Real> Kernel for Columns<'_, T> {
                     x.at_mut(r)[at..][..b].copy_from_slice(&from[r * step + at..][..b]);
                 }
                 let row = &x.at(r)[at..][..b];
-                for k in 0..b {
+                for k in T::Lane::<I>::places(b) {
                     m[k] = m[k].max(T::Lane::<I>::new(row[k]));
                 }
             }
             for r in 0..n {
                 let row = &mut x.at_mut(r)[at..][..b];
-                for k in 0..b {
+                for k in T::Lane::<I>::places(b) {
                     let e = (T::Lane::<I>::new(row[k]) - m[k]).exp_down();
                     s[k] = s[k] + e;
                     if !self.log {
@@ -383,7 +383,7 @@ impl<T: Real> Kernel for Columns<'_, T> {
             }
             for r in 0..n {
                 let row = &mut x.at_mut(r)[at..][..b];
-                for k in 0..b {
+                for k in T::Lane::<I>::places(b) {
                     let v = T::Lane::<I>::new(row[k]);
                     row[k] = if self.log { v - m[k] - s[k] } else { v * s[k] }.get();
                 }

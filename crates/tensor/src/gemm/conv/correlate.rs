@@ -19,6 +19,7 @@ use crate::gemm::kernels::Kernels;
 use crate::gemm::pack::{Copy, Piece};
 use crate::gemm::tile::{Job, Spot};
 use crate::gemm::{Tail, buffer};
+use crate::list::Listed;
 use smallvec::SmallVec;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -265,7 +266,7 @@ impl<T: Real> Plan<'_, T> {
                 let p = (a.phase * axes[1].phases.len() + b.phase) * axes[2].phases.len() + c.phase;
                 (p * phase + (a.shift * size[1] + b.shift) * size[2] + c.shift) as isize
             })
-            .collect();
+            .listed();
         Sizes {
             size,
             phase,

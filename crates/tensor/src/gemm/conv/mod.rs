@@ -16,6 +16,7 @@ use super::kernels::Kernels;
 use super::{Call, Epilogue, MatMut, MatRef, Tail, buffer, driver};
 use crate::Real;
 use crate::conv::{Channels, Geometry};
+use crate::list::Listed;
 use correlate::{Axis, Correlation, Tap};
 use smallvec::SmallVec;
 
@@ -56,7 +57,7 @@ fn axes(g: &Geometry) -> [Axis; 3] {
                     shift: t * d / s,
                 }
             })
-            .collect();
+            .listed();
         Axis {
             taps,
             phases,
@@ -171,7 +172,7 @@ pub(super) fn input<T: Real>(
         // The first position of the class, and its place among the positions of the strided grid.
         let rest = (class + p) % s;
         let first = (class + p) / s;
-        let which: SmallVec<[usize; 6]> = (0..g.kernel[i]).filter(|t| t * d % s == rest).collect();
+        let which: SmallVec<[usize; 6]> = (0..g.kernel[i]).filter(|t| t * d % s == rest).listed();
         let far = which.last().map(|t| t * d / s)?;
         let axis = Axis {
             taps: (which.iter())
@@ -179,7 +180,7 @@ pub(super) fn input<T: Real>(
                     phase: 0,
                     shift: far - t * d / s,
                 })
-                .collect(),
+                .listed(),
             phases: SmallVec::from_slice(&[first as isize - far as isize]),
             step: 1,
             source: g.output[i],
@@ -208,7 +209,7 @@ pub(super) fn input<T: Real>(
                 .flat_map(|(t0, t1)| {
                     (a2.1.iter()).map(move |t2| (t0 * g.kernel[1] + t1) * g.kernel[2] + t2)
                 })
-                .collect();
+                .listed();
             let depth = chosen.len() * co;
             for row in 0..c.input {
                 let (group, k) = (row / ci, row % ci);

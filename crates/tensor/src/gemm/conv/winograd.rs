@@ -27,6 +27,7 @@ use crate::gemm::buffer;
 use crate::gemm::driver::part;
 use crate::gemm::pack::{Copy, Piece};
 use crate::gemm::tile::{Job, Spot, touch};
+use crate::list::Listed;
 use crate::vector::Vector;
 use smallvec::SmallVec;
 use std::mem::MaybeUninit;
@@ -63,7 +64,7 @@ pub(super) struct Cut {
 pub(super) fn cut<T: Real>(job: &Correlation<'_, T>) -> Option<Cut> {
     let [z, y, x] = &job.axes;
     let plain = |a: &Axis| {
-        let mut shifts: SmallVec<[usize; 8]> = a.taps.iter().map(|t| t.shift).collect();
+        let mut shifts: SmallVec<[usize; 8]> = a.taps.iter().map(|t| t.shift).listed();
         shifts.sort_unstable();
         shifts[..] == [0, 1, 2]
             && a.phases.len() == 1
@@ -429,13 +430,15 @@ pub(in crate::gemm) unsafe fn input<V: Vector>(job: &Input<V::Elem>) {
         // SAFETY: the contract.
         unsafe {
             let from = job.rows.add(2 * i);
-            let row = |y: usize, x: usize| V::load(from.add(y * job.width + x));
             // Down the columns, for pixels 0 and 1 of each tile, then for pixels 2 and 3: those two further on.
             let mut d = [[V::zero(); 4]; 4];
             for x in 0..2 {
                 let (low, high) = (2 * x, 2 * x + lanes);
-                let a = [0, 1, 2, 3].map(|y| row(y, low));
-                let b = [0, 1, 2, 3].map(|y| row(y, high));
+                let (mut a, mut b) = ([V::zero(); 4], [V::zero(); 4]);
+                for y in 0..4 {
+                    a[y] = V::load(from.add(y * job.width + low));
+                    b[y] = V::load(from.add(y * job.width + high));
+                }
                 let (a, b) = (across(a), across(b));
                 for y in 0..4 {
                     let (even, odd) = a[y].deinterleave(b[y]);
@@ -508,7 +511,10 @@ pub(in crate::gemm) unsafe fn output<V: Vector>(job: &Output<V::Elem>) -> bool {
                 let from = job.products.add(r * wide + j * lanes);
                 let mut rows = [[V::zero(); 4]; 2];
                 for x in 0..4 {
-                    let m = [0, 1, 2, 3].map(|y| V::load(from.add((y * 4 + x) * job.point)));
+                    let mut m = [V::zero(); 4];
+                    for y in 0..4 {
+                        m[y] = V::load(from.add((y * 4 + x) * job.point));
+                    }
                     let [upper, lower] = down(m);
                     (rows[0][x], rows[1][x]) = (upper, lower);
                 }
