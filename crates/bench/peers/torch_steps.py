@@ -175,7 +175,184 @@ def chain(multiply):
     return step
 
 
+def fill(m, seed):
+    """At least two dimensions: uniform by the size of a row; one: 1 for the weight of a norm, else 0."""
+    for k, (name, p) in enumerate(m.named_parameters()):
+        if p.dim() > 1:
+            p.data = uniform(seed + k, tuple(p.shape), 1 / (p.numel() // p.shape[0]) ** 0.5)
+        else:
+            p.data = torch.full_like(p, 1.0 if name.endswith("weight") else 0.0)
+    return m
+
+
+def sgd(m):
+    return torch.optim.SGD(m.parameters(), 0.01, momentum=0.9)
+
+
+def adam(m):
+    return torch.optim.Adam(m.parameters(), 1e-3)
+
+
+def classifier(seed, m, optimizer, shape):
+    m = fill(m, seed)
+    x, y = uniform(seed + 900, shape, 1), integers(seed + 901, (shape[0],), 10)
+    return training(m, x, y, optimizer(m), torch.nn.CrossEntropyLoss())
+
+
+def deep():
+    nn, layers = torch.nn, [torch.nn.Linear(784, 256)]
+    for _ in range(20):
+        layers += [nn.BatchNorm1d(256), nn.Tanh(), nn.Linear(256, 256)]
+    return classifier(20000, nn.Sequential(*layers, nn.Tanh(), nn.Linear(256, 10)), sgd, (128, 784))
+
+
+def single():
+    nn = torch.nn
+    m = nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10))
+    return classifier(21000, m, adam, (1, 784))
+
+
+class Text(torch.nn.Module):
+    def __init__(self, features, cells, outputs):
+        super().__init__()
+        self.embedding, self.cells, self.out = torch.nn.Embedding(65, features), cells, torch.nn.Linear(outputs, 65)
+
+    def forward(self, x):
+        return self.out(self.cells(self.embedding(x))[0]).reshape(-1, 65)
+
+
+def text(seed, m, shape):
+    m = fill(m, seed)
+    x, y = integers(seed + 900, shape, 65), integers(seed + 901, (shape[0] * shape[1],), 65)
+    return training(m, x, y, adam(m), torch.nn.CrossEntropyLoss())
+
+
+def gru():
+    return text(22000, Text(64, torch.nn.GRU(64, 256, 2, batch_first=True), 256), (32, 64))
+
+
+def bilstm():
+    return text(23000, Text(64, torch.nn.LSTM(64, 128, 2, batch_first=True, bidirectional=True), 256), (32, 32))
+
+
+def rnn():
+    return text(24000, Text(64, torch.nn.RNN(64, 128, batch_first=True), 128), (16, 128))
+
+
+class GptLayer(torch.nn.Module):
+    """A transformer layer of one call to the fused attention, which PyTorch's own layer takes for inference only."""
+
+    def __init__(self, e, heads, ff):
+        super().__init__()
+        self.self_attn = torch.nn.MultiheadAttention(e, heads, batch_first=True)
+        self.linear1, self.linear2 = torch.nn.Linear(e, ff), torch.nn.Linear(ff, e)
+        self.norm1, self.norm2, self.heads = torch.nn.LayerNorm(e), torch.nn.LayerNorm(e), heads
+
+    def forward(self, x):
+        f, a = torch.nn.functional, self.self_attn
+        n, l, e = x.shape
+        q, k, v = f.linear(self.norm1(x), a.in_proj_weight, a.in_proj_bias).view(n, l, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        h = f.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(n, l, e)
+        x = x + a.out_proj(h)
+        return x + self.linear2(f.gelu(self.linear1(self.norm2(x))))
+
+
+class Gpt(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.position = torch.nn.Embedding(65, 128), torch.nn.Embedding(128, 128)
+        self.blocks = torch.nn.ModuleList(GptLayer(128, 4, 512) for _ in range(4))
+        self.norm, self.out = torch.nn.LayerNorm(128), torch.nn.Linear(128, 65)
+
+    def forward(self, x):
+        h = self.embedding(x) + self.position.weight
+        for b in self.blocks:
+            h = b(h)
+        return self.out(self.norm(h)).reshape(-1, 65)
+
+
+def gpt():
+    return text(25000, Gpt(), (16, 128))
+
+
+class Residual(torch.nn.Module):
+    """Blocks with torchvision's names and order."""
+
+    def __init__(self, cin, width, stride, bottleneck):
+        super().__init__()
+        nn, out = torch.nn, width * (4 if bottleneck else 1)
+        conv = lambda a, b, k, s: nn.Conv2d(a, b, k, s, k // 2, bias=False)
+        if bottleneck:
+            convs = [(cin, width, 1, 1), (width, width, 3, stride), (width, out, 1, 1)]
+        else:
+            convs = [(cin, width, 3, stride), (width, width, 3, 1)]
+        self.branch = nn.Sequential()
+        for i, c in enumerate(convs):
+            self.branch.append(conv(*c)).append(nn.BatchNorm2d(c[1]))
+            if i + 1 < len(convs):
+                self.branch.append(nn.ReLU())
+        past = nn.Sequential(conv(cin, out, 1, stride), nn.BatchNorm2d(out))
+        self.downsample = past if stride > 1 or cin != out else nn.Identity()
+
+    def forward(self, x):
+        return torch.relu(self.branch(x) + self.downsample(x))
+
+
+def residual(width, depths, bottleneck):
+    nn, cin = torch.nn, width
+    m = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+    for s, depth in enumerate(depths):
+        for i in range(depth):
+            m.append(Residual(cin, width << s, 2 if i == 0 and s > 0 else 1, bottleneck))
+            cin = (width << s) * (4 if bottleneck else 1)
+    return m.append(nn.AdaptiveAvgPool2d(1)).append(nn.Flatten()).append(nn.Linear(cin, 10))
+
+
+def bottleneck():
+    return classifier(26000, residual(32, [2, 2, 2], True), sgd, (32, 3, 32, 32))
+
+
+def resnet():
+    return classifier(27000, residual(16, [3, 3, 3], False), sgd, (64, 3, 32, 32))
+
+
+def depthwise():
+    nn, cin = torch.nn, 32
+    m = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
+    for out, stride in [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (256, 1)]:
+        m.extend([nn.Conv2d(cin, cin, 3, stride, 1, groups=cin, bias=False), nn.BatchNorm2d(cin), nn.ReLU()])
+        m.extend([nn.Conv2d(cin, out, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU()])
+        cin = out
+    return classifier(28000, m.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(cin, 10)]), sgd, (32, 3, 32, 32))
+
+
+def autoencoder():
+    nn = torch.nn
+    up = lambda a, b: nn.ConvTranspose2d(a, b, 3, 2, 1, 1)
+    m = nn.Sequential(
+        nn.Conv2d(1, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(), up(64, 32), nn.ReLU(), up(32, 1), nn.Sigmoid()
+    )
+    m, x = fill(m, 29000), uniform(29900, (64, 1, 28, 28), 1)
+    return training(m, x, x, adam(m), nn.MSELoss())
+
+
+def dilated():
+    nn, m = torch.nn, torch.nn.Sequential()
+    for i, d in enumerate([1, 2, 4, 8, 16]):
+        m.extend([nn.Conv1d(64 if i else 8, 64, 3, padding=d, dilation=d), nn.GroupNorm(8, 64), nn.ReLU()])
+    m = fill(m.append(nn.Conv1d(64, 10, 1)), 30000)
+    return training(m, uniform(30900, (16, 8, 256), 1), integers(30901, (16, 256), 10), adam(m), nn.CrossEntropyLoss())
+
+
+def dropout():
+    nn = torch.nn
+    part = lambda a: [nn.Linear(a, 1024), nn.LayerNorm(1024), nn.ReLU(), nn.Dropout(0.5)]
+    return classifier(31000, nn.Sequential(*part(784), *part(1024), nn.Linear(1024, 10)), adam, (128, 784))
+
+
+MORE = (deep, single, gru, bilstm, rnn, gpt, bottleneck, resnet, depthwise, autoencoder, dilated, dropout)
 WORKLOADS = {"w1": w1, "w2": w2, "w4": w4, "w5": w5, "w6": w6, "w7": w7, "w10": lambda: chain(True), "w10b": lambda: chain(False)}
+WORKLOADS |= {f.__name__: f for f in MORE}
 
 
 def main():

@@ -6,6 +6,7 @@ pub mod ceiling;
 pub mod fill;
 pub mod image;
 pub mod mlp;
+pub mod more;
 pub mod ops;
 pub mod recurrent;
 pub mod scalar;
@@ -30,9 +31,42 @@ pub fn workload(name: &str) -> Option<Box<dyn Workload>> {
         "w7" => Box::new(recurrent::w7()),
         "w10" => Box::new(scalar::Chain::multiplications()),
         "w10b" => Box::new(scalar::Chain::additions()),
+        "deep" => more::deep(),
+        "single" => more::single(),
+        "gru" => more::gru(),
+        "bilstm" => more::bilstm(),
+        "rnn" => more::rnn(),
+        "gpt" => more::gpt(),
+        "bottleneck" => more::bottleneck(),
+        "resnet" => more::resnet(),
+        "depthwise" => more::depthwise(),
+        "autoencoder" => more::autoencoder(),
+        "dilated" => more::dilated(),
+        "dropout" => more::dropout(),
         _ => return None,
     })
 }
 
 /// All workload names.
-pub const NAMES: &[&str] = &["w1", "w2", "w4", "w5", "w6", "w7", "w10", "w10b"];
+pub const NAMES: &[&str] = &[
+    "w1",
+    "w2",
+    "w4",
+    "w5",
+    "w6",
+    "w7",
+    "w10",
+    "w10b",
+    "deep",
+    "single",
+    "gru",
+    "bilstm",
+    "rnn",
+    "gpt",
+    "bottleneck",
+    "resnet",
+    "depthwise",
+    "autoencoder",
+    "dilated",
+    "dropout",
+];

@@ -2,8 +2,9 @@
 //!
 //! A channel that stays in the second level of the cache is read once from memory: for the statistics (or for the sums of
 //! the backward pass), and from there for the result. Larger channels, and those whose planes are short, are taken all
-//! together, in the order of memory: once for the statistics, once for the result. A relu behind the normalization takes
-//! part in both directions without a pass of its own.
+//! together, in the order of memory: once for the statistics, once for the result. Channels of one element per image are
+//! columns of a matrix, taken some side by side. A relu behind the normalization takes part in both directions without a
+//! pass of its own.
 
 use crate::lane::Lane;
 use crate::list::Listed;
@@ -12,6 +13,7 @@ use crate::{Real, parallel, stream};
 use smallvec::SmallVec;
 use std::ops::Range;
 
+mod columns;
 mod loops;
 use loops::{Centred, Channel, Plain, Sums, map};
 
@@ -160,6 +162,11 @@ impl Seen {
         self.squares += part[2].as_f64() + step * step * (self.count * count / total);
         self.count = total;
     }
+
+    /// With what was seen later.
+    fn join(&mut self, later: Seen) {
+        self.add::<f64>(later.count, &[later.mean, 0.0, later.squares]);
+    }
 }
 
 /// What belongs to a channel; see [`Channel`].
@@ -183,11 +190,17 @@ impl<T: Real> Own<T> {
             mean: new(self.mean),
             scale: new(self.scale),
             shift: new(self.shift),
-            low: T::Lane::<I>::c(if relu { 0.0 } else { f64::NAN }),
+            low: low(relu),
             first: new(self.first),
             second: new(self.second),
         }
     }
+}
+
+/// What a relu makes larger numbers of; NaN without one.
+#[inline(always)]
+fn low<V: Lane>(relu: bool) -> V {
+    V::c(if relu { 0.0 } else { f64::NAN })
 }
 
 /// Writes every `step`-th plane of a range: the result, or the gradient of x where there is a cotangent.
@@ -405,21 +418,22 @@ impl BatchNorm {
             let rest = seen.mean - mean.as_f64();
             (mean, var, self.own(c, [mean, var], rest, [weight, bias]))
         };
-        if self.alone::<T>() {
-            let (y, mean, var) = (
-                Out(y.as_mut_ptr()),
-                Out(mean.as_mut_ptr()),
-                Out(var.as_mut_ptr()),
-            );
-            self.each_channel(|c| {
-                let (m, v, own) = finish(c, self.seen(x, c));
+        if self.is_matrix() || self.alone::<T>() {
+            let (means, vars) = (Out(mean.as_mut_ptr()), Out(var.as_mut_ptr()));
+            let finish = |c: usize, seen: Seen| {
+                let (m, v, own) = finish(c, seen);
                 // SAFETY: the elements of this task's channel.
                 unsafe {
-                    mean.part(c..c + 1)[0] = m;
-                    var.part(c..c + 1)[0] = v;
+                    means.part(c..c + 1)[0] = m;
+                    vars.part(c..c + 1)[0] = v;
                 }
-                self.channel(c, x, None, own, &y);
-            });
+                own
+            };
+            if self.is_matrix() {
+                return self.forward_columns(x, &finish, y);
+            }
+            let y = Out(y.as_mut_ptr());
+            self.each_channel(|c| self.channel(c, x, None, finish(c, self.seen(x, c)), &y));
             return;
         }
         let mut seen: SmallVec<[Seen; 16]> = SmallVec::from_elem(Seen::default(), self.channels);
@@ -484,6 +498,28 @@ impl BatchNorm {
             sums[0] += part[0].as_f64() + part[1].as_f64();
             sums[1] += part[2].as_f64() + part[3].as_f64();
         };
+        if self.is_matrix() {
+            let mut all: PerChannel<T> = (0..self.channels).map(|c| own(c, 0.0)).collect();
+            if all.iter().any(far) {
+                for (c, seen) in self.seen_columns(x).into_iter().enumerate() {
+                    if far(&all[c]) {
+                        all[c] = lack(c, seen);
+                    }
+                }
+            }
+            let (dw, db) = (Out(dw.as_mut_ptr()), Out(db.as_mut_ptr()));
+            let finish = |c: usize, sums: [f64; 2]| {
+                let mut own = all[c];
+                let [w, b] = finish(&mut own, sums);
+                // SAFETY: the elements of this task's channel.
+                unsafe {
+                    dw.part(c..c + 1)[0] = w;
+                    db.part(c..c + 1)[0] = b;
+                }
+                own
+            };
+            return self.backward_columns(x, g, &all, &finish, dx);
+        }
         if self.alone::<T>() {
             let (dx, dw, db) = (
                 Out(dx.as_mut_ptr()),
@@ -559,6 +595,10 @@ mod tests {
     fn every_way_through_memory() {
         for (n, channels, inner) in [
             (2, 3, 1),
+            (128, 256, 1),
+            (100, 70, 1),
+            (5000, 40, 1),
+            (700, 5, 3),
             (700, 3, 10),
             (300, 20, 31),
             (90, 2, 100),

@@ -18,7 +18,7 @@ compiled_here! {
     }
 }
 
-/// Elements of a plane below which a channel is not worth a loop of its own.
+/// Elements of a plane below which a channel is not worth a loop of its own, if there is more than one.
 const LEAST_PLANE: usize = 8;
 
 /// Inputs as dense memory.
@@ -374,7 +374,8 @@ impl<'t, T: Float> Var<'t, T> {
             "batch_normalized: expected an ε of at least 0, found {eps}"
         );
         let numel = self.numel();
-        if shape[2..].iter().product::<usize>() < LEAST_PLANE || numel == 0 {
+        let plane: usize = shape[2..].iter().product();
+        if (plane != 1 && plane < LEAST_PLANE) || numel == 0 {
             let (mean, var) = self.batch_statistics();
             let y = self.batch_norm(mean, var, weight, bias, eps);
             return (if relu { y.relu() } else { y }, mean, var);

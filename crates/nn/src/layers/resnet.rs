@@ -132,7 +132,7 @@ impl<T: Float> BasicBlock<T> {
 impl<T: Float> Forward<T> for BasicBlock<T> {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        let h = self.bn1.forward(self.conv1.forward(x)).relu();
+        let h = self.bn1.forward_relu(self.conv1.forward(x));
         let h = self.bn2.forward(self.conv2.forward(h));
         (h + self.downsample.forward(x)).relu()
     }
@@ -217,8 +217,8 @@ impl<T: Float> Bottleneck<T> {
 impl<T: Float> Forward<T> for Bottleneck<T> {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        let h = self.bn1.forward(self.conv1.forward(x)).relu();
-        let h = self.bn2.forward(self.conv2.forward(h)).relu();
+        let h = self.bn1.forward_relu(self.conv1.forward(x));
+        let h = self.bn2.forward_relu(self.conv2.forward(h));
         let h = self.bn3.forward(self.conv3.forward(h));
         (h + self.downsample.forward(x)).relu()
     }
@@ -401,7 +401,7 @@ impl<T: Float> ResNet<T> {
     /// The mean of each channel before the classifier: `[n, features]`.
     #[track_caller]
     pub fn features<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        let mut h = self.bn1.forward(self.conv1.forward(x)).relu();
+        let mut h = self.bn1.forward_relu(self.conv1.forward(x));
         h = self.maxpool.forward(h);
         for stage in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
             h = stage.forward(h);

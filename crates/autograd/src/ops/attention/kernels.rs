@@ -52,6 +52,12 @@ impl<T: Float> Job<'_, T> {
         (self.q.shape()[0], self.q.shape()[1], self.k.shape()[1])
     }
 
+    /// How many keys the queries below `end` attend to.
+    pub(super) fn keys(&self, end: usize) -> usize {
+        let all = self.k.shape()[1];
+        if self.causal { all.min(end) } else { all }
+    }
+
     pub(super) fn keep(&self) -> Option<Keep<T>> {
         self.dropout.map(|(p, seed)| Keep::new(p, seed))
     }
@@ -210,11 +216,9 @@ fn attention<T: Scratch + Float>(job: &Job<'_, T>, out: &mut [T]) {
                 o.fill(T::zero());
                 max.fill(T::neg_infinity());
                 sum.fill(T::zero());
-                for j0 in (0..lk).step_by(BK) {
-                    if causal && j0 >= i0 + rows {
-                        break;
-                    }
-                    let cols = BK.min(lk - j0);
+                let keys = job.keys(i0 + rows);
+                for j0 in (0..keys).step_by(BK) {
+                    let cols = BK.min(keys - j0);
                     let s = &mut scores[..rows * cols];
                     let (a, c) = (mat(q, b, i0), mat(k, b, j0));
                     let scale = T::from_f64(job.scale);
@@ -290,7 +294,8 @@ impl<T: Real> Kernel for Weights<'_, T> {
         let new = T::Lane::<I>::new;
         for (row, &l) in self.scores.chunks_exact_mut(self.cols).zip(self.lse) {
             let l = new(l);
-            row.iter_mut().for_each(|s| *s = (new(*s) - l).exp().get());
+            row.iter_mut()
+                .for_each(|s| *s = (new(*s) - l).exp_down().get());
         }
     }
 }
@@ -344,11 +349,9 @@ impl<'a, T: Scratch + Float> Backward<'a, T> {
         for (r, l) in lines[..rows].iter_mut().enumerate() {
             *l = self.lse.get(&[b, i0 + r]);
         }
-        for j0 in (0..lk).step_by(BK) {
-            if job.causal && j0 >= i0 + rows {
-                break;
-            }
-            let cols = BK.min(lk - j0);
+        let keys = job.keys(i0 + rows);
+        for j0 in (0..keys).step_by(BK) {
+            let cols = BK.min(keys - j0);
             let p = &mut weights[..rows * cols];
             let ds = &mut slopes[..rows * cols];
             let (qm, km, vm) = (mat(job.q, b, i0), mat(job.k, b, j0), mat(job.v, b, j0));
