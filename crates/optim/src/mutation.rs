@@ -191,6 +191,7 @@ macro_rules! unary {
 impl<L: Lane> Lane for Spoiled<L> {
     type Elem = L::Elem;
     const TRIG_BOUND: f64 = L::TRIG_BOUND;
+    const EXP_BOUND: f64 = L::EXP_BOUND;
     const INLINE: bool = L::INLINE;
     fn new(x: L::Elem) -> Self {
         Spoiled(L::new(x))
@@ -221,9 +222,6 @@ impl<L: Lane> Lane for Spoiled<L> {
     }
     fn is_normal(self) -> bool {
         self.0.is_normal()
-    }
-    fn is_exp_near(self) -> bool {
-        self.0.is_exp_near()
     }
     fn is_sqrt_near(self) -> bool {
         self.0.is_sqrt_near()

@@ -675,7 +675,7 @@ fn bits_of_layouts<T: Real>(
         .flat_map(|a| (0..3).flat_map(move |b| (0..3).map(move |c| (a, b, c))))
         .flat_map(|(a, b, c)| [(a, b, c, false), (a, b, c, true)])
     {
-        if m * n * k > 100_000 && (own || lc > 0) {
+        if m * n * k > 100_000 && lc > 0 {
             continue;
         }
         let (av, rs, cs, sa) = put(&a, m, k, la);
@@ -729,6 +729,15 @@ fn bits_do_not_depend_on_strides() {
         (9, 21, 1500),
         (140, 30, 1030),
         (3, 7, 1000),
+        // Long operands that no cache holds, of many short lines and of few long ones, beside one to four columns.
+        (1, 4500, 66),
+        (4, 1100, 131),
+        (2, 100, 4000),
+        (1100, 3, 515),
+        (270, 1, 1601),
+        // Very large operands beside few rows or columns.
+        (16, 1024, 600),
+        (700, 100, 620),
     ]);
     for shape in shapes {
         for at in levels() {

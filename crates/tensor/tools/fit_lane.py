@@ -99,7 +99,6 @@ def add(name, doc, f, weight, a, b, f32, f64):
 
 
 add("EXP", "(eʳ - 1 - r) / r², |r| <= ln 2 / 2", expm1r2, lambda r: r, -H, H, (4, -26), (10, -56))
-add("EXP_WIDE", "(eʳ - 1 - r) / r², |r| <= ln 2", expm1r2, lambda r: r * r, -2 * H, 2 * H, (5, -26), (11, -56))
 add("EXP_HALF", "((e²ʳ - 1) / 2 - r) / r², -0.004 <= r <= 0.3505", lambda r: 2 * expm1r2(2 * r), lambda r: r, -0.004, 0.3505, (5, -26), (10, -56))
 add("TANH", "((e²ʳ - 1) / 2 - r) / r², |r| <= ln 2 / 4", lambda r: 2 * expm1r2(2 * r), lambda r: r, -H / 2, H / 2, (4, -26), (10, -57))
 add("EXP2", "(2ʳ - 1) / r, |r| <= 1/2",

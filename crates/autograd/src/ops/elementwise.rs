@@ -5,7 +5,8 @@
 //! suite samples operands from. Adding an operation is adding a row.
 //!
 //! `near |x| condition => kernel` is a faster form of the kernel for blocks all of whose elements meet the condition; it
-//! gives the same bits. With `shared` in place of `near` half of a block takes that form and half the kernel, side by side.
+//! gives the same bits. `within bound, |x| kernel` is the same for arguments up to a magnitude, which is found out faster. With
+//! `shared` in place of `near` half of a block takes that form and half the kernel, side by side.
 //!
 //! `narrow = true` spares the copy for AVX-512, where wider vectors are not faster (divisions, roots, comparisons) or the code is
 //! large and seldom run.
@@ -204,7 +205,7 @@ with_activations! {
     // ---- exponentials and logarithms ----
 
     /// eˣ.
-    Exp exp { kernel |x| x.exp(); near |x| x.is_exp_near() => x.exp_near(); vjp |y, g| [Some(g * y)]; domain [-2.0..2.0]; }
+    Exp exp { kernel |x| x.exp(); within V::EXP_BOUND, |x| x.exp_near(); vjp |y, g| [Some(g * y)]; domain [-2.0..2.0]; }
     /// 2ˣ.
     Exp2 exp2 { kernel |x| x.exp2(); vjp |y, g| [Some(g * y * LN_2)]; domain [-2.0..2.0]; }
     /// eˣ - 1, accurate near 0.
@@ -221,11 +222,11 @@ with_activations! {
     // ---- trigonometric and hyperbolic ----
 
     /// Sine.
-    Sin sin { kernel |x| x.sin(); near |x| x.abs() <= V::c(V::TRIG_BOUND) => x.sin_bounded(); vjp |y, g| [Some(g * x.cos())]; domain [-2.0..2.0]; }
+    Sin sin { kernel |x| x.sin(); within V::TRIG_BOUND, |x| x.sin_bounded(); vjp |y, g| [Some(g * x.cos())]; domain [-2.0..2.0]; }
     /// Cosine.
-    Cos cos { kernel |x| x.cos(); near |x| x.abs() <= V::c(V::TRIG_BOUND) => x.cos_bounded(); vjp |y, g| [Some(-g * x.sin())]; domain [-2.0..2.0]; }
+    Cos cos { kernel |x| x.cos(); within V::TRIG_BOUND, |x| x.cos_bounded(); vjp |y, g| [Some(-g * x.sin())]; domain [-2.0..2.0]; }
     /// Tangent.
-    Tan tan { kernel |x| x.tan(); near |x| x.abs() <= V::c(V::TRIG_BOUND) => x.tan_bounded(); vjp |y, g| [Some(g * (y.square() + 1.0))]; domain [-1.0..1.0]; }
+    Tan tan { kernel |x| x.tan(); within V::TRIG_BOUND, |x| x.tan_bounded(); vjp |y, g| [Some(g * (y.square() + 1.0))]; domain [-1.0..1.0]; }
     /// Inverse sine.
     Asin asin { kernel |x| x.asin(); vjp |y, g| [Some(g * (1 - x.square()).rsqrt())]; domain [-0.8..0.8]; }
     /// Inverse cosine.

@@ -1,5 +1,6 @@
 //! The loops that instructions run.
 
+use super::lines;
 use crate::Real;
 use crate::lane::Lane;
 use crate::simd::{Avx2, Avx512, Baseline, Isa, Level, level};
@@ -24,6 +25,11 @@ pub trait ElemFn {
     fn is_near<V: Lane>(_: V) -> bool {
         false
     }
+    /// The magnitude up to which `eval_near` takes arguments, if that is the condition; else 0.
+    #[inline(always)]
+    fn bound<V: Lane>() -> f64 {
+        0.0
+    }
     /// Whether `eval` and `eval_near` take half of a block each, because they wait for different units of the processor.
     const SHARED: bool = false;
     /// How many of `n` elements take `eval` in any case.
@@ -44,6 +50,14 @@ pub trait IndexedFn {
     fn eval<V: Lane>(index: u64, key: u64, imm: [V; 2]) -> V;
 }
 
+/// Whether [`ElemFn::eval_near`] takes all of these arguments.
+#[inline(always)]
+fn all_near<F: ElemFn, T: Real, I: Isa>(a: &[T]) -> bool {
+    let bound = F::bound::<T::Lane<I>>();
+    bound > 0.0 && lines::surely_within::<T, I>(a, bound)
+        || (a.iter()).fold(true, |near, &x| near & F::is_near(T::Lane::<I>::new(x)))
+}
+
 #[inline(always)]
 fn body<F: ElemFn, T: Real, I: Isa>(dst: &mut [T], args: [&[T]; 3], imm: [T; 2]) {
     type L<T, I> = <T as Real>::Lane<I>;
@@ -52,11 +66,7 @@ fn body<F: ElemFn, T: Real, I: Isa>(dst: &mut [T], args: [&[T]; 3], imm: [T; 2])
     let a = &args[0][..n];
     match F::ARITY {
         // A block of ordinary arguments takes the faster form.
-        1 if F::NEAR
-            && L::<T, I>::INLINE
-            && (a[F::cut(n)..].iter())
-                .fold(true, |near, &x| near & F::is_near(L::<T, I>::new(x))) =>
-        {
+        1 if F::NEAR && L::<T, I>::INLINE && all_near::<F, T, I>(&a[F::cut(n)..]) => {
             let cut = F::cut(n);
             let ((a0, a), (d0, dst)) = (a.split_at(cut), dst.split_at_mut(cut));
             let ((a1, a2), (d1, d2)) = (a.split_at(cut), dst.split_at_mut(cut));

@@ -1,4 +1,4 @@
-//! Sum, largest and smallest of a slice, in registers named by hand: what a compiler makes of a loop over arrays of
+//! Sum, largest and smallest of a slice, and whether it is small, in registers named by hand: what a compiler makes of a loop over arrays of
 //! accumulators depends on what stands around it, and these loops are where reductions spend their time.
 
 use crate::Real;
@@ -59,6 +59,18 @@ pub(super) fn extreme<T: Real, I: Isa>(x: &[T], largest: bool) -> T {
     }
 }
 
+/// Whether the elements are surely at most `bound` in magnitude: sums of their squares are at most its square. It takes one
+/// instruction where a comparison and what comes with it take three; `false` says nothing.
+#[inline(always)]
+pub(super) fn surely_within<T: Real, I: Isa>(x: &[T], bound: f64) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(sure) = x86::surely_within::<T, I>(x, bound) {
+        return sure;
+    }
+    let _ = (x, bound);
+    false
+}
+
 #[inline(always)]
 fn fold<T: Real, I: Isa>(mut acc: [T; W], f: impl Fn(T, T) -> T) -> T {
     let mut w = W / 2;
@@ -90,6 +102,10 @@ mod x86 {
         unsafe fn splat(x: Self::Elem) -> Self;
         unsafe fn load(x: *const Self::Elem) -> Self;
         unsafe fn add(self, o: Self) -> Self;
+        /// self² + o.
+        unsafe fn square_add(self, o: Self) -> Self;
+        /// Whether every lane is at most that of `o`; not if one is NaN.
+        unsafe fn at_most(self, o: Self) -> bool;
         /// The larger one, `o` where one is NaN.
         unsafe fn max(self, o: Self) -> Self;
         /// The smaller one, `o` where one is NaN.
@@ -102,8 +118,8 @@ mod x86 {
     }
 
     macro_rules! register {
-        ($reg:ident, $t:ident, $n:literal, $splat:ident $load:ident $add:ident $max:ident $min:ident,
-         unordered |$a:ident, $b:ident| $unordered:expr, |$v:ident| $total:expr, $largest:expr, $smallest:expr) => {
+        ($reg:ident, $t:ident, $n:literal, $splat:ident $load:ident $add:ident $fma:ident $max:ident $min:ident,
+         |$a:ident, $b:ident| unordered $unordered:expr, at_most $at_most:expr, |$v:ident| $total:expr, $largest:expr, $smallest:expr) => {
             // SAFETY of the blocks: the trait requires the instruction set, and N elements to load, from the caller.
             impl Register for $reg {
                 type Elem = $t;
@@ -122,6 +138,18 @@ mod x86 {
                 unsafe fn add(self, o: Self) -> Self {
                     // SAFETY: see above.
                     unsafe { $add(self, o) }
+                }
+                #[inline(always)]
+                unsafe fn square_add(self, o: Self) -> Self {
+                    // SAFETY: see above.
+                    unsafe { $fma(self, self, o) }
+                }
+                #[inline(always)]
+                unsafe fn at_most(self, o: Self) -> bool {
+                    let ($a, $b) = (self, o);
+                    // SAFETY: see above.
+                    let lanes = unsafe { $at_most as u32 };
+                    lanes == (1u32 << $n) - 1
                 }
                 #[inline(always)]
                 unsafe fn max(self, o: Self) -> Self {
@@ -161,25 +189,27 @@ mod x86 {
         };
     }
     register!(
-        __m512, f32, 16, _mm512_set1_ps _mm512_loadu_ps _mm512_add_ps _mm512_max_ps _mm512_min_ps,
-        unordered |a, b| _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b),
+        __m512, f32, 16, _mm512_set1_ps _mm512_loadu_ps _mm512_add_ps _mm512_fmadd_ps _mm512_max_ps _mm512_min_ps,
+        |a, b| unordered _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b), at_most _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b),
         |v| _mm512_reduce_add_ps(v), _mm512_reduce_max_ps(v), _mm512_reduce_min_ps(v)
     );
     register!(
-        __m512d, f64, 8, _mm512_set1_pd _mm512_loadu_pd _mm512_add_pd _mm512_max_pd _mm512_min_pd,
-        unordered |a, b| _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, b),
+        __m512d, f64, 8, _mm512_set1_pd _mm512_loadu_pd _mm512_add_pd _mm512_fmadd_pd _mm512_max_pd _mm512_min_pd,
+        |a, b| unordered _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, b), at_most _mm512_cmp_pd_mask::<_CMP_LE_OQ>(a, b),
         |v| _mm512_reduce_add_pd(v), _mm512_reduce_max_pd(v), _mm512_reduce_min_pd(v)
     );
     register!(
-        __m256, f32, 8, _mm256_set1_ps _mm256_loadu_ps _mm256_add_ps _mm256_max_ps _mm256_min_ps,
-        unordered |a, b| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(a, b)),
+        __m256, f32, 8, _mm256_set1_ps _mm256_loadu_ps _mm256_add_ps _mm256_fmadd_ps _mm256_max_ps _mm256_min_ps,
+        |a, b| unordered _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(a, b)),
+        at_most _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LE_OQ>(a, b)),
         |v| fold(std::mem::transmute::<__m256, [f32; 8]>(v), |a, b| a + b),
         fold(std::mem::transmute::<__m256, [f32; 8]>(v), f32::max),
         fold(std::mem::transmute::<__m256, [f32; 8]>(v), f32::min)
     );
     register!(
-        __m256d, f64, 4, _mm256_set1_pd _mm256_loadu_pd _mm256_add_pd _mm256_max_pd _mm256_min_pd,
-        unordered |a, b| _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_UNORD_Q>(a, b)),
+        __m256d, f64, 4, _mm256_set1_pd _mm256_loadu_pd _mm256_add_pd _mm256_fmadd_pd _mm256_max_pd _mm256_min_pd,
+        |a, b| unordered _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_UNORD_Q>(a, b)),
+        at_most _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_LE_OQ>(a, b)),
         |v| fold(std::mem::transmute::<__m256d, [f64; 4]>(v), |a, b| a + b),
         fold(std::mem::transmute::<__m256d, [f64; 4]>(v), f64::max),
         fold(std::mem::transmute::<__m256d, [f64; 4]>(v), f64::min)
@@ -281,6 +311,32 @@ mod x86 {
         }
     }
 
+    /// # Safety
+    /// The instruction set is available.
+    #[inline(always)]
+    unsafe fn surely_within_in<R: Register>(x: &[R::Elem], bound: f64) -> bool {
+        // SAFETY: every load lies in its chunk, and the caller vouches for the instruction set.
+        unsafe {
+            let mut acc = [R::splat(R::Elem::ZERO); 4];
+            let chunks = x.chunks_exact(4 * R::N);
+            let tail = chunks.remainder().chunks_exact(R::N);
+            let last = tail.remainder();
+            for c in chunks {
+                for (k, a) in acc.iter_mut().enumerate() {
+                    *a = R::load(c.as_ptr().add(k * R::N)).square_add(*a);
+                }
+            }
+            for c in tail {
+                acc[0] = R::load(c.as_ptr()).square_add(acc[0]);
+            }
+            if !last.is_empty() {
+                acc[1] = rest::<R>(last, R::Elem::ZERO).square_add(acc[1]);
+            }
+            (acc[0].add(acc[1]).add(acc[2].add(acc[3])))
+                .at_most(R::splat(R::Elem::from_f64(bound * bound)))
+        }
+    }
+
     /// `x` as a slice of `U`, if that is its type.
     #[inline(always)]
     fn cast<T: Real, U: Real>(x: &[T]) -> Option<&[U]> {
@@ -290,21 +346,27 @@ mod x86 {
         })
     }
 
+    /// A number of the type that it has anyway.
+    #[inline(always)]
+    fn same<T: Real, U: Real>(x: U) -> T {
+        T::from_f64(x.as_f64())
+    }
+
     macro_rules! pick {
-        ($f:ident, $T:ident, $I:ident, $x:ident $(, $largest:ident)?) => {{
+        ($f:ident, $T:ident, $I:ident, $x:ident $(, $more:ident)?; $out:path) => {{
             let (narrow, wide) = (cast::<$T, f32>($x), cast::<$T, f64>($x));
             // SAFETY: a kernel compiled for an instruction set runs only where it is available, see `simd::dispatch`.
             unsafe {
                 if TypeId::of::<$I>() == TypeId::of::<Avx512>() {
                     match (narrow, wide) {
-                        (Some(x), _) => Some($T::from_f64(f64::from($f::<__m512>(x $(, $largest)?)))),
-                        (_, Some(x)) => Some($T::from_f64($f::<__m512d>(x $(, $largest)?))),
+                        (Some(x), _) => Some($out($f::<__m512>(x $(, $more)?))),
+                        (_, Some(x)) => Some($out($f::<__m512d>(x $(, $more)?))),
                         _ => None,
                     }
                 } else if TypeId::of::<$I>() == TypeId::of::<Avx2>() {
                     match (narrow, wide) {
-                        (Some(x), _) => Some($T::from_f64(f64::from($f::<__m256>(x $(, $largest)?)))),
-                        (_, Some(x)) => Some($T::from_f64($f::<__m256d>(x $(, $largest)?))),
+                        (Some(x), _) => Some($out($f::<__m256>(x $(, $more)?))),
+                        (_, Some(x)) => Some($out($f::<__m256d>(x $(, $more)?))),
                         _ => None,
                     }
                 } else {
@@ -316,11 +378,16 @@ mod x86 {
 
     #[inline(always)]
     pub(super) fn sum<T: Real, I: Isa>(x: &[T]) -> Option<T> {
-        pick!(sum_in, T, I, x)
+        pick!(sum_in, T, I, x; same::<T, _>)
     }
 
     #[inline(always)]
     pub(super) fn extreme<T: Real, I: Isa>(x: &[T], largest: bool) -> Option<T> {
-        pick!(extreme_in, T, I, x, largest)
+        pick!(extreme_in, T, I, x, largest; same::<T, _>)
+    }
+
+    #[inline(always)]
+    pub(super) fn surely_within<T: Real, I: Isa>(x: &[T], bound: f64) -> Option<bool> {
+        pick!(surely_within_in, T, I, x, bound; std::convert::identity)
     }
 }

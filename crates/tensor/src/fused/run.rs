@@ -5,6 +5,7 @@ use super::input::{Access, gather};
 use super::reduce::{ReducePlan, add_total, combine_total, lost};
 use super::{CInstr, Fun, Program, Reduce, UNIT};
 use crate::list::Listed;
+use crate::simd::{Isa, Kernel, dispatch_narrow};
 use crate::{Real, Storage, Tensor, parallel, stream};
 use smallvec::SmallVec;
 use std::cell::Cell;
@@ -199,6 +200,46 @@ fn low_bits(n: usize) -> u64 {
     1u64.checked_shl(n as u32).unwrap_or(0).wrapping_sub(1)
 }
 
+/// Outputs that are combined at a time.
+const COLUMNS: usize = 256;
+
+/// Partial results from which on threads share their combination.
+const SHARED: usize = 1 << 14;
+
+/// Combines the results of all chunks for some outputs, chunk by chunk. `parts` begins at the first of these outputs, in the first
+/// chunk.
+struct Combine<'a, T> {
+    kind: Reduce,
+    out: &'a mut [T],
+    parts: &'a [f64],
+    stride: usize,
+}
+
+impl<T: Real> Kernel for Combine<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        #[inline(always)]
+        fn each(v: &mut [f64], p: &[f64], kind: Reduce) {
+            for (v, &p) in v.iter_mut().zip(p) {
+                *v = combine_total(kind, *v, p);
+            }
+        }
+        let mut room = [0.0; COLUMNS];
+        let v = &mut room[..self.out.len()];
+        let (first, rest) = self.parts.split_at(self.stride.min(self.parts.len()));
+        v.copy_from_slice(&first[..v.len()]);
+        match self.kind {
+            Reduce::Sum => (rest.chunks(self.stride)).for_each(|p| each(v, p, Reduce::Sum)),
+            Reduce::Max => (rest.chunks(self.stride)).for_each(|p| each(v, p, Reduce::Max)),
+            Reduce::Min => (rest.chunks(self.stride)).for_each(|p| each(v, p, Reduce::Min)),
+        }
+        for (o, &v) in self.out.iter_mut().zip(&*v) {
+            *o = T::from_f64(v);
+        }
+    }
+}
+
 /// Combines partial outputs that overlap between chunks, in chunk order, in f64. Returns whether all are finite, if it is
 /// to `look` at them.
 fn combine_rows<T: Real>(
@@ -215,34 +256,20 @@ fn combine_rows<T: Real>(
     let mut finite = look;
     let range = |c: usize| r.range(c * p.chunk, ((c + 1) * p.chunk).min(p.numel));
     if r.range(0, 1) == r.range(p.numel - 1, p.numel) && width == r.out_numel {
-        // Chunk by chunk, a few outputs at a time that stay in registers.
-        const B: usize = 16;
-        #[inline(always)]
-        fn each(v: &mut [f64; B], p: &[f64; B], kind: Reduce) {
-            (0..B).for_each(|k| v[k] = combine_total(kind, v[k], p[k]));
+        let some = |at: usize, out: &mut [T]| {
+            dispatch_narrow(Combine {
+                kind: r.kind,
+                out,
+                parts: &partials[base + at * COLUMNS..],
+                stride,
+            });
+        };
+        if chunks * width < SHARED {
+            (out.chunks_mut(COLUMNS).enumerate()).for_each(|(at, out)| some(at, out));
+        } else {
+            parallel::chunks_mut(out, COLUMNS, some);
         }
-        for (at, out) in out.chunks_mut(B).enumerate() {
-            let part = |c: usize| &partials[c * stride + base + at * B..][..out.len()];
-            let mut v = [0.0; B];
-            v[..out.len()].copy_from_slice(part(0));
-            for c in 1..chunks {
-                match (r.kind, <&[f64; B]>::try_from(part(c)).ok()) {
-                    (Reduce::Sum, Some(p)) => (0..B).for_each(|k| v[k] += p[k]),
-                    (Reduce::Max, Some(p)) => each(&mut v, p, Reduce::Max),
-                    (Reduce::Min, Some(p)) => each(&mut v, p, Reduce::Min),
-                    (kind, _) => {
-                        for (v, &p) in v.iter_mut().zip(part(c)) {
-                            *v = combine_total(kind, *v, p);
-                        }
-                    }
-                }
-            }
-            for (o, &v) in out.iter_mut().zip(&v) {
-                *o = T::from_f64(v);
-                finite &= o.is_finite();
-            }
-        }
-        return finite;
+        return look && T::largest_magnitude(out).is_finite();
     }
     // Kept axis outermost: only the last rows of a chunk can be shared with the chunks after it.
     let mut carry: SmallVec<[f64; 8]> = SmallVec::new();

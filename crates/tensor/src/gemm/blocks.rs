@@ -23,26 +23,44 @@ const FAR: usize = 3 << 19;
 /// Bytes of packed scalar operand for one block of `k`.
 const S_BLOCK: usize = 4 << 20;
 
-/// Sizes of blocks; those of `k` shape the sums, so they are chosen for the whole product and not for a thread's part.
+/// Bytes of the terms of a sum that are added up before they are added to the result.
+const PIECE: usize = 4096;
+/// The same as they are read from a vector operand that is bound by its way from memory: fewer rows, of which longer parts are read.
+const PIECE_STREAMED: usize = 1024;
+
+/// Sizes of blocks. `k` is cut into pieces, which shape the sums and depend on `k` alone. A piece is read in one part or in several;
+/// between two parts the sums wait in memory, which changes nothing.
 #[derive(Clone, Copy)]
 pub(super) struct Blocking {
-    k_blocks: usize,
+    pieces: usize,
+    parts: usize,
     v_block: usize,
 }
 
 impl Blocking {
     pub(super) fn new<T: Real>(p: &Problem<T>) -> Self {
         let size = size_of::<T>();
+        let pieces = (p.k * size).div_ceil(PIECE).max(1);
         let streamed = p.v_col == 1 && p.rows <= 128 && p.cols * p.k * size > FAR;
-        let (k_bytes, v_block) = match streamed {
-            // Longer pieces of fewer rows of a large operand.
-            true => (1024, V_BLOCK_STREAMED),
-            false => (4096, V_BLOCK),
+        let (parts, v_block) = match streamed {
+            true => (
+                (p.k.div_ceil(pieces) * size).div_ceil(PIECE_STREAMED),
+                V_BLOCK_STREAMED,
+            ),
+            false => (1, V_BLOCK),
         };
         Blocking {
-            k_blocks: (p.k * size).div_ceil(k_bytes).max(1),
+            pieces,
+            parts,
             v_block,
         }
+    }
+
+    /// Terms of part `i` of all parts of all pieces.
+    fn terms(&self, k: usize, i: usize) -> Range<usize> {
+        let piece = part(k, self.pieces, i / self.parts);
+        let r = part(piece.len(), self.parts, i % self.parts);
+        piece.start + r.start..piece.start + r.end
     }
 }
 
@@ -100,8 +118,8 @@ pub(super) unsafe fn region<T: Real>(
     let (lanes, size) = (kernels.lanes, size_of::<T>());
     let registers = cols.len().div_ceil(lanes);
     let pack_s = p.s_k != 1 && registers > kernels.nv();
-    let k_blocks = blocking.k_blocks;
-    let longest = p.k.div_ceil(k_blocks);
+    let k_blocks = blocking.pieces * blocking.parts;
+    let longest = p.k.div_ceil(blocking.pieces).div_ceil(blocking.parts);
     if pack_s && rows.len() * longest * size > 2 * S_BLOCK {
         // So many rows that their packed form would be far away: one part after the other.
         let parts = (rows.len() * longest * size).div_ceil(S_BLOCK);
@@ -138,8 +156,13 @@ pub(super) unsafe fn region<T: Real>(
     let v_blocks = registers.div_ceil(fit);
     let v_room = registers.div_ceil(v_blocks) * lanes * longest;
     let s_room = if pack_s { rows.len() * longest } else { 0 };
+    let sums_room = if blocking.parts > 1 {
+        rows.len() * registers * lanes
+    } else {
+        0
+    };
 
-    buffer::with(v_room + s_room, |packed: *mut T| {
+    buffer::with(v_room + s_room + sums_room, |packed: *mut T| {
         let packed_s = packed.wrapping_add(v_room);
         let mut block = Block {
             p,
@@ -157,13 +180,18 @@ pub(super) unsafe fn region<T: Real>(
                 c_row: p.c_row,
                 alpha: p.alpha,
                 beta: p.beta,
-                touch: rows.len() * cols.len() * size > FAR,
+                touch: false,
                 relu: false,
+                resume: false,
+                pause: false,
                 segments: std::ptr::null(),
                 segment: 0,
                 finish: kernels.finish,
             },
             packed,
+            sums: packed_s.wrapping_add(s_room),
+            first_col: cols.start,
+            all_cols: registers * lanes,
             packed_s: if pack_s {
                 packed_s
             } else {
@@ -171,34 +199,45 @@ pub(super) unsafe fn region<T: Real>(
             },
             s_ahead: rows.len() * p.k * size > FAR,
         };
-        for kb in 0..k_blocks {
-            block.ks = part(p.k, k_blocks, kb);
+        // Columns that lie in order are read in order, one block of them after the other; else block of `k` after block of `k`.
+        let columns_first = source == Source::Transposed && !pack_s;
+        let touch = rows.len() * cols.len() * size > FAR;
+        let count = k_blocks * v_blocks;
+        // Block `i`: its number along `k` and its columns.
+        let place = |i: usize| {
+            let (kb, vb) = if columns_first {
+                (i % k_blocks, i / k_blocks)
+            } else {
+                (i / v_blocks, i % v_blocks)
+            };
+            let r = part(registers, v_blocks, vb);
+            let first = cols.start + r.start * lanes;
+            (kb, first..(cols.start + r.end * lanes).min(cols.end))
+        };
+        // Columns are fetched ahead where the tiles have too few rows to wait for them.
+        let ahead =
+            p.v_col == 1 || columns_first && rows.len() <= 128 && cols.len() * p.k * size > FAR;
+        for i in 0..count {
+            let (kb, columns) = place(i);
+            block.ks = blocking.terms(p.k, kb);
             block.last = kb + 1 == k_blocks;
             block.job.k = block.ks.len();
             block.job.relu = block.last && p.relu;
+            block.job.beta = if kb < blocking.parts { p.beta } else { T::ONE };
+            block.job.resume = kb % blocking.parts > 0;
+            block.job.pause = (kb + 1) % blocking.parts > 0;
+            block.job.touch = touch && !block.job.pause;
+            let next = (ahead && i + 1 < count).then(|| {
+                let (kb, columns) = place(i + 1);
+                (columns.start, blocking.terms(p.k, kb))
+            });
             // SAFETY: the buffer has room for both packed operands; the rest is the caller's promise.
             unsafe {
-                if pack_s {
+                if pack_s && columns.start == cols.start {
                     block.pack_scalars();
                 }
-                for vb in 0..v_blocks {
-                    let r = part(registers, v_blocks, vb);
-                    let c =
-                        cols.start + r.start * lanes..(cols.start + r.end * lanes).min(cols.end);
-                    // What is fetched ahead: the same rows in the next block of columns, or the next rows.
-                    let next = if p.v_col != 1 || k_blocks * v_blocks == 1 {
-                        None
-                    } else if vb + 1 < v_blocks {
-                        Some((c.end, block.ks.clone()))
-                    } else if !block.last {
-                        Some((cols.start, part(p.k, k_blocks, kb + 1)))
-                    } else {
-                        None
-                    };
-                    block.run(c, next);
-                }
+                block.run(columns, next);
             }
-            block.job.beta = T::ONE;
         }
     });
 }
@@ -216,6 +255,10 @@ struct Block<'a, T: 'static> {
     job: Job<T>,
     /// Room for the packed vector operand.
     packed: *mut T,
+    /// Room for sums between two parts of a piece of `k`: tile after tile, for `all_cols` columns from `first_col` on.
+    sums: *mut T,
+    first_col: usize,
+    all_cols: usize,
     /// Room for the packed scalar operand, or null when it is used where it lies.
     packed_s: *mut T,
     /// Whether the scalar operand is so large that the next tile's part is worth fetching ahead.
@@ -274,7 +317,7 @@ impl<T: Real> Block<'_, T> {
         }
     }
 
-    /// Computes the columns `cols`; fetches the rows `next.1` of as many columns from `next.0` on ahead.
+    /// Computes the columns `cols`; fetches the terms `next.1` of as many columns from `next.0` on ahead.
     ///
     /// # Safety
     /// As [`region`]; `packed` has room for the block.
@@ -312,6 +355,7 @@ impl<T: Real> Block<'_, T> {
                 fetch_step: p.v_k,
                 fetch_rows: 0,
                 copy: std::ptr::null_mut(),
+                sums: std::ptr::null_mut(),
             };
             if !self.packed_s.is_null() {
                 self.job.s_k = mr as isize;
@@ -324,10 +368,16 @@ impl<T: Real> Block<'_, T> {
             }
             let mut fetch = p.v;
             if let Some((col, ks)) = &next {
-                let share = part(ks.len(), self.tiles, t);
+                // Each tile fetches some of the lines that lie in order, each panel a part of their length.
+                let (line, n) = match self.source {
+                    Source::Transposed => (p.v_col, cols.len()),
+                    _ => (p.v_k, ks.len()),
+                };
+                let share = part(n, self.tiles, t);
                 spot.fetch_rows = share.len();
-                fetch =
-                    p.v.wrapping_offset(*col as isize + (ks.start + share.start) as isize * p.v_k);
+                spot.fetch_step = line;
+                let first = *col as isize * p.v_col + ks.start as isize * p.v_k;
+                fetch = p.v.wrapping_offset(first + share.start as isize * line);
             }
             let mut start = 0;
             for n in 0..panels {
@@ -338,11 +388,16 @@ impl<T: Real> Block<'_, T> {
                 spot.tail = valid - (nv - 1) * lanes;
                 spot.copy = self.packed.wrapping_add(start * self.job.k);
                 spot.fetch = fetch.wrapping_add(start);
+                if self.source == Source::Transposed && start >= self.job.k {
+                    spot.fetch_rows = 0;
+                }
                 spot.c =
                     p.c.wrapping_offset(i0 as isize * p.c_row + j0 as isize * p.c_col);
                 if self.last && !p.bias_v.is_null() {
                     spot.bias_v = p.bias_v.wrapping_add(j0);
                 }
+                let at = tile.start * self.all_cols + mr * (j0 - self.first_col);
+                spot.sums = self.sums.wrapping_add(at);
                 spot.v = spot.copy;
                 self.job.v_k = width as isize;
                 let mut kernel = kernels.tiles[nv - 1][mr - 1];
@@ -373,6 +428,7 @@ impl<T: Real> Block<'_, T> {
                                     );
                                     spot.v = spot.v.wrapping_add(whole);
                                     spot.c = spot.c.wrapping_offset(whole as isize * p.c_col);
+                                    spot.sums = spot.sums.wrapping_add(mr * whole);
                                     spot.fetch = spot.fetch.wrapping_add(whole);
                                     if !spot.bias_v.is_null() {
                                         spot.bias_v = spot.bias_v.wrapping_add(whole);
@@ -435,6 +491,7 @@ impl<T: Real> Block<'_, T> {
         // SAFETY: the contract of the function.
         unsafe {
             match self.p.c_col {
+                _ if self.job.pause => kernel(&self.job, spot),
                 1 => kernel(&self.job, spot),
                 _ => self.aside(kernel, spot, mr, part),
             }

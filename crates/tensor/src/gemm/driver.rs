@@ -5,15 +5,13 @@
 //! transposed product that is computed.
 //!
 //! Every element of the result is one chain of multiply-adds in ascending `k` for each block of `k`, or, with a narrow operand
-//! and a long `k`, one such chain per lane. Where the borders of tiles and of the threads' parts lie cannot change a bit.
-//! Which of the two, and the blocks of `k`, depend on sizes alone as long as the operands are near. Strides have a say where
-//! the way from memory counts: with a narrow operand beside a large one ([`NEAR`]), and with up to 128 rows or columns beside
-//! a very large operand and a long `k` ([`Blocking`]).
+//! and a long `k`, one such chain per lane. Which of the two, and the blocks of `k`, depend on the sizes of one product of a batch
+//! alone: neither strides nor the borders of tiles and of the threads' parts can change a bit.
 
 use super::blocks::{Blocking, region};
-use super::buffer;
 use super::kernels::Kernels;
-use super::skinny::{self, Across, Axpy, Dot, NARROW};
+use super::narrow::{across, axpy, by_lane, dot};
+use super::skinny::NARROW;
 use super::{Call, Epilogue};
 use crate::{Real, parallel};
 use std::ops::Range;
@@ -81,6 +79,16 @@ impl<T: Real> Problem<T> {
             alpha: call.alpha,
             beta: call.beta,
         }
+    }
+
+    /// Whether a sum is the result as it is, and rows of results lie side by side.
+    pub(super) fn is_plain(&self) -> bool {
+        self.c_row == 1
+            && self.alpha == T::ONE
+            && self.beta == T::ZERO
+            && self.bias_s.is_null()
+            && self.bias_v.is_null()
+            && !self.relu
     }
 
     /// The same product, transposed: the operands exchange their parts.
@@ -156,6 +164,7 @@ enum Path {
     Tiles(Blocking),
     Dot,
     Across,
+    ByLane,
     Axpy,
 }
 
@@ -179,29 +188,29 @@ pub(super) fn part(len: usize, n: usize, i: usize) -> Range<usize> {
 /// Runs a checked call.
 pub(super) fn run<T: Real>(kernels: &Kernels<T>, mut call: Call<'_, T>) {
     let (m, n, k) = (call.m, call.n, call.k);
-    let by_lanes = by_lanes(kernels, m, n, k);
-    // With more rows the sums would be others.
-    if !by_lanes || n <= NARROW {
-        fold_batch(&mut call);
-    }
+    let by_lanes = m.min(n) <= NARROW && k >= 4 * kernels.lanes;
+    fold_batch(&mut call);
     let straight = Problem::new(&mut call);
     let exchanged = straight.exchanged().normalized();
     let straight = straight.normalized();
     let (problem, swapped, path) = if by_lanes {
         // The long operand as scalars; of two, the one that is read in order.
-        let after = |p: &Problem<T>| (p.cols > NARROW, p.s_k != 1, p.s_row != 1);
-        let swap = after(&exchanged) < after(&straight);
+        let after = |p: &Problem<T>, narrow| (narrow > NARROW, p.s_k != 1, p.s_row != 1);
+        let narrow = if n > NARROW { m } else { call.m };
+        let swap = after(&exchanged, narrow) < after(&straight, n);
         let problem = if swap { exchanged } else { straight };
-        let path = if problem.s_k != 1 && problem.s_row == 1 {
-            Path::Across
-        } else {
-            Path::Dot
+        let near = problem.rows.saturating_mul(k * size_of::<T>()) <= NEAR;
+        let path = match (problem.s_k, problem.s_row) {
+            (1, _) => Path::Dot,
+            (_, 1) if near && problem.cols <= NARROW => Path::Across,
+            (_, 1) => Path::ByLane,
+            _ => Path::Dot,
         };
         (problem, swap, path)
-    } else if let Some(path) = narrow(&straight, kernels) {
-        (straight, false, path)
-    } else if let Some(path) = narrow(&exchanged, kernels) {
-        (exchanged, true, path)
+    } else if axpy_suits(&straight, kernels) {
+        (straight, false, Path::Axpy)
+    } else if axpy_suits(&exchanged, kernels) {
+        (exchanged, true, Path::Axpy)
     } else {
         let swap = exchanged.cost(kernels) < straight.cost(kernels);
         let problem = if swap { exchanged } else { straight };
@@ -289,27 +298,14 @@ fn fold_batch<T: Real>(call: &mut Call<'_, T>) {
     }
 }
 
-/// Bytes of a long operand up to which its strides cannot change a bit.
+/// Bytes of a long operand up to which it is near: it need not be read in order.
 const NEAR: usize = 64 << 10;
 
-/// Whether the sums of a product are made lane by lane (see [`Dot`]) under any strides.
-fn by_lanes<T>(kernels: &Kernels<T>, m: usize, n: usize, k: usize) -> bool {
-    m.min(n) <= NARROW && k >= 4 * kernels.lanes && m.max(n) * k * size_of::<T>() <= NEAR
-}
-
-/// The path for a narrow operand beside a long one that is to be read in order, whatever that order is, or where the sums are
-/// those of the tiles.
-fn narrow<T: Real>(p: &Problem<T>, kernels: &Kernels<T>) -> Option<Path> {
-    let long = p.k >= 4 * kernels.lanes;
-    if p.cols <= NARROW && p.s_k == 1 && long {
-        return Some(Path::Dot);
-    }
+/// Whether a few short rows beside a long operand that lies in order are best added up row by row; the sums are those of the tiles.
+fn axpy_suits<T: Real>(p: &Problem<T>, kernels: &Kernels<T>) -> bool {
     let plain = p.alpha == T::ONE && p.beta == T::ZERO;
     let wide = p.cols >= 4 * kernels.lanes && p.k >= 4;
-    if p.rows <= NARROW && p.v_col == 1 && p.c_col == 1 && wide && (long || plain) {
-        return Some(Path::Axpy);
-    }
-    None
+    p.rows <= NARROW && p.v_col == 1 && p.c_col == 1 && wide && plain
 }
 
 /// One product, on up to `threads` threads.
@@ -323,6 +319,7 @@ fn single<T: Real>(plan: &Plan<'_, T>, threads: usize) {
         Path::Dot => (threads.min(p.rows), 1),
         // So near that it is not worth a second thread.
         Path::Across => (1, 1),
+        Path::ByLane => (threads.min(p.rows.div_ceil(lanes)), 1),
         Path::Axpy => (1, threads.min(registers)),
     };
     if gs * gv == 1 {
@@ -331,7 +328,13 @@ fn single<T: Real>(plan: &Plan<'_, T>, threads: usize) {
     }
     let (rows, cols) = (p.rows, p.cols);
     parallel::tasks(gs * gv, |task| {
-        let rows = part(rows, gs, task / gv);
+        let rows = match plan.path {
+            Path::ByLane => {
+                let r = part(rows.div_ceil(lanes), gs, task);
+                r.start * lanes..(r.end * lanes).min(rows)
+            }
+            _ => part(rows, gs, task / gv),
+        };
         let r = part(registers, gv, task % gv);
         let cols = r.start * lanes..(r.end * lanes).min(cols);
         // SAFETY: as above, and the pieces of different tasks are disjoint.
@@ -373,196 +376,8 @@ unsafe fn piece<T: Real>(plan: &Plan<'_, T>, rows: Range<usize>, cols: Range<usi
             Path::Tiles(blocking) => region(&plan.problem, plan.kernels, blocking, rows, cols),
             Path::Dot => dot(&plan.problem, plan.kernels, rows),
             Path::Across => across(&plan.problem, plan.kernels, rows),
+            Path::ByLane => by_lane(&plan.problem, plan.kernels, rows),
             Path::Axpy => axpy(&plan.problem, plan.kernels, cols),
         }
     }
-}
-
-/// Rows of sums that are computed before they are finished.
-const DOT_ROWS: usize = 64;
-/// Rows that are put in order at a time.
-const ORDERED_ROWS: usize = 8;
-
-/// Room for the columns of a narrow operand that are not contiguous.
-fn columns_room<T>(p: &Problem<T>) -> usize {
-    if p.v_k == 1 { 0 } else { p.cols * p.k }
-}
-
-/// The narrow operand's columns, each contiguous, and their distance; copied if need be.
-///
-/// # Safety
-/// As [`piece`]; `packed` has [`columns_room`].
-unsafe fn columns<T: Real>(p: &Problem<T>, packed: *mut T) -> (*const T, isize) {
-    if p.v_k == 1 {
-        return (p.v, p.v_col);
-    }
-    for j in 0..p.cols {
-        for q in 0..p.k {
-            // SAFETY: the contract of the function.
-            unsafe {
-                *packed.add(j * p.k + q) = *p.v.offset(q as isize * p.v_k + j as isize * p.v_col);
-            }
-        }
-    }
-    (packed, p.k as isize)
-}
-
-/// The given rows of a product with at most [`NARROW`] columns.
-///
-/// # Safety
-/// As [`piece`].
-unsafe fn dot<T: Real>(p: &Problem<T>, kernels: &Kernels<T>, rows: Range<usize>) {
-    let ordered = p.s_k == 1;
-    let step = if ordered { DOT_ROWS } else { ORDERED_ROWS };
-    let own = columns_room(p);
-    let room = own + if ordered { 0 } else { step * p.k };
-    buffer::with(room, |room: *mut T| {
-        let lines = room.wrapping_add(own);
-        let mut sums = [T::ZERO; DOT_ROWS * NARROW];
-        // SAFETY: there is room for the columns.
-        let (x, x_col) = unsafe { columns(p, room) };
-        for first in rows.clone().step_by(step) {
-            let count = step.min(rows.end - first);
-            // SAFETY: elements and rows exist, and there is room for the rows that are put in order.
-            unsafe {
-                let (mut s, mut s_row) = (p.s.offset(first as isize * p.s_row), p.s_row);
-                if !ordered {
-                    for i in 0..count {
-                        for q in 0..p.k {
-                            *lines.add(i * p.k + q) =
-                                *s.offset(i as isize * p.s_row + q as isize * p.s_k);
-                        }
-                    }
-                    (s, s_row) = (lines.cast_const(), p.k as isize);
-                }
-                (kernels.dot[p.cols - 1])(&Dot {
-                    rows: count,
-                    k: p.k,
-                    s,
-                    s_row,
-                    x,
-                    x_col,
-                    out: sums.as_mut_ptr(),
-                });
-                finished(p, first..first + count, &sums, (p.cols, 1));
-            }
-        }
-    });
-}
-
-/// Stores sums of the given rows, `sums[i * steps.0 + j * steps.1]` that of row `rows.start + i` and column `j`.
-///
-/// # Safety
-/// As [`piece`].
-unsafe fn finished<T: Real>(p: &Problem<T>, rows: Range<usize>, sums: &[T], steps: (usize, usize)) {
-    for (i, row) in rows.enumerate() {
-        for j in 0..p.cols {
-            // SAFETY: the element and those of the biases exist.
-            unsafe {
-                let c = p.c.offset(row as isize * p.c_row + j as isize * p.c_col);
-                let old = if p.beta == T::ZERO { T::ZERO } else { *c };
-                let mut bias = T::ZERO;
-                if !p.bias_s.is_null() {
-                    bias = *p.bias_s.add(row);
-                }
-                if !p.bias_v.is_null() {
-                    bias = *p.bias_v.add(j);
-                }
-                let sum = p.alpha * sums[i * steps.0 + j * steps.1];
-                *c = skinny::finish(sum, p.beta, old, bias, p.relu);
-            }
-        }
-    }
-}
-
-/// As [`dot`], for a long operand that is contiguous along its rows.
-///
-/// # Safety
-/// As [`piece`].
-unsafe fn across<T: Real>(p: &Problem<T>, kernels: &Kernels<T>, rows: Range<usize>) {
-    let direct = p.c_row == 1
-        && p.alpha == T::ONE
-        && p.beta == T::ZERO
-        && p.bias_s.is_null()
-        && p.bias_v.is_null()
-        && !p.relu;
-    let (own, count) = (columns_room(p), rows.len());
-    let room = own + if direct { 0 } else { count * p.cols };
-    buffer::with(room, |room: *mut T| {
-        let sums = room.wrapping_add(own);
-        // SAFETY: elements and rows exist, and there is room for the columns and the sums.
-        unsafe {
-            let (x, x_col) = columns(p, room);
-            (kernels.across)(&Across {
-                rows: count,
-                cols: p.cols,
-                k: p.k,
-                s: p.s.add(rows.start),
-                s_k: p.s_k,
-                x,
-                x_col,
-                out: if direct { p.c.add(rows.start) } else { sums },
-                out_col: if direct { p.c_col } else { count as isize },
-            });
-            if !direct {
-                let sums = std::slice::from_raw_parts(sums, count * p.cols);
-                finished(p, rows, sums, (1, count));
-            }
-        }
-    });
-}
-
-/// The given columns of a product with at most [`NARROW`] rows.
-///
-/// # Safety
-/// As [`piece`].
-unsafe fn axpy<T: Real>(p: &Problem<T>, kernels: &Kernels<T>, cols: Range<usize>) {
-    buffer::with(p.rows * p.k, |factors: *mut T| {
-        // SAFETY: elements, rows and columns exist; the buffer has room for rows x k factors.
-        unsafe {
-            for i in 0..p.rows {
-                for q in 0..p.k {
-                    *factors.add(i * p.k + q) =
-                        p.alpha * *p.s.offset(i as isize * p.s_row + q as isize * p.s_k);
-                }
-                let c = p.c.offset(i as isize * p.c_row).add(cols.start);
-                if p.beta == T::ZERO {
-                    c.write_bytes(0, cols.len());
-                } else if p.beta != T::ONE {
-                    for j in 0..cols.len() {
-                        *c.add(j) *= p.beta;
-                    }
-                }
-            }
-            (kernels.axpy[p.rows - 1])(&Axpy {
-                k: p.k,
-                cols: cols.len(),
-                s: factors,
-                s_row: p.k,
-                v: p.v.add(cols.start),
-                v_k: p.v_k,
-                c: p.c.add(cols.start),
-                c_row: p.c_row,
-            });
-            if p.bias_s.is_null() && p.bias_v.is_null() && !p.relu {
-                return;
-            }
-            for i in 0..p.rows {
-                let c = p.c.offset(i as isize * p.c_row);
-                let row_bias = if p.bias_s.is_null() {
-                    T::ZERO
-                } else {
-                    *p.bias_s.add(i)
-                };
-                for j in cols.clone() {
-                    let bias = if p.bias_v.is_null() {
-                        row_bias
-                    } else {
-                        *p.bias_v.add(j)
-                    };
-                    *c.add(j) = skinny::finish(*c.add(j), T::ZERO, T::ZERO, bias, p.relu);
-                }
-            }
-        }
-    });
 }

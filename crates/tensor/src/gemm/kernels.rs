@@ -3,7 +3,7 @@
 use super::conv::winograd;
 use super::line::{self, Dots, DotsFn, Line, LineFn};
 use super::pack::{self, Copy, CopyFn, PackRows, PackRowsFn, PackTiles, PackTilesFn};
-use super::skinny::{self, Across, AcrossFn, Axpy, AxpyFn, Dot, DotFn};
+use super::skinny::{self, Across, AcrossFn, Axpy, AxpyFn, Dot, DotFn, Fold, FoldFn};
 use super::tile::{self, FinishFn, Job, Spot, TileFn, tile};
 use super::transpose;
 use crate::simd::Level;
@@ -26,6 +26,8 @@ pub(super) struct Kernels<T: 'static> {
     pub dot: &'static [DotFn<T>; skinny::NARROW],
     /// See [`skinny`].
     pub across: AcrossFn<T>,
+    /// See [`skinny`].
+    pub fold: FoldFn<T>,
     /// Kernels for `mr` rows at `[mr - 1]`, see [`skinny`].
     pub axpy: &'static [AxpyFn<T>; skinny::NARROW],
     /// See [`pack`].
@@ -113,6 +115,11 @@ macro_rules! kernels {
                 unsafe { skinny::across::<$v, { $lanes }>(job) }
             }
             #[$feature]
+            unsafe fn fold(job: &Fold<$elem>) {
+                // SAFETY: as above.
+                unsafe { skinny::fold::<$v, { $lanes }>(job) }
+            }
+            #[$feature]
             unsafe fn axpy<const MR: usize>(job: &Axpy<$elem>) {
                 // SAFETY: as above.
                 unsafe { skinny::axpy::<$v, MR>(job) }
@@ -132,6 +139,7 @@ macro_rules! kernels {
                 wino_out,
                 dot: &[dot::<8, 1>, dot::<4, 2>, dot::<3, 3>, dot::<2, 4>],
                 across,
+                fold,
                 axpy: &[axpy::<1>, axpy::<2>, axpy::<3>, axpy::<4>],
                 pack_rows,
                 pack_tiles,

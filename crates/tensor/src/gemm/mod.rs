@@ -3,10 +3,8 @@
 //! One seam for every product of matrices: any layout of the operands (arbitrary row and column strides, negative and
 //! zero ones included for `A` and `B`), batches, and an [`Epilogue`] applied while the result is still in registers.
 //!
-//! Every element of the result is one chain of multiply-adds over ascending `k`, cut at places that depend on the sizes
-//! alone, so the bits do not depend on the number of threads. Strides do not change a bit either, but beside an operand so large
-//! that it has to be read in the order in which it lies: above 64 KiB if the product has up to 4 rows or columns, above
-//! 1.5 MiB if it has up to 128 and `k` is longer than 1 KiB.
+//! Every element of the result is one chain of multiply-adds over ascending `k`, or one for each lane of a register, cut at places that
+//! depend on the sizes alone: neither the number of threads nor strides change a bit.
 //!
 //! ```
 //! use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm};
@@ -30,6 +28,7 @@ mod conv;
 mod driver;
 mod kernels;
 mod line;
+mod narrow;
 mod pack;
 mod packed;
 mod skinny;

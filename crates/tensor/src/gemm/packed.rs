@@ -173,6 +173,8 @@ pub fn gemm_packed<T: Real>(
                 relu: false,
                 segments: std::ptr::null(),
                 segment: 0,
+                resume: false,
+                pause: false,
                 finish: kernels.finish,
             };
             let v = packed[place(kernels, n, &ks, cols.start)..].as_ptr();
@@ -194,6 +196,7 @@ pub fn gemm_packed<T: Real>(
                     fetch_step: 0,
                     fetch_rows: 0,
                     copy: std::ptr::null_mut(),
+                    sums: std::ptr::null_mut(),
                 };
                 // SAFETY: the operands and the result were checked above; `v` holds `ks.len()` rows of `nv`
                 // registers; `level` says that this machine has the instruction set.

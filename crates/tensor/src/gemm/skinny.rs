@@ -163,13 +163,7 @@ unsafe fn strip<V: Vector, const N: usize, const PART: bool>(
                 s = s.wrapping_offset(job.s_k);
             }
         }
-        let mut half = N / 2;
-        while half > 0 {
-            for l in 0..half {
-                acc[l] = acc[l].add(acc[l + half]);
-            }
-            half /= 2;
-        }
+        add_up::<V, N>(&mut acc);
         let out = job.out.offset(c as isize * job.out_col).add(i);
         if PART {
             acc[0].store_part(out, mask);
@@ -179,9 +173,68 @@ unsafe fn strip<V: Vector, const N: usize, const PART: bool>(
     }
 }
 
+/// Adds up the lanes of sums of [`Dot`] that were made lane by lane, in the same order.
+///
+/// Lane `l` of sum `i` at `x + l * step + i`, with a whole register behind the last sum; sum `i` goes to `out[i]`.
+pub(super) struct Fold<T> {
+    pub rows: usize,
+    pub x: *const T,
+    pub step: usize,
+    /// Lanes from this one on have one term less.
+    pub full: usize,
+    pub out: *mut T,
+}
+
+/// A kernel of [`Fold`].
+pub(super) type FoldFn<T> = unsafe fn(&Fold<T>);
+
+/// The body of all [`FoldFn`]; `N` is the number of lanes.
+///
+/// # Safety
+/// The instruction set of `V` is available, and all addressed elements are valid.
+#[inline(always)]
+pub(super) unsafe fn fold<V: Vector, const N: usize>(job: &Fold<V::Elem>) {
+    for i in (0..job.rows).step_by(N) {
+        // SAFETY: the contract of the function.
+        unsafe {
+            let mut acc = [V::zero(); N];
+            for l in 0..N {
+                acc[l] = V::load(job.x.add(l * job.step + i));
+                if l >= job.full {
+                    // The missing term is a product of zeros, as there.
+                    acc[l] = acc[l].add(V::zero());
+                }
+            }
+            add_up::<V, N>(&mut acc);
+            let out = job.out.add(i);
+            if i + N <= job.rows {
+                acc[0].store(out);
+            } else {
+                acc[0].store_part(out, V::mask(job.rows - i));
+            }
+        }
+    }
+}
+
+/// Upper half onto lower half, until one is left, as [`Vector::sum`].
+///
+/// # Safety
+/// The instruction set of `V` is available.
+#[inline(always)]
+unsafe fn add_up<V: Vector, const N: usize>(acc: &mut [V; N]) {
+    let mut half = N / 2;
+    while half > 0 {
+        for l in 0..half {
+            // SAFETY: the contract of the function.
+            acc[l] = unsafe { acc[l].add(acc[l + half]) };
+        }
+        half /= 2;
+    }
+}
+
 /// A few rows of sums over rows of the long operand, which is read once, row after row.
 ///
-/// `c[i, j] = start + Σ s[i, p] * v[p, j]`, where `start` is what `c` holds.
+/// `c[i, j] = start + Σ s[i, p] * v[p, j]`, where `start` is 0 if `fresh`, else what `c` holds.
 pub(super) struct Axpy<T> {
     pub k: usize,
     pub cols: usize,
@@ -194,13 +247,14 @@ pub(super) struct Axpy<T> {
     /// Result: row `i` at `c + i * c_row`, contiguous.
     pub c: *mut T,
     pub c_row: isize,
+    pub fresh: bool,
 }
 
 /// A kernel for a fixed number of rows.
 pub(super) type AxpyFn<T> = unsafe fn(&Axpy<T>);
 
 /// Rows of the long operand that are read side by side.
-const DEPTH: usize = 8;
+pub(super) const DEPTH: usize = 8;
 
 /// The body of all [`AxpyFn`]: `MR` rows.
 ///
@@ -211,25 +265,28 @@ pub(super) unsafe fn axpy<V: Vector, const MR: usize>(job: &Axpy<V::Elem>) {
     let mut p = 0;
     while p + DEPTH <= job.k {
         // SAFETY: rows p..p + DEPTH exist.
-        unsafe { axpy_step::<V, MR, DEPTH>(job, p) };
+        unsafe { axpy_step::<V, MR, true>(job, p) };
         p += DEPTH;
     }
-    while p < job.k {
-        // SAFETY: row p exists.
-        unsafe { axpy_step::<V, MR, 1>(job, p) };
-        p += 1;
+    if p < job.k {
+        // SAFETY: rows p..job.k exist.
+        unsafe { axpy_step::<V, MR, false>(job, p) };
     }
 }
 
+/// [`DEPTH`] rows from `p` on if `FULL`, else those that are left, which are fewer.
+///
 /// # Safety
-/// As [`axpy`], for the rows `p..p + D`.
+/// As [`axpy`]; the rows exist.
 #[inline(always)]
-unsafe fn axpy_step<V: Vector, const MR: usize, const D: usize>(job: &Axpy<V::Elem>, p: usize) {
+unsafe fn axpy_step<V: Vector, const MR: usize, const FULL: bool>(job: &Axpy<V::Elem>, p: usize) {
     let lanes = V::LANES;
+    let depth = if FULL { DEPTH } else { job.k - p };
+    let fresh = job.fresh && p == 0;
     // SAFETY: the contract of the function.
     unsafe {
-        let mut rows = [job.v; D];
-        for d in 0..D {
+        let mut rows = [job.v; DEPTH];
+        for d in 0..depth {
             rows[d] = job.v.offset((p + d) as isize * job.v_k);
         }
         let factor = |i: usize, d: usize| V::splat(*job.s.add(i * job.s_row + p + d));
@@ -237,9 +294,11 @@ unsafe fn axpy_step<V: Vector, const MR: usize, const D: usize>(job: &Axpy<V::El
         while j + lanes <= job.cols {
             let mut acc = [V::zero(); MR];
             for i in 0..MR {
-                acc[i] = V::load(job.c.offset(i as isize * job.c_row).add(j));
+                if !fresh {
+                    acc[i] = V::load(job.c.offset(i as isize * job.c_row).add(j));
+                }
             }
-            for d in 0..D {
+            for d in 0..depth {
                 let v = V::load(rows[d].add(j));
                 for i in 0..MR {
                     acc[i] = acc[i].fma(factor(i, d), v);
@@ -254,8 +313,11 @@ unsafe fn axpy_step<V: Vector, const MR: usize, const D: usize>(job: &Axpy<V::El
             let mask = V::mask(job.cols - j);
             for i in 0..MR {
                 let c = job.c.offset(i as isize * job.c_row).add(j);
-                let mut acc = V::load_part(c, mask);
-                for d in 0..D {
+                let mut acc = V::zero();
+                if !fresh {
+                    acc = V::load_part(c, mask);
+                }
+                for d in 0..depth {
                     acc = acc.fma(factor(i, d), V::load_part(rows[d].add(j), mask));
                 }
                 acc.store_part(c, mask);

@@ -22,6 +22,10 @@ pub(super) struct Job<T> {
     pub touch: bool,
     /// Whether to end with a relu.
     pub relu: bool,
+    /// Whether the sums go on from `spot.sums`,
+    pub resume: bool,
+    /// and whether they wait there instead of becoming results.
+    pub pause: bool,
     /// Where the vector operand lies in stretches: the offset of each from `spot.v`; else null.
     pub segments: *const isize,
     /// Steps of `k` in a stretch.
@@ -54,6 +58,8 @@ pub(super) struct Spot<T> {
     pub fetch_rows: usize,
     /// For kernels that pack: where the registers of the vector operand are copied to, `NV * LANES` elements per `p`.
     pub copy: *mut T,
+    /// Room for the sums of the tile, if they are made in several parts.
+    pub sums: *mut T,
 }
 
 /// Steps of `k` between two rounds of fetching ahead: a cache line of the scalar operand's rows.
@@ -87,6 +93,13 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
     unsafe {
         let mask = V::mask(spot.tail);
         let mut acc = [[V::zero(); NV]; MR];
+        if job.resume {
+            for i in 0..MR {
+                for j in 0..NV {
+                    acc[i][j] = V::load(spot.sums.add((i * NV + j) * lanes));
+                }
+            }
+        }
         let mut rows = [spot.s; MR];
         for i in 1..MR {
             rows[i] = spot.s.offset(i as isize * job.s_row);
@@ -162,7 +175,7 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
             }
         }
 
-        let plain = job.alpha == one && job.beta == zero && !job.relu;
+        let plain = job.alpha == one && job.beta == zero && !job.relu && !job.pause;
         if !(plain && spot.bias_v.is_null() && spot.bias_s.is_null()) {
             // A copy: an accumulator whose address is known elsewhere would not stay in its register.
             let mut sums = [[V::zero(); NV]; MR];
@@ -207,6 +220,10 @@ pub(super) unsafe fn finish<V: Vector>(
     let lanes = V::LANES;
     // SAFETY: the contract of the function.
     unsafe {
+        if job.pause {
+            std::ptr::copy_nonoverlapping(sums, spot.sums, mr * nv * lanes);
+            return;
+        }
         let tail = V::mask(spot.tail);
         let (alpha, beta) = (V::splat(job.alpha), V::splat(job.beta));
         for i in 0..mr {

@@ -33,40 +33,39 @@ fn clamp<T: Ops>(x: T, low: f64, high: f64) -> T {
     T::select(x > T::c(high), T::c(high), x)
 }
 
-/// `(y, magic + k)` with eˣ = y·(2^k)², y in [1/2, 2]: a wider interval for the polynomial buys a scaling in which
-/// nothing overflows or underflows before the last product.
+/// `(y, magic + k)` with eˣ = y·2^k, y in [0.7, 1.42].
 #[inline(always)]
-fn exp_wide<T: Ops>(x: T, magic: f64) -> (T, T) {
+fn exp_parts<T: Ops>(x: T, magic: f64) -> (T, T) {
     let magic = T::c(magic);
-    let shifted = x.mul_add(T::c(0.5 * LOG2_E), magic);
+    let shifted = x.mul_add(T::c(LOG2_E), magic);
     let k = shifted - magic;
-    let r = k.mul_add(-T::c(2.0 * T::LN2.0), x);
-    let r = k.mul_add(-T::c(2.0 * T::LN2.1), r);
-    let y = r
-        .poly(T::EXP_WIDE)
-        .mul_add(r, T::c(1.0))
-        .mul_add(r, T::c(1.0));
+    let r = k.mul_add(-T::c(T::LN2.0), x);
+    let r = k.mul_add(-T::c(T::LN2.1), r);
+    let y = r.poly(T::EXP).mul_add(r, T::c(1.0)).mul_add(r, T::c(1.0));
     (y, shifted)
 }
 
 #[inline(always)]
 pub(super) fn exp<T: Ops>(x: T) -> T {
-    exp_down(T::select(x > T::c(T::EXP_RANGE.1), T::c(T::EXP_RANGE.1), x))
+    let x = clamp(x, T::EXP_RANGE.0, T::EXP_RANGE.1);
+    let (y, shifted) = exp_parts(x, T::MAGIC + 2.0 * T::BIAS);
+    // By two powers of two, so that nothing overflows or underflows before the last product.
+    let (s, t) = shifted.exponent_in_two();
+    y * s * t
 }
 
 /// As [`exp`], for numbers up to 0 only.
 #[inline(always)]
 pub(super) fn exp_down<T: Ops>(x: T) -> T {
     let x = T::select(x < T::c(T::EXP_RANGE.0), T::c(T::EXP_RANGE.0), x);
-    let (y, shifted) = exp_wide(x, T::MAGIC + T::BIAS);
-    let s = shifted.integer_to_exponent();
-    y * s * s
+    let (y, shifted) = exp_parts(x, T::MAGIC + T::BIAS + T::UNDER.0);
+    y * shifted.integer_to_exponent() * T::c(T::UNDER.1)
 }
 
 /// As [`exp`], without its ends: the power of two is added to the exponent.
 #[inline(always)]
 pub(super) fn exp_near<T: Ops>(x: T) -> T {
-    let (y, shifted) = exp_wide(x, T::MAGIC);
+    let (y, shifted) = exp_parts(x, T::MAGIC);
     y.add_to_exponent(shifted)
 }
 

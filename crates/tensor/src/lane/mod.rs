@@ -105,6 +105,8 @@ pub trait Lane:
     type Elem: Real;
     /// Up to this magnitude [`Lane::sin_bounded`] and its kin are right.
     const TRIG_BOUND: f64;
+    /// Up to this magnitude [`Lane::exp_near`] is right.
+    const EXP_BOUND: f64;
     /// Whether elementary functions are part of the loop, not calls.
     const INLINE: bool;
     /// The numbers below `n`, for a loop over arrays of so many elements.
@@ -231,7 +233,7 @@ pub trait Lane:
     }
     /// As [`Lane::ln`], for normal positive numbers below ∞ only; the same bits.
     fn ln_normal(self) -> Self;
-    /// As [`Lane::exp`], where the result is neither subnormal nor infinite; the same bits.
+    /// As [`Lane::exp`], for |x| <= [`Lane::EXP_BOUND`] only; the same bits.
     fn exp_near(self) -> Self;
     /// As [`Lane::exp`], for numbers up to 0 (and NaN) only; the same bits.
     fn exp_down(self) -> Self;
@@ -241,8 +243,6 @@ pub trait Lane:
     fn is_sqrt_near(self) -> bool;
     /// Whether [`Lane::ln_normal`] is the logarithm of x.
     fn is_normal(self) -> bool;
-    /// Whether [`Lane::exp_near`] is the exponential of x.
-    fn is_exp_near(self) -> bool;
     /// Inverse of erf.
     fn erfinv(self) -> Self;
     /// ln |Γ(x)|.
@@ -273,7 +273,7 @@ impl<V: Lane> Iterator for Places<V> {
 }
 
 macro_rules! lane {
-    ($name:ident, $t:ident, bound $bound:literal) => {
+    ($name:ident, $t:ident, bounds $bound:literal $exp_bound:literal) => {
         #[doc = concat!("A [`Lane`] of `", stringify!($t), "`.")]
         #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
         #[repr(transparent)]
@@ -296,6 +296,8 @@ macro_rules! lane {
         impl<I: Isa> Lane for $name<I> {
             type Elem = $t;
             const TRIG_BOUND: f64 = $bound;
+            // The result is neither subnormal nor infinite.
+            const EXP_BOUND: f64 = $exp_bound;
             const INLINE: bool = !I::CALLS;
             #[inline(always)]
             fn new(x: $t) -> Self {
@@ -360,10 +362,6 @@ macro_rules! lane {
             #[inline(always)]
             fn is_normal(self) -> bool {
                 (self.0 >= $t::MIN_POSITIVE) & (self.0 <= $t::MAX)
-            }
-            #[inline(always)]
-            fn is_exp_near(self) -> bool {
-                self.0.abs() <= 87.0
             }
             #[inline(always)]
             fn polygamma(self, n: u32) -> Self {
@@ -476,5 +474,5 @@ mod inlined {
     }
 }
 
-lane!(F32Lane, f32, bound 32768.0);
-lane!(F64Lane, f64, bound 1_048_576.0);
+lane!(F32Lane, f32, bounds 32768.0 87.0);
+lane!(F64Lane, f64, bounds 1_048_576.0 708.0);

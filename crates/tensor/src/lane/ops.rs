@@ -18,7 +18,7 @@ macro_rules! tables {
     (names $($then:tt)*) => {
         tables! {
             $($then)*:
-            EXP EXP_WIDE EXP_HALF TANH EXP2 LN ERF ERFC_ROOT ERFC SINH SIN COS TAN ATAN ASIN LN_ATANH CBRT ERFINV ERFINV_MID
+            EXP EXP_HALF TANH EXP2 LN ERF ERFC_ROOT ERFC SINH SIN COS TAN ATAN ASIN LN_ATANH CBRT ERFINV ERFINV_MID
         }
     };
     (declare: $($name:ident)*) => {
@@ -96,10 +96,12 @@ pub(super) trait Ops: Lane {
     fn reduce_full(self) -> Reduced<Self>;
     /// Shifts the bits into the exponent: makes 2^k out of `MAGIC + BIAS + k`.
     fn integer_to_exponent(self) -> Self;
-    /// self · 4^k out of `MAGIC + k`, where that is normal.
+    /// self · 2^k out of `MAGIC + k`, where that is normal.
     fn add_to_exponent(self, shifted: Self) -> Self;
     /// `(2^-h, 2^(k - h))` out of `MAGIC + 2 BIAS + k`, with h = k / 2 rounded down.
     fn halve_exponent(self) -> (Self, Self);
+    /// `(2^h, 2^(k - h))` out of `MAGIC + 2 BIAS + k`, with h = k / 2 rounded down.
+    fn exponent_in_two(self) -> (Self, Self);
     /// 1 / √x to 3.5 %, for normal positive numbers.
     fn rsqrt_guess(self) -> Self;
     /// The number rounded to half of the bits of its significand.
@@ -257,8 +259,8 @@ macro_rules! ops {
             }
             #[inline(always)]
             fn add_to_exponent(self, shifted: Self) -> Self {
-                let twice = shifted.get().to_bits() << ($mantissa + 1);
-                Self::new($t::from_bits(self.get().to_bits().wrapping_add(twice)))
+                let power = shifted.get().to_bits() << $mantissa;
+                Self::new($t::from_bits(self.get().to_bits().wrapping_add(power)))
             }
             #[inline(always)]
             fn halve_exponent(self) -> (Self, Self) {
@@ -268,6 +270,15 @@ macro_rules! ops {
                 let minus = TWICE_BIAS.wrapping_sub(half);
                 (
                     Self::new($t::from_bits(minus << $mantissa)),
+                    Self::new($t::from_bits(bits.wrapping_sub(half) << $mantissa)),
+                )
+            }
+            #[inline(always)]
+            fn exponent_in_two(self) -> (Self, Self) {
+                let bits = self.get().to_bits();
+                let half = bits >> 1;
+                (
+                    Self::new($t::from_bits(half << $mantissa)),
                     Self::new($t::from_bits(bits.wrapping_sub(half) << $mantissa)),
                 )
             }

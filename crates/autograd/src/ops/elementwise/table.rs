@@ -9,6 +9,7 @@ macro_rules! table {
             kernel |$($x:ident),+| $kernel:expr;
             $(narrow = $narrow:literal;)?
             $(near |$n:ident| $is_near:expr => $near:expr;)?
+            $(within $bound:expr, |$w:ident| $within:expr;)?
             $(shared |$h:ident| $is_shared:expr => $shared:expr;)?
             vjp |$y:ident, $g:ident| [$($rule:expr),+];
             domain [$($lo:literal .. $hi:literal),+];
@@ -45,6 +46,21 @@ macro_rules! table {
                     #[inline(always)]
                     fn eval_near<V: Lane>($n: V) -> V {
                         $near
+                    }
+                )?
+                $(
+                    const NEAR: bool = true;
+                    #[inline(always)]
+                    fn is_near<V: Lane>(x: V) -> bool {
+                        x.abs() <= V::c($bound)
+                    }
+                    #[inline(always)]
+                    fn bound<V: Lane>() -> f64 {
+                        $bound
+                    }
+                    #[inline(always)]
+                    fn eval_near<V: Lane>($w: V) -> V {
+                        $within
                     }
                 )?
                 $(

@@ -576,6 +576,8 @@ impl<T: Real> Plan<'_, T> {
             relu: self.job.tail.relu,
             segments: panel.taps,
             segment: self.job.depth,
+            resume: false,
+            pause: false,
             finish: kernels.finish,
         };
         let spot = Spot {
@@ -594,6 +596,7 @@ impl<T: Real> Plan<'_, T> {
             fetch_step: 0,
             fetch_rows: 0,
             copy: std::ptr::null_mut(),
+            sums: std::ptr::null_mut(),
         };
         // SAFETY: the contract of the function; the scratch tile has room for the widest tile.
         unsafe {

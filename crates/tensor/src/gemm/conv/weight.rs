@@ -298,6 +298,8 @@ impl<T: Real> Plan<'_, T> {
             relu: false,
             segments: a.segments.as_ptr(),
             segment: g.output[2],
+            resume: false,
+            pause: false,
             finish: kernels.finish,
         };
         for tap in (0..g.taps()).step_by(joined) {
@@ -326,6 +328,7 @@ impl<T: Real> Plan<'_, T> {
                         fetch_step: 0,
                         fetch_rows: 0,
                         copy: std::ptr::null_mut(),
+                        sums: std::ptr::null_mut(),
                     };
                     // SAFETY: the contract of the function; the last register may reach into the room behind the image.
                     unsafe { (kernels.tiles[r.len() - 1][tile.len() - 1])(&job, &spot) };

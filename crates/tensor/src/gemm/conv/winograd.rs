@@ -338,6 +338,8 @@ impl<T: Real> Winograd<'_, T> {
             relu: false,
             segments: std::ptr::null(),
             segment: 0,
+            resume: false,
+            pause: false,
             finish: kernels.finish,
         };
         let mut finite = true;
@@ -371,6 +373,7 @@ impl<T: Real> Winograd<'_, T> {
                     fetch_step: 0,
                     fetch_rows: 0,
                     copy: std::ptr::null_mut(),
+                    sums: std::ptr::null_mut(),
                 };
                 // SAFETY: weights, transformed pixels and the room for products exist.
                 unsafe { (kernels.tiles[registers.len() - 1][rows.len() - 1])(&product, &spot) };
