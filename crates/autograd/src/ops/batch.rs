@@ -4,7 +4,7 @@ use crate::float::Float;
 use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::ops::compiled_here;
-use crate::ops::compose::{part_copy, part_view, partials};
+use crate::ops::compose::{PackedPart, PartRule, partials};
 use crate::var::Var;
 use smallvec::SmallVec;
 use wengert_tensor::batch_norm::BatchNorm;
@@ -131,10 +131,8 @@ enum Part {
 struct NormPart {
     norm: Norm,
     of: Part,
-    start: usize,
-    shape: Dims,
 }
-impl<T: Float> Op<T> for NormPart {
+impl<T: Float> PartRule<T> for NormPart {
     fn name(&self) -> &'static str {
         match self.of {
             Part::Y if self.norm.relu => "batch_norm_relu",
@@ -143,18 +141,8 @@ impl<T: Float> Op<T> for NormPart {
             Part::Var => "batch_var",
         }
     }
-    fn shape(&self, _: &[&[usize]]) -> Result<Dims> {
-        Ok(self.shape.clone())
-    }
-    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
-        part_copy(ctx.input(0), self.start, &self.shape, ctx.output());
-    }
-    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
-        part_view(input, self.start, &self.shape)
-    }
-    /// The statistics are copied, so that they do not keep the large result alive.
-    fn is_view(&self) -> bool {
-        self.of == Part::Y
+    fn is_copied(&self) -> bool {
+        self.of != Part::Y
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (norm, g) = (self.norm, ctx.cotangent());
@@ -175,11 +163,10 @@ impl<T: Float> Op<T> for NormPart {
                     let numel = x.numel();
                     let channels = x.size(1);
                     let statistic = |of: Part, start: usize| {
-                        let part = NormPart {
-                            norm,
-                            of,
+                        let part = PackedPart {
                             start,
                             shape: small![channels],
+                            rule: NormPart { norm, of },
                         };
                         let mut all: SmallVec<[Var<'t, T>; 12]> = small![packed];
                         all.extend_from_slice(inputs);
@@ -198,8 +185,9 @@ impl<T: Float> Op<T> for NormPart {
                 let part = |of: Grad| {
                     let mut all: SmallVec<[Var<'t, T>; 12]> = small![grads, x, g];
                     all.extend_from_slice(&inputs[1..]);
-                    let shape = x.shape();
-                    Some(tape.apply(GradPart { norm, of, shape }, &all))
+                    let (start, shape) = of.place(x.shape());
+                    let rule = GradPart { norm, of };
+                    Some(tape.apply(PackedPart { start, shape, rule }, &all))
                 };
                 cts.push(part(Grad::X));
                 if norm.weight {
@@ -247,25 +235,25 @@ enum Grad {
     Weight,
     Bias,
 }
+impl Grad {
+    /// Where it stands in the packed gradients of an input of shape `x`, and its shape.
+    fn place(self, x: Dims) -> (usize, Dims) {
+        let (all, channels) = (x.iter().product(), x[1]);
+        match self {
+            Grad::X => (0, x),
+            Grad::Weight => (all, small![channels]),
+            Grad::Bias => (all + channels, small![channels]),
+        }
+    }
+}
 
 /// One gradient: a view of [`PackedGrad`]. Inputs: that, then x, g, and the weight and the bias if they are there.
 #[derive(Debug, PartialEq)]
 struct GradPart {
     norm: Norm,
     of: Grad,
-    shape: Dims,
 }
-impl GradPart {
-    fn place(&self) -> (usize, Dims) {
-        let (all, c) = (self.shape.iter().product(), self.shape[1]);
-        match self.of {
-            Grad::X => (0, self.shape.clone()),
-            Grad::Weight => (all, small![c]),
-            Grad::Bias => (all + c, small![c]),
-        }
-    }
-}
-impl<T: Float> Op<T> for GradPart {
+impl<T: Float> PartRule<T> for GradPart {
     fn name(&self) -> &'static str {
         match self.of {
             Grad::X => "batch_norm_grad_x",
@@ -273,22 +261,8 @@ impl<T: Float> Op<T> for GradPart {
             Grad::Bias => "batch_norm_grad_bias",
         }
     }
-    fn shape(&self, _: &[&[usize]]) -> Result<Dims> {
-        Ok(self.place().1)
-    }
-    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
-        let (start, shape) = self.place();
-        part_copy(ctx.input(0), start, &shape, ctx.output());
-    }
-    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
-        let (start, shape) = self.place();
-        part_view(input, start, &shape)
-    }
-    fn is_view(&self) -> bool {
-        true
-    }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        let (norm, of, rank) = (self.norm, self.of, self.shape.len());
+        let (norm, of, rank) = (self.norm, self.of, ctx.input(1).rank());
         let axes = other_axes(rank);
         let mut cts: Cotangents<'t, T> = small![None];
         let needs = &ctx.needs[1..];
@@ -307,7 +281,7 @@ impl<T: Float> Op<T> for GradPart {
         if of == Grad::Bias {
             // A sum of the cotangent: the rest only says where the relu lets it pass.
             let dg = ctx.needs(2).then(|| {
-                let c = along(ctx.cotangent(), rank).broadcast_to(self.shape.clone());
+                let c = along(ctx.cotangent(), rank).broadcast_to(ctx.input(1).shape());
                 if norm.relu {
                     recorded(&ctx.inputs()[1..], c).3
                 } else {
@@ -393,11 +367,10 @@ impl<'t, T: Float> Var<'t, T> {
         let packed = tape.apply_no_grad(Packed(norm), &args);
         args.insert(0, packed);
         let channels = shape[1];
-        let part = |of: Part, start: usize, shape: Dims| NormPart {
-            norm,
-            of,
+        let part = |of: Part, start: usize, shape: Dims| PackedPart {
             start,
             shape,
+            rule: NormPart { norm, of },
         };
         (
             tape.apply(part(Part::Y, 0, shape), &args),

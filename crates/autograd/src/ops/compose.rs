@@ -11,6 +11,7 @@ use crate::tape::Region;
 use crate::var::Var;
 use crate::vmap::BatchCtx;
 use smallvec::SmallVec;
+use std::fmt::Debug;
 use wengert_tensor::list::Listed;
 use wengert_tensor::{Dims, Real, Result, Tensor};
 
@@ -76,11 +77,55 @@ pub(crate) fn partials<'t, T: Float>(
         .listed()
 }
 
-/// Elements `start..` of the last axis of a packed result, as a view of shape `shape`.
+/// What distinguishes one of the results that a kernel makes together.
+pub(crate) trait PartRule<T: Float>: Debug + PartialEq + Send + Sync + 'static {
+    /// As [`Op::name`].
+    fn name(&self) -> &'static str;
+    /// As [`Op::vjp`]; the packed result, the first input, gets no cotangent.
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T>;
+    /// Whether it is copied, so that a small result does not keep the large ones alive.
+    fn is_copied(&self) -> bool {
+        false
+    }
+}
+
+/// One result of a kernel that makes several.
 ///
-/// Operations with several results compute them into one packed tensor, recorded without gradient; each result is a
-/// view of it, recorded as an operation on the packed tensor and the original inputs, with the derivative rule of that
-/// result alone. So a result that is not used costs nothing in the backward pass, and each rule reads like its formula.
+/// Such operations compute them into one packed tensor, recorded without gradient; each result is a view of it, recorded as an
+/// operation on the packed tensor and the original inputs, with the derivative rule of that result alone. So a result that is not
+/// used costs nothing in the backward pass, and each rule reads like its formula.
+#[derive(Debug, PartialEq)]
+pub(crate) struct PackedPart<R> {
+    /// Where it begins along the last axis of the packed tensor.
+    pub start: usize,
+    pub shape: Dims,
+    pub rule: R,
+}
+impl<T: Float, R: PartRule<T>> Op<T> for PackedPart<R> {
+    fn name(&self) -> &'static str {
+        self.rule.name()
+    }
+    fn shape(&self, _: &[&[usize]]) -> Result<Dims> {
+        Ok(self.shape.clone())
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        part_copy(ctx.input(0), self.start, &self.shape, ctx.output());
+    }
+    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
+        part_view(input, self.start, &self.shape)
+    }
+    fn is_view(&self) -> bool {
+        !self.rule.is_copied()
+    }
+    fn reads(&self, i: usize) -> bool {
+        i == 0
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        self.rule.vjp(ctx)
+    }
+}
+
+/// Elements `start..` of the last axis of a packed result, as a view of shape `shape`.
 pub(crate) fn part_view<T: Real>(
     packed: &Tensor<T>,
     start: usize,

@@ -4,7 +4,7 @@ use crate::float::Float;
 use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
-use crate::ops::compose::{part_copy, part_view, partials};
+use crate::ops::compose::{PackedPart, PartRule, partials};
 use crate::var::Var;
 use smallvec::SmallVec;
 use wengert_tensor::list::Listed;
@@ -87,16 +87,9 @@ impl<T: Float> Op<T> for NormRows {
         let part = |of: NormPart| {
             let mut all: SmallVec<[Var<'t, T>; 12]> = small![packed];
             all.extend_from_slice(&args);
-            let (rows, n) = (ctx.input(0).shape()[0], ctx.input(0).shape()[1]);
-            Some(tape.apply(
-                NormGradPart {
-                    norm: *self,
-                    of,
-                    rows,
-                    n,
-                },
-                &all,
-            ))
+            let (start, shape) = of.place(ctx.input(0).shape());
+            let rule = NormGradPart { norm: *self, of };
+            Some(tape.apply(PackedPart { start, shape, rule }, &all))
         };
         let mut cts: Cotangents<'t, T> = small![part(NormPart::X)];
         if self.weight {
@@ -150,6 +143,17 @@ enum NormPart {
     Weight,
     Bias,
 }
+impl NormPart {
+    /// Where it stands in [`NormRowsGrad`]'s result for rows of shape `x`, and its shape.
+    fn place(self, x: Dims) -> (usize, Dims) {
+        let (rows, n) = (x[0], x[1]);
+        match self {
+            NormPart::X => (0, x),
+            NormPart::Weight => (rows * n, small![n]),
+            NormPart::Bias => (rows * n + n, small![n]),
+        }
+    }
+}
 
 /// One cotangent: a view of [`NormRowsGrad`]'s result. Inputs: that result, then its inputs, which the derivatives of
 /// this part belong to.
@@ -157,20 +161,8 @@ enum NormPart {
 struct NormGradPart {
     norm: NormRows,
     of: NormPart,
-    rows: usize,
-    n: usize,
 }
-impl NormGradPart {
-    fn place(&self) -> (usize, Dims) {
-        let n = self.n;
-        match self.of {
-            NormPart::X => (0, small![self.rows, n]),
-            NormPart::Weight => (self.rows * n, small![n]),
-            NormPart::Bias => (self.rows * n + n, small![n]),
-        }
-    }
-}
-impl<T: Float> Op<T> for NormGradPart {
+impl<T: Float> PartRule<T> for NormGradPart {
     fn name(&self) -> &'static str {
         match self.of {
             NormPart::X => "norm_grad_x",
@@ -178,27 +170,13 @@ impl<T: Float> Op<T> for NormGradPart {
             NormPart::Bias => "norm_grad_bias",
         }
     }
-    fn shape(&self, _: &[&[usize]]) -> Result<Dims> {
-        Ok(self.place().1)
-    }
-    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
-        let (start, shape) = self.place();
-        part_copy(ctx.input(0), start, &shape, ctx.output());
-    }
-    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
-        let (start, shape) = self.place();
-        part_view(input, start, &shape)
-    }
-    fn is_view(&self) -> bool {
-        true
-    }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let norm = self.norm;
         let of = self.of;
         let mut cts: Cotangents<'t, T> = small![None];
         if of == NormPart::Bias {
             // A sum of the cotangent's rows.
-            let dg = (ctx.needs(2)).then(|| ctx.cotangent().broadcast_to([self.rows, self.n]));
+            let dg = (ctx.needs(2)).then(|| ctx.cotangent().broadcast_to(ctx.input(1).shape()));
             cts.extend([None, dg]);
             cts.resize(ctx.inputs().len(), None);
             return cts;

@@ -1,12 +1,12 @@
 //! The derivatives of attention's derivatives as operations.
 
 use super::Config;
-use super::kernels::Job;
+use super::kernels::{Given, Job};
 use super::second::Cotangent;
 use crate::float::Float;
 use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
-use crate::ops::compose::{part_copy, part_view, partials};
+use crate::ops::compose::{PartRule, partials};
 use crate::ops::reduce::sum_to;
 use crate::var::Var;
 use wengert_tensor::error::OrPanic;
@@ -31,7 +31,7 @@ impl Config {
         }
     }
 
-    /// What [`PackedSecond`] and [`PackedMaskSecond`] compute, for one input, as a composition. `x`: the cotangent of a derivative,
+    /// What [`PackedSecond`] computes, for one input, as a composition. `x`: the cotangent of a derivative,
     /// the operands, the cotangent of the output.
     fn second<'t, T: Float>(&self, of: usize, to: usize, x: &[Var<'t, T>]) -> Var<'t, T> {
         let (ct, own, g) = (x[0], &x[1..], x[x.len() - 1]);
@@ -79,76 +79,65 @@ impl Config {
     }
 }
 
-/// The cotangents of q, k, v and the output's cotangent, for a cotangent of the derivative `of`. Inputs: that, output, lse, the
-/// output's cotangent, the operands. Output: `[b, lq d + lk d + lk dv + lq dv]`.
+/// The cotangents of q, k, v and the output's cotangent, or that of the mask, for a cotangent of the derivative `of`. Inputs: that,
+/// output, lse, the output's cotangent, the operands. Output: `[b, lq d + lk d + lk dv + lq dv]`, or for the mask its elements as
+/// one line.
 #[derive(Debug, PartialEq)]
 pub(super) struct PackedSecond {
     pub config: Config,
     pub of: usize,
+    pub to_mask: bool,
 }
 impl<T: Float> Op<T> for PackedSecond {
     fn name(&self) -> &'static str {
-        "attention_second"
+        ["attention_second", "attention_mask_second"][usize::from(self.to_mask)]
     }
     fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        if self.to_mask {
+            return Ok(small![1, inputs[7].iter().product()]);
+        }
         let (q, k, v) = (inputs[4], inputs[5], inputs[6]);
         Ok(small![q[0], (q[1] + k[1]) * (q[2] + v[2])])
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
-        let (y, lse, g) = (ctx.input(1), ctx.input(2), ctx.input(3));
         let job = self.config.job(|i| ctx.input(4 + i));
         let of = self.config.cotangent(self.of, ctx.input(0), &job);
-        T::attention_second(&job, y, lse, g, of, ctx.output());
+        let given = Given {
+            job: &job,
+            y: ctx.input(1),
+            lse: ctx.input(2),
+            g: ctx.input(3),
+        };
+        if self.to_mask {
+            let shape = ctx.input(7).shape();
+            T::attention_mask_second(&given, of, ctx.output(), shape);
+        } else {
+            T::attention_second(&given, of, ctx.output());
+        }
     }
     fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         unreachable!("recorded without gradient; its parts carry the rules")
     }
     fn flops(&self, inputs: &[&[usize]], _: &[usize]) -> u64 {
         let (q, v) = (inputs[4], inputs[6]);
-        2 * (q[0] * q[1] * v[1] * (7 * q[2] + 4 * v[2])) as u64
+        let terms = if self.to_mask {
+            4 * q[2] + 2 * v[2]
+        } else {
+            7 * q[2] + 4 * v[2]
+        };
+        2 * (q[0] * q[1] * v[1] * terms) as u64
     }
 }
 
-/// The cotangent of the mask, as one line. Inputs: those of [`PackedSecond`].
-#[derive(Debug, PartialEq)]
-pub(super) struct PackedMaskSecond {
-    pub config: Config,
-    pub of: usize,
-}
-impl<T: Float> Op<T> for PackedMaskSecond {
-    fn name(&self) -> &'static str {
-        "attention_mask_second"
-    }
-    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
-        Ok(small![1, inputs[7].iter().product()])
-    }
-    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
-        let (y, lse, g) = (ctx.input(1), ctx.input(2), ctx.input(3));
-        let job = self.config.job(|i| ctx.input(4 + i));
-        let of = self.config.cotangent(self.of, ctx.input(0), &job);
-        let shape = ctx.input(7).shape();
-        T::attention_mask_second(&job, y, lse, g, of, ctx.output(), shape);
-    }
-    fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        unreachable!("recorded without gradient; its parts carry the rules")
-    }
-    fn flops(&self, inputs: &[&[usize]], _: &[usize]) -> u64 {
-        let (q, v) = (inputs[4], inputs[6]);
-        2 * (q[0] * q[1] * v[1] * (4 * q[2] + 2 * v[2])) as u64
-    }
-}
-
-/// The cotangent of q, k, v, the output's cotangent or the mask, a view of [`PackedSecond`]'s or [`PackedMaskSecond`]'s output.
+/// The cotangent of q, k, v, the output's cotangent or the mask, a view of [`PackedSecond`]'s output.
 /// Inputs: that, then those of [`Config::second`], which its derivatives come from.
 #[derive(Debug, PartialEq)]
 pub(super) struct SecondPart {
     pub config: Config,
     pub of: usize,
     pub to: usize,
-    pub start: usize,
-    pub shape: Dims,
 }
-impl<T: Float> Op<T> for SecondPart {
+impl<T: Float> PartRule<T> for SecondPart {
     fn name(&self) -> &'static str {
         [
             "attention_second_q",
@@ -157,21 +146,6 @@ impl<T: Float> Op<T> for SecondPart {
             "attention_second_cotangent",
             "attention_second_mask",
         ][self.to]
-    }
-    fn shape(&self, _: &[&[usize]]) -> Result<Dims> {
-        Ok(self.shape.clone())
-    }
-    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
-        part_copy(ctx.input(0), self.start, &self.shape, ctx.output());
-    }
-    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
-        part_view(input, self.start, &self.shape)
-    }
-    fn is_view(&self) -> bool {
-        true
-    }
-    fn reads(&self, i: usize) -> bool {
-        i == 0
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let mut cts: Cotangents<'t, T> = small![None];

@@ -14,20 +14,11 @@ compiled_here! {
     /// Kernels of this file.
     AttentionKernels {
         fn attention(job: &Job<'_, Self>, out: &mut [Self]) = attention;
-        fn attention_grad(
-            job: &Job<'_, Self>, y: &Tensor<Self>, lse: &Tensor<Self>, g: &Tensor<Self>, out: &mut [Self],
-        ) = attention_grad;
-        fn attention_mask_grad(
-            job: &Job<'_, Self>, y: &Tensor<Self>, lse: &Tensor<Self>, g: &Tensor<Self>, out: &mut [Self],
-            shape: &[usize],
-        ) = attention_mask_grad;
-        fn attention_second(
-            job: &Job<'_, Self>, y: &Tensor<Self>, lse: &Tensor<Self>, g: &Tensor<Self>, of: Cotangent<'_, Self>,
-            out: &mut [Self],
-        ) = attention_second;
+        fn attention_grad(given: &Given<'_, Self>, out: &mut [Self]) = attention_grad;
+        fn attention_mask_grad(given: &Given<'_, Self>, out: &mut [Self], shape: &[usize]) = attention_mask_grad;
+        fn attention_second(given: &Given<'_, Self>, of: Cotangent<'_, Self>, out: &mut [Self]) = attention_second;
         fn attention_mask_second(
-            job: &Job<'_, Self>, y: &Tensor<Self>, lse: &Tensor<Self>, g: &Tensor<Self>, of: Cotangent<'_, Self>,
-            out: &mut [Self], shape: &[usize],
+            given: &Given<'_, Self>, of: Cotangent<'_, Self>, out: &mut [Self], shape: &[usize],
         ) = attention_mask_second;
         fn attention_keep(seed: &Tensor<Self>, p: f64, out: &mut [Self]) = attention_keep;
     }
@@ -44,6 +35,16 @@ pub struct Job<'a, T: Real> {
     pub dropout: Option<(f64, &'a Tensor<T>)>,
     pub scale: f64,
     pub causal: bool,
+}
+
+/// What the kernels of derivatives read beside the operands.
+pub struct Given<'a, T: Real> {
+    pub job: &'a Job<'a, T>,
+    pub y: &'a Tensor<T>,
+    /// Of each query the logarithm of the sum of the exponentials of its scores.
+    pub lse: &'a Tensor<T>,
+    /// The cotangent of the output.
+    pub g: &'a Tensor<T>,
 }
 
 impl<T: Float> Job<'_, T> {
@@ -311,14 +312,11 @@ pub(super) fn row_sums<T: Real>(a: &MatRef<'_, T>, b: &MatRef<'_, T>, n: usize, 
 }
 
 /// Blocks of the backward pass of one matrix.
-struct Backward<'a, T: Real> {
-    job: &'a Job<'a, T>,
-    b: usize,
-    mask: Mask<'a, T>,
-    keep: Option<&'a Keep<T>>,
-    y: &'a Tensor<T>,
-    lse: &'a Tensor<T>,
-    g: &'a Tensor<T>,
+pub(super) struct Backward<'a, T: Real> {
+    pub given: &'a Given<'a, T>,
+    pub b: usize,
+    pub mask: Mask<'a, T>,
+    pub keep: Option<&'a Keep<T>>,
 }
 
 /// Numbers that [`Backward`] works with.
@@ -327,6 +325,16 @@ fn backward_scratch(lk: usize) -> usize {
 }
 
 impl<'a, T: Scratch + Float> Backward<'a, T> {
+    pub fn new(given: &'a Given<'a, T>, b: usize, keep: Option<&'a Keep<T>>) -> Self {
+        let mask = Mask::new(given.job.mask.as_ref(), b, given.job.causal);
+        Backward {
+            given,
+            b,
+            mask,
+            keep,
+        }
+    }
+
     /// For each block of the queries `i0..i0 + rows` and some keys: `f(j0, keys, weights, slopes)` with the weights that
     /// were used, dropout applied, and the cotangents of the scores.
     fn blocks(
@@ -336,7 +344,8 @@ impl<'a, T: Scratch + Float> Backward<'a, T> {
         scratch: &mut [T],
         mut f: impl FnMut(usize, usize, &[T], &[T]),
     ) {
-        let (job, b) = (self.job, self.b);
+        let Given { job, y, lse, g } = *self.given;
+        let b = self.b;
         let (_, lq, lk) = job.sizes();
         let (d, dv) = (job.q.shape()[2], job.v.shape()[2]);
         let width = BK.min(lk);
@@ -344,10 +353,10 @@ impl<'a, T: Scratch + Float> Backward<'a, T> {
         let (delta, lines) = lines.split_at_mut(BQ);
         let (factors, blocks) = blocks.split_at_mut(width);
         let (weights, slopes) = blocks.split_at_mut(BQ * width);
-        let gm = mat(self.g, b, i0);
-        row_sums(&gm, &mat(self.y, b, i0), dv, &mut delta[..rows]);
+        let gm = mat(g, b, i0);
+        row_sums(&gm, &mat(y, b, i0), dv, &mut delta[..rows]);
         for (r, l) in lines[..rows].iter_mut().enumerate() {
-            *l = self.lse.get(&[b, i0 + r]);
+            *l = lse.get(&[b, i0 + r]);
         }
         let keys = job.keys(i0 + rows);
         for j0 in (0..keys).step_by(BK) {
@@ -384,28 +393,15 @@ impl<'a, T: Scratch + Float> Backward<'a, T> {
 }
 
 /// Per batch: the cotangents of q, k and v.
-fn attention_grad<T: Scratch + Float>(
-    job: &Job<'_, T>,
-    y: &Tensor<T>,
-    lse: &Tensor<T>,
-    g: &Tensor<T>,
-    out: &mut [T],
-) {
+fn attention_grad<T: Scratch + Float>(given: &Given<'_, T>, out: &mut [T]) {
+    let (job, g) = (given.job, given.g);
     let (_, lq, lk) = job.sizes();
     let (d, dv) = (job.q.shape()[2], job.v.shape()[2]);
     out.fill(T::zero());
     let scale = T::from_f64(job.scale);
     let keep = job.keep();
     parallel::chunks_mut(out, lq * d + lk * (d + dv), |b, out| {
-        let backward = Backward {
-            job,
-            b,
-            mask: Mask::new(job.mask.as_ref(), b, job.causal),
-            keep: keep.as_ref(),
-            y,
-            lse,
-            g,
-        };
+        let backward = Backward::new(given, b, keep.as_ref());
         let (dq, rest) = out.split_at_mut(lq * d);
         let (dk, dvs) = rest.split_at_mut(lk * d);
         T::with_scratch(backward_scratch(lk), |scratch| {
@@ -429,26 +425,12 @@ fn attention_grad<T: Scratch + Float>(
 }
 
 /// The cotangent of a mask of shape `shape`, whose axes of size 1 were stretched: added up while the blocks pass.
-fn attention_mask_grad<T: Scratch + Float>(
-    job: &Job<'_, T>,
-    y: &Tensor<T>,
-    lse: &Tensor<T>,
-    g: &Tensor<T>,
-    out: &mut [T],
-    shape: &[usize],
-) {
+fn attention_mask_grad<T: Scratch + Float>(given: &Given<'_, T>, out: &mut [T], shape: &[usize]) {
+    let job = given.job;
     let keep = job.keep();
     let room = backward_scratch(job.sizes().2);
     mask_sums(job, room, out, shape, |b, i0, rows, scratch, add| {
-        let backward = Backward {
-            job,
-            b,
-            mask: Mask::new(job.mask.as_ref(), b, job.causal),
-            keep: keep.as_ref(),
-            y,
-            lse,
-            g,
-        };
+        let backward = Backward::new(given, b, keep.as_ref());
         backward.blocks(i0, rows, scratch, |j0, cols, _, ds| add(j0, cols, ds));
     });
 }

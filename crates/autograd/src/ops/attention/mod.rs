@@ -8,11 +8,11 @@ mod second;
 use crate::float::Float;
 use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
-use crate::ops::compose::{part_copy, part_view};
+use crate::ops::compose::{PackedPart, PartRule};
 use crate::var::Var;
-use grad::{PackedMaskSecond, PackedSecond, SecondPart};
+use grad::{PackedSecond, SecondPart};
 pub use kernels::AttentionKernels;
-use kernels::Job;
+use kernels::{Given, Job};
 use smallvec::SmallVec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::list::Listed;
@@ -157,23 +157,10 @@ impl<T: Float> Op<T> for Packed {
 #[derive(Debug, PartialEq)]
 struct Output {
     config: Config,
-    shape: Dims,
 }
-impl<T: Float> Op<T> for Output {
+impl<T: Float> PartRule<T> for Output {
     fn name(&self) -> &'static str {
         "attention_output"
-    }
-    fn shape(&self, _: &[&[usize]]) -> Result<Dims> {
-        Ok(self.shape.clone())
-    }
-    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
-        part_copy(ctx.input(0), 0, &self.shape, ctx.output());
-    }
-    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
-        part_view(input, 0, &self.shape)
-    }
-    fn is_view(&self) -> bool {
-        true
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (packed, q, k, v) = (ctx.input(0), ctx.input(1), ctx.input(2), ctx.input(3));
@@ -194,7 +181,10 @@ impl<T: Float> Op<T> for Output {
             })
         };
         let part = |grads: Var<'t, T>, of: usize| {
-            let config = config.clone();
+            let rule = GradPart {
+                config: config.clone(),
+                of,
+            };
             let (start, shape): (usize, Dims) = match of {
                 0 => (0, small![b, lq, d]),
                 1 => (lq * d, small![b, lk, d]),
@@ -204,94 +194,85 @@ impl<T: Float> Op<T> for Output {
             let mut all: SmallVec<[Var<'t, T>; 12]> = small![grads];
             all.extend_from_slice(&args);
             all.extend([ctx.output(), lse()]);
-            tape.apply(
-                GradPart {
-                    config,
-                    of,
-                    start,
-                    shape,
-                },
-                &all,
-            )
+            tape.apply(PackedPart { start, shape, rule }, &all)
         };
         let mut cts: Cotangents<'t, T> = small![None];
         let some = (1..4).any(|i| ctx.needs(i));
-        let grads = some.then(|| parts(&|all| tape.apply(PackedGrad(config.clone()), all)));
+        let packed_grad = |of_mask: bool| {
+            let config = config.clone();
+            parts(&|all| {
+                let config = config.clone();
+                tape.apply(PackedGrad { config, of_mask }, all)
+            })
+        };
+        let grads = some.then(|| packed_grad(false));
         for of in 0..3 {
             let grads = grads.filter(|_| ctx.needs(1 + of));
             cts.push(grads.map(|grads| part(grads, of)));
         }
         if config.masked {
-            cts.push(ctx.needs(4).then(|| {
-                let op = |all: &[Var<'t, T>]| tape.apply(PackedMaskGrad(config.clone()), all);
-                part(parts(&op), 3)
-            }));
+            cts.push(ctx.needs(4).then(|| part(packed_grad(true), 3)));
         }
         cts.resize(1 + own.len(), None);
         cts
     }
 }
 
-/// Inputs: output, lse, cotangent, the operands. Output: `[b, lq d + lk d + lk dv]`.
+/// The derivatives, as they lie side by side. Inputs: output, lse, cotangent, the operands. Output: `[b, lq d + lk d + lk dv]`, or
+/// for the mask its elements as one line.
 #[derive(Debug, PartialEq)]
-struct PackedGrad(Config);
+struct PackedGrad {
+    config: Config,
+    of_mask: bool,
+}
 impl<T: Float> Op<T> for PackedGrad {
     fn name(&self) -> &'static str {
-        "attention_grad"
+        ["attention_grad", "attention_mask_grad"][usize::from(self.of_mask)]
     }
     fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        if self.of_mask {
+            return Ok(small![1, inputs[6].iter().product()]);
+        }
         let (q, k, v) = (inputs[3], inputs[4], inputs[5]);
         Ok(small![q[0], q[1] * q[2] + k[1] * (k[2] + v[2])])
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
-        let (y, lse, g) = (ctx.input(0), ctx.input(1), ctx.input(2));
-        let job = self.0.job(|i| ctx.input(3 + i));
-        T::attention_grad(&job, y, lse, g, ctx.output());
+        let job = self.config.job(|i| ctx.input(3 + i));
+        let given = Given {
+            job: &job,
+            y: ctx.input(0),
+            lse: ctx.input(1),
+            g: ctx.input(2),
+        };
+        if self.of_mask {
+            let shape = ctx.input(6).shape();
+            T::attention_mask_grad(&given, ctx.output(), shape);
+        } else {
+            T::attention_grad(&given, ctx.output());
+        }
     }
     fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         unreachable!("recorded without gradient; its parts carry the rules")
     }
     fn flops(&self, inputs: &[&[usize]], _: &[usize]) -> u64 {
         let (q, v) = (inputs[3], inputs[5]);
-        2 * (q[0] * q[1] * v[1] * (3 * q[2] + 2 * v[2])) as u64
+        let terms = if self.of_mask {
+            q[2] + v[2]
+        } else {
+            3 * q[2] + 2 * v[2]
+        };
+        2 * (q[0] * q[1] * v[1] * terms) as u64
     }
 }
 
-/// Inputs: output, lse, cotangent, the operands. Output: the mask's shape, as one line.
-#[derive(Debug, PartialEq)]
-struct PackedMaskGrad(Config);
-impl<T: Float> Op<T> for PackedMaskGrad {
-    fn name(&self) -> &'static str {
-        "attention_mask_grad"
-    }
-    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
-        Ok(small![1, inputs[6].iter().product()])
-    }
-    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
-        let (y, lse, g) = (ctx.input(0), ctx.input(1), ctx.input(2));
-        let job = self.0.job(|i| ctx.input(3 + i));
-        let shape = ctx.input(6).shape();
-        T::attention_mask_grad(&job, y, lse, g, ctx.output(), shape);
-    }
-    fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        unreachable!("recorded without gradient; its parts carry the rules")
-    }
-    fn flops(&self, inputs: &[&[usize]], _: &[usize]) -> u64 {
-        let (q, v) = (inputs[3], inputs[5]);
-        2 * (q[0] * q[1] * v[1] * (q[2] + v[2])) as u64
-    }
-}
-
-/// The cotangent of q, k, v or the mask, a view of [`PackedGrad`]'s or [`PackedMaskGrad`]'s output. Inputs: that, the
+/// The cotangent of q, k, v or the mask, a view of [`PackedGrad`]'s output. Inputs: that, the
 /// operands, the cotangent, then, for the derivative rule, output and lse.
 #[derive(Debug, PartialEq)]
 struct GradPart {
     config: Config,
     of: usize,
-    start: usize,
-    shape: Dims,
 }
-impl<T: Float> Op<T> for GradPart {
+impl<T: Float> PartRule<T> for GradPart {
     fn name(&self) -> &'static str {
         [
             "attention_grad_q",
@@ -299,21 +280,6 @@ impl<T: Float> Op<T> for GradPart {
             "attention_grad_v",
             "attention_grad_mask",
         ][self.of]
-    }
-    fn shape(&self, _: &[&[usize]]) -> Result<Dims> {
-        Ok(self.shape.clone())
-    }
-    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
-        part_copy(ctx.input(0), self.start, &self.shape, ctx.output());
-    }
-    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
-        part_view(input, self.start, &self.shape)
-    }
-    fn is_view(&self) -> bool {
-        true
-    }
-    fn reads(&self, i: usize) -> bool {
-        i == 0
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (config, of) = (&self.config, self.of);
@@ -327,10 +293,16 @@ impl<T: Float> Op<T> for GradPart {
         let mut all: SmallVec<[Var<'t, T>; 12]> = small![ct, y, lse, g];
         all.extend_from_slice(own);
         let some = (1..4).any(|i| ctx.needs(i)) || ctx.needs(last);
-        let packed = some.then(|| {
+        let second = |to_mask: bool| {
             let config = config.clone();
-            tape.no_grad(|| tape.apply(PackedSecond { config, of }, &all))
-        });
+            let op = PackedSecond {
+                config,
+                of,
+                to_mask,
+            };
+            tape.no_grad(|| tape.apply(op, &all))
+        };
+        let packed = some.then(|| second(false));
         let part = |packed: Var<'t, T>, to: usize, start: usize| {
             let mut all: SmallVec<[Var<'t, T>; 12]> = small![packed, ct];
             all.extend_from_slice(own);
@@ -342,14 +314,8 @@ impl<T: Float> Op<T> for GradPart {
             };
             let shape = like.shape();
             let config = config.clone();
-            let part = SecondPart {
-                config,
-                of,
-                to,
-                start,
-                shape,
-            };
-            tape.apply(part, &all)
+            let rule = SecondPart { config, of, to };
+            tape.apply(PackedPart { start, shape, rule }, &all)
         };
         let starts = [0, lq * d, (lq + lk) * d, (lq + lk) * d + lk * dv];
         let want = |i: usize, to: usize| {
@@ -359,11 +325,7 @@ impl<T: Float> Op<T> for GradPart {
         };
         let mut cts: Cotangents<'t, T> = small![None, want(1, 0), want(2, 1), want(3, 2)];
         if config.masked {
-            cts.push(ctx.needs(4).then(|| {
-                let config = config.clone();
-                let sums = tape.no_grad(|| tape.apply(PackedMaskSecond { config, of }, &all));
-                part(sums, 4, 0)
-            }));
+            cts.push(ctx.needs(4).then(|| part(second(true), 4, 0)));
         }
         cts.resize(last, None);
         cts.extend([want(last, 3), None, None]);
@@ -485,8 +447,12 @@ impl<'t, T: Float> Var<'t, T> {
         };
         let packed = tape.apply_no_grad(Packed(config.clone()), &args);
         args.insert(0, packed);
-        let shape = small![b, lq, dv];
-        let y = tape.apply(Output { config, shape }, &args);
+        let output = PackedPart {
+            start: 0,
+            shape: small![b, lq, dv],
+            rule: Output { config },
+        };
+        let y = tape.apply(output, &args);
         batch.extend_from_slice(&[lq, dv]);
         y.reshape(batch)
     }

@@ -10,7 +10,9 @@
 //!
 //! δ, η and ω are one number for each query: a first pass along the keys makes them, a second one the rest.
 
-use super::kernels::{BK, BQ, Job, Keep, Mask, Weights, kept, mask_sums, mat, multiply, row_sums};
+use super::kernels::{
+    BK, BQ, Backward, Given, Keep, Mask, Weights, kept, mask_sums, mat, multiply, row_sums,
+};
 use crate::float::Float;
 use crate::ops::Scratch;
 use wengert_tensor::gemm::MatRef;
@@ -31,13 +33,7 @@ pub enum Cotangent<'a, T: Real> {
 
 /// One matrix.
 struct Second<'a, T: Real> {
-    job: &'a Job<'a, T>,
-    b: usize,
-    mask: Mask<'a, T>,
-    keep: Option<&'a Keep<T>>,
-    y: &'a Tensor<T>,
-    lse: &'a Tensor<T>,
-    g: &'a Tensor<T>,
+    backward: Backward<'a, T>,
     of: &'a Cotangent<'a, T>,
 }
 
@@ -67,24 +63,13 @@ struct Blocks<'a, T> {
 
 impl<'a, T: Scratch + Float> Second<'a, T> {
     fn new(
-        job: &'a Job<'a, T>,
+        given: &'a Given<'a, T>,
         b: usize,
         keep: Option<&'a Keep<T>>,
-        y: &'a Tensor<T>,
-        lse: &'a Tensor<T>,
-        g: &'a Tensor<T>,
         of: &'a Cotangent<'a, T>,
     ) -> Self {
-        Second {
-            job,
-            b,
-            mask: Mask::new(job.mask.as_ref(), b, job.causal),
-            keep,
-            y,
-            lse,
-            g,
-            of,
-        }
+        let backward = Backward::new(given, b, keep);
+        Second { backward, of }
     }
 
     /// The weights of a block, and the products its other values are made from.
@@ -97,13 +82,14 @@ impl<'a, T: Scratch + Float> Second<'a, T> {
         lse: &[T],
         to: &mut Blocks<'_, T>,
     ) {
-        let (job, b) = (self.job, self.b);
+        let Backward { given, b, .. } = self.backward;
+        let job = given.job;
         let (d, dv) = (job.q.shape()[2], job.v.shape()[2]);
         let (qm, km, vm) = (mat(job.q, b, i0), mat(job.k, b, j0), mat(job.v, b, j0));
-        let gm = mat(self.g, b, i0);
+        let gm = mat(given.g, b, i0);
         let (one, zero, scale) = (T::one(), T::zero(), T::from_f64(job.scale));
         multiply(rows, cols, d, scale, qm, km.t(), zero, to.p);
-        self.mask.apply(to.p, cols, i0, j0);
+        self.backward.mask.apply(to.p, cols, i0, j0);
         dispatch_for::<T, _>(Weights {
             scores: &mut *to.p,
             cols,
@@ -126,9 +112,10 @@ impl<'a, T: Scratch + Float> Second<'a, T> {
 
     /// The factors of dropout of row `i` from key `j0` on.
     fn factors(&self, i: usize, j0: usize, out: &mut [T]) {
-        let (_, lq, lk) = self.job.sizes();
-        match self.keep {
-            Some(keep) => keep.factors((self.b * lq + i) * lk + j0, out),
+        let Backward { given, b, keep, .. } = self.backward;
+        let (_, lq, lk) = given.job.sizes();
+        match keep {
+            Some(keep) => keep.factors((b * lq + i) * lk + j0, out),
             None => out.fill(T::one()),
         }
     }
@@ -207,7 +194,8 @@ impl<'a, T: Scratch + Float> Second<'a, T> {
         scratch: &mut [T],
         mut f: impl FnMut(usize, usize, &[T], &[T], &[T]),
     ) {
-        let (job, b) = (self.job, self.b);
+        let Backward { given, b, .. } = self.backward;
+        let job = given.job;
         let (_, _, lk) = job.sizes();
         let width = BK.min(lk);
         let (lines, blocks) = scratch.split_at_mut(4 * BQ);
@@ -224,12 +212,12 @@ impl<'a, T: Scratch + Float> Second<'a, T> {
         let (p, blocks) = blocks.split_at_mut(BQ * width);
         let (x, h) = blocks.split_at_mut(BQ * width);
         for r in 0..rows {
-            lines.lse[r] = self.lse.get(&[b, i0 + r]);
+            lines.lse[r] = given.lse.get(&[b, i0 + r]);
         }
         let dv = job.v.shape()[2];
         row_sums(
-            &mat(self.g, b, i0),
-            &mat(self.y, b, i0),
+            &mat(given.g, b, i0),
+            &mat(given.y, b, i0),
             dv,
             &mut lines.delta[..rows],
         );
@@ -266,20 +254,18 @@ impl<'a, T: Scratch + Float> Second<'a, T> {
 
 /// Per batch: the cotangents of q, k, v and G.
 pub(super) fn attention_second<T: Scratch + Float>(
-    job: &Job<'_, T>,
-    y: &Tensor<T>,
-    lse: &Tensor<T>,
-    g: &Tensor<T>,
+    given: &Given<'_, T>,
     of: Cotangent<'_, T>,
     out: &mut [T],
 ) {
+    let (job, g) = (given.job, given.g);
     let (_, lq, lk) = job.sizes();
     let (d, dv) = (job.q.shape()[2], job.v.shape()[2]);
     out.fill(T::zero());
     let (one, scale) = (T::one(), T::from_f64(job.scale));
     let keep = job.keep();
     parallel::chunks_mut(out, (lq + lk) * (d + dv), |b, out| {
-        let second = Second::new(job, b, keep.as_ref(), y, lse, g, &of);
+        let second = Second::new(given, b, keep.as_ref(), &of);
         let (dq, rest) = out.split_at_mut(lq * d);
         let (dk, rest) = rest.split_at_mut(lk * d);
         let (dvs, dg) = rest.split_at_mut(lk * dv);
@@ -318,18 +304,16 @@ pub(super) fn attention_second<T: Scratch + Float>(
 
 /// The cotangent of the mask, in its shape.
 pub(super) fn attention_mask_second<T: Scratch + Float>(
-    job: &Job<'_, T>,
-    y: &Tensor<T>,
-    lse: &Tensor<T>,
-    g: &Tensor<T>,
+    given: &Given<'_, T>,
     of: Cotangent<'_, T>,
     out: &mut [T],
     shape: &[usize],
 ) {
+    let job = given.job;
     let keep = job.keep();
     let room = room(job.sizes().2);
     mask_sums(job, room, out, shape, |b, i0, rows, scratch, add| {
-        let second = Second::new(job, b, keep.as_ref(), y, lse, g, &of);
+        let second = Second::new(given, b, keep.as_ref(), &of);
         second.blocks(i0, rows, scratch, |j0, cols, w, _, _| add(j0, cols, w));
     });
 }

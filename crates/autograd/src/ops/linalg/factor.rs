@@ -7,8 +7,6 @@ use super::*;
 struct Part {
     task: Task,
     of: usize,
-    start: usize,
-    shape: Dims,
 }
 
 /// Results of a factorization of `shape`: where each stands in the packed one, and its shape.
@@ -36,11 +34,10 @@ fn parts(task: Task, shape: &[usize]) -> SmallVec<[(usize, Dims); 3]> {
 #[track_caller]
 fn part<'t, T: Float>(task: Task, of: usize, packed: Var<'t, T>, a: Var<'t, T>) -> Var<'t, T> {
     let (start, shape) = parts(task, &a.shape())[of].clone();
-    let part = Part {
-        task,
-        of,
+    let part = PackedPart {
         start,
         shape,
+        rule: Part { task, of },
     };
     a.tape().apply(part, &[packed, a])
 }
@@ -61,7 +58,7 @@ fn gaps<'t, T: Float>(v: Var<'t, T>) -> Var<'t, T> {
         .mask_not(eye)
 }
 
-impl<T: Float> Op<T> for Part {
+impl<T: Float> PartRule<T> for Part {
     fn name(&self) -> &'static str {
         match (self.task, self.of) {
             (Task::SlogDet, 0) => "slogdet_sign",
@@ -74,18 +71,6 @@ impl<T: Float> Op<T> for Part {
             (_, 1) => "svd_s",
             _ => "svd_vt",
         }
-    }
-    fn shape(&self, _: &[&[usize]]) -> Result<Dims> {
-        Ok(self.shape.clone())
-    }
-    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
-        part_copy(ctx.input(0), self.start, &self.shape, ctx.output());
-    }
-    fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
-        part_view(input, self.start, &self.shape)
-    }
-    fn is_view(&self) -> bool {
-        true
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (packed, a, g) = (ctx.input(0), ctx.input(1), ctx.cotangent());

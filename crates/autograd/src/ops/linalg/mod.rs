@@ -12,7 +12,7 @@ use crate::float::Float;
 use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
-use crate::ops::compose::{part_copy, part_view, partials};
+use crate::ops::compose::{PackedPart, PartRule, partials};
 use crate::var::Var;
 use dense::Triangle;
 use smallvec::SmallVec;
