@@ -10,6 +10,10 @@
 //! | in numbers: `nan`, `inf` | an error, unless [`Reader::non_finite`] allows them |
 //! | in numbers: `1e999`, anything that overflows, `1_000`, `0x10`, `1,5` | an error |
 
+mod labeled;
+
+pub use labeled::LabelOptions;
+
 use crate::dataset::Labeled;
 use crate::error::{Error, Position, Result, shown};
 use crate::file::{self, Limits};

@@ -3,8 +3,8 @@
 
 mod common;
 use common::{TempDir, gzip};
-use wengert_data::csv::{Reader, Table};
-use wengert_data::{Error, Limits, Position};
+use wengert_data::csv::{LabelOptions, Reader, Table};
+use wengert_data::{Error, Labeled, Limits, Position};
 
 fn fault<T>(result: Result<T, Error>) -> (u64, u64, String) {
     match result {
@@ -328,4 +328,107 @@ fn every_truncation_is_read_or_refused() {
         }
     }
     assert!(refused >= 10, "{refused}");
+}
+
+fn labeled(text: &str, column: Option<&str>, heading: Option<bool>) -> Result<Labeled, Error> {
+    let options = LabelOptions {
+        column: column.map(String::from),
+        heading,
+    };
+    Reader::headed().parse_labeled(text.as_bytes(), "t.csv", &options)
+}
+
+/// With or without a heading, names or numbers as classes, the class in any column: the same samples.
+#[test]
+fn labeled_tables_are_read_as_they_come() {
+    let plain = "1,2,0\n3,4,1\n5,6,0\n7,8,1\n";
+    let turned = "0,1,2\n1,3,4\n0,5,6\n1,7,8\n";
+    let names = "1,2,cat\n3,4,dog\n5,6,cat\n7,8,dog\n";
+    for (text, column, heading) in [
+        (plain.to_string(), None, None),
+        (plain.to_string(), None, Some(false)),
+        (plain.to_string(), Some("3"), None),
+        (names.to_string(), None, None),
+        (format!("a,b,class\n{plain}"), None, None),
+        (format!("a,b,class\n{names}"), Some("class"), None),
+        (format!("a,b,class\n{names}"), Some("3"), Some(true)),
+        (format!("9,10,11\n{plain}"), None, Some(true)),
+        (turned.to_string(), Some("1"), None),
+        (format!("kind,a,b\n{turned}"), Some("kind"), None),
+        // A first row of numbers whose class does not come again is a heading.
+        (format!("0,1,class\n{names}"), None, None),
+    ] {
+        let all = labeled(&text, column, heading).unwrap();
+        assert_eq!(all.inputs.shape(), [4, 2], "{text}");
+        let inputs: Vec<f32> = (1..9).map(|x| x as f32).collect();
+        assert_eq!(all.inputs.to_vec(), inputs, "{text}");
+        assert_eq!(all.labels.to_vec(), [0, 1, 0, 1], "{text}");
+        assert_eq!(all.classes, 2, "{text}");
+    }
+}
+
+#[test]
+fn columns_without_classes_are_refused() {
+    let plain = "1,2,0\n3,4,1\n5,6,0\n7,8,1\n";
+    for (text, column, heading, part) in [
+        (
+            plain,
+            Some("4"),
+            None,
+            "no column \"4\", expected 1 to 3 or one of [\"1\"",
+        ),
+        (plain, Some("0"), None, "no column \"0\""),
+        (plain, Some("kind"), None, "no column \"kind\""),
+        (
+            "1;2\n3;4\n",
+            None,
+            None,
+            "t.csv: one column, expected at least two with commas between them (it has semicolons)",
+        ),
+        ("1\t2\n", None, None, "(it has tabs)"),
+        ("1\n2\n", None, None, "commas between them"),
+        ("1,7\n2,7\n", None, None, "column 2 holds one class, \"7\""),
+        (
+            "1,0.5\n2,1.5\n",
+            None,
+            None,
+            "column 2 holds 0.5, expected classes",
+        ),
+        (
+            "1,0\n2,\n3,0\n4,1\n",
+            None,
+            None,
+            "column 2, row 2: no class",
+        ),
+        (
+            "a,b\n1,x\n2,y\n3,z\n",
+            None,
+            None,
+            "column 2 has 3 different values in 3 rows",
+        ),
+        (
+            "a,b,c\n1,2,0\n3,4,1\n5,6,0\n7,8,1\nx,1,0\n",
+            None,
+            None,
+            "line 6, column 1",
+        ),
+        (
+            "a,a,c\n1,2,0\n3,4,0\n",
+            None,
+            None,
+            "the column name \"a\" stands twice",
+        ),
+        (
+            "a,b,class\n1,2,0\n3,4,0\n5,6,1\n7,8,1\n9,9,class\n",
+            None,
+            Some(false),
+            "line 1, column 1",
+        ),
+    ] {
+        let error = labeled(text, column, heading)
+            .err()
+            .expect(part)
+            .to_string();
+        assert!(error.contains(part), "{part}: {error}");
+    }
 }

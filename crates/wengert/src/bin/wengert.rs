@@ -338,78 +338,20 @@ fn all(files: &[String], part: &str) -> bool {
     files.iter().all(|f| f.starts_with(part))
 }
 
-/// A table of numbers and the column of the class.
+/// A table of numbers and a column of classes, a share of each class held out.
 fn table(path: &str, label: Option<&str>, seed: u64) -> Result<(Labeled, Labeled), String> {
-    let no = |what: String| Err(format!("{path}: {what}"));
-    let bare = csv::Reader::bare().read(path).map_err(text)?;
-    let n = bare.columns();
-    let cell = |r: usize, c: usize| bare.get(r, c).map_or(String::new(), |f| f.trim().into());
-    let first: Vec<String> = (0..n).map(|c| cell(0, c)).collect();
-    if n < 2 {
-        let other = [(';', "semicolons"), ('\t', "tabs")].into_iter();
-        let other = other.filter(|(c, _)| first.iter().any(|n| n.contains(*c)));
-        let other: Vec<String> = other.map(|(_, w)| format!(" (it has {w})")).collect();
-        return no(format!(
-            "one column, expected at least two with commas between them{}",
-            other.concat()
-        ));
-    }
-    let column = match label {
-        None => n - 1,
-        Some(l) => match (first.iter().position(|n| n == l), l.parse::<usize>()) {
-            (Some(c), _) => c,
-            (None, Ok(c)) if (1..=n).contains(&c) => c - 1,
-            _ => {
-                return no(format!(
-                    "--label: no column {l:?}, expected 1 to {n} or one of {first:?}"
-                ));
-            }
-        },
+    let options = csv::LabelOptions {
+        column: label.map(str::to_string),
+        ..csv::LabelOptions::default()
     };
-    // A first row of numbers, with a class that comes again, is no heading.
-    let number = |s: &String| s.parse::<f64>().is_ok();
-    let class = &first[column];
-    let again = || (1..bare.rows()).any(|r| cell(r, column) == *class);
-    let numbers = (first.iter().enumerate()).all(|(c, s)| c == column || number(s));
-    let t = match numbers && (number(class) || again()) {
-        true => bare,
-        false => csv::Reader::headed().read(path).map_err(text)?,
-    };
-    let rows = t.rows();
-    let (_, classes) = t.classes(column).map_err(text)?;
-    let here = format!("column {}", column + 1);
-    let other = "`--label` names another one";
-    if let Some(c) = classes
-        .iter()
-        .find(|c| c.parse::<f64>().is_ok_and(|x| x.fract() != 0.0))
-    {
-        return no(format!(
-            "{here} holds {c}, expected classes: names or whole numbers; {other}"
-        ));
-    }
-    if let Some(row) = (0..rows).find(|r| t.get(*r, column).is_ok_and(|c| c.trim().is_empty())) {
-        return no(format!("{here}, row {}: no class", row + 1));
-    }
-    if rows > 0 && classes.len() < 2 {
-        return no(format!(
-            "{here} holds one class, {:?}, expected at least two; {other}",
-            classes[0]
-        ));
-    }
-    if 2 * classes.len() > rows {
-        return no(format!(
-            "{here} has {} different values in {rows} rows, expected classes of several rows each; {other}",
-            classes.len()
-        ));
-    }
-    let parts = t
-        .labeled(column)
-        .map_err(text)?
-        .split(HELD_OUT, seed)
+    let all = csv::Reader::bare()
+        .read_labeled(path, &options)
         .map_err(text)?;
+    let rows = all.labels.numel();
+    let parts = all.split(HELD_OUT, seed).map_err(text)?;
     if parts.1.labels.numel() == 0 {
-        return no(format!(
-            "{rows} rows, expected enough of each class to hold a fifth out"
+        return Err(format!(
+            "{path}: {rows} rows, expected enough of each class to hold a fifth out"
         ));
     }
     Ok(parts)
