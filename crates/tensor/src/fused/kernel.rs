@@ -4,6 +4,7 @@ use super::lines;
 use crate::Real;
 use crate::lane::Lane;
 use crate::simd::{Avx2, Avx512, Baseline, Isa, Level, level};
+use std::marker::PhantomData;
 
 /// `dst[i] = f(args[0][i], args[1][i], args[2][i])`, all slices of one length.
 pub type BlockFn<T> = fn(dst: &mut [T], args: [&[T]; 3], imm: [T; 2]);
@@ -180,15 +181,43 @@ entry!(
 );
 entry!(Avx2, avx2, index_avx2, "avx2,fma,bmi2");
 
-/// The loop of an elementwise function, compiled for the instruction set of this machine.
-pub fn block_fn<F: ElemFn, T: Real>() -> BlockFn<T> {
+/// The loops of an elementwise function for each [`Level`], the lowest first; see [`pick`].
+pub type BlockFns<T> = [BlockFn<T>; 3];
+
+struct Loops<F, T>(PhantomData<(F, T)>);
+
+impl<F: ElemFn, T: Real> Loops<F, T> {
+    /// A constant: a function that chooses would be compiled for every elementwise function.
     #[cfg(target_arch = "x86_64")]
-    match level() {
-        Level::Avx512 if const { !F::NARROW } => return avx512::<F, T>,
-        Level::Avx512 | Level::Avx2 => return avx2::<F, T>,
-        Level::Baseline => {}
-    }
-    baseline::<F, T>
+    const ALL: &'static BlockFns<T> = &[
+        baseline::<F, T>,
+        avx2::<F, T>,
+        if F::NARROW {
+            avx2::<F, T>
+        } else {
+            avx512::<F, T>
+        },
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    const ALL: &'static BlockFns<T> = &[baseline::<F, T>; 3];
+}
+
+/// The loops of an elementwise function for all instruction sets.
+#[inline]
+pub fn block_fns<F: ElemFn, T: Real>() -> &'static BlockFns<T> {
+    Loops::<F, T>::ALL
+}
+
+/// The loop for the instruction set of this machine.
+#[inline]
+pub fn pick<T: Real>(loops: &BlockFns<T>) -> BlockFn<T> {
+    loops[level() as usize - Level::Baseline as usize]
+}
+
+/// The loop of an elementwise function, compiled for the instruction set of this machine.
+#[inline]
+pub fn block_fn<F: ElemFn, T: Real>() -> BlockFn<T> {
+    pick(block_fns::<F, T>())
 }
 
 /// The loop of an index function, compiled for the instruction set of this machine.

@@ -13,7 +13,9 @@ mod reduce;
 mod run;
 
 pub use chain::Arith;
-pub use kernel::{BlockFn, ElemFn, IndexFn, IndexedFn, block_fn, index_fn};
+pub use kernel::{
+    BlockFn, BlockFns, ElemFn, IndexFn, IndexedFn, block_fn, block_fns, index_fn, pick,
+};
 pub use reduce::{Reduce, extreme_of, sum_of};
 
 use crate::error::{Error, Result};

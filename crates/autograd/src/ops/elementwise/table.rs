@@ -109,9 +109,9 @@ macro_rules! table {
 
             #[doc(hidden)]
             pub fn block_fn<T: Float>(self) -> BlockFn<T> {
-                match self {
-                    $(Elem::$Name => block_fn::<kernels::$Name, T>(),)*
-                }
+                pick(match self {
+                    $(Elem::$Name => block_fns::<kernels::$Name, T>(),)*
+                })
             }
 
             #[allow(unused_variables)]
