@@ -94,15 +94,24 @@ macro_rules! scratch {
             fn with_scratch<R>(n: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
                 thread_local!(static KEPT: RefCell<Vec<$t>> = const { RefCell::new(Vec::new()) });
                 // Taken out while in use: a thread that steals another task meanwhile finds an empty one.
-                let mut memory = KEPT.with(|k| std::mem::take(&mut *k.borrow_mut()));
+                #[inline(never)]
+                fn take(n: usize) -> Vec<$t> {
+                    let mut memory = KEPT.with(|k| std::mem::take(&mut *k.borrow_mut()));
+                    if memory.len() < n {
+                        memory.resize(n, 0.0);
+                    }
+                    memory
+                }
+                #[inline(never)]
+                fn put(memory: Vec<$t>) {
+                    KEPT.with(|k| *k.borrow_mut() = memory);
+                }
                 // From the start of a line on: a register that crosses lines is stored at half the speed.
                 const LINE: usize = 64 / size_of::<$t>();
-                if memory.len() < n + LINE {
-                    memory.resize(n + LINE, 0.0);
-                }
+                let mut memory = take(n + LINE);
                 let start = memory.as_ptr().align_offset(64).min(LINE);
                 let r = f(&mut memory[start..start + n]);
-                KEPT.with(|k| *k.borrow_mut() = memory);
+                put(memory);
                 r
             }
         }

@@ -3,7 +3,7 @@
 
 use crate::Real;
 use crate::lane::Lane;
-use crate::simd::Isa;
+use crate::simd::{Baseline, Isa};
 
 /// Accumulators of the loops for other instruction sets.
 const W: usize = 32;
@@ -15,6 +15,20 @@ pub(super) fn sum<T: Real, I: Isa>(x: &[T]) -> T {
     if let Some(s) = x86::sum::<T, I>(x) {
         return s;
     }
+    /// A function of its own where functions are calls: kernels hold many sums.
+    #[inline(never)]
+    fn apart<T: Real>(x: &[T]) -> T {
+        sum_in_arrays::<T, Baseline>(x)
+    }
+    if I::CALLS {
+        apart(x)
+    } else {
+        sum_in_arrays::<T, I>(x)
+    }
+}
+
+#[inline(always)]
+fn sum_in_arrays<T: Real, I: Isa>(x: &[T]) -> T {
     let chunks = x.chunks_exact(W);
     let tail = chunks.remainder();
     let mut acc = [T::ZERO; W];
@@ -36,6 +50,19 @@ pub(super) fn extreme<T: Real, I: Isa>(x: &[T], largest: bool) -> T {
     if let Some(m) = x86::extreme::<T, I>(x, largest) {
         return m;
     }
+    #[inline(never)]
+    fn apart<T: Real>(x: &[T], largest: bool) -> T {
+        extreme_in_arrays::<T, Baseline>(x, largest)
+    }
+    if I::CALLS {
+        apart(x, largest)
+    } else {
+        extreme_in_arrays::<T, I>(x, largest)
+    }
+}
+
+#[inline(always)]
+fn extreme_in_arrays<T: Real, I: Isa>(x: &[T], largest: bool) -> T {
     let better = |a: T, b: T| {
         let take = if largest { b > a } else { b < a };
         if take { b } else { a }

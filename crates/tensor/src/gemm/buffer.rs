@@ -33,13 +33,23 @@ fn lend<T: Element, R>(
     len: usize,
     f: impl FnOnce(*mut T) -> R,
 ) -> R {
-    let bytes = len * size_of::<T>();
-    let mut buffer = match spare.take() {
+    let mut buffer = take(spare, len * size_of::<T>());
+    let result = f(buffer.as_mut_slice().as_mut_ptr().cast());
+    put(spare, buffer);
+    result
+}
+
+/// The spare buffer, or a new one. Apart from [`lend`], which is compiled for every caller; so [`put`].
+#[inline(never)]
+fn take(spare: &'static LocalKey<Cell<Option<Storage<u8>>>>, bytes: usize) -> Storage<u8> {
+    match spare.take() {
         Some(b) if b.len() >= bytes => b,
         _ => Storage::zeroed("gemm", bytes.next_power_of_two().max(1 << 16))
             .expect("memory for packing"),
-    };
-    let result = f(buffer.as_mut_slice().as_mut_ptr().cast());
+    }
+}
+
+#[inline(never)]
+fn put(spare: &'static LocalKey<Cell<Option<Storage<u8>>>>, buffer: Storage<u8>) {
     spare.set(Some(buffer));
-    result
 }

@@ -106,6 +106,13 @@ impl Axis {
         (a, b, (a * self.s + at).saturating_sub(self.p))
     }
 
+    /// Whether no vector code fits: windows of different sizes, or three and more elements apart; but for a single window whose
+    /// elements are side by side.
+    fn is_by_element(&self) -> bool {
+        let single = self.m == 1 && self.step() == 1;
+        !single && (self.adaptive || self.s > 2)
+    }
+
     /// Pairs side by side, none of which hangs over the end.
     #[inline(always)]
     fn is_pairs(&self) -> bool {
@@ -154,13 +161,18 @@ struct Combine<'a, T: Real> {
 impl<T: Real> Combine<'_, T> {
     #[inline(always)]
     fn go<V: Lane<Elem = T>>(self, start: T, f: impl Fn(V, V) -> V + Copy) {
-        let a = self.axes;
+        let (a, max) = (self.axes, self.max);
         let w = &a[2];
         let planes = self.x.chunks_exact(inputs(a));
         for (x, out) in planes.zip(self.out.chunks_exact_mut(outputs(a))) {
             out.fill(start);
             each_row(a, |o, i| {
-                combine_row(w, &x[i * w.n..][..w.n], &mut out[o * w.m..][..w.m], f);
+                let (x, y) = (&x[i * w.n..][..w.n], &mut out[o * w.m..][..w.m]);
+                if w.is_by_element() {
+                    combine_by_element(w, x, y, max);
+                } else {
+                    combine_row(w, x, y, f);
+                }
             });
         }
     }
@@ -194,20 +206,15 @@ fn combine_row<V: Lane>(w: &Axis, x: &[V::Elem], y: &mut [V::Elem], f: impl Fn(V
                 }
             }
             for k in (0..4).map(|k| 8 >> k) {
-                (V::places(k)).for_each(|j| acc[j] = f(acc[j], acc[j + k]));
+                for j in V::places(k) {
+                    acc[j] = f(acc[j], acc[j + k]);
+                }
             }
             last = f(last, acc[0]);
         }
         y[0] = (chunks.remainder().iter())
             .fold(last, |y, &x| f(y, new(x)))
             .get();
-        return;
-    }
-    if w.adaptive {
-        for (o, y) in y.iter_mut().enumerate() {
-            let (i, c) = w.span(o);
-            *y = x[i..i + c].iter().fold(new(*y), |y, &x| f(y, new(x))).get();
-        }
         return;
     }
     for j in 0..w.k {
@@ -222,7 +229,7 @@ fn combine_row<V: Lane>(w: &Axis, x: &[V::Elem], y: &mut [V::Elem], f: impl Fn(V
             for o in V::places(b - a) {
                 y[o] = f(new(y[o]), new(x[o])).get();
             }
-        } else if w.s == 2 {
+        } else {
             // Pairs, of which the first counts, become shuffles of whole vectors.
             for (y, x) in y.iter_mut().zip(x.chunks_exact(2)) {
                 *y = f(new(*y), new(x[0])).get();
@@ -231,10 +238,23 @@ fn combine_row<V: Lane>(w: &Axis, x: &[V::Elem], y: &mut [V::Elem], f: impl Fn(V
             if x.len() == 2 * last + 1 {
                 y[last] = f(new(y[last]), new(x[2 * last])).get();
             }
-        } else {
-            for (y, &x) in y.iter_mut().zip(x.iter().step_by(w.s)) {
-                *y = f(new(*y), new(x)).get();
-            }
+        }
+    }
+}
+
+/// [`combine_row`] where [`Axis::is_by_element`].
+#[inline(never)]
+fn combine_by_element<T: Real>(w: &Axis, x: &[T], y: &mut [T], max: bool) {
+    type L<T> = <T as Real>::Lane<wengert_tensor::simd::Baseline>;
+    for (o, y) in y.iter_mut().enumerate() {
+        let (i, c) = w.span(o);
+        for k in 0..c {
+            let x = x[i + k * w.step()];
+            *y = if max {
+                L::<T>::new(*y).max(L::<T>::new(x)).get()
+            } else {
+                *y + x
+            };
         }
     }
 }
