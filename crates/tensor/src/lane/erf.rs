@@ -44,9 +44,10 @@ fn erfc_tail<T: Ops>((b, b_low): (T, T), (h, l): (T, T)) -> (T, T, T) {
 /// Φ(-a), |x| Φ(-a) and e^(-a²/2) for a = |x|, up to where they are 0.
 #[inline(always)]
 fn lower<T: Ops>(a: T) -> (T, T, T) {
-    let (one, half) = (T::c(1.0), T::c(0.5));
+    let (zero, one, half) = (T::c(0.0), T::c(1.0), T::c(0.5));
     // Φ(-a) = erfc(a / √2) / 2, with a / √2 and a² / 2 in two parts.
-    let a = T::select(a > T::c(NORMAL_ZERO), T::c(NORMAL_ZERO), a);
+    let gone = a > T::c(NORMAL_ZERO);
+    let a = T::select(gone, zero, a);
     let (h, l) = two_prod(a, a);
     let (b, b_low) = two_prod(a, T::c(SQRT_HALF.0));
     let b_low = a.mul_add(T::c(SQRT_HALF.1), b_low);
@@ -57,10 +58,10 @@ fn lower<T: Ops>(a: T) -> (T, T, T) {
     let small = b < T::c(0.8125);
     let tail = tail * half;
     (
-        T::select(small, near, tail.scale(k, false)),
-        // Scaled after the product: the smaller factor may be subnormal.
+        T::select(gone, zero, T::select(small, near, tail.scale(k, false))),
+        // Scaled after the product: the smaller factor may be subnormal. (And 0 where it is gone.)
         T::select(small, near * a, (tail * a).scale(k, false)),
-        e.scale(k, false),
+        T::select(gone, zero, e.scale(k, false)),
     )
 }
 
@@ -68,10 +69,13 @@ fn lower<T: Ops>(a: T) -> (T, T, T) {
 pub(super) fn normal<T: Ops>(x: T) -> (T, T) {
     let a = x.abs();
     let (p, e) = if T::SHORT && T::FMA {
-        let Short { d, a, s, e } = Short::of(a);
+        let gone = a > T::c(SHORT_ZERO);
+        let Short { d, a, s, e } = Short::of(T::select(gone, T::c(0.0), a));
         let q = T::c(1.0) / d;
         let s = s.mul_add(e, s);
-        (q * s * scaled_normal(a * q), s * T::c(T::UNDER.1))
+        let or_zero = |y: T| T::select(gone, T::c(0.0), y);
+        let p = or_zero(q * s * scaled_normal(a * q));
+        (p, or_zero(s * T::c(T::UNDER.1)))
     } else if T::SHORT {
         let (p, _, e) = lower(a.wide());
         (T::from_wide(p), T::from_wide(e))
@@ -86,6 +90,8 @@ pub(super) fn normal<T: Ops>(x: T) -> (T, T) {
 pub(super) fn gelu<T: Ops>(x: T) -> T {
     let a = x.abs();
     let t = if T::SHORT && T::FMA {
+        // Of 0 it is 0.
+        let a = T::select(a > T::c(SHORT_ZERO), T::c(0.0), a);
         let Short { d, a, s, e } = Short::of(a);
         let w = a / d;
         let s = s * w;
@@ -122,6 +128,9 @@ const NORMAL: [f64; 10] = [
 const NORMAL_SHIFT: f64 = 3.351_562_5;
 const NORMAL_CENTER: f64 = 0.539_062_5;
 
+/// From here on Φ(-a) is 0 in f32, even times a.
+const SHORT_ZERO: f64 = 14.5;
+
 /// What Φ(-a) is made of in f32, for a up to where it is 0: none of the factors is subnormal.
 struct Short<T> {
     /// (a + SHIFT) · 2^-26.
@@ -136,7 +145,6 @@ impl<T: Ops> Short<T> {
     #[inline(always)]
     fn of(a: T) -> Self {
         let c = T::c;
-        let a = T::select(a > c(14.5), c(14.5), a);
         let n = a * c(-0.5);
         // -a²/2 = k ln 2 + r, with the product rounded once, in the sum.
         let magic = c(T::MAGIC + T::BIAS + T::UNDER.0);
@@ -174,10 +182,11 @@ pub(super) fn erfc<T: Ops>(x: T) -> T {
     let one = T::c(1.0);
     let near = (x * x).poly(T::ERF).mul_add(-x, one - x);
 
-    let b = T::select(a > T::c(T::ERFC_ZERO), T::c(T::ERFC_ZERO), a);
+    let gone = a > T::c(T::ERFC_ZERO);
+    let b = T::select(gone, one, a);
     let (h, l) = two_prod(b, b);
     let (tail, _, k) = erfc_tail((b, T::c(0.0)), (h, l));
-    let tail = tail.scale(k, false);
+    let tail = T::select(gone, T::c(0.0), tail.scale(k, false));
     let far = T::select(x < T::c(0.0), T::c(2.0) - tail, tail);
     T::select(a < T::c(0.8125), near, far)
 }

@@ -17,10 +17,11 @@ pub(super) fn pow<T: Ops>(x: T, y: T) -> T {
     let p_low = b.mul_add(l, p_low);
     let (low, high) = (T::c(T::EXP_RANGE.0), T::c(T::EXP_RANGE.1));
     let inside = (p > low) & (p < high);
-    let p = T::select(p < low, low, p);
+    let gone = p < low;
+    let p = T::select(gone, zero, p);
     let p = T::select(p > high, high, p);
     let (k, e, e_low) = exp::exp_pair(p, T::select(inside, p_low, zero));
-    let z = (e + e_low).scale(k, p > zero);
+    let z = T::select(gone, zero, (e + e_low).scale(k, p > zero));
 
     // a = 0 and a = ∞, where the logarithm is not finite.
     let grows = (a > one) == (y > zero);
