@@ -16,6 +16,7 @@
 
 pub mod batch_norm;
 pub mod conv;
+mod copy;
 mod display;
 mod element;
 pub mod error;

@@ -193,6 +193,19 @@ pub fn chunks_mut<T: Send>(data: &mut [T], size: usize, f: impl Fn(usize, &mut [
     tasks(n, |i| f(i, unsafe { runs.take(i) }));
 }
 
+/// Copies `from`, which is as long as `to`.
+pub fn copy<T: Copy + Send + Sync>(from: &[T], to: &mut [T]) {
+    assert_eq!(from.len(), to.len(), "copy: lengths differ");
+    chunks_mut(to, 2 * GRAIN, |i, to| {
+        to.copy_from_slice(&from[2 * i * GRAIN..][..to.len()]);
+    });
+}
+
+/// Makes all elements `x`.
+pub fn fill<T: Copy + Send + Sync>(data: &mut [T], x: T) {
+    chunks_mut(data, 2 * GRAIN, |_, data| data.fill(x));
+}
+
 /// `f(i, chunk of a, chunk of b)` for each run of `size_a` elements of `a` and the run of `size_b` elements of `b` beside
 /// it.
 ///

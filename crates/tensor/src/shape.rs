@@ -358,23 +358,6 @@ pub(crate) fn copy_line<T: Copy>(data: &[T], mut at: isize, step: isize, out: &m
     }
 }
 
-/// The elements that a layout sees, in row-major order; `out` has as many.
-pub(crate) fn copy_strided<T: Copy>(data: &[T], layout: &Layout, out: &mut [T]) {
-    let Some(last) = layout.shape.len().checked_sub(1) else {
-        return out.fill(data[layout.offset]);
-    };
-    let (width, step) = (layout.shape[last], layout.strides[last]);
-    if out.is_empty() {
-        return;
-    }
-    let mut index = Dims::from_elem(0, last + 1);
-    let mut at = layout.offset as isize;
-    for row in out.chunks_exact_mut(width) {
-        copy_line(data, at, step, row);
-        advance(layout, &mut index, &mut at, last);
-    }
-}
-
 impl Layout {
     /// Row-major layout of a shape that was checked by [`checked_numel`].
     pub fn contiguous(shape: Dims) -> Self {

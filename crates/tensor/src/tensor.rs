@@ -2,7 +2,7 @@
 
 use crate::error::{OrPanic, Result};
 use crate::shape::{self, Dims, IntoAxes, IntoDims, Layout};
-use crate::{Element, Storage};
+use crate::{Element, Storage, copy, parallel};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -335,10 +335,32 @@ impl<T: Element> Tensor<T> {
     pub(crate) fn copy_into_here(&self, out: &mut [T]) {
         assert_eq!(out.len(), self.numel(), "copy_into: lengths differ");
         if let Some(s) = self.as_slice() {
-            out.copy_from_slice(s);
-            return;
+            return parallel::copy(s, out);
         }
-        shape::copy_strided(self.storage.as_slice(), &self.layout, out);
+        copy::copy_strided(self.storage.as_slice(), &self.layout, out);
+    }
+
+    /// Writes the elements at index `part` (row-major) of the first `lead` axes into `out`, in row-major order.
+    ///
+    /// ```
+    /// use wengert_tensor::Tensor;
+    /// let x = Tensor::from_vec(vec![1, 2, 3, 4, 5, 6], [2, 3]);
+    /// let mut column = [0; 2];
+    /// x.t().copy_part_into(1, 2, &mut column);
+    /// assert_eq!(column, [3, 6]);
+    /// ```
+    ///
+    /// # Panics
+    /// When there is no such part, or the lengths differ.
+    pub fn copy_part_into(&self, lead: usize, part: usize, out: &mut [T]) {
+        let (before, rest) = self.shape().split_at(lead);
+        let (parts, len): (usize, usize) = (before.iter().product(), rest.iter().product());
+        assert!(
+            part < parts && out.len() == len,
+            "copy_part_into: expected {len} elements and one of {parts} parts, found {} and part {part}",
+            out.len()
+        );
+        copy::copy_part(self.storage.as_slice(), &self.layout, lead, part, out);
     }
 
     /// This tensor if contiguous, else a contiguous copy.

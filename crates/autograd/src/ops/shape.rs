@@ -12,7 +12,7 @@ use std::ops::Range;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::list::Listed;
 use wengert_tensor::shape::{self, IntoAxes, checked_numel};
-use wengert_tensor::{Dims, IntoDims, Real, Result, Tensor};
+use wengert_tensor::{Dims, IntoDims, Real, Result, Tensor, parallel};
 
 compiled_here! {
     /// Kernels of this file.
@@ -45,38 +45,57 @@ fn write_slice<T: Real>(
     start: usize,
     step: isize,
 ) {
-    let inner: usize = shape[axis + 1..].iter().product();
-    let (n, len) = (shape[axis], src.shape()[axis]);
     if src.numel() == 0 {
         return;
     }
-    let row = len * inner;
-    let put = |o: usize, k: usize, values: &[T], dst: &mut [T]| {
-        let at = (start as isize + k as isize * step) as usize;
-        dst[(o * n + at) * inner..][..inner].copy_from_slice(values);
+    let inner: usize = shape[axis + 1..].iter().product();
+    let (n, len) = (shape[axis], src.shape()[axis]);
+    // Backwards is forwards from the other end.
+    let turned;
+    let (src, start) = if step == -1 {
+        turned = reversed(src, axis);
+        (&turned, start + 1 - len)
+    } else {
+        (src, start)
     };
-    if let Some(s) = src.as_slice() {
-        for (o, part) in s.chunks_exact(row).enumerate() {
-            if step == 1 {
-                dst[(o * n + start) * inner..][..row].copy_from_slice(part);
-            } else {
-                for (k, values) in part.chunks_exact(inner).enumerate() {
-                    put(o, k, values, dst);
+    let dense = src.as_slice();
+    let some = (2 * parallel::GRAIN).div_ceil(n * inner);
+    parallel::chunks_mut(dst, some * n * inner, |i, dst| {
+        let mut own = Vec::new();
+        for (o, dst) in dst.chunks_exact_mut(n * inner).enumerate() {
+            let o = i * some + o;
+            let part = o * len * inner..(o + 1) * len * inner;
+            if step.abs() == 1 {
+                let to = &mut dst[start * inner..][..len * inner];
+                match dense {
+                    Some(s) => parallel::copy(&s[part], to),
+                    None => src.copy_part_into(axis, o, to),
                 }
+                continue;
+            }
+            let values = match dense {
+                Some(s) => &s[part],
+                None => {
+                    own.resize(len * inner, T::zero());
+                    src.copy_part_into(axis, o, &mut own);
+                    &own
+                }
+            };
+            for (k, values) in values.chunks_exact(inner).enumerate() {
+                let at = (start as isize + k as isize * step) as usize;
+                dst[at * inner..][..inner].copy_from_slice(values);
             }
         }
-        return;
-    }
-    let mut it = src.iter();
-    let outer: usize = shape[..axis].iter().product();
-    for o in 0..outer {
-        for k in 0..len {
-            let at = (start as isize + k as isize * step) as usize;
-            for x in &mut dst[(o * n + at) * inner..][..inner] {
-                *x = it.next().expect("the source has as many elements");
-            }
-        }
-    }
+    });
+}
+
+/// The same elements in the other order along an axis.
+fn reversed<T: Real>(x: &Tensor<T>, axis: usize) -> Tensor<T> {
+    let mut layout = x.layout().clone();
+    let last = layout.strides[axis] * (layout.shape[axis] as isize - 1);
+    layout.offset = layout.offset.wrapping_add_signed(last);
+    layout.strides[axis] *= -1;
+    x.with_layout(layout).expect("the same elements")
 }
 
 #[derive(Debug, PartialEq)]
@@ -243,7 +262,7 @@ impl<T: Float> Op<T> for Embed {
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let x = ctx.input(0);
-        ctx.output().fill(T::zero());
+        parallel::fill(ctx.output(), T::zero());
         let s = self.slice;
         T::write_slice(x, ctx.output(), &self.shape, s.axis, s.start, s.step);
     }
