@@ -74,6 +74,7 @@ pub trait Kernels:
     + ctc::CtcKernels
     + pool::kernels::PoolKernels
     + interpolate::InterpolateKernels
+    + pad::PadKernels
     + recurrent::RecurrentKernels
     + Scratch
 {

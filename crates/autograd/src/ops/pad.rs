@@ -3,11 +3,76 @@
 use crate::float::Float;
 use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
+use crate::ops::compiled_here;
 use crate::var::Var;
 use smallvec::SmallVec;
 use wengert_tensor::list::Listed;
 use wengert_tensor::shape::checked_numel;
-use wengert_tensor::{Dims, Result, Tensor};
+use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
+
+compiled_here! {
+    /// Kernels of this file.
+    PadKernels {
+        fn pad_constant(
+            x: &Tensor<Self>, shape: &[usize], pads: &[(usize, usize)], value: Self, out: &mut [Self],
+        ) = pad_constant;
+    }
+}
+
+/// `x` among elements of one value, in a row-major array of shape `shape`.
+fn pad_constant<T: Real>(
+    x: &Tensor<T>,
+    shape: &[usize],
+    pads: &[(usize, usize)],
+    value: T,
+    out: &mut [T],
+) {
+    if x.numel() == 0 {
+        return parallel::fill(out, value);
+    }
+    // Axes in front that stay as they are: every index of them is a block of its own.
+    let lead = pads.iter().take_while(|&&p| p == (0, 0)).count();
+    let (sizes, pads) = (&x.shape()[lead..], &pads[lead..]);
+    let Some((&inner, outer)) = sizes.split_last() else {
+        return x.copy_into(out);
+    };
+    let dense = x.as_slice();
+    let strides = wengert_tensor::shape::contiguous_strides(&shape[lead..]);
+    let start: usize = (pads.iter().zip(&strides))
+        .map(|(&(before, _), &s)| before * s as usize)
+        .sum();
+    let (from, to): (usize, usize) = (sizes.iter().product(), shape[lead..].iter().product());
+    let some = (2 * parallel::GRAIN).div_ceil(to);
+    parallel::chunks_mut(out, some * to, |i, out| {
+        let mut own = Vec::new();
+        for (b, out) in out.chunks_exact_mut(to).enumerate() {
+            let b = i * some + b;
+            let values = match dense {
+                Some(s) => &s[b * from..][..from],
+                None => {
+                    own.resize(from, T::zero());
+                    x.copy_part_into(lead, b, &mut own);
+                    &own
+                }
+            };
+            parallel::fill(out, value);
+            // Rows of the last axis are copied as a whole.
+            let (mut at, mut index) = (start, Dims::from_elem(0, outer.len()));
+            for row in values.chunks_exact(inner) {
+                out[at..at + inner].copy_from_slice(row);
+                for k in (0..outer.len()).rev() {
+                    index[k] += 1;
+                    at += strides[k] as usize;
+                    if index[k] < outer[k] {
+                        break;
+                    }
+                    at -= strides[k] as usize * outer[k];
+                    index[k] = 0;
+                }
+            }
+        }
+    });
+}
 
 /// What stands outside the edges.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -44,39 +109,7 @@ impl<T: Float> Op<T> for PadConstant {
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let (x, shape) = (ctx.input(0), ctx.shape());
-        let out = ctx.output();
-        out.fill(T::from_f64(self.value));
-        // Rows of the last axis are copied as a whole.
-        let Some((&inner, outer)) = x.shape().split_last() else {
-            out[0] = x.item();
-            return;
-        };
-        if x.numel() == 0 {
-            return;
-        }
-        let strides = wengert_tensor::shape::contiguous_strides(shape);
-        let mut at: usize = (self.pads.iter().zip(&strides))
-            .map(|(&(before, _), &s)| before * s as usize)
-            .sum();
-        let mut index = Dims::from_elem(0, outer.len());
-        let dense = x.as_slice();
-        let mut it = x.iter();
-        for r in 0..x.numel() / inner {
-            let row = &mut out[at..at + inner];
-            match dense {
-                Some(s) => row.copy_from_slice(&s[r * inner..][..inner]),
-                None => row.iter_mut().zip(&mut it).for_each(|(o, v)| *o = v),
-            }
-            for k in (0..outer.len()).rev() {
-                index[k] += 1;
-                at += strides[k] as usize;
-                if index[k] < outer[k] {
-                    break;
-                }
-                at -= strides[k] as usize * outer[k];
-                index[k] = 0;
-            }
-        }
+        T::pad_constant(x, shape, &self.pads, T::from_f64(self.value), ctx.output());
     }
     fn bound(&self, _: &[&[usize]], largest: &dyn Fn(usize) -> f64) -> Option<f64> {
         // A sum, because it keeps NaN.
