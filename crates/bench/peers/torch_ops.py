@@ -44,6 +44,7 @@ OPS = {
     "relu": lambda x, b: F.relu(x),
     "sigmoid": lambda x, b: x.sigmoid(),
     "gelu": lambda x, b: F.gelu(x),
+    "gelu far out": lambda x, b: F.gelu(x * 20),
     "silu": lambda x, b: F.silu(x),
     "softplus": lambda x, b: F.softplus(x),
     "clamp": lambda x, b: x.clamp(0.3, 1.2),
@@ -60,6 +61,7 @@ OPS = {
     "prod columns": lambda x, b: x.prod(0),
     "cumsum rows": lambda x, b: x.cumsum(1),
     "softmax rows": lambda x, b: x.softmax(1),
+    "softmax rows far apart": lambda x, b: (x * 300).softmax(1),
     "softmax columns": lambda x, b: x.softmax(0),
     "log_softmax rows": lambda x, b: x.log_softmax(1),
     "mse": lambda x, b: F.mse_loss(x, b),
@@ -70,6 +72,12 @@ OPS = {
     "rms_norm": lambda x, b: F.rms_norm(x, x.shape[1:], eps=1e-5),
     "batch_norm": lambda x, b: F.batch_norm(channels(x), None, None, training=True),
     "group_norm": lambda x, b: F.group_norm(channels(x), 2),
+    "transpose": lambda x, b: x.t().contiguous(),
+    "flip rows": lambda x, b: x.flip(1),
+    "cat rows": lambda x, b: torch.cat([x, b], 1),
+    "slice rows": lambda x, b: x.narrow(1, 5, x.shape[1] - 10).contiguous(),
+    "pad": lambda x, b: F.pad(x, (2, 2, 2, 2)),
+    "repeat": lambda x, b: x.repeat(2, 1),
 }
 
 

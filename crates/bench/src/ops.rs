@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::time::Instant;
+use wengert::autograd::ops::pad::Pad;
 use wengert::autograd::vjp_many;
 use wengert::nn::Reduction;
 use wengert::nn::loss::cross_entropy;
@@ -28,6 +29,7 @@ pub const ELEMENTWISE: &[(&str, Operation)] = &[
     ("relu", |x, _| x.relu()),
     ("sigmoid", |x, _| x.sigmoid()),
     ("gelu", |x, _| x.gelu()),
+    ("gelu far out", |x, _| (x * 20.0).gelu()),
     ("silu", |x, _| x.silu()),
     ("softplus", |x, _| x.softplus()),
     ("clamp", |x, _| x.clamp(0.3, 1.2)),
@@ -52,6 +54,7 @@ pub const REDUCTIONS: &[(&str, Operation)] = &[
 /// Softmax, losses and normalizations of a matrix, or of `[n, channels, length]` for the last ones.
 pub const NORMALIZATIONS: &[(&str, Operation)] = &[
     ("softmax rows", |x, _| x.softmax(1)),
+    ("softmax rows far apart", |x, _| (x * 300.0).softmax(1)),
     ("softmax columns", |x, _| x.softmax(0)),
     ("log_softmax rows", |x, _| x.log_softmax(1)),
     ("mse", |x, b| x.mse(b)),
@@ -75,6 +78,18 @@ pub const NORMALIZATIONS: &[(&str, Operation)] = &[
     }),
 ];
 
+/// Elements that change their places.
+pub const SHAPES: &[(&str, Operation)] = &[
+    ("transpose", |x, _| x.t().contiguous()),
+    ("flip rows", |x, _| x.flip([1]).contiguous()),
+    ("cat rows", |x, b| Var::cat(&[x, b], 1)),
+    ("slice rows", |x, _| {
+        x.narrow(1, 5, x.size(1) - 5).contiguous()
+    }),
+    ("pad", |x, _| x.pad(&[(2, 2), (2, 2)], Pad::Zeros)),
+    ("repeat", |x, _| x.repeat([2, 1])),
+];
+
 /// A class for each row.
 fn labels(x: Var<'_>) -> Tensor<i64> {
     let (n, classes) = (x.size(0), x.size(1));
@@ -83,7 +98,8 @@ fn labels(x: Var<'_>) -> Tensor<i64> {
 
 /// Every row.
 pub fn all() -> impl Iterator<Item = &'static (&'static str, Operation)> {
-    ELEMENTWISE.iter().chain(REDUCTIONS).chain(NORMALIZATIONS)
+    let first = ELEMENTWISE.iter().chain(REDUCTIONS);
+    first.chain(NORMALIZATIONS).chain(SHAPES)
 }
 
 /// Rows and columns of the matrix with `n` elements.
