@@ -349,6 +349,10 @@ pub(crate) fn copy_line<T: Copy>(data: &[T], mut at: isize, step: isize, out: &m
     match step {
         1 => out.copy_from_slice(&data[at as usize..at as usize + out.len()]),
         0 => out.fill(data[at as usize]),
+        -1 => {
+            let from = &data[(at + 1) as usize - out.len()..=at as usize];
+            (out.iter_mut().zip(from.iter().rev())).for_each(|(x, &v)| *x = v);
+        }
         _ => {
             for x in out {
                 *x = data[at as usize];

@@ -52,8 +52,12 @@ impl<'t, T: Float> Var<'t, T> {
         let count = |i: usize| (i + times.len()).checked_sub(rank).map_or(1, |k| times[k]);
         let (mut apart, mut wide, mut out) = (Dims::new(), Dims::new(), Dims::new());
         for i in 0..rank {
-            apart.extend_from_slice(&[1, size(i)]);
-            wide.extend_from_slice(&[count(i), size(i)]);
+            if count(i) != 1 {
+                apart.push(1);
+                wide.push(count(i));
+            }
+            apart.push(size(i));
+            wide.push(size(i));
             out.push(count(i).saturating_mul(size(i)));
         }
         checked_numel("tile", &out).or_panic();
