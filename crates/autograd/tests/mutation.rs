@@ -217,12 +217,6 @@ const EQUIVALENT: &[(&str, &str, Option<Mutation>, &str)] = &[
         Some(Mutation::Scale),
         SIGN,
     ),
-    (
-        "batch_norm_grad_weight",
-        "reshape",
-        Some(Mutation::Scale),
-        SIGN,
-    ),
     ("batch_var", "detach", None, SHIFT),
     ("batch_var", "sum", None, SHIFT),
     ("batch_var", "mul_scalar", None, SHIFT),
