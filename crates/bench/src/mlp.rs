@@ -44,17 +44,18 @@ impl Mlp {
     }
 }
 
-struct Training<L, S> {
-    model: Mlp,
-    tape: Tape,
-    loss: L,
-    update: S,
+/// A model, its loss on one batch, and its optimizer.
+pub(crate) struct Training<M, L, S> {
+    pub model: M,
+    pub tape: Tape,
+    pub loss: L,
+    pub update: S,
 }
 
-impl<L, S> Workload for Training<L, S>
+impl<M, L, S> Workload for Training<M, L, S>
 where
-    L: for<'t> Fn(&Mlp, &'t Tape) -> Var<'t>,
-    S: FnMut(&mut Mlp, &Gradients),
+    L: for<'t> Fn(&M, &'t Tape) -> Var<'t>,
+    S: FnMut(&mut M, &Gradients),
 {
     fn step(&mut self) -> f64 {
         self.tape.reset();

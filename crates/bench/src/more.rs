@@ -6,6 +6,7 @@
 
 use crate::Workload;
 use crate::fill::{integers, uniform};
+use crate::mlp::Training;
 use wengert::autograd::Dims;
 use wengert::nn::{
     Activation, AttentionMask, Conv1d, ConvTranspose2d, GroupNorm, LearnedPositions, ResNet,
@@ -15,27 +16,6 @@ use wengert::prelude::*;
 
 /// The update of a model by its gradients.
 type Update<M> = Box<dyn FnMut(&mut M, &Gradients)>;
-
-/// A model, its loss on one batch, and its optimizer.
-struct Training<M> {
-    model: M,
-    loss: Box<dyn for<'t> Fn(&M, &'t Tape) -> Var<'t>>,
-    update: Update<M>,
-    tape: Tape,
-}
-
-impl<M: Module> Workload for Training<M> {
-    fn step(&mut self) -> f64 {
-        self.tape.reset();
-        let grads = (self.loss)(&self.model, &self.tape).backward();
-        (self.update)(&mut self.model, &grads);
-        f64::from(grads.loss())
-    }
-
-    fn tape(&self) -> &Tape {
-        &self.tape
-    }
-}
 
 fn rng() -> Xoshiro256PlusPlus {
     Xoshiro256PlusPlus::seed_from_u64(0)
@@ -76,7 +56,7 @@ fn training<M: Module + 'static>(
     });
     Box::new(Training {
         model,
-        loss: Box::new(loss),
+        loss,
         update,
         tape: Tape::training(0),
     })
