@@ -12,10 +12,10 @@ use crate::op::NodeOp;
 use crate::param::BufferId;
 use crate::tape::{Graph, NO_ORIGIN};
 use smallvec::SmallVec;
-use std::collections::HashMap;
 use wengert_tensor::Dims;
-use wengert_tensor::fused::{BLOCK, Program, Slot};
+use wengert_tensor::fused::{BLOCK, Program};
 use wengert_tensor::list::Listed;
+use wengert_tensor::order::order;
 
 /// What was asked of the tape.
 #[derive(Clone, PartialEq, Debug)]
@@ -286,7 +286,8 @@ pub(crate) fn make<T: Float>(g: &mut Graph<T>, event: &Event) {
 fn mark_gradients<T: Float>(g: &Graph<T>, plan: &mut Plan<T>) {
     let record = &g.events[g.event];
     let is_view = |i: u32| matches!(&g.nodes[i as usize].op, NodeOp::Op(o) if o.is_view());
-    let mut made: HashMap<u32, SmallVec<[u32; 4]>> = HashMap::new();
+    // Nodes that gradients are views of, and the gradients.
+    let mut made: Vec<(u32, u32)> = Vec::new();
     for &p in &g.param_nodes {
         let Some(&gradient) = record.results.get(p as usize) else {
             continue;
@@ -298,8 +299,10 @@ fn mark_gradients<T: Float>(g: &Graph<T>, plan: &mut Plan<T>) {
         while is_view(root) {
             root = g.nodes[root as usize].args[0];
         }
-        made.entry(root).or_default().push(gradient);
+        made.push((root, gradient));
     }
+    let order = order(made.len(), &|a, b| made[a].0.cmp(&made[b].0));
+    let mut before = vec![true; made.len()];
     for step in &mut plan.steps {
         let results: SmallVec<[u32; 4]> = match &step.kind {
             StepKind::Op(id) => SmallVec::from_elem(*id, 1),
@@ -308,20 +311,24 @@ fn mark_gradients<T: Float>(g: &Graph<T>, plan: &mut Plan<T>) {
             StepKind::Done => SmallVec::new(),
         };
         for (k, root) in results.into_iter().enumerate() {
-            let Some(gradients) = made.remove(&root) else {
-                continue;
-            };
+            let first = order.partition_point(|&i| made[i].0 < root);
             let result = 1u64.checked_shl(k as u32).unwrap_or(0);
-            step.watch |= result;
-            (step.gradients).extend(gradients.into_iter().map(|gradient| Made {
-                gradient,
-                root,
-                result,
-            }));
+            for &i in order[first..].iter().take_while(|&&i| made[i].0 == root) {
+                before[i] = false;
+                step.watch |= result;
+                step.gradients.push(Made {
+                    gradient: made[i].1,
+                    root,
+                    result,
+                });
+            }
         }
         plan.notes |= !step.gradients.is_empty();
     }
-    plan.gradients_before = made.into_values().flatten().collect();
+    plan.gradients_before = (made.iter().zip(&before))
+        .filter(|(_, before)| **before)
+        .map(|(m, _)| m.1)
+        .collect();
     plan.notes |= !plan.gradients_before.is_empty();
 }
 
@@ -620,12 +627,12 @@ impl<'a, T: Float> Planner<'a, T> {
         let g = self.g;
         let mut last_use = vec![AVAILABLE; g.len];
         let mut cost = 0u64;
-        let mut slots: Vec<Option<Slot>> = vec![None; g.len];
+        let mut scratch = fuse::Scratch::new(g.len);
         let mut steps: Vec<Step<T>> = Vec::with_capacity(self.drafts.len());
         for (s, d) in self.drafts.iter().enumerate() {
             let kind = match &d.group {
                 Some(group) => {
-                    let fused = self.compile_group(s, group, stored, &mut slots);
+                    let fused = self.compile_group(s, group, stored, &mut scratch);
                     for &i in &fused.inputs {
                         last_use[i as usize] = s as i32;
                     }
@@ -669,11 +676,12 @@ impl<'a, T: Float> Planner<'a, T> {
         if self.fuse {
             self.attach_tails(&mut steps, targets, wanted, &mut last_use);
         }
-        let mut shown: Shown = (wanted.iter())
+        let shown: Shown = (wanted.iter())
             .map(|&(at, of, what)| (self.step_of[at as usize], at, of, what))
             .filter(|s| s.0 >= AVAILABLE)
             .collect();
-        shown.sort_by_key(|s| s.0);
+        let sequence = order(shown.len(), &|a, b| shown[a].0.cmp(&shown[b].0));
+        let shown: Shown = sequence.into_iter().map(|i| shown[i]).collect();
         if release {
             let mut hold = vec![false; g.len];
             for &t in targets {

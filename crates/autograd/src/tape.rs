@@ -774,6 +774,10 @@ impl<T: Float> Graph<T> {
             id < NO_ORIGIN as usize,
             "a tape holds at most 2^32 - 1 nodes"
         );
+        if self.nodes.len() == self.nodes.capacity() {
+            // By large steps: what is copied from stays behind as a hole, what is not yet used takes no memory.
+            self.nodes.reserve_exact(3 * self.nodes.len().max(16));
+        }
         self.nodes.push(node);
         self.values.push();
         self.len += 1;

@@ -45,3 +45,13 @@ pub fn gigabytes() -> f64 {
     });
     8e-9 * N as f64 / seconds
 }
+
+/// Prints both as a JSON line.
+pub fn print() {
+    println!(
+        "{{\"peer\":\"wengert\",\"workload\":\"ceiling\",\"threads\":{},\"gflops\":{:.1},\"gbs\":{:.1}}}",
+        parallel::threads(),
+        gflops(),
+        gigabytes()
+    );
+}

@@ -5,6 +5,7 @@
 pub mod ceiling;
 pub mod fill;
 pub mod image;
+pub mod measure;
 pub mod mlp;
 pub mod more;
 pub mod ops;
@@ -20,17 +21,31 @@ pub trait Workload {
     fn tape(&self) -> &wengert::autograd::Tape;
 }
 
-/// A workload by name.
-pub fn workload(name: &str) -> Option<Box<dyn Workload>> {
+/// Fully connected networks.
+pub fn dense(name: &str) -> Option<Box<dyn Workload>> {
     Some(match name {
         "w1" => Box::new(mlp::w1()),
         "w2" => Box::new(mlp::w2()),
         "w4" => Box::new(mlp::w4()),
+        _ => return None,
+    })
+}
+
+/// Chains of tiny operations.
+pub fn chain(name: &str) -> Option<Box<dyn Workload>> {
+    Some(match name {
+        "w10" => Box::new(scalar::Chain::multiplications()),
+        "w10b" => Box::new(scalar::Chain::additions()),
+        _ => return None,
+    })
+}
+
+/// All other networks.
+pub fn network(name: &str) -> Option<Box<dyn Workload>> {
+    Some(match name {
         "w5" => Box::new(image::w5()),
         "w6" => Box::new(image::w6()),
         "w7" => Box::new(recurrent::w7()),
-        "w10" => Box::new(scalar::Chain::multiplications()),
-        "w10b" => Box::new(scalar::Chain::additions()),
         "deep" => more::deep(),
         "single" => more::single(),
         "gru" => more::gru(),
@@ -47,26 +62,29 @@ pub fn workload(name: &str) -> Option<Box<dyn Workload>> {
     })
 }
 
-/// All workload names.
-pub const NAMES: &[&str] = &[
-    "w1",
-    "w2",
-    "w4",
-    "w5",
-    "w6",
-    "w7",
-    "w10",
-    "w10b",
-    "deep",
-    "single",
-    "gru",
-    "bilstm",
-    "rnn",
-    "gpt",
-    "bottleneck",
-    "resnet",
-    "depthwise",
-    "autoencoder",
-    "dilated",
-    "dropout",
+/// The programs that `steps` starts, and the workloads of each. A program holds the code of its own networks only, as the
+/// programs of the peers and of users do, because code takes memory too: half of it in the smallest.
+pub const PROGRAMS: &[(&str, &[&str])] = &[
+    ("steps-dense", &["w1", "w2", "w4"]),
+    (
+        "steps-network",
+        &[
+            "w5",
+            "w6",
+            "w7",
+            "deep",
+            "single",
+            "gru",
+            "bilstm",
+            "rnn",
+            "gpt",
+            "bottleneck",
+            "resnet",
+            "depthwise",
+            "autoencoder",
+            "dilated",
+            "dropout",
+        ],
+    ),
+    ("steps-chain", &["w10", "w10b"]),
 ];

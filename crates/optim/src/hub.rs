@@ -1,6 +1,6 @@
 //! The seam that keeps heavy code inside this crate.
 //!
-//! Everything that runs per element or per parameter is reached through a table of functions that is filled here, for
+//! Everything that runs per element or per parameter is reached through functions that are picked here, for
 //! `f32` and for `f64`. Crates that use an optimizer instantiate only thin wrappers, so a debug build of theirs steps as
 //! fast as this crate was compiled.
 
@@ -44,61 +44,40 @@ impl Hub for f64 {
     }
 }
 
-/// The functions of one element type.
-pub(crate) struct Ops<T: Real> {
-    pub new: fn(Box<dyn Rule>) -> Engine<T>,
-    pub set: fn(&mut Engine<T>, &str, Arc<dyn Schedule>) -> Result<()>,
-    pub group: fn(&mut Engine<T>, Group) -> Result<()>,
-    pub edit: fn(&mut Engine<T>, &mut dyn FnMut(&mut dyn Rule)),
-    pub observe: fn(&mut Engine<T>, f64) -> f64,
-    pub hyper: fn(&Engine<T>, &str) -> Option<f64>,
-    pub hypers_of: fn(&Engine<T>, &str) -> Option<Vec<(&'static str, f64)>>,
-    pub step: fn(&mut Engine<T>, &mut dyn Module<T>, &Gradients<T>) -> Result<StepReport>,
-    pub save: fn(&Engine<T>) -> OptimizerState,
-    pub load: fn(&mut Engine<T>, Show<'_, T>, &OptimizerState, bool) -> Result<()>,
-    pub rewrite: fn(&Engine<T>, &mut dyn Module<T>, Rewrite<'_, T>),
-    pub fold: fn(
-        &mut Engine<T>,
-        Show<'_, T>,
-        &Gradients<T>,
-        usize,
-        &dyn Fn(f64, f64) -> f64,
-    ) -> Result<()>,
-    pub param: fn(&mut Walk<'_, T>, &str, &mut Param<T>),
-    pub norm: fn(&[(ParamId, Tensor<T>)]) -> f64,
-    pub norm_of: fn(&Tensor<T>) -> f64,
-    pub scale: fn(&mut Tensor<T>, f64, bool) -> bool,
-    pub clamp: fn(&mut Tensor<T>, f64) -> usize,
-    pub blend: fn(&mut [T], &[T], f64, f64),
-}
-
-impl<T: Hub> Ops<T> {
-    const TABLE: Ops<T> = Ops {
-        new: Engine::new,
-        set: Engine::set,
-        group: Engine::group,
-        edit: Engine::edit,
-        observe: Engine::observe,
-        hyper: Engine::hyper_now,
-        hypers_of: Engine::hypers_of,
-        step: Engine::step,
-        save: Engine::save,
-        load: Engine::load,
-        rewrite: Engine::rewrite,
-        fold: Engine::fold,
-        param: engine::visit_param,
-        norm: reduce::norm,
-        norm_of: reduce::norm_of,
-        scale: reduce::scale,
-        clamp: reduce::clamp,
-        blend: reduce::blend,
+/// Functions of one element type, each picked by itself, so that a program holds those only that it calls.
+macro_rules! functions {
+    ($($name:ident: $ty:ty = $function:expr;)*) => {
+        #[allow(non_camel_case_types)]
+        mod types {
+            use super::*;
+            $(pub(super) type $name<T> = $ty;)*
+        }
+        $(
+            pub(crate) fn $name<T: Real>() -> types::$name<T> {
+                static F32: types::$name<f32> = $function;
+                static F64: types::$name<f64> = $function;
+                *of_type::<types::$name<T>>([&F32, &F64])
+            }
+        )*
     };
 }
-
-static F32: Ops<f32> = Ops::<f32>::TABLE;
-static F64: Ops<f64> = Ops::<f64>::TABLE;
-
-/// The table of `T`.
-pub(crate) fn ops<T: Real>() -> &'static Ops<T> {
-    of_type([&F32, &F64])
+functions! {
+    new: fn(Box<dyn Rule>) -> Engine<T> = Engine::new;
+    set: fn(&mut Engine<T>, &str, Arc<dyn Schedule>) -> Result<()> = Engine::set;
+    group: fn(&mut Engine<T>, Group) -> Result<()> = Engine::group;
+    edit: fn(&mut Engine<T>, &mut dyn FnMut(&mut dyn Rule)) = Engine::edit;
+    observe: fn(&mut Engine<T>, f64) -> f64 = Engine::observe;
+    hyper: fn(&Engine<T>, &str) -> Option<f64> = Engine::hyper_now;
+    hypers_of: fn(&Engine<T>, &str) -> Option<Vec<(&'static str, f64)>> = Engine::hypers_of;
+    step: fn(&mut Engine<T>, &mut dyn Module<T>, &Gradients<T>) -> Result<StepReport> = Engine::step;
+    save: fn(&Engine<T>) -> OptimizerState = Engine::save;
+    load: fn(&mut Engine<T>, Show<'_, T>, &OptimizerState, bool) -> Result<()> = Engine::load;
+    rewrite: fn(&Engine<T>, &mut dyn Module<T>, Rewrite<'_, T>) = Engine::rewrite;
+    fold: fn(&mut Engine<T>, Show<'_, T>, &Gradients<T>, usize, &dyn Fn(f64, f64) -> f64) -> Result<()> = Engine::fold;
+    param: fn(&mut Walk<'_, T>, &str, &mut Param<T>) = engine::visit_param;
+    norm: fn(&[(ParamId, Tensor<T>)]) -> f64 = reduce::norm;
+    norm_of: fn(&Tensor<T>) -> f64 = reduce::norm_of;
+    scale: fn(&mut Tensor<T>, f64, bool) -> bool = reduce::scale;
+    clamp: fn(&mut Tensor<T>, f64) -> usize = reduce::clamp;
+    blend: fn(&mut [T], &[T], f64, f64) = reduce::blend;
 }

@@ -48,6 +48,7 @@ mod linalg;
 #[cfg(feature = "mutation")]
 pub mod mutation;
 mod optimizer;
+mod power;
 mod reduce;
 pub mod rule;
 pub mod rules;

@@ -3,7 +3,7 @@
 use crate::engine::Engine;
 use crate::error::{NonFinite, Result, or_panic};
 use crate::groups::Group;
-use crate::hub::ops;
+use crate::hub;
 use crate::rule::{Range, Rule};
 use crate::schedule::{Plateau, Schedule};
 use crate::state::OptimizerState;
@@ -85,7 +85,7 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
     /// An optimizer over any rule, of this crate or your own.
     pub fn with_rule(rule: R) -> Self {
         Optimizer {
-            engine: (ops::<T>().new)(Box::new(rule)),
+            engine: (hub::new::<T>())(Box::new(rule)),
             rule: PhantomData,
         }
     }
@@ -114,7 +114,7 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
     /// # Errors
     /// As [`Optimizer::try_with`].
     pub fn set(&mut self, name: &str, value: impl Schedule) -> Result<()> {
-        (ops::<T>().set)(&mut self.engine, name, Arc::new(value))
+        (hub::set::<T>())(&mut self.engine, name, Arc::new(value))
     }
 
     /// Sets the learning rate in the middle of a run.
@@ -140,7 +140,7 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
     /// # Errors
     /// When the group changes a hyperparameter that the rule does not have, or sets one outside its range.
     pub fn try_group(mut self, group: Group) -> Result<Self> {
-        (ops::<T>().group)(&mut self.engine, group)?;
+        (hub::group::<T>())(&mut self.engine, group)?;
         Ok(self)
     }
 
@@ -232,7 +232,7 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
 
     /// Tells a metric, such as the validation loss of an epoch, to what reacts to it; returns the learning rate.
     pub fn observe(&mut self, metric: f64) -> f64 {
-        (ops::<T>().observe)(&mut self.engine, metric)
+        (hub::observe::<T>())(&mut self.engine, metric)
     }
 
     /// The rule as configured; hyperparameters that follow a schedule are at their value of the last change.
@@ -250,7 +250,7 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
             "{}: the variant of the rule is fixed once it has state",
             self.engine.base.name()
         );
-        (ops::<T>().edit)(&mut self.engine, &mut |rule: &mut dyn Rule| {
+        (hub::edit::<T>())(&mut self.engine, &mut |rule: &mut dyn Rule| {
             let any: &mut dyn Any = rule;
             f(any
                 .downcast_mut()
@@ -260,13 +260,13 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
 
     /// Value of a hyperparameter in the default group at the present step.
     pub fn hyper(&self, name: &str) -> Option<f64> {
-        (ops::<T>().hyper)(&self.engine, name)
+        (hub::hyper::<T>())(&self.engine, name)
     }
 
     /// The hyperparameters with which the parameter at `path` will be updated at the present step; `None` before the
     /// first step and for paths that the model does not have.
     pub fn hypers_of(&self, path: &str) -> Option<Vec<(&'static str, f64)>> {
-        (ops::<T>().hypers_of)(&self.engine, path)
+        (hub::hypers_of::<T>())(&self.engine, path)
     }
 
     /// Learning rate of the default group at the present step.
@@ -311,12 +311,12 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
     ) -> Result<StepReport> {
         // A reference to a module is a module, sized or not.
         let mut model = model;
-        (ops::<T>().step)(&mut self.engine, &mut model, grads)
+        (hub::step::<T>())(&mut self.engine, &mut model, grads)
     }
 
     /// Everything that a run needs to go on, except for the configuration.
     pub fn state(&self) -> OptimizerState {
-        (ops::<T>().save)(&self.engine)
+        (hub::save::<T>())(&self.engine)
     }
 
     /// Goes on from a saved state: with the same configuration and the same gradients, bit for bit.
@@ -354,7 +354,7 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
         commit: bool,
     ) -> Result<()> {
         let show = |v: &mut dyn Visitor<T>| model.visit(&mut Path::new(), v);
-        (ops::<T>().load)(&mut self.engine, &show, state, commit)
+        (hub::load::<T>())(&mut self.engine, &show, state, commit)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A second set of weights beside the model's, by path.
 
 use crate::error::Result;
-use crate::hub::ops;
+use crate::hub;
 use crate::state::{Checker, OptimizerState, ParamState, StateTensor};
 use wengert_autograd::{Buffer, Module, Param, Path, Visitor, VisitorMut};
 use wengert_tensor::error::OrPanic;
@@ -126,7 +126,7 @@ impl<T: Real> Snapshot<T> {
 
     /// `kept ← keep · kept + fresh · model's`
     pub(crate) fn blend<M: Module<T> + ?Sized>(&mut self, model: &M, keep: f64, fresh: f64) {
-        let blend = ops::<T>().blend;
+        let blend = hub::blend::<T>();
         self.read(model, |kept, value| blend(kept, value, keep, fresh));
     }
 

@@ -5,7 +5,6 @@ use crate::float::Float;
 use crate::op::NodeOp;
 use crate::ops::elementwise::Elem;
 use smallvec::SmallVec;
-use std::collections::HashMap;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::fused::{Arith, Fun, Instr, Program, Slot};
 use wengert_tensor::list::Listed;
@@ -23,6 +22,22 @@ fn arith(e: Elem) -> Option<Arith> {
     })
 }
 
+/// What compiling a group notes by node; as it was, afterwards.
+pub(super) struct Scratch {
+    slots: Vec<Option<Slot>>,
+    /// Last use of a value of the group: the number of the instruction, from 1.
+    last: Vec<u32>,
+}
+
+impl Scratch {
+    pub fn new(nodes: usize) -> Self {
+        Scratch {
+            slots: vec![None; nodes],
+            last: vec![0; nodes],
+        }
+    }
+}
+
 impl<T: Float> Planner<'_, T> {
     /// The program of a group.
     pub(super) fn compile_group(
@@ -30,7 +45,7 @@ impl<T: Float> Planner<'_, T> {
         s: usize,
         group: &Group,
         stored: &[bool],
-        slots: &mut [Option<Slot>],
+        Scratch { slots, last }: &mut Scratch,
     ) -> FusedStep<T> {
         let g = self.g;
         let mut inputs: Vec<u32> = Vec::new();
@@ -49,16 +64,15 @@ impl<T: Float> Planner<'_, T> {
             }
             order.push(m);
         }
-        // Last use of every value made here, as an index into `order`; reductions read at the end.
-        let mut last: HashMap<u32, usize> = HashMap::new();
-        for (k, &m) in order.iter().enumerate() {
-            last.insert(m, k);
+        // Reductions read at the end.
+        for (k, &m) in (1..).zip(&order) {
+            last[m as usize] = k;
             for &a in &g.nodes[m as usize].args {
-                last.insert(a, k);
+                last[a as usize] = k;
             }
         }
         for &r in &group.reduces {
-            last.insert(g.nodes[r as usize].args[0], usize::MAX);
+            last[g.nodes[r as usize].args[0] as usize] = u32::MAX;
         }
         let local = |a: u32| {
             (self.member[a as usize] && self.step_of[a as usize] == s as i32)
@@ -76,7 +90,7 @@ impl<T: Float> Planner<'_, T> {
                 }
                 slots[a as usize].expect("set above")
             };
-        for (k, &m) in order.iter().enumerate() {
+        for (k, &m) in (1..).zip(&order) {
             let n = &g.nodes[m as usize];
             let args: SmallVec<[Slot; 3]> = n
                 .args
@@ -114,7 +128,7 @@ impl<T: Float> Planner<'_, T> {
                 .filter(|&(i, &a)| local(a) && !n.args[..i].contains(&a))
                 .map(|(_, &a)| a);
             for a in args.chain([m]) {
-                if last.get(&a) == Some(&k)
+                if last[a as usize] == k
                     && let Some(Slot::Reg(r)) = slots[a as usize]
                 {
                     free.push(r);
@@ -145,6 +159,7 @@ impl<T: Float> Planner<'_, T> {
         .or_panic();
         for t in touched {
             slots[t as usize] = None;
+            last[t as usize] = 0;
         }
         FusedStep {
             program,

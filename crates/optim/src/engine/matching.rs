@@ -4,8 +4,8 @@ use super::{Engine, Entry, Show};
 use crate::error::{Error, Result};
 use crate::groups::{Group, ParamInfo, Select};
 use crate::hub::Hub;
-use std::collections::HashSet;
 use wengert_autograd::{Param, ParamId, Visitor};
+use wengert_tensor::order::repeated;
 use wengert_tensor::{Dims, Real};
 
 /// What a visit sees of a parameter.
@@ -104,14 +104,13 @@ fn check_seen(rule: &'static str, groups: &[Group], seen: &[Seen]) -> Result<()>
             message: "the model shows no parameters".to_string(),
         });
     }
-    let (mut ids, mut paths) = (HashSet::new(), HashSet::new());
-    for s in seen {
-        if !ids.insert(s.id) || !paths.insert(s.path.as_str()) {
-            return Err(Error::Duplicate {
-                rule,
-                path: s.path.clone(),
-            });
-        }
+    let id = repeated(seen.len(), &|a, b| seen[a].id.cmp(&seen[b].id));
+    let path = repeated(seen.len(), &|a, b| seen[a].path.cmp(&seen[b].path));
+    if let Some(i) = id.into_iter().chain(path).min() {
+        return Err(Error::Duplicate {
+            rule,
+            path: seen[i].path.clone(),
+        });
     }
     for g in groups {
         let missed = !g.optional

@@ -16,7 +16,7 @@ pub(crate) use walk::{Walk, visit_param};
 
 use crate::error::{Error, Result};
 use crate::groups::{Change, Group, ParamInfo};
-use crate::hub::{Hub, Ops, ops};
+use crate::hub::{self, Hub};
 use crate::optimizer::NonFinitePolicy;
 use crate::rule::{Coefs, Range, Rule, SlotData};
 use crate::schedule::{Plateau, Schedule};
@@ -80,7 +80,8 @@ pub(crate) struct Entry<T: Real> {
 
 /// Everything an optimizer owns.
 pub(crate) struct Engine<T: Real> {
-    pub ops: &'static Ops<T>,
+    /// [`visit_param`].
+    param: fn(&mut Walk<'_, T>, &str, &mut wengert_autograd::Param<T>),
     pub base: Box<dyn Rule>,
     pub settings: Vec<Setting>,
     pub groups: Vec<Group>,
@@ -136,7 +137,7 @@ impl<T: Hub> Engine<T> {
             .collect();
         let globals = rule.globals().iter().map(|g| g.1).collect();
         Engine {
-            ops: ops::<T>(),
+            param: hub::param::<T>(),
             base: rule,
             settings,
             groups: Vec::new(),

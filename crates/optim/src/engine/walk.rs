@@ -34,7 +34,7 @@ pub(crate) struct Walk<'a, T: Real> {
 
 impl<T: Real> VisitorMut<T> for Walk<'_, T> {
     fn param(&mut self, path: &str, param: &mut Param<T>) {
-        (self.engine.ops.param)(self, path, param);
+        (self.engine.param)(self, path, param);
     }
 
     fn buffer(&mut self, _path: &str, buffer: &mut Buffer<T>) {

@@ -4,7 +4,7 @@ mod flat;
 mod search;
 
 use crate::error::{Error, Result, or_panic};
-use crate::hub::ops;
+use crate::hub;
 use crate::rule::Range;
 use crate::state::{Checker, OptimizerState, StateScalar, StateTensor, scalars};
 use crate::wrappers::apply_side_outputs;
@@ -332,7 +332,7 @@ impl<T: Real> Lbfgs<T> {
                 rho: 1.0 / ys,
             });
         }
-        let blend = ops::<T>().blend;
+        let blend = hub::blend::<T>();
         let mut q: Vec<T> = g.iter().map(|&x| -x).collect();
         let mut alphas = Vec::with_capacity(self.pairs.len());
         for p in self.pairs.iter().rev() {

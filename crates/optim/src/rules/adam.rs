@@ -1,5 +1,6 @@
 //! Adam, AdamW and their relatives that differ in the correction terms.
 
+use crate::power::power;
 use crate::rule::{
     Coefs, Measure, Pass, Plan, Range, Rule, Scalar, Scope, Slots, Sums, Update, betas, coefs,
     optimizer, precisions, zeros,
@@ -201,10 +202,9 @@ macro_rules! adam {
             }
 
             fn plan(&self, x: Plan<'_>) -> Coefs {
-                let t = x.t as f64;
                 let (l2, keep) = decay($decoupled, self.lr, self.weight_decay);
-                let correction1 = 1.0 - self.beta1.powf(t);
-                let correction2 = 1.0 - self.beta2.powf(t);
+                let correction1 = 1.0 - power(self.beta1, x.t);
+                let correction2 = 1.0 - power(self.beta2, x.t);
                 let mut step = -self.lr / correction1;
                 if x.pass == 1 {
                     let n = x.shape.iter().product::<usize>() as f64;
@@ -379,7 +379,7 @@ impl Rule for NAdamRule {
         let (mu, mu_next) = (mu_at(t), mu_at(t + 1.0));
         x.scalars[0] *= mu;
         let product = x.scalars[0];
-        let root = 1.0 / (1.0 - self.beta2.powf(t)).sqrt();
+        let root = 1.0 / (1.0 - power(self.beta2, x.t)).sqrt();
         let from_m = -self.lr * mu_next / (1.0 - product * mu_next);
         let from_g = -self.lr * (1.0 - mu) / (1.0 - product);
         coefs([
@@ -421,10 +421,10 @@ impl Rule for RAdamRule {
     fn plan(&self, x: Plan<'_>) -> Coefs {
         let t = x.t as f64;
         let (l2, keep) = decay(self.decoupled, self.lr, self.weight_decay);
-        let correction1 = 1.0 - self.beta1.powf(t);
-        let correction2 = 1.0 - self.beta2.powf(t);
+        let correction1 = 1.0 - power(self.beta1, x.t);
+        let correction2 = 1.0 - power(self.beta2, x.t);
         let rho_inf = 2.0 / (1.0 - self.beta2) - 1.0;
-        let rho = rho_inf - 2.0 * t * self.beta2.powf(t) / correction2;
+        let rho = rho_inf - 2.0 * t * power(self.beta2, x.t) / correction2;
         let adapted = rho > 5.0;
         let mut step = -self.lr / correction1;
         if adapted {
@@ -485,7 +485,7 @@ impl Rule for AdamaxRule {
     }
 
     fn plan(&self, x: Plan<'_>) -> Coefs {
-        let correction = 1.0 - self.beta1.powf(x.t as f64);
+        let correction = 1.0 - power(self.beta1, x.t);
         coefs([
             self.beta1,
             self.beta2,

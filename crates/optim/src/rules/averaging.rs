@@ -1,7 +1,7 @@
 //! Rules that average the weights on the way: ASGD and the schedule-free family.
 
 use super::adam::decay;
-use crate::hub::ops;
+use crate::hub;
 use crate::optimizer::Optimizer;
 use crate::rule::{
     Coefs, Init, Pass, Plan, Range, Rule, Scalar, Slot, Slots, Sums, Update, coefs, optimizer,
@@ -86,7 +86,7 @@ impl<T: Real> Optimizer<AsgdRule, T> {
     /// A copy of the model with the averaged weights; parameters that were never updated are copied as they are.
     pub fn averaged<M: Module<T> + Clone>(&self, model: &M) -> M {
         let mut copy = model.clone();
-        (ops::<T>().rewrite)(&self.engine, &mut copy, &|_, slots, _, out| {
+        (hub::rewrite::<T>())(&self.engine, &mut copy, &|_, slots, _, out| {
             out.copy_from_slice(slots[0].data.as_slice());
         });
         copy
@@ -100,7 +100,7 @@ macro_rules! averaged {
             pub fn averaged<M: Module<T> + Clone>(&self, model: &M) -> M {
                 let beta = self.hyper("beta").unwrap_or(1.0);
                 let mut copy = model.clone();
-                (ops::<T>().rewrite)(&self.engine, &mut copy, &|hypers, slots, y, out| {
+                (hub::rewrite::<T>())(&self.engine, &mut copy, &|hypers, slots, y, out| {
                     let beta = hypers.iter().find(|h| h.0 == "beta").map_or(beta, |h| h.1);
                     for ((x, y), z) in out.iter_mut().zip(y).zip(slots[0].data.as_slice()) {
                         *x = T::from_f64((y.as_f64() - (1.0 - beta) * z.as_f64()) / beta);

@@ -1,5 +1,6 @@
 //! Steps scaled by norms of whole tensors: LAMB, LARS, NovoGrad.
 
+use crate::power::power;
 use crate::rule::{
     Coefs, Measure, Pass, Plan, Range, Rule, Scalar, Scope, Slots, Sums, Update, betas, coefs,
     optimizer, precisions, zeros,
@@ -172,7 +173,6 @@ impl Rule for LambRule {
     }
 
     fn plan(&self, x: Plan<'_>) -> Coefs {
-        let t = x.t as f64;
         let adapt = x.shape.len() > 1 || !self.matrices_only;
         let ratio = if adapt {
             trust_ratio(x.sums, 1.0, 0.0)
@@ -185,8 +185,8 @@ impl Rule for LambRule {
             self.eps,
             self.eps_root,
             self.weight_decay,
-            1.0 / (1.0 - self.beta1.powf(t)),
-            1.0 / (1.0 - self.beta2.powf(t)),
+            1.0 / (1.0 - power(self.beta1, x.t)),
+            1.0 / (1.0 - power(self.beta2, x.t)),
             -self.lr * ratio,
         ])
     }

@@ -2,6 +2,7 @@
 
 use crate::linalg::mul;
 use crate::optimizer::Optimizer;
+use crate::power::power;
 use crate::rule::{
     Coefs, Pass, Plan, Range, Rule, Scope, Slots, Sums, Update, Whole, coefs, optimizer,
     whole_precisions, zeros,
@@ -265,15 +266,14 @@ impl Rule for MuonRule {
     }
 
     fn plan(&self, x: Plan<'_>) -> Coefs {
-        let t = x.t as f64;
         let lr = self.lr * self.adam_lr_scale;
         coefs([
             self.adam_beta1,
             self.adam_beta2,
             self.adam_eps,
             1.0 - lr * self.adam_weight_decay,
-            -lr / (1.0 - self.adam_beta1.powf(t)),
-            1.0 / (1.0 - self.adam_beta2.powf(t)).sqrt(),
+            -lr / (1.0 - power(self.adam_beta1, x.t)),
+            1.0 / (1.0 - power(self.adam_beta2, x.t)).sqrt(),
         ])
     }
 }

@@ -1,5 +1,6 @@
 //! Prodigy: Adam that finds its own learning rate.
 
+use crate::power::power;
 use crate::rule::{
     Coefs, Init, Measure, Pass, Plan, Range, Rule, Scalar, Scope, Slot, Slots, Sums, Update, betas,
     coefs, optimizer, precisions,
@@ -61,8 +62,8 @@ impl ProdigyRule {
         }
     }
 
-    fn gamma(&self, d: f64, k: f64) -> f64 {
-        self.lr * d * (1.0 - self.beta2.powf(k)).sqrt() / (1.0 - self.beta1.powf(k))
+    fn gamma(&self, d: f64, k: u64) -> f64 {
+        self.lr * d * (1.0 - power(self.beta2, k)).sqrt() / (1.0 - power(self.beta1, k))
     }
 
     fn pass<T: Real>(&self, x: Pass<'_, T>) -> Sums {
@@ -160,12 +161,12 @@ impl Rule for ProdigyRule {
         let now = |d: f64| if d == 0.0 { self.d0 } else { d };
         if x.pass == 0 {
             let d = now(x.globals[D]);
-            let gamma = self.gamma(d, x.globals[STEPS] + 1.0);
+            let gamma = self.gamma(d, x.globals[STEPS] as u64 + 1);
             let rate = if self.safeguard_warmup { d } else { gamma };
             let from_g = rate * d / self.d0;
             coefs([self.beta1, self.beta2, self.beta3_now(), d, from_g, gamma])
         } else {
-            let gamma = self.gamma(now(x.globals[D_BEFORE]), x.globals[STEPS]);
+            let gamma = self.gamma(now(x.globals[D_BEFORE]), x.globals[STEPS] as u64);
             coefs([
                 -gamma,
                 now(x.globals[D]) * self.eps,

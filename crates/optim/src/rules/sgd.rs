@@ -3,6 +3,7 @@
 use super::adam::decay;
 use crate::error::{Error, Result, or_panic};
 use crate::optimizer::Optimizer;
+use crate::power::power;
 use crate::rule::{
     Coefs, Hyperparameters, Pass, Plan, Range, Rule, Slots, Sums, Update, coefs, optimizer,
     precisions, zeros,
@@ -194,7 +195,7 @@ impl Rule for SgdRule {
             Form::Corrected => (
                 self.momentum,
                 1.0 - self.momentum,
-                1.0 / (1.0 - self.momentum.powf(x.t as f64)),
+                1.0 / (1.0 - power(self.momentum, x.t)),
             ),
         };
         let (from_grad, from_buffer) = if self.nesterov {

@@ -2,6 +2,7 @@
 
 use crate::linalg::{eigenvectors, falling, mul, orthonormal};
 use crate::optimizer::Optimizer;
+use crate::power::power;
 use crate::rule::{
     Coefs, Pass, Plan, Range, Rule, Scope, Slot, SlotData, Slots, Sums, Update, Whole, betas,
     coefs, optimizer, whole_precisions, zeros,
@@ -350,8 +351,8 @@ impl Rule for SoapRule {
         if x.t == 1 {
             return coefs([self.beta1, self.beta2, self.eps, 1.0, 0.0]);
         }
-        let k = (x.t - 1) as f64;
-        let step = -self.lr * (1.0 - self.beta2.powf(k)).sqrt() / (1.0 - self.beta1.powf(k));
+        let k = x.t - 1;
+        let step = -self.lr * (1.0 - power(self.beta2, k)).sqrt() / (1.0 - power(self.beta1, k));
         let keep = 1.0 - self.lr * self.weight_decay;
         coefs([self.beta1, self.beta2, self.eps, keep, step])
     }

@@ -1,8 +1,9 @@
 //! Sophia: clipped steps scaled by an estimate of the curvature.
 
 use crate::error::{Result, or_panic};
-use crate::hub::ops;
+use crate::hub;
 use crate::optimizer::Optimizer;
+use crate::power::power;
 use crate::rule::{
     Coefs, Pass, Plan, Range, Rule, Slots, Sums, Update, betas, coefs, optimizer, precisions, zeros,
 };
@@ -89,7 +90,7 @@ impl<T: Real> Optimizer<SophiaRule, T> {
     ) -> Result<()> {
         let beta = self.hyper("beta2").unwrap_or(0.0);
         let show = |v: &mut dyn Visitor<T>| model.visit(&mut Path::new(), v);
-        (ops::<T>().fold)(&mut self.engine, &show, estimate, 1, &|h, x| {
+        (hub::fold::<T>())(&mut self.engine, &show, estimate, 1, &|h, x| {
             beta * h + (1.0 - beta) * f(x)
         })
     }
@@ -141,7 +142,7 @@ impl Rule for SophiaRule {
     fn plan(&self, x: Plan<'_>) -> Coefs {
         coefs([
             self.beta1,
-            1.0 / (1.0 - self.beta1.powf(x.t as f64)),
+            1.0 / (1.0 - power(self.beta1, x.t)),
             self.gamma,
             self.eps,
             self.clip,

@@ -1,7 +1,7 @@
 //! Clipping as methods of gradients.
 
 use crate::error::{Result, or_panic};
-use crate::hub::ops;
+use crate::hub;
 use crate::rule::Range;
 use wengert_autograd::Gradients;
 use wengert_tensor::Real;
@@ -98,7 +98,7 @@ impl ClipRecord {
 
 impl<T: Real> ClipExt for Gradients<T> {
     fn global_norm(&self) -> f64 {
-        (ops::<T>().norm)(self.entries())
+        (hub::norm::<T>())(self.entries())
     }
 
     #[track_caller]
@@ -120,7 +120,7 @@ impl<T: Real> ClipExt for Gradients<T> {
     fn try_clip_value(&mut self, limit: f64) -> Result<ClipRecord> {
         Range::NON_NEGATIVE.check("clip_value", "limit", limit)?;
         let before = noted_norm(self);
-        let clamp = ops::<T>().clamp;
+        let clamp = hub::clamp::<T>();
         let count = self.iter_shrinking().map(|(_, g)| clamp(g, limit)).sum();
         Ok(ClipRecord {
             before,
@@ -140,10 +140,10 @@ impl<T: Real> ClipExt for Gradients<T> {
         let before = self.global_norm();
         let mut count = 0;
         self.change(|_, g, known| {
-            let norm = (ops::<T>().norm_of)(g);
+            let norm = (hub::norm_of::<T>())(g);
             let factor = max / (norm + 1e-6);
             if norm.is_finite() && factor < 1.0 {
-                (ops::<T>().scale)(g, factor, false);
+                (hub::scale::<T>())(g, factor, false);
                 count += 1;
             }
             known || norm.is_finite()
@@ -161,7 +161,7 @@ impl<T: Real> ClipExt for Gradients<T> {
     }
 
     fn scale(&mut self, factor: f64) {
-        let scale = ops::<T>().scale;
+        let scale = hub::scale::<T>();
         self.change(|_, g, known| {
             // What shrinks stays finite.
             let stays = known && factor.abs() <= 1.0;

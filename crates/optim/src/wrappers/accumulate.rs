@@ -1,7 +1,7 @@
 //! Gradient accumulation over micro-batches.
 
 use crate::error::{Error, Result, or_panic};
-use crate::hub::ops;
+use crate::hub;
 use crate::state::{Checker, OptimizerState, ParamState, StateScalar, StateTensor, scalars};
 use crate::transform::ClipExt;
 use wengert_autograd::{Buffer, Gradients, Module, Param, ParamId, Path, Visitor, VisitorMut};
@@ -242,7 +242,7 @@ fn add_to<T: Real>(sum: &mut Tensor<T>, g: &Tensor<T>) {
     );
     let g = g.contiguous();
     let g = g.as_slice().unwrap_or(&[]);
-    (ops::<T>().blend)(sum.as_mut_slice(), g, 1.0, 1.0);
+    (hub::blend::<T>())(sum.as_mut_slice(), g, 1.0, 1.0);
 }
 
 /// Writes the side outputs of a forward pass into the model's buffers, as an optimizer's step does.

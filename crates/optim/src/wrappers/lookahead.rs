@@ -1,7 +1,7 @@
 //! Slow weights that follow fast ones.
 
 use crate::error::{Error, Result, or_panic};
-use crate::hub::ops;
+use crate::hub;
 use crate::optimizer::{Optimize, StepReport};
 use crate::rule::Range;
 use crate::snapshot::Snapshot;
@@ -90,7 +90,7 @@ impl<T: Real, O: Optimize<T>> Optimize<T> for Lookahead<O, T> {
         }
         self.taken += 1;
         if self.taken.is_multiple_of(self.every) {
-            let blend = ops::<T>().blend;
+            let blend = hub::blend::<T>();
             let share = self.share;
             self.slow.write(model, |slow, fast| {
                 if let Some(slow) = slow {

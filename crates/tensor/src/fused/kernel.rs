@@ -17,6 +17,8 @@ pub trait ElemFn {
     const ARITY: usize;
     /// Whether AVX2 serves where there is AVX-512, too.
     const NARROW: bool = false;
+    /// Whether many programs use it: the code of those lies together.
+    const COMMON: bool = false;
     /// The function of one element; `#[inline(always)]`.
     fn eval<V: Lane>(a: V, b: V, c: V, imm: [V; 2]) -> V;
     /// Whether a function of one operand has a faster form for ordinary arguments.
@@ -151,7 +153,8 @@ fn index_baseline<F: IndexedFn, T: Real>(dst: &mut [T], start: usize, key: u64, 
 }
 
 macro_rules! entry {
-    ($isa:ident, $elem:ident, $index:ident, $features:literal) => {
+    ($isa:ident, [$($elem:ident),*], $index:ident, $features:literal) => {
+        $(
         #[cfg(target_arch = "x86_64")]
         fn $elem<F: ElemFn, T: Real>(dst: &mut [T], args: [&[T]; 3], imm: [T; 2]) {
             #[target_feature(enable = $features)]
@@ -161,6 +164,7 @@ macro_rules! entry {
             // SAFETY: `block_fn` hands this function out only on machines that have the features.
             unsafe { inner::<F, T>(dst, args, imm) }
         }
+        )*
 
         #[cfg(target_arch = "x86_64")]
         fn $index<F: IndexedFn, T: Real>(dst: &mut [T], start: usize, key: u64, imm: [T; 2]) {
@@ -175,11 +179,14 @@ macro_rules! entry {
 }
 entry!(
     Avx512,
-    avx512,
+    [avx512, avx512_common],
     index_avx512,
     "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2"
 );
-entry!(Avx2, avx2, index_avx2, "avx2,fma,bmi2");
+entry!(Avx2, [avx2, avx2_common], index_avx2, "avx2,fma,bmi2");
+
+// Functions lie in the order of their names: two names for each instruction set part what is common from the rest, so that
+// a program's few functions do not bring all others into memory with them.
 
 /// The loops of an elementwise function for each [`Level`], the lowest first; see [`pick`].
 pub type BlockFns<T> = [BlockFn<T>; 3];
@@ -191,13 +198,19 @@ impl<F: ElemFn, T: Real> Loops<F, T> {
     #[cfg(target_arch = "x86_64")]
     const ALL: &'static BlockFns<T> = &[
         baseline::<F, T>,
-        avx2::<F, T>,
-        if F::NARROW {
-            avx2::<F, T>
-        } else {
-            avx512::<F, T>
+        Self::AVX2,
+        match (F::NARROW, F::COMMON) {
+            (true, _) => Self::AVX2,
+            (_, true) => avx512_common::<F, T>,
+            _ => avx512::<F, T>,
         },
     ];
+    #[cfg(target_arch = "x86_64")]
+    const AVX2: BlockFn<T> = if F::COMMON {
+        avx2_common::<F, T>
+    } else {
+        avx2::<F, T>
+    };
     #[cfg(not(target_arch = "x86_64"))]
     const ALL: &'static BlockFns<T> = &[baseline::<F, T>; 3];
 }

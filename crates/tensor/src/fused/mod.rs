@@ -138,8 +138,8 @@ impl<T: Real> Program<T> {
         };
         let mut written = vec![false; n_inputs + n_regs + n_outs];
         written[..n_inputs].fill(true);
-        let mut code = Vec::with_capacity(instrs.len());
-        for ins in instrs {
+        // In the memory of `instrs`.
+        let code = instrs.into_iter().map(|ins| {
             let dst = index(ins.dst)?;
             let mut args = [dst as u32; 3];
             if ins.args.len() > 3 {
@@ -167,7 +167,7 @@ impl<T: Real> Program<T> {
                 return Err(bad("an input is written"));
             }
             written[dst] = true;
-            code.push(CInstr {
+            Ok(CInstr {
                 fun: ins.fun,
                 arith: match ins.fun {
                     Fun::Elem(_, arith) => arith,
@@ -176,8 +176,9 @@ impl<T: Real> Program<T> {
                 imm: ins.imm,
                 dst: dst as u32,
                 args,
-            });
-        }
+            })
+        });
+        let code = code.collect::<Result<Vec<_>>>()?;
         if let Some(k) = written[n_inputs + n_regs..].iter().position(|w| !w) {
             return Err(bad(&format!("output {k} is never written")));
         }

@@ -31,7 +31,7 @@ fn with_scratch<R>(bytes: usize, f: impl FnOnce(*mut u8) -> R) -> R {
     let need = bytes.div_ceil(8);
     let mut s = SCRATCH.take().filter(|s| s.len() >= need);
     if s.is_none() {
-        let want = need.next_power_of_two().max(1 << 12);
+        let want = need.next_power_of_two().max(1 << 9);
         s = Some(match Storage::zeroed("fused", want) {
             Ok(s) => s,
             Err(e) => panic!("{e}"),

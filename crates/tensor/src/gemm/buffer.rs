@@ -44,7 +44,7 @@ fn lend<T: Element, R>(
 fn take(spare: &'static LocalKey<Cell<Option<Storage<u8>>>>, bytes: usize) -> Storage<u8> {
     match spare.take() {
         Some(b) if b.len() >= bytes => b,
-        _ => Storage::zeroed("gemm", bytes.next_power_of_two().max(1 << 16))
+        _ => Storage::zeroed("gemm", bytes.next_power_of_two().max(1 << 12))
             .expect("memory for packing"),
     }
 }

@@ -30,6 +30,7 @@ macro_rules! table {
             impl ElemFn for kernels::$Name {
                 const ARITY: usize = [$(stringify!($x)),+].len();
                 $(const NARROW: bool = $narrow;)?
+                const COMMON: bool = is_common(stringify!($method));
                 #[inline(always)]
                 #[allow(unused_variables)]
                 fn eval<V: Lane>(a: V, b: V, c: V, imm: [V; 2]) -> V {
@@ -93,7 +94,9 @@ macro_rules! table {
         impl Elem {
             /// Name of the method on [`Var`].
             pub fn name(self) -> &'static str {
-                ELEMENTWISE[self as usize].name
+                match self {
+                    $(Elem::$Name => stringify!($method),)*
+                }
             }
 
             /// Records the operation with its configuration, for code that walks the table.
@@ -204,6 +207,40 @@ pub(super) const fn pad_bool<const N: usize>(d: [bool; N]) -> [bool; 3] {
         i += 1;
     }
     r
+}
+
+/// Whether many programs use the operation: arithmetic, the usual activations and losses and their derivatives.
+pub(super) const fn is_common(method: &str) -> bool {
+    matches!(
+        method.as_bytes(),
+        b"add"
+            | b"sub"
+            | b"mul"
+            | b"div"
+            | b"neg"
+            | b"mul_add"
+            | b"square"
+            | b"sqrt"
+            | b"exp"
+            | b"ln"
+            | b"add_scalar"
+            | b"rsub_scalar"
+            | b"mul_scalar"
+            | b"div_scalar"
+            | b"rdiv_scalar"
+            | b"relu"
+            | b"relu_grad"
+            | b"tanh"
+            | b"tanh_grad"
+            | b"sigmoid"
+            | b"sigmoid_grad"
+            | b"gelu"
+            | b"gelu_grad"
+            | b"silu"
+            | b"silu_grad"
+            | b"step"
+            | b"where_"
+    )
 }
 
 pub(super) const fn is_none(rule: &str) -> bool {
