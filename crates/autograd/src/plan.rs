@@ -13,7 +13,7 @@ use crate::param::BufferId;
 use crate::tape::{Graph, NO_ORIGIN};
 use smallvec::SmallVec;
 use wengert_tensor::Dims;
-use wengert_tensor::fused::{BLOCK, Program};
+use wengert_tensor::fused::{BLOCK, Program, few_rows};
 use wengert_tensor::list::Listed;
 use wengert_tensor::order::order;
 
@@ -556,10 +556,17 @@ impl<'a, T: Float> Planner<'a, T> {
             self.materialize(a);
         }
         let s = self.step_of[a];
+        let few = |r: usize| match g.nodes[r].op {
+            NodeOp::Reduce(_, set, _) => few_rows(domain, set),
+            _ => None,
+        };
         let room = |d: &Draft| {
-            d.group
-                .as_ref()
-                .is_some_and(|gr| gr.domain == *domain && gr.reduces.len() < 8)
+            d.group.as_ref().is_some_and(|gr| {
+                let with = gr.reduces.first();
+                gr.domain == *domain
+                    && gr.reduces.len() < 8
+                    && with.is_none_or(|&r| few(r as usize) == few(i))
+            })
         };
         let chosen = if self.fuse && s >= 0 && self.member[a] && room(&self.drafts[s as usize]) {
             Some(s as usize)

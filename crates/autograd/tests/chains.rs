@@ -143,6 +143,73 @@ fn chains_have_the_bits_of_single_operations_in_f64() {
     agree::<f64>();
 }
 
+/// Rows that are summed (or compared) one after the other, alone and behind a chain whose result is asked for, too.
+fn few_rows<T: Float>() {
+    for (shape, axis) in [
+        (&[2, 1000][..], 0),
+        (&[1, 300], 0),
+        (&[8, 256], 0),
+        (&[4, 40_000], 0),
+        (&[3, 5, 700], 1),
+        (&[40, 2, 1030], 1),
+        (&[2, 3, 4, 300], 1),
+        (&[5, 2, 3, 257], 2),
+    ] {
+        let mut s = Source(shape.iter().product::<usize>() as u64);
+        let (x, y): (Tensor<T>, Tensor<T>) = (s.tensor(shape), s.tensor(shape));
+        let values = |fuse: bool, alone: bool| -> Vec<Tensor<T>> {
+            let mut tape = Tape::<T>::inference();
+            tape.set_fusion(fuse);
+            tape.set_poison(true);
+            let (x, y) = (tape.input(&x), tape.input(&y));
+            let z = (x * y + 0.5).keep();
+            let along = [axis as isize];
+            let made = [
+                z.sum_dim(along, false),
+                z.amax_dim(along, false),
+                z.amin_dim(along, true),
+                // Another reduction of the same chain.
+                z.sum_dim([-1], false),
+                z,
+            ];
+            let mut values: Vec<Option<Tensor<T>>> = made.iter().map(|_| None).collect();
+            // The last one first: the others are results of the same program; or each in a program of its own.
+            let order = if alone {
+                [0, 1, 2, 3, 4]
+            } else {
+                [4, 3, 2, 1, 0]
+            };
+            for k in order {
+                values[k] = Some(made[k].value());
+            }
+            values.into_iter().flatten().collect()
+        };
+        let fused = values(true, false);
+        for other in [values(false, false), values(true, true)] {
+            for (a, b) in fused.iter().zip(&other) {
+                assert_eq!(bits(a), bits(b), "{shape:?}");
+            }
+        }
+        // The sums, row by row in their own type.
+        let (z, rows) = (fused[4].to_vec(), shape[axis]);
+        let inner: usize = shape[axis + 1..].iter().product();
+        let by_hand: Vec<T> = (0..z.len() / rows)
+            .map(|k| {
+                let at = |r: usize| z[(k / inner * rows + r) * inner + k % inner];
+                (0..rows).fold(T::from_f64(0.0), |sum, r| sum + at(r))
+            })
+            .collect();
+        let by_hand = Tensor::from_vec(by_hand, fused[0].shape());
+        assert_eq!(bits(&fused[0]), bits(&by_hand), "{shape:?}");
+    }
+}
+
+#[test]
+fn few_rows_are_added_in_order() {
+    few_rows::<f32>();
+    few_rows::<f64>();
+}
+
 #[test]
 fn on_every_instruction_set() {
     dispatch::run_again();

@@ -8,6 +8,7 @@
 
 use crate::lane::Lane;
 use crate::list::Listed;
+use crate::parallel::Parts;
 use crate::simd::{Isa, Kernel, dispatch_for};
 use crate::{Real, parallel, stream};
 use smallvec::SmallVec;
@@ -40,22 +41,6 @@ const BLOCK: usize = 8192;
 const CACHED: usize = 1 << 20;
 /// Bytes of a plane from which on a channel is worth a pass of its own.
 const LONG: usize = 2048;
-
-/// Results that tasks write planes of.
-struct Out<T>(*mut T);
-// SAFETY: every task writes the planes and elements of its own.
-unsafe impl<T> Sync for Out<T> {}
-
-impl<T> Out<T> {
-    /// # Safety
-    /// The elements lie inside the result and belong to the calling task.
-    #[inline(always)]
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn part(&self, at: Range<usize>) -> &mut [T] {
-        // SAFETY: the contract of the function.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(at.start), at.len()) }
-    }
-}
 
 /// How much of every channel a block takes.
 #[derive(Clone, Copy)]
@@ -212,7 +197,7 @@ struct Apply<'a, T: Real> {
     g: Option<&'a [T]>,
     /// One, or that of every channel.
     own: &'a [Own<T>],
-    y: &'a Out<T>,
+    y: &'a Parts<'a, T>,
 }
 impl<T: Real> Kernel for Apply<'_, T> {
     type Output = ();
@@ -335,7 +320,7 @@ impl BatchNorm {
 
     /// Writes all planes.
     fn apply<T: Real>(&self, x: &[T], g: Option<&[T]>, own: &[Own<T>], y: &mut [T]) {
-        let y = Out(y.as_mut_ptr());
+        let y = Parts::new(y);
         let (all, some) = (self.n * self.channels, parallel::GRAIN.div_ceil(self.inner));
         parallel::tasks(all.div_ceil(some), |i| {
             dispatch_for::<T, _>(Apply {
@@ -419,7 +404,7 @@ impl BatchNorm {
             (mean, var, self.own(c, [mean, var], rest, [weight, bias]))
         };
         if self.is_matrix() || self.alone::<T>() {
-            let (means, vars) = (Out(mean.as_mut_ptr()), Out(var.as_mut_ptr()));
+            let (means, vars) = (Parts::new(mean), Parts::new(var));
             let finish = |c: usize, seen: Seen| {
                 let (m, v, own) = finish(c, seen);
                 // SAFETY: the elements of this task's channel.
@@ -432,7 +417,7 @@ impl BatchNorm {
             if self.is_matrix() {
                 return self.forward_columns(x, &finish, y);
             }
-            let y = Out(y.as_mut_ptr());
+            let y = Parts::new(y);
             self.each_channel(|c| self.channel(c, x, None, finish(c, self.seen(x, c)), &y));
             return;
         }
@@ -448,7 +433,7 @@ impl BatchNorm {
     }
 
     /// Writes the planes of a channel, which belong to the calling task.
-    fn channel<T: Real>(&self, c: usize, x: &[T], g: Option<&[T]>, own: Own<T>, y: &Out<T>) {
+    fn channel<T: Real>(&self, c: usize, x: &[T], g: Option<&[T]>, own: Own<T>, y: &Parts<'_, T>) {
         dispatch_for::<T, _>(Apply {
             job: *self,
             planes: c..self.n * self.channels,
@@ -507,7 +492,7 @@ impl BatchNorm {
                     }
                 }
             }
-            let (dw, db) = (Out(dw.as_mut_ptr()), Out(db.as_mut_ptr()));
+            let (dw, db) = (Parts::new(dw), Parts::new(db));
             let finish = |c: usize, sums: [f64; 2]| {
                 let mut own = all[c];
                 let [w, b] = finish(&mut own, sums);
@@ -521,11 +506,7 @@ impl BatchNorm {
             return self.backward_columns(x, g, &all, &finish, dx);
         }
         if self.alone::<T>() {
-            let (dx, dw, db) = (
-                Out(dx.as_mut_ptr()),
-                Out(dw.as_mut_ptr()),
-                Out(db.as_mut_ptr()),
-            );
+            let (dx, dw, db) = (Parts::new(dx), Parts::new(dw), Parts::new(db));
             self.each_channel(|c| {
                 let mut own = own(c, 0.0);
                 if far(&own) {

@@ -1,6 +1,7 @@
 //! Copies of what a layout sees, on several threads where it is much: line by line, or by square tiles where neighbours in
 //! the result are far apart in memory.
 
+use crate::parallel::Parts;
 use crate::shape::{Layout, advance, copy_line};
 use crate::{Dims, Element, parallel};
 
@@ -110,14 +111,13 @@ fn transpose<T: Element>(data: &[T], layout: &Layout, unit: usize, out: &mut [T]
     let lines = (parallel::GRAIN.div_ceil(inner).div_ceil(SIDE) * SIDE).min(m);
     let per_block = m.div_ceil(lines);
     let outer = out.len() / block;
-    let whole = Whole(out.as_mut_ptr());
-    let whole = &whole;
+    let whole = &Parts::new(out);
     parallel::tasks(outer * per_block, |task| {
         let (b, part) = (task / per_block, task % per_block);
         let (from, to) = (part * lines, ((part + 1) * lines).min(m));
         let start = b * block + from * inner;
         // SAFETY: tasks take runs of the result that do not overlap: lines `from..to` of block `b`.
-        let out = unsafe { whole.run(start, (to - from) * inner) };
+        let out = unsafe { whole.part(start..start + (to - from) * inner) };
         let (_, mut base) = place(layout, b, unit);
         base += from as isize;
         let mut index = Dims::from_elem(0, between.shape.len());
@@ -166,20 +166,6 @@ fn tiles<T: Element>(
                 }
             }
         }
-    }
-}
-
-/// A result that tasks write runs of.
-struct Whole<T>(*mut T);
-// SAFETY: every task writes a run of its own.
-unsafe impl<T> Sync for Whole<T> {}
-impl<T> Whole<T> {
-    /// # Safety
-    /// The run lies inside the result and belongs to the calling task.
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn run(&self, start: usize, len: usize) -> &mut [T] {
-        // SAFETY: the contract of the function.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), len) }
     }
 }
 

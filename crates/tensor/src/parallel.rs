@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Elements below which a memory-bound pass is not worth a second thread.
@@ -150,36 +151,52 @@ fn run(n: usize, all: &dyn Tasks) {
     halves(0, n, all);
 }
 
-/// The runs of `size` elements of a slice, for tasks that take one each.
-struct Runs<T> {
+/// A slice of which tasks write parts.
+pub(crate) struct Parts<'a, T> {
     start: *mut T,
     len: usize,
-    size: usize,
+    data: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a `Runs` is the mutable borrow it was made from; runs do not overlap, and each task takes its own.
-unsafe impl<T: Send> Sync for Runs<T> {}
+// SAFETY: a `Parts` is the mutable borrow it was made from; each task takes parts of its own.
+unsafe impl<T: Send> Sync for Parts<'_, T> {}
 
-impl<T> Runs<T> {
-    fn new(data: &mut [T], size: usize) -> Self {
-        Runs {
+impl<'a, T> Parts<'a, T> {
+    #[inline]
+    pub(crate) fn new(data: &'a mut [T]) -> Self {
+        Parts {
             start: data.as_mut_ptr(),
             len: data.len(),
-            size,
+            data: PhantomData,
         }
     }
 
-    /// Run `i`.
+    /// # Safety
+    /// The elements lie inside the slice, and nobody else has one of them.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn part(&self, at: Range<usize>) -> &mut [T] {
+        debug_assert!(at.start <= at.end && at.end <= self.len);
+        // SAFETY: the contract of the function.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(at.start), at.len()) }
+    }
+
+    /// Where element `i` is, if there is one.
+    #[inline(always)]
+    pub(crate) fn at(&self, i: usize) -> *mut T {
+        self.start.wrapping_add(i)
+    }
+
+    /// Run `i` of those of `size` elements, of which the last one may be shorter.
     ///
     /// # Safety
-    /// `i` is below the number of runs, no run is taken twice, and the borrow that `self` was made from is alive.
+    /// `i` is below the number of runs, and no run is taken twice.
+    #[inline(always)]
     #[allow(clippy::mut_from_ref)]
-    unsafe fn take(&self, i: usize) -> &mut [T] {
-        let from = i * self.size;
+    unsafe fn run(&self, i: usize, size: usize) -> &mut [T] {
+        let from = i * size;
         // SAFETY: the caller keeps `from` inside the slice, and nobody else has this run.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.start.add(from), self.size.min(self.len - from))
-        }
+        unsafe { self.part(from..self.len.min(from + size)) }
     }
 }
 
@@ -188,9 +205,9 @@ impl<T> Runs<T> {
 pub fn chunks_mut<T: Send>(data: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     let size = size.max(1);
     let n = data.len().div_ceil(size);
-    let runs = Runs::new(data, size);
-    // SAFETY: `tasks` calls once for each i below n, and returns before the borrow of `data` ends.
-    tasks(n, |i| f(i, unsafe { runs.take(i) }));
+    let data = Parts::new(data);
+    // SAFETY: `tasks` calls once for each i below n.
+    tasks(n, |i| f(i, unsafe { data.run(i, size) }));
 }
 
 /// Copies `from`, which is as long as `to`.
@@ -226,9 +243,11 @@ pub fn chunks_mut2<A: Send, B: Send>(
         b.len().div_ceil(size_b),
         "chunks_mut2: numbers of runs differ"
     );
-    let (a, b) = (Runs::new(a, size_a), Runs::new(b, size_b));
-    // SAFETY: `tasks` calls once for each i below n, and returns before the borrows of `a` and `b` end.
-    tasks(n, |i| f(i, unsafe { a.take(i) }, unsafe { b.take(i) }));
+    let (a, b) = (Parts::new(a), Parts::new(b));
+    // SAFETY: `tasks` calls once for each i below n.
+    tasks(n, |i| {
+        f(i, unsafe { a.run(i, size_a) }, unsafe { b.run(i, size_b) })
+    });
 }
 
 /// A band of rows of a stack of matrices `[steps, rows, width]`: one task's part of the whole.

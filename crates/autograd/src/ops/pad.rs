@@ -7,7 +7,7 @@ use crate::ops::compiled_here;
 use crate::var::Var;
 use smallvec::SmallVec;
 use wengert_tensor::list::Listed;
-use wengert_tensor::shape::checked_numel;
+use wengert_tensor::shape::{Layout, advance, checked_numel, contiguous_strides};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
 
 compiled_here! {
@@ -37,10 +37,15 @@ fn pad_constant<T: Real>(
         return x.copy_into(out);
     };
     let dense = x.as_slice();
-    let strides = wengert_tensor::shape::contiguous_strides(&shape[lead..]);
+    let strides = contiguous_strides(&shape[lead..]);
     let start: usize = (pads.iter().zip(&strides))
         .map(|(&(before, _), &s)| before * s as usize)
         .sum();
+    let rows = Layout {
+        shape: Dims::from_slice(outer),
+        strides,
+        offset: start,
+    };
     let (from, to): (usize, usize) = (sizes.iter().product(), shape[lead..].iter().product());
     let some = (2 * parallel::GRAIN).div_ceil(to);
     parallel::chunks_mut(out, some * to, |i, out| {
@@ -57,18 +62,10 @@ fn pad_constant<T: Real>(
             };
             parallel::fill(out, value);
             // Rows of the last axis are copied as a whole.
-            let (mut at, mut index) = (start, Dims::from_elem(0, outer.len()));
+            let (mut at, mut index) = (start as isize, Dims::from_elem(0, outer.len()));
             for row in values.chunks_exact(inner) {
-                out[at..at + inner].copy_from_slice(row);
-                for k in (0..outer.len()).rev() {
-                    index[k] += 1;
-                    at += strides[k] as usize;
-                    if index[k] < outer[k] {
-                        break;
-                    }
-                    at -= strides[k] as usize * outer[k];
-                    index[k] = 0;
-                }
+                out[at as usize..][..inner].copy_from_slice(row);
+                advance(&rows, &mut index, &mut at, outer.len());
             }
         }
     });

@@ -1,8 +1,9 @@
 //! Channels of one element per image, `[n, channels]`: columns of a matrix, as many side by side as fill some registers.
 
 use super::loops::{Body, Centred, Channel, Map, Plain};
-use super::{BatchNorm, Out, Own, Seen, low};
+use super::{BatchNorm, Own, Seen, low};
 use crate::lane::Lane;
+use crate::parallel::Parts;
 use crate::simd::{Isa, Kernel, dispatch_for};
 use crate::{Real, parallel};
 use std::ops::Range;
@@ -103,7 +104,7 @@ impl Tile {
         &self,
         x: [&[L::Elem]; M],
         body: &impl Each<B>,
-        y: &Out<L::Elem>,
+        y: &Parts<'_, L::Elem>,
     ) {
         if self.cols.len() == W {
             self.map_of::<L, B, M, true>(x, body, y);
@@ -117,7 +118,7 @@ impl Tile {
         &self,
         x: [&[L::Elem]; M],
         body: &impl Each<B>,
-        y: &Out<L::Elem>,
+        y: &Parts<'_, L::Elem>,
     ) {
         for i in self.rows.clone() {
             let own = self.read::<L, M, ALL>(x, i);
@@ -268,7 +269,7 @@ struct Apply<'a, T: Real> {
     x: &'a [T],
     g: Option<&'a [T]>,
     own: &'a [Own<T>],
-    y: &'a Out<T>,
+    y: &'a Parts<'a, T>,
 }
 impl<T: Real> Kernel for Apply<'_, T> {
     type Output = ();
@@ -332,7 +333,7 @@ impl BatchNorm {
         [x, g]: [Option<&[T]>; 2],
         y: &mut [T],
     ) {
-        let y = Out(y.as_mut_ptr());
+        let y = Parts::new(y);
         let x = x.expect("what is normalized");
         let apply = |tile: Tile, own: &[Own<T>]| {
             dispatch_for::<T, _>(Apply {

@@ -6,6 +6,7 @@
 //! index order, so the bits do not depend on the number of threads.
 
 mod chain;
+mod few;
 mod input;
 mod kernel;
 mod lines;
@@ -13,10 +14,11 @@ mod reduce;
 mod run;
 
 pub use chain::Arith;
+pub use few::FewRows;
 pub use kernel::{
     BlockFn, BlockFns, ElemFn, IndexFn, IndexedFn, block_fn, block_fns, index_fn, pick,
 };
-pub use reduce::{Reduce, extreme_of, sum_of};
+pub use reduce::{Reduce, extreme_of, few_rows, sum_of};
 
 use crate::error::{Error, Result};
 use crate::shape::{Dims, IntoDims, checked_numel};
@@ -81,6 +83,8 @@ pub struct Program<T: Real> {
     instrs: Vec<CInstr<T>>,
     parts: Vec<chain::Part<T>>,
     reduces: Vec<(usize, ReducePlan)>,
+    /// The rows of all reductions, if there are few.
+    few: Option<FewRows>,
     block: usize,
     chunk: usize,
     partials: Mutex<Vec<f64>>,
@@ -213,6 +217,9 @@ impl<T: Real> Program<T> {
             n_outs,
             instrs: code,
             parts,
+            few: (plans.first())
+                .and_then(|(_, first)| first.few)
+                .filter(|few| plans.iter().all(|(_, r)| r.few == Some(*few))),
             reduces: plans,
             block,
             chunk,

@@ -4,6 +4,7 @@
 //! with many accumulators; across blocks sums are carried in f64 (with the rounding error kept aside for the total),
 //! so a sum of 1e7 f32 values stays within 1e-6.
 
+use super::few::{FewRows, ROWS as GROUP};
 use super::{UNIT, lines};
 use crate::lane::Lane;
 use crate::simd::{Isa, Kernel, dispatch};
@@ -61,22 +62,36 @@ pub(super) struct ReducePlan {
     axes: SmallVec<[(usize, usize); 6]>,
     /// Whether every element goes to one output.
     pub all: bool,
+    /// Whether it is one of few rows.
+    pub few: Option<FewRows>,
     numel: usize,
+}
+
+/// Neighbouring axes that are reduced together, or kept together, as one: the size of each, and whether it is reduced.
+fn joined(shape: &[usize], set: u64) -> SmallVec<[(usize, bool); 6]> {
+    let mut merged: SmallVec<[(usize, bool); 6]> = SmallVec::new();
+    for (i, &d) in shape.iter().enumerate() {
+        let reduced = i < 64 && set >> i & 1 == 1;
+        if d == 1 {
+            continue;
+        }
+        match merged.last_mut() {
+            Some(last) if last.1 == reduced => last.0 *= d,
+            _ => merged.push((d, reduced)),
+        }
+    }
+    merged
+}
+
+/// Whether a reduction of a tensor of this shape over a set of axes is one of few rows, and which. In one program it may stand
+/// with others of the same rows only, or its bits would depend on them.
+pub fn few_rows(shape: &[usize], set: u64) -> Option<FewRows> {
+    FewRows::of(&joined(shape, set))
 }
 
 impl ReducePlan {
     pub fn new(shape: &[usize], set: u64, kind: Reduce) -> Self {
-        let mut merged: SmallVec<[(usize, bool); 6]> = SmallVec::new();
-        for (i, &d) in shape.iter().enumerate() {
-            let reduced = i < 64 && set >> i & 1 == 1;
-            if d == 1 {
-                continue;
-            }
-            match merged.last_mut() {
-                Some(last) if last.1 == reduced => last.0 *= d,
-                _ => merged.push((d, reduced)),
-            }
-        }
+        let merged = joined(shape, set);
         let mut axes: SmallVec<[(usize, usize); 6]> = SmallVec::new();
         let mut step = 1;
         for &(d, reduced) in merged.iter().rev() {
@@ -91,6 +106,7 @@ impl ReducePlan {
             out_numel: step,
             all: step == 1 && merged.len() <= 1,
             axes,
+            few: FewRows::of(&merged),
             numel: shape.iter().product(),
         }
     }
@@ -430,14 +446,11 @@ fn reduce_run<T: Real, I: Isa>(x: &[T], kind: Reduce) -> T {
 
 /// The better one; NaN if either is NaN.
 #[inline(always)]
-fn better<T: Real>(a: T, b: T, largest: bool) -> T {
+pub(super) fn better<T: Real>(a: T, b: T, largest: bool) -> T {
     let take = if largest { b > a } else { b < a };
     let r = if take { b } else { a };
     if b.is_nan() { b } else { r }
 }
-
-/// Rows that are taken together where columns are reduced.
-const GROUP: usize = 8;
 
 /// Columns whose accumulators stay in registers.
 const TILE: usize = 64;

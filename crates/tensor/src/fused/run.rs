@@ -5,6 +5,7 @@ use super::input::{Access, gather};
 use super::reduce::{ReducePlan, add_total, combine_total, lost};
 use super::{CInstr, Fun, Program, Reduce, UNIT};
 use crate::list::Listed;
+use crate::parallel::Parts;
 use crate::simd::{Isa, Kernel, dispatch_narrow};
 use crate::{Real, Storage, Tensor, parallel, stream};
 use smallvec::SmallVec;
@@ -43,23 +44,15 @@ fn with_scratch<R>(bytes: usize, f: impl FnOnce(*mut u8) -> R) -> R {
     r
 }
 
-/// A pointer that tasks share; each task touches only its own elements.
-#[derive(Clone, Copy)]
-struct Shared<T>(*mut T);
-// SAFETY: tasks write disjoint ranges (their own chunk) and the memory outlives the parallel call.
-unsafe impl<T> Send for Shared<T> {}
-// SAFETY: as above.
-unsafe impl<T> Sync for Shared<T> {}
-
-struct Plan<'a, T: Real> {
-    p: &'a Program<T>,
+pub(super) struct Plan<'a, T: Real> {
+    pub p: &'a Program<T>,
     /// Elements of a block.
-    block: usize,
+    pub block: usize,
     inputs: SmallVec<[(&'a [T], Access); 8]>,
-    outs: SmallVec<[Shared<T>; 4]>,
+    outs: SmallVec<[Parts<'a, T>; 4]>,
     keys: &'a [u64],
     /// Whether to ask ahead for operands and results: they are more than the second level of the cache holds.
-    far: bool,
+    pub far: bool,
     /// The set of outputs to look at, and of those that were seen not to be finite.
     watch: u64,
     infinite: AtomicU64,
@@ -120,7 +113,7 @@ pub(super) fn run<T: Real>(
         block,
         far: p.bytes() > FAR,
         inputs: accesses,
-        outs: outs.iter_mut().map(|o| Shared(o.as_mut_ptr())).listed(),
+        outs: outs.iter_mut().map(|o| Parts::new(o)).listed(),
         keys,
         watch: watch & low_bits(p.n_outs),
         infinite: AtomicU64::new(0),
@@ -129,6 +122,17 @@ pub(super) fn run<T: Real>(
         stream_at,
         table_at,
     };
+    if let Some(few) = p.few {
+        plan.few(few, reduced);
+        let mut finite = plan.finite();
+        for (k, out) in reduced.iter().enumerate() {
+            let bit = 1u64.checked_shl((p.n_outs + k) as u32).unwrap_or(0) & watch;
+            if bit != 0 && T::largest_magnitude(out).is_finite() {
+                finite |= bit;
+            }
+        }
+        return finite;
+    }
     let chunks = p.numel.div_ceil(p.chunk);
     let widths: SmallVec<[usize; 6]> = p
         .reduces
@@ -298,6 +302,26 @@ fn combine_rows<T: Real>(
     finite
 }
 
+/// Where the values of a block lie.
+pub(super) struct Frame<'m, T> {
+    regs: *mut T,
+    /// The elements of each slot.
+    table: &'m mut [*mut T],
+    /// Elements of the block.
+    len: usize,
+    /// Pieces in which an instruction takes a block, and those of all instructions.
+    pieces: usize,
+    turns: usize,
+}
+
+impl<T> Frame<'_, T> {
+    /// What is in a slot, of the block that was evaluated last.
+    pub(super) fn slot(&self, slot: usize) -> &[T] {
+        // SAFETY: every slot pointer is valid for the elements of the block, and nobody writes there before the next block.
+        unsafe { std::slice::from_raw_parts(self.table[slot].cast_const(), self.len) }
+    }
+}
+
 /// Partial results of a chunk: of which output the first one is, what was added up, and what still has to be.
 type Partial<'a, T> = (usize, &'a mut [f64], &'a mut [T]);
 
@@ -368,6 +392,28 @@ impl<T: Real> Plan<'_, T> {
         accs: &mut [Partial<'_, T>],
         all: &mut [(f64, f64)],
     ) {
+        self.with_frame(|frame| {
+            for at in (start..end).step_by(self.block) {
+                let len = self.block.min(end - at);
+                self.evaluate(frame, at, len, at + self.block);
+                for (k, (slot, r)) in self.p.reduces.iter().enumerate() {
+                    if whole(*slot) {
+                        continue;
+                    }
+                    let x = frame.slot(*slot);
+                    if r.all {
+                        all[k] = add_total(x, at, r.kind, all[k]);
+                    } else {
+                        let (low, acc, open) = &mut accs[k];
+                        r.add_block(x, at, start..end, *low, acc, open);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Lends the registers of this thread, with what is the same in all blocks in place.
+    pub(super) fn with_frame(&self, f: impl FnOnce(&mut Frame<'_, T>)) {
         let p = self.p;
         with_scratch(self.scratch, |memory| {
             let regs = memory.cast::<T>();
@@ -385,82 +431,85 @@ impl<T: Real> Plan<'_, T> {
                 // SAFETY: registers lie at the beginning of the scratch memory.
                 table[p.n_inputs + r] = unsafe { regs.add(r * self.block) };
             }
-            self.prepare(regs, table, start);
+            self.prepare(regs, table);
             // A single instruction takes a long block in pieces, so that asking ahead and computing take turns.
             let alone = self.far && p.instrs.len() == 1;
             let pieces = if alone { self.block.div_ceil(UNIT) } else { 1 };
-            let turns: usize = (p.parts.iter())
+            let turns = (p.parts.iter())
                 .map(|part| match part {
                     Part::Chain(_) => 1,
                     Part::Steps(from, to) => (to - from) * pieces,
                 })
                 .sum();
-            let mut at = start;
-            while at < end {
-                let len = self.block.min(end - at);
-                self.load(regs, table, at, len);
-                let mut turn = 0;
-                let mut ask = || {
-                    if self.far {
-                        self.ahead(at + self.block, turn, turns);
-                    }
-                    turn += 1;
-                };
-                for part in &p.parts {
-                    match part {
-                        Part::Chain(chain) => {
-                            ask();
-                            // SAFETY: every slot pointer is valid for `len` elements of this block, and `Program::new` has
-                            // checked that the destination is not among the operands and is no input.
-                            unsafe { chain.run(table, len) }
-                        }
-                        Part::Steps(from, to) => {
-                            for ins in &p.instrs[*from..*to] {
-                                for k in 0..pieces {
-                                    ask();
-                                    let piece = len * k / pieces..len * (k + 1) / pieces;
-                                    // SAFETY: as above.
-                                    unsafe { step(ins, table, piece, at, self.keys) };
-                                }
-                            }
-                        }
-                    }
-                }
-                if self.watch != 0 {
-                    // SAFETY: as above.
-                    unsafe { self.look(&table[p.n_inputs + p.n_regs..], len) };
-                }
-                for (k, (slot, r)) in p.reduces.iter().enumerate() {
-                    if whole(*slot) {
-                        continue;
-                    }
-                    // SAFETY: as above; the slice is read only.
-                    let x = unsafe { std::slice::from_raw_parts(table[*slot].cast_const(), len) };
-                    if r.all {
-                        all[k] = add_total(x, at, r.kind, all[k]);
-                    } else {
-                        let (low, acc, open) = &mut accs[k];
-                        r.add_block(x, at, start..end, *low, acc, open);
-                    }
-                }
-                if self.stream_at.is_some() {
-                    for (o, &made) in self.outs.iter().zip(&table[p.n_inputs + p.n_regs..]) {
-                        // SAFETY: both are valid for `len` elements; scratch memory is no output.
-                        unsafe { stream::copy(made.cast_const(), o.0.add(at), len) };
-                    }
-                }
-                at += len;
-            }
+            f(&mut Frame {
+                regs,
+                table,
+                len: 0,
+                pieces,
+                turns,
+            });
             if self.stream_at.is_some() {
                 stream::finish();
             }
         });
     }
 
+    /// Runs the instructions on the block of `len` elements that begins at `at`, and asks for the one at `next` meanwhile.
+    pub(super) fn evaluate(&self, frame: &mut Frame<'_, T>, at: usize, len: usize, next: usize) {
+        let p = self.p;
+        frame.len = len;
+        let Frame {
+            regs,
+            table,
+            pieces,
+            turns,
+            ..
+        } = frame;
+        self.load(*regs, table, at, len);
+        let mut turn = 0;
+        let mut ask = || {
+            if self.far {
+                self.ahead(next, turn, *turns);
+            }
+            turn += 1;
+        };
+        for part in &p.parts {
+            match part {
+                Part::Chain(chain) => {
+                    ask();
+                    // SAFETY: every slot pointer is valid for `len` elements of this block, and `Program::new` has
+                    // checked that the destination is not among the operands and is no input.
+                    unsafe { chain.run(table, len) }
+                }
+                Part::Steps(from, to) => {
+                    for ins in &p.instrs[*from..*to] {
+                        for k in 0..*pieces {
+                            ask();
+                            let piece = len * k / *pieces..len * (k + 1) / *pieces;
+                            // SAFETY: as above.
+                            unsafe { step(ins, table, piece, at, self.keys) };
+                        }
+                    }
+                }
+            }
+        }
+        let made = &table[p.n_inputs + p.n_regs..];
+        if self.watch != 0 {
+            // SAFETY: as above.
+            unsafe { self.look(made, len) };
+        }
+        if self.stream_at.is_some() {
+            for (o, &made) in self.outs.iter().zip(made) {
+                // SAFETY: both are valid for `len` elements; scratch memory is no output.
+                unsafe { stream::copy(made.cast_const(), o.at(at), len) };
+            }
+        }
+    }
+
     /// Asks for a part of what the block that begins at `at` reads and writes, in turn `turn` of `turns`: the processor does not
     /// foresee which lines are written, and stops at the end of a page.
     #[inline(always)]
-    fn ahead(&self, at: usize, turn: usize, turns: usize) {
+    pub(super) fn ahead(&self, at: usize, turn: usize, turns: usize) {
         let at = at.min(self.p.numel);
         let len = self.block.min(self.p.numel - at);
         let part = at + len * turn / turns..at + len * (turn + 1) / turns;
@@ -471,7 +520,7 @@ impl<T: Real> Plan<'_, T> {
         }
         if self.stream_at.is_none() {
             for o in &self.outs {
-                stream::ahead_at(o.0.wrapping_add(part.start).cast_const(), part.len());
+                stream::ahead_at(o.at(part.start).cast_const(), part.len());
             }
         }
     }
@@ -500,7 +549,7 @@ impl<T: Real> Plan<'_, T> {
     }
 
     /// Fills what stays the same for all blocks of a chunk.
-    fn prepare(&self, regs: *mut T, table: &mut [*mut T], start: usize) {
+    fn prepare(&self, regs: *mut T, table: &mut [*mut T]) {
         for (i, (data, access)) in self.inputs.iter().enumerate() {
             // SAFETY: every input's part of the scratch memory was sized by `run`.
             let own = unsafe { regs.add(self.input_at[i]) };
@@ -521,7 +570,6 @@ impl<T: Real> Plan<'_, T> {
                 _ => {}
             }
         }
-        let _ = start;
     }
 
     /// Brings the operands of one block into place.
@@ -566,8 +614,7 @@ impl<T: Real> Plan<'_, T> {
             table[p.n_inputs + p.n_regs + k] = match self.stream_at {
                 // SAFETY: the scratch memory has a block for each output.
                 Some(own) => unsafe { regs.add(own + k * self.block.next_multiple_of(16)) },
-                // SAFETY: outputs have `numel` elements and `at < numel`.
-                None => unsafe { o.0.add(at) },
+                None => o.at(at),
             };
         }
     }

@@ -90,9 +90,9 @@ pub(super) fn normal<T: Ops>(x: T) -> (T, T) {
 pub(super) fn gelu<T: Ops>(x: T) -> T {
     let a = x.abs();
     let t = if T::SHORT && T::FMA {
-        // Of 0 it is 0, as good as beside a large x; what it would be made of may be subnormal.
-        let lost = (a > T::c(SHORT_ZERO)) | (x > T::c(8.0));
-        let a = T::select(lost, T::c(0.0), a);
+        // Of 0 it is 0, as good as beside a large x (or NaN); what it would be made of may be subnormal.
+        let counts = (x >= T::c(-SHORT_ZERO)) & (x <= T::c(8.0));
+        let a = T::select(counts, a, T::c(0.0));
         let Short { d, a, s, e } = Short::of(a);
         let w = a / d;
         let s = s * w;

@@ -223,12 +223,10 @@ impl<'a, T: Scratch + Float> Second<'a, T> {
         );
         lines.eta.fill(T::zero());
         lines.omega.fill(T::zero());
+        let keys = job.keys(i0 + rows);
         for last in [false, true] {
-            for j0 in (0..lk).step_by(BK) {
-                if job.causal && j0 >= i0 + rows {
-                    break;
-                }
-                let cols = BK.min(lk - j0);
+            for j0 in (0..keys).step_by(BK) {
+                let cols = BK.min(keys - j0);
                 let mut blocks = Blocks {
                     p: &mut p[..rows * cols],
                     x: &mut x[..rows * cols],
