@@ -1,5 +1,6 @@
 //! The error function, its complement and its inverse.
 
+use super::coefficients::f32::EXP;
 use super::ops::{Ops, fast_two_sum, product_plus, two_prod, two_sum};
 use super::{exp, log};
 
@@ -70,11 +71,11 @@ pub(super) fn normal<T: Ops>(x: T) -> (T, T) {
     let a = x.abs();
     let (p, e) = if T::SHORT && T::FMA {
         let gone = a > T::c(SHORT_ZERO);
-        let Short { d, a, s, e } = Short::of(T::select(gone, T::c(0.0), a));
-        let q = T::c(1.0) / d;
-        let s = s.mul_add(e, s);
+        let short = Short::of(T::select(gone, T::c(0.0), a));
+        let q = T::c(1.0) / short.d;
+        let s = short.power(T::c(1.0));
         let or_zero = |y: T| T::select(gone, T::c(0.0), y);
-        let p = or_zero(q * s * scaled_normal(a * q));
+        let p = or_zero(q * s * scaled_normal(short.a * q));
         (p, or_zero(s * T::c(T::UNDER.1)))
     } else if T::SHORT {
         let (p, _, e) = lower(a.wide());
@@ -86,25 +87,23 @@ pub(super) fn normal<T: Ops>(x: T) -> (T, T) {
     (T::select(x < T::c(0.0), p, T::c(1.0) - p), e)
 }
 
+/// -0 less a Φ(-a) for x < 0, x less that for the others.
 #[inline(always)]
 pub(super) fn gelu<T: Ops>(x: T) -> T {
     let a = x.abs();
-    let t = if T::SHORT && T::FMA {
-        // Of 0 it is 0, as good as beside a large x (or NaN); what it would be made of may be subnormal.
-        let counts = (x >= T::c(-SHORT_ZERO)) & (x <= T::c(8.0));
-        let a = T::select(counts, a, T::c(0.0));
-        let Short { d, a, s, e } = Short::of(a);
-        let w = a / d;
-        let s = s * w;
-        s.mul_add(e, s) * scaled_normal(w)
+    let zero = T::c(-0.0);
+    let start = T::select(x < zero, zero, x);
+    if T::SHORT && T::FMA {
+        // The product is not rounded before it is taken away, so that beside a large x it may be as small as it likes.
+        let short = Short::of(T::select(a > T::c(SHORT_ZERO), T::c(0.0), a));
+        let w = short.a / short.d;
+        (-short.power(w)).mul_add(scaled_normal(w), start)
     } else if T::SHORT {
         // Too inexact without fused multiply-adds.
-        T::from_wide(lower(a.wide()).1)
+        start - T::from_wide(lower(a.wide()).1)
     } else {
-        lower(a).1
-    };
-    // -0 less t is -t, and -0 where t is 0.
-    T::select(x < T::c(0.0), T::c(-0.0), x) - t
+        start - lower(a).1
+    }
 }
 
 /// Here Φ(-a) is 0, even times a.
@@ -137,28 +136,41 @@ struct Short<T> {
     /// (a + SHIFT) · 2^-26.
     d: T,
     a: T,
-    /// s (1 + e) = e^(-a²/2) · 2^26, s a power of two.
+    /// e^(-a²/2) · 2^26 = s e^(-q/2), s a power of two.
     s: T,
-    e: T,
+    q: T,
 }
 
 impl<T: Ops> Short<T> {
     #[inline(always)]
     fn of(a: T) -> Self {
         let c = T::c;
-        let n = a * c(-0.5);
-        // -a²/2 = k ln 2 + r, with the product rounded once, in the sum.
+        // -a²/2 = k ln 2 - q/2, with the square rounded once, in the sum.
         let magic = c(T::MAGIC + T::BIAS + T::UNDER.0);
-        let shifted = (n * a).mul_add(c(std::f64::consts::LOG2_E), magic);
+        let shifted = (a * a).mul_add(c(-0.5 * std::f64::consts::LOG2_E), magic);
         let k = shifted - magic;
-        let r = n.mul_add(a, k * c(-T::LN2.0));
-        let r = k.mul_add(c(-T::LN2.1), r);
+        let q = a.mul_add(a, k * c(2.0 * T::LN2.0));
         Short {
             d: a.mul_add(c(T::UNDER.1), c(NORMAL_SHIFT * T::UNDER.1)),
             a,
             s: shifted.integer_to_exponent(),
-            e: (r * r).mul_add(r.poly(T::EXP), r),
+            q: k.mul_add(c(2.0 * T::LN2.1), q),
         }
+    }
+
+    /// e^(-a²/2) · 2^26 times a factor.
+    #[inline(always)]
+    fn power(&self, factor: T) -> T {
+        let q = self.q;
+        // e^r - 1 = q P(q) for q = -2 r.
+        let c = |i: i32| T::c(f64::from(EXP[i as usize]) * 0.25 * (-0.5f64).powi(i));
+        let p = (c(4).mul_add(q, c(3)))
+            .mul_add(q, c(2))
+            .mul_add(q, c(1))
+            .mul_add(q, c(0))
+            .mul_add(q, T::c(-0.5));
+        let s = self.s * factor;
+        (s * q).mul_add(p, s)
     }
 }
 
@@ -167,14 +179,15 @@ impl<T: Ops> Short<T> {
 fn scaled_normal<T: Ops>(w: T) -> T {
     let t = w.mul_add(T::c(-T::UNDER.1), T::c(1.0 - NORMAL_CENTER));
     let c = |i: usize| T::c(NORMAL[i] * (T::UNDER.1 * T::UNDER.1));
-    let z = t * t;
-    let odd = c(9)
-        .mul_add(z, c(7))
-        .mul_add(z, c(5))
-        .mul_add(z, c(3))
-        .mul_add(z, c(1));
-    let even = c(8).mul_add(z, c(6)).mul_add(z, c(4)).mul_add(z, c(2));
-    even.mul_add(t, odd).mul_add(t, c(0))
+    c(9).mul_add(t, c(8))
+        .mul_add(t, c(7))
+        .mul_add(t, c(6))
+        .mul_add(t, c(5))
+        .mul_add(t, c(4))
+        .mul_add(t, c(3))
+        .mul_add(t, c(2))
+        .mul_add(t, c(1))
+        .mul_add(t, c(0))
 }
 
 #[inline(always)]

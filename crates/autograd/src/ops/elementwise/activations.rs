@@ -99,8 +99,8 @@ macro_rules! with_activations {
         /// g (Φ(x) + x φ(x)): the derivative of [`Var::gelu`].
         GeluGrad gelu_grad {
             kernel |g, x| {
-                // From 13 on it is 1, and so it is at 13, where nothing that it is made of is subnormal.
-                let x = V::select(x > V::c(13.0), V::c(13.0), x);
+                // From 9 on it is 1, and so it is at 9, where nothing that it is made of is subnormal.
+                let x = V::select(x > V::c(9.0), V::c(9.0), x);
                 let (cdf, e) = x.normal();
                 let pdf = e * V::c(FRAC_1_SQRT_2PI);
                 // x φ(x) is 0 at ±∞, where the product would be NaN.
