@@ -244,9 +244,10 @@ pub fn chunks_mut2<A: Send, B: Send>(
         "chunks_mut2: numbers of runs differ"
     );
     let (a, b) = (Parts::new(a), Parts::new(b));
-    // SAFETY: `tasks` calls once for each i below n.
     tasks(n, |i| {
-        f(i, unsafe { a.run(i, size_a) }, unsafe { b.run(i, size_b) })
+        // SAFETY: `tasks` calls once for each i below n.
+        let (a, b) = unsafe { (a.run(i, size_a), b.run(i, size_b)) };
+        f(i, a, b);
     });
 }
 
