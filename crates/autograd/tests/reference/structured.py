@@ -465,7 +465,7 @@ CASES = {
     "batch_normalized bias": lambda x: F.batch_norm(
         x[0], None, None, torch.ones(2), x[1], training=True, eps=0.1
     ).relu(),
-    "batch_normalized vectors": lambda x: F.batch_norm(x[0], None, None, x[1], None, training=True).relu(),
+    "batch_normalized vectors": lambda x: F.batch_norm(x[0], None, None, x[1], None, training=True, eps=0.1).relu(),
     "batch_norm given": lambda x: (x[0] - x[1]) / (x[2] + 1e-5).sqrt(),
     "local_response_norm": lambda x: F.local_response_norm(x[0], 3, 0.5, 0.75, 1.0),
     "inverse": lambda x: x[0].inverse(),

@@ -387,7 +387,7 @@ cases! {
     "batch_normalized times" [([3, 2, 9], AROUND), ([2], POSITIVE), ([2], AROUND)] |x| x[0].batch_normalized(Some(x[1]), Some(x[2]), 0.1, true).0 * x[0];
     "batch_normalized bare" [([2, 2, 8], AROUND)] |x| x[0].batch_normalized(None, None, 0.1, false).0;
     "batch_normalized bias" [([1, 2, 33], AROUND), ([2], AROUND)] |x| x[0].batch_normalized(None, Some(x[1]), 0.1, true).0;
-    "batch_normalized vectors" [([4, 3], AROUND), ([3], AROUND)] |x| x[0].batch_normalized(Some(x[1]), None, 1e-5, true).0;
+    "batch_normalized vectors" [([4, 3], AROUND), ([3], AROUND)] |x| x[0].batch_normalized(Some(x[1]), None, 0.1, true).0;
     "batch_norm given" [([4, 3], AROUND), ([3], AROUND), ([3], POSITIVE)] |x| x[0].batch_norm(x[1], x[2], None, None, 1e-5);
     "local_response_norm" [([2, 5, 3], AROUND)] |x| x[0].local_response_norm(3, 0.5, 0.75, 1.0);
 
