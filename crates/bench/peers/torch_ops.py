@@ -1,6 +1,6 @@
 """Single operations against PyTorch eager, in turn: `torch_ops.py [--program target/release/ops] [--threads N]
 [--elements N] [--seconds S] [--only WORDS]` prints a table in Markdown, `--all` the ratios at three sizes with one and two
-threads. Each cell is measured three times on both sides,
+threads, `--sized` a table of matrix products and other operations on matrices of their own sizes. Each cell is measured three times on both sides,
 one after the other; the figures are medians of the best times (microseconds)."""
 
 import argparse
@@ -80,22 +80,39 @@ OPS = {
     "repeat": lambda x, b: x.repeat(2, 1),
 }
 
+# Operations on matrices of their own sizes: those of the operands, and whether the derivative is taken by both.
+SIZED = {
+    **{f"matmul {n}": ((n, n), (n, n), True, lambda x, b: x @ b) for n in (512, 1024, 2048)},
+    "matmul 64 x 1024 x 4096": ((64, 1024), (1024, 4096), True, lambda x, b: x @ b),
+    "matmul 64 x 4096 x 1024": ((64, 4096), (4096, 1024), True, lambda x, b: x @ b),
+    "transpose 2048": ((2048, 2048), (1, 1), False, lambda x, b: x.t().contiguous()),
+    "sort rows 1000 x 1000": ((1000, 1000), (1, 1), False, lambda x, b: x.sort(1).values),
+    "sort 1000000": ((1, 1_000_000), (1, 1), False, lambda x, b: x.sort(1).values),
+}
 
-def measure(op, n, mode, budget):
+
+def measure_at(op, n, mode, budget):
+    """An operation on matrices of n elements, the derivative by the first."""
     cols = 100 if n < 10_000 else 1000
-    x = torch.rand(n // cols, cols) + 0.5
-    b = torch.rand(n // cols, cols) + 0.45
+    return measure(op, (n // cols, cols), (n // cols, cols), False, mode, budget)
+
+
+def measure(op, x_shape, b_shape, both, mode, budget):
+    x = torch.rand(x_shape) + 0.5
+    b = torch.rand(b_shape) + 0.45
     if mode == "forward":
         def run():
             with torch.no_grad():
                 op(x, b)
     else:
         x.requires_grad_(True)
+        b.requires_grad_(both)
+        by = (x, b) if both else x
         with torch.no_grad():
             c = torch.rand_like(op(x, b)) - 0.3
 
         def run():
-            torch.autograd.grad(op(x, b), x, c)
+            torch.autograd.grad(op(x, b), by, c)
     start = time.perf_counter()
     for _ in range(3):
         run()
@@ -142,7 +159,7 @@ def compare(a, threads, elements):
         for pass_ in floors:
             floors[pass_].append(ours.ask(elements, pass_, a.seconds / 4, "-"))
         for mode in ("forward", "backward"):
-            pairs = [(ours.ask(elements, mode, a.seconds, name), measure(op, elements, mode, a.seconds)) for _ in range(a.rounds)]
+            pairs = [(ours.ask(elements, mode, a.seconds, name), measure_at(op, elements, mode, a.seconds)) for _ in range(a.rounds)]
             row += [statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)]
         rows[name] = row
     ours.close()
@@ -179,6 +196,27 @@ def table(rows, floors, threads, elements):
     print(flush=True)
 
 
+def sized(a):
+    """The table of operations on matrices of their own sizes."""
+    runs = [(mode, t) for mode in ("forward", "backward") for t in (1, 2)]
+    heads = [f"{'with derivative' if mode == 'backward' else mode}, {t} thread{'s' * (t > 1)} | torch | ratio" for mode, t in runs]
+    print("| operation | " + " | ".join(heads) + " |")
+    print("|---|" + "---|" * (3 * len(heads)))
+    ours = {t: Ours(a.program, t) for t in (1, 2)}
+    for name, (x, b, both, op) in SIZED.items():
+        if a.only and not any(w in name for w in a.only.split(",")):
+            continue
+        cells = []
+        for mode, t in runs:
+            torch.set_num_threads(t)
+            pairs = [(ours[t].ask("-", mode, a.seconds, name), measure(op, x, b, both, mode, a.seconds)) for _ in range(a.rounds)]
+            f, tf = (statistics.median(p[i] for p in pairs) for i in (0, 1))
+            cells += [f"{f * 1e6:.0f}", f"{tf * 1e6:.0f}", f"{tf / f:.2f}"]
+        print("| " + " | ".join([name, *cells]) + " |", flush=True)
+    for o in ours.values():
+        o.close()
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--program", default="target/release/ops")
@@ -190,7 +228,11 @@ def main():
     p.add_argument("--all", action="store_true", help="1e3, 1e5 and 1e7 elements with 1 and 2 threads, as one table of ratios")
     p.add_argument("--keep", default="", help="with --all: keep each size's figures in files that begin so, and take up what is there")
     p.add_argument("--one", action="store_true", help="with --keep: one size in a call")
+    p.add_argument("--sized", action="store_true", help="matrix products, a transposed copy and sorting, microseconds with 1 and 2 threads")
     a = p.parse_args()
+    if a.sized:
+        sized(a)
+        return
     if not a.all:
         table(*compare(a, a.threads, a.elements), a.threads, a.elements)
         return

@@ -90,6 +90,37 @@ pub const SHAPES: &[(&str, Operation)] = &[
     ("repeat", |x, _| x.repeat([2, 1])),
 ];
 
+/// Operations on matrices of their own sizes: those of the operands, and whether the derivative is taken by both.
+pub const SIZED: &[(&str, [[usize; 2]; 2], bool, Operation)] = &[
+    ("matmul 512", [[512, 512]; 2], true, |x, b| x.matmul(b)),
+    ("matmul 1024", [[1024, 1024]; 2], true, |x, b| x.matmul(b)),
+    ("matmul 2048", [[2048, 2048]; 2], true, |x, b| x.matmul(b)),
+    (
+        "matmul 64 x 1024 x 4096",
+        [[64, 1024], [1024, 4096]],
+        true,
+        |x, b| x.matmul(b),
+    ),
+    (
+        "matmul 64 x 4096 x 1024",
+        [[64, 4096], [4096, 1024]],
+        true,
+        |x, b| x.matmul(b),
+    ),
+    ("transpose 2048", [[2048, 2048], [1, 1]], false, |x, _| {
+        x.t().contiguous()
+    }),
+    (
+        "sort rows 1000 x 1000",
+        [[1000, 1000], [1, 1]],
+        false,
+        |x, _| x.sort(1, false).0,
+    ),
+    ("sort 1000000", [[1, 1_000_000], [1, 1]], false, |x, _| {
+        x.sort(1, false).0
+    }),
+];
+
 /// A class for each row.
 fn labels(x: Var<'_>) -> Tensor<i64> {
     let (n, classes) = (x.size(0), x.size(1));
@@ -110,16 +141,28 @@ fn matrix(n: usize) -> [usize; 2] {
     }
 }
 
+/// [`measure`] of an operation on matrices of `n` elements, the derivative by the first.
+pub fn measure_at(op: Operation, n: usize, pass: &str, budget: f64) -> (f64, f64) {
+    measure(op, [matrix(n); 2], false, pass, budget)
+}
+
 /// Seconds of one call: the best and the median of as many as `budget` seconds hold (at least 5).
 ///
-/// `pass` is `forward` or `backward` (the value, and the product of the Jacobian with a cotangent).
-pub fn measure(op: Operation, n: usize, pass: &str, budget: f64) -> (f64, f64) {
-    let shape = matrix(n);
+/// `pass` is `forward` or `backward` (the value, and the product of the Jacobian by the first operand or by both with a
+/// cotangent).
+pub fn measure(
+    op: Operation,
+    shapes: [[usize; 2]; 2],
+    both: bool,
+    pass: &str,
+    budget: f64,
+) -> (f64, f64) {
     let number = |i: usize| (i.wrapping_mul(2_654_435_761) % 1_000_003) as f32 / 1_000_003.0;
-    let make = |lo: f32, salt: usize| {
-        Tensor::from_vec((0..n).map(|i| lo + number(i + salt)).collect(), shape)
+    let make = |lo: f32, salt: usize, [rows, cols]: [usize; 2]| {
+        let data = (0..rows * cols).map(|i| lo + number(i + salt)).collect();
+        Tensor::from_vec(data, [rows, cols])
     };
-    let (x, b) = (make(0.5, 0), make(0.45, 77));
+    let (x, b) = (make(0.5, 0, shapes[0]), make(0.45, 77, shapes[1]));
     let mut tape = Tape::<f32>::inference();
     let out = op(tape.input(&x), tape.input(&b)).shape();
     let total: usize = out.iter().product();
@@ -133,7 +176,10 @@ pub fn measure(op: Operation, n: usize, pass: &str, budget: f64) -> (f64, f64) {
         } else {
             let c = tape.input(&c);
             black_box(y.value());
-            black_box(vjp_many(&[y], &[c], &[x])[0].value());
+            let by = [x, b];
+            for g in vjp_many(&[y], &[c], &by[..1 + usize::from(both)]) {
+                black_box(g.value());
+            }
         }
     };
     // Small calls are timed in groups, so that the clock does not count.

@@ -1,6 +1,7 @@
 //! Single operations: `ops --threads N` answers requests on standard input, one a line: `elements pass seconds name`
-//! (`pass` is `forward`, `backward`, `copy` or `read`), with `best median` in seconds; `ops --list` prints the names.
-//! `crates/bench/peers/torch_ops.py` drives it.
+//! (`pass` is `forward`, `backward`, `copy` or `read`), with `best median` in seconds, `elements` being `-` for
+//! operations on matrices of their own sizes; `ops --list` prints the names. `crates/bench/peers/torch_ops.py`
+//! drives it.
 #![forbid(unsafe_code)]
 
 use std::io::{BufRead, Write};
@@ -10,6 +11,7 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.iter().any(|a| a == "--list") {
         ops::all().for_each(|(name, _)| println!("{name}"));
+        ops::SIZED.iter().for_each(|o| println!("{}", o.0));
         return;
     }
     let at = args.iter().position(|a| a == "--threads");
@@ -22,12 +24,24 @@ fn main() {
         let mut words = line.splitn(4, ' ');
         let mut next = || words.next().unwrap_or_default();
         let (n, pass, budget, name) = (next(), next(), next(), next());
-        let (Ok(n), Ok(budget)) = (n.parse(), budget.parse()) else {
+        let wrong = || {
             fail(&format!(
                 "expected `elements pass seconds name`, found `{line}`"
             ))
         };
-        let (best, median) = match pass {
+        let Ok(budget) = budget.parse() else { wrong() };
+        if n == "-" {
+            let Some(&(_, shapes, both, op)) = ops::SIZED.iter().find(|o| o.0 == name) else {
+                fail(&format!("unknown operation `{name}` of its own size"))
+            };
+            if !["forward", "backward"].contains(&pass) {
+                fail(&format!("unknown pass `{pass}`"))
+            }
+            answer(ops::measure(op, shapes, both, pass, budget));
+            continue;
+        }
+        let Ok(n) = n.parse() else { wrong() };
+        answer(match pass {
             "copy" => {
                 let t = ops::copy_floor(n, threads, budget);
                 (t, t)
@@ -37,14 +51,17 @@ fn main() {
                 (t, t)
             }
             "forward" | "backward" => match ops::all().find(|o| o.0 == name) {
-                Some(&(_, op)) => ops::measure(op, n, pass, budget),
+                Some(&(_, op)) => ops::measure_at(op, n, pass, budget),
                 None => fail(&format!("unknown operation `{name}`")),
             },
             _ => fail(&format!("unknown pass `{pass}`")),
-        };
-        println!("{best:e} {median:e}");
-        let _ = std::io::stdout().flush();
+        });
     }
+}
+
+fn answer((best, median): (f64, f64)) {
+    println!("{best:e} {median:e}");
+    let _ = std::io::stdout().flush();
 }
 
 fn fail(message: &str) -> ! {
