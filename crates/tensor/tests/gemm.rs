@@ -551,6 +551,31 @@ fn large<T: Real>(m: usize, n: usize, k: usize, a_lay: Lay, b_lay: Lay, c_lay: L
 }
 
 #[test]
+fn large_result_of_no_terms() {
+    for at in levels() {
+        let (m, n) = (700, 600);
+        let mut c = vec![3.0_f32; m * n];
+        let (a, b) = (MatRef::row_major(&[], 0), MatRef::row_major(&[], n));
+        let to = MatMut::row_major(&mut c, n);
+        gemm_batched_at(
+            at,
+            1,
+            (0, 0, 0),
+            m,
+            n,
+            0,
+            1.0,
+            a,
+            b,
+            0.5,
+            to,
+            Epilogue::None,
+        );
+        assert!(c.iter().all(|&x| x == 1.5), "{at:?}");
+    }
+}
+
+#[test]
 fn large_f32() {
     large::<f32>(130, 1100, 1300, Lay::Row, Lay::Row, Lay::Row);
     large::<f32>(130, 1100, 1300, Lay::Row, Lay::Col, Lay::Row);
@@ -738,6 +763,9 @@ fn bits_do_not_depend_on_strides() {
         // Very large operands beside few rows or columns.
         (16, 1024, 600),
         (700, 100, 620),
+        // A right operand that is read where it lies, beside one that is packed.
+        (30, 100, 140),
+        (100, 50, 70),
     ]);
     for shape in shapes {
         for at in levels() {

@@ -8,18 +8,28 @@
 use super::buffer;
 use super::driver::{Problem, part};
 use super::kernels::Kernels;
-use super::pack::{PackRows, PackTiles};
+use super::pack::{PackRows, PackTiles, gather};
 use super::tile::{Job, Spot, TileFn};
 use crate::Real;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// Bytes of a packed block of the vector operand, half of a small second level of cache.
+/// Bytes of a packed block of the vector operand, half of a small second level of cache,
 const V_BLOCK: usize = 512 << 10;
+/// and three quarters of one beside registers of a whole line.
+const V_BLOCK_LINES: usize = 768 << 10;
 /// The same, for a vector operand that serves few rows and is bound by its way from memory.
 const V_BLOCK_STREAMED: usize = 256 << 10;
 /// Bytes of an operand beyond which its next part is fetched ahead, and of a result beyond which its lines are.
 const FAR: usize = 3 << 19;
+/// Tiles of rows up to which a vector operand that is near is used where it lies: to pack it takes longer.
+const FEW: usize = 16;
+/// The same for one that is not.
+const FEW_FAR: usize = 4;
+/// Rows as far apart as a multiple of a larger power of two (its exponent) lie in few places of the cache.
+const SPREAD: u32 = 10;
+/// Tiles of rows from which on an operand that is far is packed apart.
+const MANY: usize = 64;
 /// Bytes of packed scalar operand for one block of `k`.
 const S_BLOCK: usize = 4 << 20;
 
@@ -38,7 +48,7 @@ pub(super) struct Blocking {
 }
 
 impl Blocking {
-    pub(super) fn new<T: Real>(p: &Problem<T>) -> Self {
+    pub(super) fn new<T: Real>(p: &Problem<T>, kernels: &Kernels<T>) -> Self {
         let size = size_of::<T>();
         let pieces = (p.k * size).div_ceil(PIECE).max(1);
         let streamed = p.v_col == 1 && p.rows <= 128 && p.cols * p.k * size > FAR;
@@ -47,6 +57,7 @@ impl Blocking {
                 (p.k.div_ceil(pieces) * size).div_ceil(PIECE_STREAMED),
                 V_BLOCK_STREAMED,
             ),
+            false if kernels.lanes * size == 64 => (1, V_BLOCK_LINES),
             false => (1, V_BLOCK),
         };
         Blocking {
@@ -140,9 +151,12 @@ pub(super) unsafe fn region<T: Real>(
     }
     let tiles = rows.len().div_ceil(kernels.mr());
     let source = if p.v_col == 1 {
-        if tiles == 1 {
+        // Lines in the same places of the cache drive each other out.
+        let row = p.v_k.unsigned_abs().saturating_mul(size);
+        let near = row.saturating_mul(p.k) <= FAR || row.trailing_zeros() <= SPREAD;
+        if tiles <= FEW_FAR || tiles <= FEW && near {
             Source::Direct
-        } else if tiles >= 32 && cols.len() * p.k * size > FAR {
+        } else if tiles >= MANY && cols.len() * p.k * size > FAR {
             Source::Rows
         } else {
             Source::Passing
@@ -152,9 +166,12 @@ pub(super) unsafe fn region<T: Real>(
     } else {
         Source::Gathered
     };
-    let fit = (blocking.v_block / (lanes * size * longest.max(1))).max(kernels.nv());
-    let v_blocks = registers.div_ceil(fit);
-    let v_room = registers.div_ceil(v_blocks) * lanes * longest;
+    // Whole panels: a narrower one does less with each element of the scalar operand.
+    let panels = registers.div_ceil(kernels.nv());
+    let panel = kernels.nv() * lanes;
+    let fit = (blocking.v_block / (panel * size * longest.max(1))).max(1);
+    let v_blocks = panels.div_ceil(fit);
+    let v_room = panels.div_ceil(v_blocks) * panel * longest;
     let s_room = if pack_s { rows.len() * longest } else { 0 };
     let sums_room = if blocking.parts > 1 {
         rows.len() * registers * lanes
@@ -210,9 +227,9 @@ pub(super) unsafe fn region<T: Real>(
             } else {
                 (i / v_blocks, i % v_blocks)
             };
-            let r = part(registers, v_blocks, vb);
-            let first = cols.start + r.start * lanes;
-            (kb, first..(cols.start + r.end * lanes).min(cols.end))
+            let r = part(panels, v_blocks, vb);
+            let first = cols.start + r.start * panel;
+            (kb, first..(cols.start + r.end * panel).min(cols.end))
         };
         // Columns are fetched ahead where the tiles have too few rows to wait for them.
         let ahead =
@@ -402,14 +419,19 @@ impl<T: Real> Block<'_, T> {
                 self.job.v_k = width as isize;
                 let mut kernel = kernels.tiles[nv - 1][mr - 1];
                 let mut part = Columns { valid, width };
+                let source = match self.source {
+                    // Only packing kernels read a partial register: the panel is packed for the other tiles, too.
+                    Source::Direct if spot.tail < lanes && self.tiles > 1 => Source::Passing,
+                    source => source,
+                };
                 // SAFETY: indices stay inside the operands and the region; the panel stays inside `packed`.
                 unsafe {
-                    match self.source {
+                    match source {
                         Source::Direct => {
                             spot.v = self.vectors(j0);
                             self.job.v_k = p.v_k;
                             if spot.tail < lanes {
-                                // A partial register is read by packing kernels only: the whole ones before it apart.
+                                // The whole registers before a partial one apart.
                                 if nv > 1 {
                                     let whole = width - lanes;
                                     part = Columns {
@@ -559,33 +581,6 @@ struct Columns {
 
 /// Elements of the largest tile.
 const TILE: usize = 512;
-
-/// Packs element by element: `dst[q * width + j] = src[q * step_k + j * step]`, zero for `valid <= j < width`.
-///
-/// # Safety
-/// `k x valid` elements are readable and `k * width` writable.
-unsafe fn gather<T: Real>(
-    src: *const T,
-    step_k: isize,
-    step: isize,
-    dst: *mut T,
-    k: usize,
-    valid: usize,
-    width: usize,
-) {
-    for q in 0..k {
-        for j in 0..width {
-            // SAFETY: the contract of the function.
-            unsafe {
-                *dst.add(q * width + j) = if j < valid {
-                    *src.offset(q as isize * step_k + j as isize * step)
-                } else {
-                    T::ZERO
-                };
-            }
-        }
-    }
-}
 
 /// Asks for the cache line of `p`, which need not be valid, to be written.
 #[inline(always)]

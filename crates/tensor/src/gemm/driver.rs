@@ -214,7 +214,7 @@ pub(super) fn run<T: Real>(kernels: &Kernels<T>, mut call: Call<'_, T>) {
     } else {
         let swap = exchanged.cost(kernels) < straight.cost(kernels);
         let problem = if swap { exchanged } else { straight };
-        (problem, swap, Path::Tiles(Blocking::new(&problem)))
+        (problem, swap, Path::Tiles(Blocking::new(&problem, kernels)))
     };
     let mut plan = Plan {
         problem,

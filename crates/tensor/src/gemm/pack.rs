@@ -1,5 +1,6 @@
 //! Packing of the vector operand into panels.
 
+use crate::Real;
 use crate::vector::Vector;
 
 /// Copies `k` rows of `cols` contiguous elements, `row` elements apart, into `panels` panels.
@@ -144,6 +145,33 @@ pub(super) unsafe fn tiles<V: Vector>(job: &PackTiles<V::Elem>) {
                         j += V::LANES;
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Packs element by element: `dst[q * width + j] = src[q * step_k + j * step]`, zero for `valid <= j < width`.
+///
+/// # Safety
+/// `k x valid` elements are readable and `k * width` writable.
+pub(super) unsafe fn gather<T: Real>(
+    src: *const T,
+    step_k: isize,
+    step: isize,
+    dst: *mut T,
+    k: usize,
+    valid: usize,
+    width: usize,
+) {
+    for q in 0..k {
+        for j in 0..width {
+            // SAFETY: the contract of the function.
+            unsafe {
+                *dst.add(q * width + j) = if j < valid {
+                    *src.offset(q as isize * step_k + j as isize * step)
+                } else {
+                    T::ZERO
+                };
             }
         }
     }

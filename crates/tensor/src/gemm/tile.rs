@@ -1,5 +1,6 @@
 //! The innermost kernel: a tile of `MR` rows by `NV` registers of the result, accumulated in registers over `k`.
 
+use super::blocks::prefetch_write;
 use crate::vector::Vector;
 
 /// What all tiles of a block have in common.
@@ -68,6 +69,14 @@ pub(super) const fn line<T>() -> usize {
     64 / size_of::<T>()
 }
 
+/// Rows of the vector operand between the one in use and the one that is asked for: where rows are far apart the
+/// processor does not foresee them.
+const NEXT: isize = 4;
+
+/// Lines of the result that are asked for in a round, at least: at once they would take all the places of lines on
+/// their way.
+const TOUCHED: usize = 2;
+
 /// A tile kernel.
 pub(super) type TileFn<T> = unsafe fn(&Job<T>, &Spot<T>);
 
@@ -108,24 +117,25 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
         let mut v = spot.v;
         let mut copy = spot.copy;
         let mut fetch = spot.fetch;
-        if job.touch {
-            touch(
-                spot.c.cast(),
-                job.c_row * size_of::<V::Elem>() as isize,
-                MR,
-                NV * V::LANES * size_of::<V::Elem>(),
-            );
-        }
-        let (mut chunk, mut per_chunk) = (job.k, 0);
-        if spot.ahead != 0 || spot.fetch_rows != 0 {
+        let mut touch = if job.touch { MR * NV } else { 0 };
+        let (mut chunk, mut per_chunk, mut touched) = (job.k, 0, 0);
+        if spot.ahead != 0 || spot.fetch_rows != 0 || touch != 0 {
             chunk = line::<V::Elem>();
-            per_chunk = spot.fetch_rows.div_ceil(job.k.div_ceil(chunk));
+            let rounds = job.k.div_ceil(chunk).max(1);
+            per_chunk = spot.fetch_rows.div_ceil(rounds);
+            touched = TOUCHED.max(touch.div_ceil(rounds));
         }
         let mut segment = job.segments;
         if !PACK && !segment.is_null() {
             chunk = job.segment;
         }
         let mut due = spot.fetch_rows;
+        // What is packed, or lies in stretches that end soon, is foreseen: the line in use itself costs no more than a question.
+        let next = if job.v_k == (NV * lanes) as isize || !job.segments.is_null() {
+            0
+        } else {
+            NEXT.wrapping_mul(job.v_k)
+        };
         let mut left = job.k;
         while left > 0 {
             let steps = left.min(chunk);
@@ -139,6 +149,11 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
                     V::prefetch2(row.wrapping_offset(at + spot.ahead));
                 }
             }
+            for _ in 0..touch.min(touched) {
+                touch -= 1;
+                let row = (touch / NV) as isize * job.c_row;
+                prefetch_write(spot.c.wrapping_offset(row).wrapping_add(touch % NV * lanes));
+            }
             let rows_now = due.min(per_chunk);
             due -= rows_now;
             for _ in 0..rows_now {
@@ -148,6 +163,11 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
                 fetch = fetch.wrapping_offset(spot.fetch_step);
             }
             for _ in 0..steps {
+                // Tiles of one register are bound by loads as it is.
+                for j in 0..if NV > 1 { NV } else { 0 } {
+                    // The last element, as registers may lie across two lines.
+                    V::prefetch(v.wrapping_offset(next).wrapping_add((j + 1) * lanes - 1));
+                }
                 let mut b = [V::zero(); NV];
                 for j in 0..NV {
                     if PACK {
@@ -265,13 +285,12 @@ pub(super) unsafe fn finish<V: Vector>(
     }
 }
 
-/// Asks for the cache lines of some rows, which need not be valid, to be written. Apart from the tiles for the sake of
-/// their size.
+/// Asks for the cache lines of some rows, which need not be valid, to be written.
 #[inline(never)]
 pub(super) fn touch(c: *mut u8, row: isize, rows: usize, bytes: usize) {
     for i in 0..rows {
         for at in (0..bytes).step_by(64) {
-            super::blocks::prefetch_write(c.wrapping_offset(i as isize * row).wrapping_add(at));
+            prefetch_write(c.wrapping_offset(i as isize * row).wrapping_add(at));
         }
     }
 }
