@@ -130,11 +130,10 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
             chunk = job.segment;
         }
         let mut due = spot.fetch_rows;
-        // What is packed, or lies in stretches that end soon, is foreseen: the line in use itself costs no more than a question.
-        let next = if job.v_k == (NV * lanes) as isize || !job.segments.is_null() {
-            0
-        } else {
-            NEXT.wrapping_mul(job.v_k)
+        // In stretches, which end soon, the line in use itself.
+        let next = match job.segments.is_null() {
+            true => NEXT.wrapping_mul(job.v_k),
+            false => 0,
         };
         let mut left = job.k;
         while left > 0 {
