@@ -22,12 +22,14 @@ const V_BLOCK_LINES: usize = 768 << 10;
 const V_BLOCK_STREAMED: usize = 256 << 10;
 /// Bytes of an operand beyond which its next part is fetched ahead, and of a result beyond which its lines are.
 const FAR: usize = 3 << 19;
-/// Tiles of rows up to which a vector operand that is near is used where it lies: to pack it takes longer.
+/// Tiles of rows up to which a vector operand is used where it lies: to pack it takes longer.
 const FEW: usize = 16;
-/// The same for one that is not.
-const FEW_FAR: usize = 4;
-/// Rows as far apart as a multiple of a larger power of two (its exponent) lie in few places of the cache.
-const SPREAD: u32 = 10;
+/// The same where rows do not begin with a line, so that most registers are read from two,
+const FEW_ACROSS: usize = 8;
+/// and where they lie in few places of the cache.
+const FEW_CROWDED: usize = 4;
+/// Rows times the power of two in their distance, in bytes, up to which they do not drive each other out of the second level.
+const SPREAD: usize = 512 << 10;
 /// Tiles of rows from which on an operand that is far is packed apart.
 const MANY: usize = 64;
 /// Bytes of packed scalar operand for one block of `k`.
@@ -53,10 +55,13 @@ impl Blocking {
         let pieces = (p.k * size).div_ceil(PIECE).max(1);
         let streamed = p.v_col == 1 && p.rows <= 128 && p.cols * p.k * size > FAR;
         let (parts, v_block) = match streamed {
-            true => (
-                (p.k.div_ceil(pieces) * size).div_ceil(PIECE_STREAMED),
-                V_BLOCK_STREAMED,
-            ),
+            true => {
+                // Half as many rows, if these can be read where they lie.
+                let rows = PIECE_STREAMED / size;
+                let half = power(p).saturating_mul(rows) == 2 * SPREAD;
+                let rows = if half { rows / 2 } else { rows };
+                (p.k.div_ceil(pieces).div_ceil(rows), V_BLOCK_STREAMED)
+            }
             false if kernels.lanes * size == 64 => (1, V_BLOCK_LINES),
             false => (1, V_BLOCK),
         };
@@ -73,6 +78,12 @@ impl Blocking {
         let r = part(piece.len(), self.parts, i % self.parts);
         piece.start + r.start..piece.start + r.end
     }
+}
+
+/// The largest power of two that divides the distance of the rows of the vector operand in bytes.
+fn power<T>(p: &Problem<T>) -> usize {
+    let bytes = p.v_k.unsigned_abs().saturating_mul(size_of::<T>());
+    1 << bytes.trailing_zeros().min(usize::BITS - 1)
 }
 
 /// How the registers of the vector operand are come by.
@@ -151,10 +162,13 @@ pub(super) unsafe fn region<T: Real>(
     }
     let tiles = rows.len().div_ceil(kernels.mr());
     let source = if p.v_col == 1 {
-        // Lines in the same places of the cache drive each other out.
-        let row = p.v_k.unsigned_abs().saturating_mul(size);
-        let near = row.saturating_mul(p.k) <= FAR || row.trailing_zeros() <= SPREAD;
-        if tiles <= FEW_FAR || tiles <= FEW && near {
+        let near = p.v_k.unsigned_abs().saturating_mul(p.k * size) <= FAR;
+        let few = match power(p) {
+            power if !near && power.saturating_mul(longest) > SPREAD => FEW_CROWDED,
+            power if power < LINE => FEW_ACROSS,
+            _ => FEW,
+        };
+        if tiles <= few {
             Source::Direct
         } else if tiles >= MANY && cols.len() * p.k * size > FAR {
             Source::Rows
@@ -578,6 +592,9 @@ struct Columns {
     valid: usize,
     width: usize,
 }
+
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
 
 /// Elements of the largest tile.
 const TILE: usize = 512;
