@@ -1,14 +1,14 @@
 //! GFLOP/s of matrix multiplication.
 //!
 //! `cargo bench -p wengert-tensor --bench gemm` prints a table. With `-- --serve` it answers requests on standard input
-//! (`f32 nt 64 300 784 20`: type, layouts of A and B, m, n, k, milliseconds) with the best seconds per call and
-//! the share of the ceiling of one core, so that
+//! (`f32 nt 64 300 784 20`: type, layouts of A and B, m, n, k, milliseconds, and if there is a seventh word, as many products
+//! that share B) with the best seconds per call and the share of the ceiling of one core, so that
 //! `gemm_torch.py` can take turns between this and PyTorch. Threads are set with `RAYON_NUM_THREADS`.
 
 use std::hint::black_box;
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
-use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm};
+use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm_batched};
 use wengert_tensor::lane::Lane;
 use wengert_tensor::simd::{Isa, Kernel};
 use wengert_tensor::{Real, Storage, parallel, simd};
@@ -74,7 +74,12 @@ fn ceiling<T: Real>() -> f64 {
 }
 
 /// Best seconds per call within about `budget`, and the median share of the ceiling of one core.
-fn measure<T: Real>(layout: &str, m: usize, n: usize, k: usize, budget: Duration) -> (f64, f64) {
+fn measure<T: Real>(
+    layout: &str,
+    batch: usize,
+    (m, n, k): (usize, usize, usize),
+    budget: Duration,
+) -> (f64, f64) {
     // The memory of tensors, whose alignment counts.
     let fill = |len: usize| {
         let mut memory = Storage::<T>::zeroed("bench", len).expect("memory");
@@ -83,7 +88,7 @@ fn measure<T: Real>(layout: &str, m: usize, n: usize, k: usize, budget: Duration
         }
         memory
     };
-    let (a, b, mut c) = (fill(m * k), fill(k * n), fill(m * n));
+    let (a, b, mut c) = (fill(batch * m * k), fill(k * n), fill(batch * m * n));
     let (a, b, c) = (a.as_slice(), b.as_slice(), c.as_mut_slice());
     let av = if layout.starts_with('t') {
         MatRef::row_major(a, m).t()
@@ -98,7 +103,9 @@ fn measure<T: Real>(layout: &str, m: usize, n: usize, k: usize, budget: Duration
     parallel::install(|| {
         let mut call = || {
             let cv = MatMut::row_major(black_box(&mut *c), n);
-            gemm(
+            gemm_batched(
+                batch,
+                ((m * k) as isize, 0, m * n),
                 m,
                 n,
                 k,
@@ -127,7 +134,7 @@ fn measure<T: Real>(layout: &str, m: usize, n: usize, k: usize, budget: Duration
             let seconds = start.elapsed().as_secs_f64() / f64::from(repeat);
             let after = ceiling::<T>();
             best = best.min(seconds);
-            shares.push(2.0 * (m * n * k) as f64 / seconds / before.max(after));
+            shares.push(2.0 * (batch * m * n * k) as f64 / seconds / before.max(after));
         }
         shares.sort_unstable_by(f64::total_cmp);
         (best, shares[shares.len() / 2])
@@ -146,7 +153,8 @@ fn main() {
             } else {
                 measure::<f64>
             };
-            let (seconds, share) = run(f[1], num(2), num(3), num(4), budget);
+            let batch = if f.len() > 6 { num(6) } else { 1 };
+            let (seconds, share) = run(f[1], batch, (num(2), num(3), num(4)), budget);
             println!("{seconds} {share}");
             std::io::stdout().flush().expect("an open pipe");
         }
@@ -156,8 +164,8 @@ fn main() {
     println!("     m      n      k            f32 us  GFLOP/s  ceiling  f64 GF/s  ceiling");
     for &(layout, m, n, k) in SHAPES {
         let budget = Duration::from_millis(30);
-        let (t, share) = measure::<f32>(layout, m, n, k, budget);
-        let (t64, share64) = measure::<f64>(layout, m, n, k, budget);
+        let (t, share) = measure::<f32>(layout, 1, (m, n, k), budget);
+        let (t64, share64) = measure::<f64>(layout, 1, (m, n, k), budget);
         let flops = 2e-9 * (m * n * k) as f64;
         println!(
             "{m:6} {n:6} {k:6} {layout:>4} {:12.3} {:8.1} {:7.0}% {:9.1} {:7.0}%",

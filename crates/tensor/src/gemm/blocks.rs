@@ -273,6 +273,42 @@ pub(super) unsafe fn region<T: Real>(
     });
 }
 
+/// Packs `valid` columns of `k` terms into a panel of `width`: term `q` of column `j` at `from + q * of.0 + j * of.1`.
+///
+/// # Safety
+/// The terms are readable, `to` has room for the panel, and this machine has the instruction set of the kernels.
+pub(super) unsafe fn pack_panel<T: Real>(
+    kernels: &Kernels<T>,
+    from: *const T,
+    of: (isize, isize),
+    to: *mut T,
+    k: usize,
+    valid: usize,
+    width: usize,
+) {
+    // SAFETY: the contract of the function.
+    unsafe {
+        if of.0 == 1 {
+            if valid < width {
+                to.write_bytes(0, width * k);
+            }
+            (kernels.transpose)(valid, k, from, of.1, to, width as isize);
+        } else if of.1 == 1 && width.is_multiple_of(kernels.lanes) {
+            (kernels.pack_rows)(&PackRows {
+                k,
+                cols: valid,
+                registers: width / kernels.lanes,
+                panels: 1,
+                src: from,
+                row: of.0,
+                dst: to,
+            });
+        } else {
+            gather(from, of.0, of.1, to, k, valid, width);
+        }
+    }
+}
+
 /// A block of `k` of a region, as the loops see it.
 struct Block<'a, T: 'static> {
     p: &'a Problem<T>,
@@ -486,7 +522,9 @@ impl<T: Real> Block<'_, T> {
                             };
                         }
                         Source::Transposed | Source::Gathered if t == 0 => {
-                            self.pack_panel(spot.copy, j0, valid, width);
+                            let of = (p.v_k, p.v_col);
+                            let k = self.job.k;
+                            pack_panel(kernels, self.vectors(j0), of, spot.copy, k, valid, width);
                         }
                         _ => {}
                     }
@@ -494,26 +532,6 @@ impl<T: Real> Block<'_, T> {
                 }
                 spot.ahead = 0;
                 start += width;
-            }
-        }
-    }
-
-    /// Packs `valid` columns from `j0` on into a panel of `width`.
-    ///
-    /// # Safety
-    /// As [`region`]; `to` has room for the panel.
-    unsafe fn pack_panel(&self, to: *mut T, j0: usize, valid: usize, width: usize) {
-        let (p, k) = (self.p, self.job.k);
-        let from = self.vectors(j0);
-        // SAFETY: the contract of the function.
-        unsafe {
-            if p.v_k == 1 {
-                if valid < width {
-                    to.write_bytes(0, width * k);
-                }
-                (self.kernels.transpose)(valid, k, from, p.v_col, to, width as isize);
-            } else {
-                gather(from, p.v_k, p.v_col, to, k, valid, width);
             }
         }
     }

@@ -10,6 +10,7 @@
 
 use super::blocks::{Blocking, region};
 use super::kernels::Kernels;
+use super::lanes::lanes;
 use super::narrow::{across, axpy, by_lane, dot};
 use super::skinny::NARROW;
 use super::{Call, Epilogue};
@@ -162,6 +163,7 @@ impl<T: Real> Problem<T> {
 #[derive(Clone, Copy)]
 enum Path {
     Tiles(Blocking),
+    Lanes,
     Dot,
     Across,
     ByLane,
@@ -193,11 +195,14 @@ pub(super) fn run<T: Real>(kernels: &Kernels<T>, mut call: Call<'_, T>) {
     let straight = Problem::new(&mut call);
     let exchanged = straight.exchanged().normalized();
     let straight = straight.normalized();
-    let (problem, swapped, path) = if by_lanes {
+    let (problem, swapped, path) = if by_lanes && call.m.min(call.n) > 2 * NARROW {
+        let swap = exchanged.cost(kernels) < straight.cost(kernels);
+        let problem = if swap { exchanged } else { straight };
+        (problem, swap, Path::Lanes)
+    } else if by_lanes {
         // The long operand as scalars; of two, the one that is read in order.
-        let after = |p: &Problem<T>, narrow| (narrow > NARROW, p.s_k != 1, p.s_row != 1);
-        let narrow = if n > NARROW { m } else { call.m };
-        let swap = after(&exchanged, narrow) < after(&straight, n);
+        let after = |p: &Problem<T>| (p.cols > NARROW, p.s_k != 1, p.s_row != 1);
+        let swap = after(&exchanged) < after(&straight);
         let problem = if swap { exchanged } else { straight };
         let near = problem.rows.saturating_mul(k * size_of::<T>()) <= NEAR;
         let path = match (problem.s_k, problem.s_row) {
@@ -231,8 +236,12 @@ pub(super) fn run<T: Real>(kernels: &Kernels<T>, mut call: Call<'_, T>) {
         .saturating_mul(problem.cols)
         .saturating_mul(problem.k);
     let threads = match path {
-        _ if work.saturating_mul(call.batch) < SERIAL && matches!(path, Path::Tiles(_)) => 1,
-        Path::Tiles(_) => parallel::threads(),
+        _ if work.saturating_mul(call.batch) < SERIAL
+            && matches!(path, Path::Tiles(_) | Path::Lanes) =>
+        {
+            1
+        }
+        Path::Tiles(_) | Path::Lanes => parallel::threads(),
         _ => parallel::threads()
             .min((problem.rows.max(problem.cols) * problem.k * call.batch).div_ceil(SERIAL_READ)),
     };
@@ -280,11 +289,12 @@ fn fold_batch<T: Real>(call: &mut Call<'_, T>) {
     if call.batch == 1 {
         return;
     }
-    let rows = call.m as isize;
-    let column_bias = matches!(
-        call.epilogue,
-        Epilogue::BiasCol(_) | Epilogue::BiasColRelu(_)
-    );
+    let (rows, cols) = (call.m as isize, call.n as isize);
+    let (row_bias, column_bias) = match call.epilogue {
+        Epilogue::BiasRow(_) | Epilogue::BiasRowRelu(_) => (true, false),
+        Epilogue::BiasCol(_) | Epilogue::BiasColRelu(_) => (false, true),
+        Epilogue::None | Epilogue::Relu => (false, false),
+    };
     if call.m == 1 {
         (call.a.rs, call.c.rs) = (call.batch_a, call.batch_c);
     }
@@ -294,6 +304,18 @@ fn fold_batch<T: Real>(call: &mut Call<'_, T>) {
         && !column_bias
     {
         call.m *= call.batch;
+        call.batch = 1;
+        return;
+    }
+    if call.n == 1 {
+        (call.b.cs, call.c.cs) = (call.batch_b, call.batch_c);
+    }
+    if call.batch_a == 0
+        && call.batch_b == cols * call.b.cs
+        && call.batch_c == cols * call.c.cs
+        && !row_bias
+    {
+        call.n *= call.batch;
         call.batch = 1;
     }
 }
@@ -315,7 +337,7 @@ fn single<T: Real>(plan: &Plan<'_, T>, threads: usize) {
     let registers = p.cols.div_ceil(lanes);
     let (gs, gv) = match plan.path {
         _ if threads == 1 => (1, 1),
-        Path::Tiles(_) => grid(p, plan.kernels, threads),
+        Path::Tiles(_) | Path::Lanes => grid(p, plan.kernels, threads),
         Path::Dot => (threads.min(p.rows), 1),
         // So near that it is not worth a second thread.
         Path::Across => (1, 1),
@@ -374,6 +396,7 @@ unsafe fn piece<T: Real>(plan: &Plan<'_, T>, rows: Range<usize>, cols: Range<usi
     unsafe {
         match plan.path {
             Path::Tiles(blocking) => region(&plan.problem, plan.kernels, blocking, rows, cols),
+            Path::Lanes => lanes(&plan.problem, plan.kernels, rows, cols),
             Path::Dot => dot(&plan.problem, plan.kernels, rows),
             Path::Across => across(&plan.problem, plan.kernels, rows),
             Path::ByLane => by_lane(&plan.problem, plan.kernels, rows),

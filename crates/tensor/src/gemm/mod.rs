@@ -27,6 +27,7 @@ mod buffer;
 mod conv;
 mod driver;
 mod kernels;
+mod lanes;
 mod line;
 mod narrow;
 mod pack;

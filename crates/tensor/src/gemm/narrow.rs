@@ -96,20 +96,33 @@ pub(super) unsafe fn dot<T: Real>(p: &Problem<T>, kernels: &Kernels<T>, rows: Ra
 ///
 /// # Safety
 /// As [`piece`](super::driver::piece).
-unsafe fn finished<T: Real>(
+pub(super) unsafe fn finished<T: Real>(
     p: &Problem<T>,
     rows: Range<usize>,
     cols: Range<usize>,
     sums: &[T],
     steps: (usize, usize),
 ) {
+    let plain = p.alpha == T::ONE && p.beta == T::ZERO && !p.relu;
+    if plain && p.bias_s.is_null() && p.bias_v.is_null() && p.c_col == 1 && steps.1 == 1 {
+        for (i, row) in rows.enumerate() {
+            let sums = &sums[i * steps.0..][..cols.len()];
+            // SAFETY: the elements exist.
+            unsafe {
+                let c = p.c.offset(row as isize * p.c_row).add(cols.start);
+                c.copy_from_nonoverlapping(sums.as_ptr(), sums.len());
+            }
+        }
+        return;
+    }
     for (i, row) in rows.enumerate() {
         for (j, col) in cols.clone().enumerate() {
             // SAFETY: the element and those of the biases exist.
             unsafe {
                 let c = p.c.offset(row as isize * p.c_row + col as isize * p.c_col);
                 let old = if p.beta == T::ZERO { T::ZERO } else { *c };
-                let mut bias = T::ZERO;
+                // Of no effect, where 0 would make a -0 another.
+                let mut bias = -T::ZERO;
                 if !p.bias_s.is_null() {
                     bias = *p.bias_s.add(row);
                 }
@@ -217,11 +230,7 @@ pub(super) unsafe fn by_lane<T: Real>(p: &Problem<T>, kernels: &Kernels<T>, rows
                             rows: count,
                             x: sums.add(c * lanes * block),
                             step: block,
-                            full: if p.k.is_multiple_of(lanes) {
-                                lanes
-                            } else {
-                                p.k % lanes
-                            },
+                            full: skinny::full(p.k, lanes),
                             out: if direct { out } else { totals.add(c * block) },
                         });
                     }

@@ -173,6 +173,15 @@ unsafe fn strip<V: Vector, const N: usize, const PART: bool>(
     }
 }
 
+/// Lanes of a sum of `k` terms that have as many as the first one.
+pub(super) fn full(k: usize, lanes: usize) -> usize {
+    if k.is_multiple_of(lanes) {
+        lanes
+    } else {
+        k % lanes
+    }
+}
+
 /// Adds up the lanes of sums of [`Dot`] that were made lane by lane, in the same order.
 ///
 /// Lane `l` of sum `i` at `x + l * step + i`, with a whole register behind the last sum; sum `i` goes to `out[i]`.

@@ -194,8 +194,8 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
             }
         }
 
-        let plain = job.alpha == one && job.beta == zero && !job.relu && !job.pause;
-        if !(plain && spot.bias_v.is_null() && spot.bias_s.is_null()) {
+        let plain = job.alpha == one && job.beta == zero && !job.relu;
+        if !(job.pause || plain && spot.bias_v.is_null() && spot.bias_s.is_null()) {
             // A copy: an accumulator whose address is known elsewhere would not stay in its register.
             let mut sums = [[V::zero(); NV]; MR];
             for i in 0..MR {
@@ -206,8 +206,12 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
             (job.finish)(job, spot, sums.as_ptr().cast(), MR, NV);
             return;
         }
+        let (to, row, mask) = match job.pause {
+            true => (spot.sums, (NV * lanes) as isize, V::mask(lanes)),
+            false => (spot.c, job.c_row, mask),
+        };
         for i in 0..MR {
-            let c = spot.c.offset(i as isize * job.c_row);
+            let c = to.offset(i as isize * row);
             for j in 0..NV {
                 if j + 1 == NV {
                     acc[i][j].store_part(c.add(j * lanes), mask);
@@ -239,10 +243,6 @@ pub(super) unsafe fn finish<V: Vector>(
     let lanes = V::LANES;
     // SAFETY: the contract of the function.
     unsafe {
-        if job.pause {
-            std::ptr::copy_nonoverlapping(sums, spot.sums, mr * nv * lanes);
-            return;
-        }
         let tail = V::mask(spot.tail);
         let (alpha, beta) = (V::splat(job.alpha), V::splat(job.beta));
         for i in 0..mr {
