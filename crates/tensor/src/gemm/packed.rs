@@ -5,8 +5,9 @@ use super::driver::part;
 use super::kernels::Kernels;
 use super::tile::{Job, Spot};
 use super::{MatMut, MatRef, inside};
+use crate::Real;
+use crate::parallel::{self, Parts};
 use crate::simd::level;
-use crate::{Real, parallel};
 use std::ops::Range;
 
 /// Elements below which packing is not worth a second thread.
@@ -41,18 +42,16 @@ pub fn pack<T: Real>(k: usize, n: usize, b: MatRef<'_, T>, out: &mut [T]) {
         return;
     }
     let kernels = T::kernels(level());
-    let to = Whole(out.as_mut_ptr());
+    let out = Parts::new(out);
     let count = panels(kernels, n);
     let one = |i: usize| {
-        let (to, cols) = (&to, panel(kernels, n, i));
+        let cols = panel(kernels, n, i);
         let width = cols.len().div_ceil(kernels.lanes) * kernels.lanes;
         for kb in 0..blocks_of::<T>(k) {
             let ks = part(k, blocks_of::<T>(k), kb);
+            let from = place(kernels, n, &ks, cols.start);
             // SAFETY: the panels of all blocks lie side by side in `out`, whose length was checked, and each is taken once.
-            let to = unsafe {
-                let from = to.0.add(place(kernels, n, &ks, cols.start));
-                std::slice::from_raw_parts_mut(from, width * ks.len())
-            };
+            let to = unsafe { out.part(from..from + width * ks.len()) };
             let at = |p: usize, j: usize| {
                 (b.offset as isize + p as isize * b.rs + j as isize * b.cs) as usize
             };
@@ -86,11 +85,6 @@ pub fn pack<T: Real>(k: usize, n: usize, b: MatRef<'_, T>, out: &mut [T]) {
         parallel::tasks(count, one);
     }
 }
-
-/// Memory that tasks take disjoint parts of.
-struct Whole<T>(*mut T);
-// SAFETY: see `pack`.
-unsafe impl<T: Send> Sync for Whole<T> {}
 
 /// Where the panel of a block of `k` that starts at column `col` lies.
 fn place<T>(kernels: &Kernels<T>, n: usize, ks: &Range<usize>, col: usize) -> usize {
