@@ -86,8 +86,18 @@ SIZED = {
     "matmul 64 x 1024 x 4096": ((64, 1024), (1024, 4096), True, lambda x, b: x @ b),
     "matmul 64 x 4096 x 1024": ((64, 4096), (4096, 1024), True, lambda x, b: x @ b),
     "transpose 2048": ((2048, 2048), (1, 1), False, lambda x, b: x.t().contiguous()),
-    "sort rows 1000 x 1000": ((1000, 1000), (1, 1), False, lambda x, b: x.sort(1).values),
+    **{f"sort rows {m} x {n}": ((m, n), (1, 1), False, lambda x, b: x.sort(1).values) for m, n in ((100_000, 8), (10_000, 100), (1000, 1000))},
+    **{f"sort columns {m} x {n}": ((m, n), (1, 1), False, lambda x, b: x.sort(0).values) for m, n in ((1000, 1000), (8, 100_000))},
+    "sort rows 10 x 100000": ((10, 100_000), (1, 1), False, lambda x, b: x.sort(1).values),
     "sort 1000000": ((1, 1_000_000), (1, 1), False, lambda x, b: x.sort(1).values),
+    "sort 1000000, in order before": ((1, 1_000_000), (1, 1), False, lambda x, b: x.cumsum(1).sort(1).values),
+    "sort 1000000, few values": ((1, 1_000_000), (1, 1), False, lambda x, b: (x * 10).floor().sort(1).values),
+    **{f"topk 10 rows {m} x {n}": ((m, n), (1, 1), False, lambda x, b: x.topk(10, 1).values) for m, n in ((10_000, 100), (1000, 1000))},
+    "topk 10 columns 1000 x 1000": ((1000, 1000), (1, 1), False, lambda x, b: x.topk(10, 0).values),
+    "topk 100 of 1000000": ((1, 1_000_000), (1, 1), False, lambda x, b: x.topk(100, 1).values),
+    "median rows 1000 x 1000": ((1000, 1000), (1, 1), False, lambda x, b: x.median(1).values),
+    "median 1000000": ((1, 1_000_000), (1, 1), False, lambda x, b: x.median(1).values),
+    "quantile rows 1000 x 1000": ((1000, 1000), (1, 1), False, lambda x, b: x.quantile(0.3, 1)),
 }
 
 

@@ -111,14 +111,95 @@ pub const SIZED: &[(&str, [[usize; 2]; 2], bool, Operation)] = &[
         x.t().contiguous()
     }),
     (
+        "sort rows 100000 x 8",
+        [[100_000, 8], [1, 1]],
+        false,
+        |x, _| x.sort(1, false).0,
+    ),
+    (
+        "sort rows 10000 x 100",
+        [[10_000, 100], [1, 1]],
+        false,
+        |x, _| x.sort(1, false).0,
+    ),
+    (
         "sort rows 1000 x 1000",
         [[1000, 1000], [1, 1]],
+        false,
+        |x, _| x.sort(1, false).0,
+    ),
+    (
+        "sort columns 1000 x 1000",
+        [[1000, 1000], [1, 1]],
+        false,
+        |x, _| x.sort(0, false).0,
+    ),
+    (
+        "sort columns 8 x 100000",
+        [[8, 100_000], [1, 1]],
+        false,
+        |x, _| x.sort(0, false).0,
+    ),
+    (
+        "sort rows 10 x 100000",
+        [[10, 100_000], [1, 1]],
         false,
         |x, _| x.sort(1, false).0,
     ),
     ("sort 1000000", [[1, 1_000_000], [1, 1]], false, |x, _| {
         x.sort(1, false).0
     }),
+    (
+        "sort 1000000, in order before",
+        [[1, 1_000_000], [1, 1]],
+        false,
+        |x, _| x.cumsum(1).sort(1, false).0,
+    ),
+    (
+        "sort 1000000, few values",
+        [[1, 1_000_000], [1, 1]],
+        false,
+        |x, _| (x * 10.0).floor().sort(1, false).0,
+    ),
+    (
+        "topk 10 rows 10000 x 100",
+        [[10_000, 100], [1, 1]],
+        false,
+        |x, _| x.topk(10, 1, true).0,
+    ),
+    (
+        "topk 10 rows 1000 x 1000",
+        [[1000, 1000], [1, 1]],
+        false,
+        |x, _| x.topk(10, 1, true).0,
+    ),
+    (
+        "topk 10 columns 1000 x 1000",
+        [[1000, 1000], [1, 1]],
+        false,
+        |x, _| x.topk(10, 0, true).0,
+    ),
+    (
+        "topk 100 of 1000000",
+        [[1, 1_000_000], [1, 1]],
+        false,
+        |x, _| x.topk(100, 1, true).0,
+    ),
+    (
+        "median rows 1000 x 1000",
+        [[1000, 1000], [1, 1]],
+        false,
+        |x, _| x.median_dim(1, false).0,
+    ),
+    ("median 1000000", [[1, 1_000_000], [1, 1]], false, |x, _| {
+        x.median_dim(1, false).0
+    }),
+    (
+        "quantile rows 1000 x 1000",
+        [[1000, 1000], [1, 1]],
+        false,
+        |x, _| x.quantile_dim(0.3, 1, false),
+    ),
 ];
 
 /// A class for each row.

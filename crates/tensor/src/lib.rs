@@ -22,6 +22,8 @@ mod element;
 pub mod error;
 mod fill;
 pub mod fused;
+#[doc(hidden)]
+pub mod gather;
 pub mod gemm;
 pub mod lane;
 #[doc(hidden)]
@@ -34,6 +36,8 @@ pub mod parallel;
 pub mod scan;
 pub mod shape;
 pub mod simd;
+#[doc(hidden)]
+pub mod sort;
 mod storage;
 #[doc(hidden)]
 pub mod stream;

@@ -4,10 +4,10 @@ use crate::float::Float;
 use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::ops::compiled_here;
-use crate::ops::sort::{ranks, sort_first};
 use crate::var::Var;
 use wengert_tensor::error::OrPanic;
-use wengert_tensor::{Dims, Real, Result, Tensor, shape};
+use wengert_tensor::sort::{Use, Wanted};
+use wengert_tensor::{Dims, Result, Tensor, shape};
 
 compiled_here! {
     /// Kernels of this file.
@@ -17,15 +17,18 @@ compiled_here! {
 }
 
 /// max(x - τ, 0) with the threshold τ for which the line sums to 1 (Martins and Astudillo 2016, algorithm 1).
-fn sparsemax<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize) {
+fn sparsemax<T: Float>(x: &Tensor<T>, out: &mut [T], axis: usize) {
     let n = x.shape()[axis];
     let inner: usize = x.shape()[axis + 1..].iter().product();
     x.copy_into(out);
     if out.is_empty() {
         return;
     }
-    let mut line = vec![0.0f64; n];
-    for part in out.chunks_exact_mut(n * inner) {
+    let mut sorted = vec![T::zero(); out.len()];
+    let (count, descending) = (n, true);
+    let order = Wanted::First { count, descending };
+    T::in_order(x, axis, order, Use::Take(x, &mut sorted));
+    for (part, sorted) in (out.chunks_exact_mut(n * inner)).zip(sorted.chunks_exact(n * inner)) {
         for c in 0..inner {
             let column = || (0..n).map(|k| k * inner + c);
             if column().any(|i| !part[i].is_finite()) {
@@ -36,14 +39,9 @@ fn sparsemax<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize) {
                     continue;
                 }
             }
-            line.iter_mut()
-                .zip(column())
-                .for_each(|(l, i)| *l = part[i].as_f64());
-            let mut order = ranks(&line, true);
-            sort_first(&mut order, n);
             let (mut sum, mut tau) = (0.0, 0.0);
-            for (k, r) in order.iter().enumerate() {
-                let z = line[r.1 as usize];
+            for (k, i) in column().enumerate() {
+                let z = sorted[i].as_f64();
                 if 1.0 + (k + 1) as f64 * z <= sum + z {
                     break;
                 }

@@ -8,6 +8,7 @@ use crate::ops::compiled_here;
 use crate::ops::lookup;
 use crate::var::Var;
 use wengert_tensor::error::{Error, OrPanic};
+use wengert_tensor::gather::{gather, scatter_add, scatter_places};
 use wengert_tensor::shape::{self, checked_numel};
 use wengert_tensor::{Dims, Real, Result, Tensor};
 
@@ -26,61 +27,6 @@ compiled_here! {
         fn scatter_winners(index: &Tensor<i64>, out: &mut [Self], shape: &[usize], axis: usize) = scatter_winners;
         fn one_hot(labels: &Tensor<i64>, out: &mut [Self], classes: usize) = one_hot;
     }
-}
-
-fn gather<T: Real>(x: &Tensor<T>, index: &Tensor<i64>, out: &mut [T], axis: usize) {
-    let data = x.storage().as_slice();
-    let step = x.strides()[axis];
-    // Walk the index tensor and, beside it, the corner of x that it covers, with the axis itself held at 0.
-    let mut l = x.layout().clone();
-    l.shape = Dims::from_slice(index.shape());
-    l.strides[axis] = 0;
-    if out.is_empty() {
-        return;
-    }
-    let walk = x.with_layout(l).or_panic();
-    for ((o, at), i) in out.iter_mut().zip(walk.offsets()).zip(index.iter()) {
-        *o = data[(at as isize + i as isize * step) as usize];
-    }
-}
-
-fn scatter_add<T: Real>(
-    g: &Tensor<T>,
-    index: &Tensor<i64>,
-    out: &mut [T],
-    shape: &[usize],
-    axis: usize,
-) {
-    out.fill(T::zero());
-    let places = scatter_places(index, shape, axis);
-    for (v, p) in g.iter().zip(places) {
-        out[p] += v;
-    }
-}
-
-/// Where each element of `index` points to in a row-major array of shape `shape`.
-fn scatter_places<'a>(
-    index: &'a Tensor<i64>,
-    shape: &'a [usize],
-    axis: usize,
-) -> impl Iterator<Item = usize> + 'a {
-    let strides = shape::contiguous_strides(shape);
-    let mut at = Dims::from_elem(0, shape.len());
-    let mut base = 0isize;
-    index.iter().map(move |i| {
-        let p = base + i as isize * strides[axis];
-        for k in (0..at.len()).rev() {
-            let step = if k == axis { 0 } else { strides[k] };
-            at[k] += 1;
-            base += step;
-            if at[k] < index.shape()[k] {
-                break;
-            }
-            base -= step * at[k] as isize;
-            at[k] = 0;
-        }
-        p as usize
-    })
 }
 
 fn scatter_set<T: Real>(

@@ -15,78 +15,24 @@ use crate::var::Var;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::fused::extreme_of;
 use wengert_tensor::simd::{Isa, Kernel, dispatch_narrow};
+use wengert_tensor::sort::{Use, Wanted, in_order};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel, shape};
 
 compiled_here! {
     /// Kernels of this file.
     SortKernels {
         fn extreme(x: &Tensor<Self>, axis: usize, largest: bool) -> Tensor<i64> = extreme;
-        fn sorted_places(x: &Tensor<Self>, axis: usize, from: usize, to: usize, descending: bool) -> Tensor<i64>
-            = sorted_places;
-        fn rank_places(x: &Tensor<Self>, axis: usize, ranks: [usize; 2]) -> Tensor<i64> = rank_places;
+        fn in_order(x: &Tensor<Self>, axis: usize, wanted: Wanted, to: Use<'_, Self>) = in_order;
     }
 }
 
-/// A number that orders as `v` does, ascending with NaN last; equal values (so 0 and -0, or two NaN) have equal numbers.
-#[inline(always)]
-fn rank(v: f64) -> u64 {
-    if v.is_nan() {
-        return u64::MAX;
-    }
-    // Without the sign of zero.
-    let bits = (v + 0.0).to_bits();
-    if bits >> 63 == 1 {
-        !bits
-    } else {
-        bits | 1 << 63
-    }
-}
-
-/// Each element's [`rank`] with its place, which decides between equal ones: so an unstable sort gives the stable order.
-pub(crate) fn ranks<T: Real>(line: &[T], descending: bool) -> Vec<(u64, i64)> {
-    let flip = if descending { u64::MAX } else { 0 };
-    (line.iter().enumerate())
-        .map(|(i, v)| (rank(v.as_f64()) ^ flip, i as i64))
-        .collect()
-}
-
-/// The `count` smallest in order. One function for all element types and directions.
-#[inline(never)]
-pub(crate) fn sort_first(all: &mut Vec<(u64, i64)>, count: usize) {
-    if count < all.len() {
-        all.select_nth_unstable(count);
-        all.truncate(count);
-    }
-    all.sort_unstable();
-}
-
-/// Lines along an axis, side by side in memory: the tensor with that axis last, contiguous.
-fn lines<T: Real>(x: &Tensor<T>, axis: usize) -> Tensor<T> {
-    x.transpose(axis as isize, -1).contiguous()
-}
-
-/// `f(line, places)` for each line, where `places` are `k` numbers to fill; they become axis `axis` of the result.
-fn per_line<T: Real>(
-    x: &Tensor<T>,
-    axis: usize,
-    k: usize,
-    f: impl Fn(&[T], &mut [i64]) + Sync,
-) -> Tensor<i64> {
-    let x = lines(x, axis);
-    let n = x.shape()[x.rank() - 1];
-    let mut shape = x.layout().shape.clone();
-    *shape.last_mut().expect("the axis was checked") = k;
-    let mut out = Tensor::<i64>::zeros(shape);
-    let data = x.as_slice().expect("made contiguous above");
-    if out.numel() > 0 {
-        let grain = (parallel::GRAIN / 8).div_ceil(n.max(1)).max(1);
-        parallel::chunks_mut(out.as_mut_slice(), grain * k, |chunk, part| {
-            for (i, places) in part.chunks_exact_mut(k).enumerate() {
-                f(&data[(chunk * grain + i) * n..][..n], places);
-            }
-        });
-    }
-    out.transpose(axis as isize, -1)
+/// Places of the wanted elements of each line.
+fn places<T: Float>(x: &Tensor<T>, axis: usize, wanted: Wanted) -> Tensor<i64> {
+    let mut shape = Dims::from_slice(x.shape());
+    shape[axis] = wanted.count();
+    let mut places = Tensor::<i64>::zeros(shape);
+    T::in_order(x, axis, wanted, Use::Places(places.as_mut_slice()));
+    places
 }
 
 /// Place of the first of the largest (or smallest) elements, of the first NaN if there is one.
@@ -114,91 +60,28 @@ impl<T: Real> Kernel for Extreme<'_, T> {
 }
 
 fn extreme<T: Real>(x: &Tensor<T>, axis: usize, largest: bool) -> Tensor<i64> {
-    per_line(x, axis, 1, |line, place| {
-        place[0] = dispatch_narrow(Extreme(line, largest)) as i64;
-    })
-}
-
-/// Places `from..to` of the sorted order.
-fn sorted_places<T: Real>(
-    x: &Tensor<T>,
-    axis: usize,
-    from: usize,
-    to: usize,
-    descending: bool,
-) -> Tensor<i64> {
-    per_line(x, axis, to - from, |line, places| {
-        let mut all = ranks(line, descending);
-        sort_first(&mut all, to);
-        for (place, r) in places.iter_mut().zip(&all[from..to]) {
-            *place = r.1;
+    // Lines side by side in memory.
+    let x = x.transpose(axis as isize, -1).contiguous();
+    let n = x.shape()[x.rank() - 1];
+    let mut shape = Dims::from_slice(x.shape());
+    *shape.last_mut().expect("the axis was checked") = 1;
+    let mut out = Tensor::<i64>::zeros(shape);
+    let data = x.as_slice().expect("made contiguous above");
+    let some = (parallel::GRAIN / 8).div_ceil(n.max(1));
+    parallel::chunks_mut(out.as_mut_slice(), some, |chunk, places| {
+        for (i, place) in places.iter_mut().enumerate() {
+            let line = &data[(chunk * some + i) * n..][..n];
+            *place = dispatch_narrow(Extreme(line, largest)) as i64;
         }
-    })
-}
-
-/// Places of two neighbouring ranks; of the first NaN, for both, where there is one.
-fn rank_places<T: Real>(x: &Tensor<T>, axis: usize, wanted: [usize; 2]) -> Tensor<i64> {
-    per_line(x, axis, 2, |line, places| {
-        if let Some(i) = line.iter().position(|v| v.is_nan()) {
-            places.fill(i as i64);
-            return;
-        }
-        places.copy_from_slice(&neighbours(ranks(line, false), wanted));
-    })
-}
-
-/// Places of the elements of two neighbouring ranks.
-#[inline(never)]
-fn neighbours(mut all: Vec<(u64, i64)>, wanted: [usize; 2]) -> [i64; 2] {
-    let (_, &mut low, above) = all.select_nth_unstable(wanted[0]);
-    let high = match wanted[1] == wanted[0] {
-        true => low,
-        false => *above
-            .iter()
-            .min()
-            .expect("the upper rank is below the length"),
-    };
-    [low.1, high.1]
-}
-
-/// Which places of a line are taken.
-#[derive(Debug, PartialEq, Clone, Copy)]
-enum Places {
-    /// Ranks `from..to` of the sorted order.
-    Sorted {
-        from: usize,
-        to: usize,
-        descending: bool,
-    },
-    /// Two neighbouring ranks, or the first NaN.
-    Ranks([usize; 2]),
-}
-
-impl Places {
-    fn count(self) -> usize {
-        match self {
-            Places::Sorted { from, to, .. } => to - from,
-            Places::Ranks(_) => 2,
-        }
-    }
-
-    fn of<T: Float>(self, x: &Tensor<T>, axis: usize) -> Tensor<i64> {
-        match self {
-            Places::Sorted {
-                from,
-                to,
-                descending,
-            } => T::sorted_places(x, axis, from, to, descending),
-            Places::Ranks(ranks) => T::rank_places(x, axis, ranks),
-        }
-    }
+    });
+    out.transpose(axis as isize, -1)
 }
 
 /// Elements of the second operand at places that the order of the first one names.
 #[derive(Debug, PartialEq, Clone, Copy)]
 struct InOrder {
     axis: usize,
-    places: Places,
+    wanted: Wanted,
 }
 impl<T: Float> Op<T> for InOrder {
     fn name(&self) -> &'static str {
@@ -206,13 +89,12 @@ impl<T: Float> Op<T> for InOrder {
     }
     fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
         let mut s = Dims::from_slice(inputs[1]);
-        s[self.axis] = self.places.count();
+        s[self.axis] = self.wanted.count();
         Ok(s)
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
-        let places = self.places.of(ctx.input(0), self.axis);
-        let x = ctx.input(1);
-        T::gather(x, &places, ctx.output(), self.axis);
+        let (x, y) = (ctx.input(0), ctx.input(1));
+        T::in_order(x, self.axis, self.wanted, Use::Take(y, ctx.output()));
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let back = FromOrder(*self);
@@ -232,10 +114,8 @@ impl<T: Float> Op<T> for FromOrder {
         Ok(Dims::from_slice(inputs[0]))
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
-        let InOrder { axis, places } = self.0;
-        let places = places.of(ctx.input(0), axis);
-        let (g, shape) = (ctx.input(1), ctx.shape());
-        T::scatter_add(g, &places, ctx.output(), shape, axis);
+        let (x, g) = (ctx.input(0), ctx.input(1));
+        T::in_order(x, self.0.axis, self.0.wanted, Use::Put(g, ctx.output()));
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let g = (ctx.cotangent().tape()).apply(self.0, &[ctx.input(0), ctx.cotangent()]);
@@ -245,8 +125,8 @@ impl<T: Float> Op<T> for FromOrder {
 
 impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
-    fn in_order(self, axis: usize, places: Places) -> Self {
-        self.tape().apply(InOrder { axis, places }, &[self, self])
+    fn in_order(self, axis: usize, wanted: Wanted) -> Self {
+        self.tape().apply(InOrder { axis, wanted }, &[self, self])
     }
 
     /// The elements of each line along an axis in order, without their places: [`Var::sort`] that evaluates nothing.
@@ -256,15 +136,8 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     pub fn sort_values(self, axis: isize, descending: bool) -> Self {
         let a = shape::axis("sort_values", axis, self.rank()).or_panic();
-        let (from, to) = (0, self.shape()[a]);
-        self.in_order(
-            a,
-            Places::Sorted {
-                from,
-                to,
-                descending,
-            },
-        )
+        let count = self.shape()[a];
+        self.in_order(a, Wanted::First { count, descending })
     }
 
     /// The `k` largest (or smallest) elements along an axis, in order, without their places: [`Var::topk`] that
@@ -275,15 +148,8 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     pub fn topk_values(self, k: usize, axis: isize, largest: bool) -> Self {
         let a = self.topk_axis(k, axis);
-        let descending = largest;
-        self.in_order(
-            a,
-            Places::Sorted {
-                from: 0,
-                to: k,
-                descending,
-            },
-        )
+        let (count, descending) = (k, largest);
+        self.in_order(a, Wanted::First { count, descending })
     }
 
     #[track_caller]
@@ -390,7 +256,11 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     pub fn argsort(self, axis: isize, descending: bool) -> Tensor<i64> {
         let a = shape::axis("argsort", axis, self.rank()).or_panic();
-        T::sorted_places(&self.value(), a, 0, self.shape()[a], descending)
+        self.sorted(a, self.shape()[a], descending)
+    }
+
+    fn sorted(self, axis: usize, count: usize, descending: bool) -> Tensor<i64> {
+        places(&self.value(), axis, Wanted::First { count, descending })
     }
 
     /// The elements of each line along an axis in order, and their former places. Evaluates `self`.
@@ -400,7 +270,7 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     pub fn sort(self, axis: isize, descending: bool) -> (Self, Tensor<i64>) {
         let a = shape::axis("sort", axis, self.rank()).or_panic();
-        let places = T::sorted_places(&self.value(), a, 0, self.shape()[a], descending);
+        let places = self.sorted(a, self.shape()[a], descending);
         (self.gather(axis, &places), places)
     }
 
@@ -411,7 +281,7 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     pub fn topk(self, k: usize, axis: isize, largest: bool) -> (Self, Tensor<i64>) {
         let a = self.topk_axis(k, axis);
-        let places = T::sorted_places(&self.value(), a, 0, k, largest);
+        let places = self.sorted(a, k, largest);
         (self.gather(axis, &places), places)
     }
 
@@ -429,8 +299,8 @@ impl<'t, T: Float> Var<'t, T> {
             s[a],
             s.as_slice()
         );
-        let places = T::sorted_places(&self.value(), a, k - 1, k, false);
-        self.pick(a, places, keepdim)
+        let places = places(&self.value(), a, Wanted::Ranks([k - 1; 2]));
+        self.pick(a, places.narrow(a as isize, 0, 1), keepdim)
     }
 
     /// Median along an axis, and its place: of an even number of elements the lower of the two in the middle, as in
@@ -442,7 +312,7 @@ impl<'t, T: Float> Var<'t, T> {
     pub fn median_dim(self, axis: isize, keepdim: bool) -> (Self, Tensor<i64>) {
         let a = self.line_axis("median", axis);
         let middle = (self.shape()[a] - 1) / 2;
-        let places = T::rank_places(&self.value(), a, [middle; 2]);
+        let places = places(&self.value(), a, Wanted::RanksOrNan([middle; 2]));
         self.pick(a, places.narrow(a as isize, 0, 1), keepdim)
     }
 
@@ -455,7 +325,8 @@ impl<'t, T: Float> Var<'t, T> {
         let n = self.numel();
         let x = self.reshape([n]);
         let a = x.line_axis("median", 0);
-        x.in_order(a, Places::Ranks([(n - 1) / 2; 2])).select(0, 0)
+        x.in_order(a, Wanted::RanksOrNan([(n - 1) / 2; 2]))
+            .select(0, 0)
     }
 
     /// Quantile `q` of all elements; see [`Var::quantile_dim`].
@@ -484,7 +355,7 @@ impl<'t, T: Float> Var<'t, T> {
         let low = (rank.floor() as usize).min(last);
         let high = (low + 1).min(last);
         let weight = rank - low as f64;
-        let both = self.in_order(a, Places::Ranks([low, high]));
+        let both = self.in_order(a, Wanted::RanksOrNan([low, high]));
         let [low, high] = [0, 1].map(|k| both.narrow(a as isize, k, k + 1));
         let y = if weight == 0.0 {
             low
