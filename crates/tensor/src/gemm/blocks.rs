@@ -9,7 +9,7 @@ use super::buffer;
 use super::driver::{Problem, part};
 use super::kernels::Kernels;
 use super::pack::{PackRows, PackTiles, gather};
-use super::tile::{Job, Spot, TileFn};
+use super::tile::{Job, Spot, TileFn, rounds};
 use crate::Real;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -21,7 +21,7 @@ const V_BLOCK_LINES: usize = 768 << 10;
 /// The same, for a vector operand that serves few rows and is bound by its way from memory.
 const V_BLOCK_STREAMED: usize = 256 << 10;
 /// Bytes of an operand beyond which its next part is fetched ahead, and of a result beyond which its lines are.
-const FAR: usize = 3 << 19;
+pub(super) const FAR: usize = 3 << 19;
 /// Tiles of rows up to which a vector operand is used where it lies: to pack it takes longer.
 const FEW: usize = 16;
 /// The same where rows do not begin with a line, so that most registers are read from two,
@@ -211,7 +211,7 @@ pub(super) unsafe fn region<T: Real>(
                 c_row: p.c_row,
                 alpha: p.alpha,
                 beta: p.beta,
-                touch: false,
+                touch: 0,
                 relu: false,
                 resume: false,
                 pause: false,
@@ -257,7 +257,12 @@ pub(super) unsafe fn region<T: Real>(
             block.job.beta = if kb < blocking.parts { p.beta } else { T::ONE };
             block.job.resume = kb % blocking.parts > 0;
             block.job.pause = (kb + 1) % blocking.parts > 0;
-            block.job.touch = touch && !block.job.pause;
+            block.job.touch = match touch && !block.job.pause {
+                true => {
+                    TOUCHED.max((kernels.mr() * kernels.nv()).div_ceil(rounds::<T>(block.job.k)))
+                }
+                false => 0,
+            };
             let next = (ahead && i + 1 < count).then(|| {
                 let (kb, columns) = place(i + 1);
                 (columns.start, blocking.terms(p.k, kb))
@@ -421,6 +426,7 @@ impl<T: Real> Block<'_, T> {
                 fetch: std::ptr::null(),
                 fetch_step: p.v_k,
                 fetch_rows: 0,
+                fetch_each: 0,
                 copy: std::ptr::null_mut(),
                 sums: std::ptr::null_mut(),
             };
@@ -442,6 +448,7 @@ impl<T: Real> Block<'_, T> {
                 };
                 let share = part(n, self.tiles, t);
                 spot.fetch_rows = share.len();
+                spot.fetch_each = share.len().div_ceil(rounds::<T>(self.job.k));
                 spot.fetch_step = line;
                 let first = *col as isize * p.v_col + ks.start as isize * p.v_k;
                 fetch = p.v.wrapping_offset(first + share.start as isize * line);
@@ -586,7 +593,7 @@ impl<T: Real> Block<'_, T> {
             kernel(
                 &Job {
                     c_row: width as isize,
-                    touch: false,
+                    touch: 0,
                     ..self.job
                 },
                 &Spot { c: tile, ..*spot },
@@ -610,6 +617,10 @@ struct Columns {
     valid: usize,
     width: usize,
 }
+
+/// Lines of the result that are asked for in a round, at least: at once they would take all the places of lines on
+/// their way.
+const TOUCHED: usize = 2;
 
 /// Bytes of a line of the cache.
 const LINE: usize = 64;

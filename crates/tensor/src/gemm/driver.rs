@@ -8,7 +8,7 @@
 //! and a long `k`, one such chain per lane. Which of the two, and the blocks of `k`, depend on the sizes of one product of a batch
 //! alone: neither strides nor the borders of tiles and of the threads' parts can change a bit.
 
-use super::blocks::{Blocking, region};
+use super::blocks::{Blocking, FAR, region};
 use super::kernels::Kernels;
 use super::lanes::lanes;
 use super::narrow::{across, axpy, by_lane, dot};
@@ -134,6 +134,8 @@ impl<T: Real> Problem<T> {
         let elements = self.cols * self.k;
         let pack = if self.v_col == 1 {
             elements / 16
+        } else if self.v_k == 1 && elements * size_of::<T>() > FAR {
+            elements * 2 / 3
         } else if self.v_k == 1 {
             elements / 3
         } else {

@@ -70,7 +70,7 @@ pub(super) unsafe fn lanes<T: Real>(
                         c_row: 0,
                         alpha: T::ONE,
                         beta: T::ZERO,
-                        touch: false,
+                        touch: 0,
                         relu: false,
                         resume: false,
                         pause: true,
@@ -106,6 +106,7 @@ pub(super) unsafe fn lanes<T: Real>(
                                     fetch: std::ptr::null(),
                                     fetch_step: 0,
                                     fetch_rows: 0,
+                                    fetch_each: 0,
                                     copy: std::ptr::null_mut(),
                                     sums: sums.wrapping_add(at * width),
                                 };

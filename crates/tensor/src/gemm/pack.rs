@@ -130,17 +130,26 @@ const GROUP: usize = 8;
 pub(super) unsafe fn tiles<V: Vector>(job: &PackTiles<V::Elem>) {
     let tiles = job.rows.div_ceil(job.mr);
     for group in (0..tiles).step_by(GROUP) {
+        let count = GROUP.min(tiles - group);
+        // SAFETY: the instruction set is available.
+        let mut places = [(0, 0, unsafe { V::mask(V::LANES) }); GROUP];
+        for (t, place) in places.iter_mut().enumerate().take(count) {
+            let tile = super::blocks::tile_rows(job.rows, job.mr, tiles, group + t);
+            // SAFETY: as above.
+            let mask = unsafe { V::mask(tile.len().min(V::LANES)) };
+            *place = (tile.start, tile.len(), mask);
+        }
         for p in 0..job.k {
-            for t in group..(group + GROUP).min(tiles) {
-                let tile = super::blocks::tile_rows(job.rows, job.mr, tiles, t);
-                // SAFETY: the elements of one tile at p; a prefetch does not access.
-                unsafe {
-                    let from = job.src.offset(p as isize * job.step).add(tile.start);
-                    let to = job.dst.add(tile.start * job.k + p * tile.len());
+            // SAFETY: the elements of the tiles at p; a prefetch does not access.
+            unsafe {
+                let from = job.src.offset(p as isize * job.step);
+                for &(start, len, mask) in &places[..count] {
+                    let (from, to) = (from.add(start), job.dst.add(start * job.k + p * len));
                     V::prefetch(from.wrapping_offset(8 * job.step));
-                    let mut j = 0;
-                    while j < tile.len() {
-                        let mask = V::mask((tile.len() - j).min(V::LANES));
+                    V::load_part(from, mask).store_part(to, mask);
+                    let mut j = V::LANES;
+                    while j < len {
+                        let mask = V::mask((len - j).min(V::LANES));
                         V::load_part(from.add(j), mask).store_part(to.add(j), mask);
                         j += V::LANES;
                     }

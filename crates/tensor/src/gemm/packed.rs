@@ -163,7 +163,7 @@ pub fn gemm_packed<T: Real>(
                 c_row: c.rs,
                 alpha: T::ONE,
                 beta: if kb == 0 { beta } else { T::ONE },
-                touch: false,
+                touch: 0,
                 relu: false,
                 segments: std::ptr::null(),
                 segment: 0,
@@ -189,6 +189,7 @@ pub fn gemm_packed<T: Real>(
                     fetch: std::ptr::null(),
                     fetch_step: 0,
                     fetch_rows: 0,
+                    fetch_each: 0,
                     copy: std::ptr::null_mut(),
                     sums: std::ptr::null_mut(),
                 };

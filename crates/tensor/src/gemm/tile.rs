@@ -19,8 +19,8 @@ pub(super) struct Job<T> {
     pub alpha: T,
     /// Factor of the old result, which is not read when this is zero.
     pub beta: T,
-    /// Whether the result is so large that its lines are worth fetching ahead.
-    pub touch: bool,
+    /// Lines of the result to ask for in a round of fetching ahead, if it is so large that this is worth it; else zero.
+    pub touch: usize,
     /// Whether to end with a relu.
     pub relu: bool,
     /// Whether the sums go on from `spot.sums`,
@@ -55,8 +55,10 @@ pub(super) struct Spot<T> {
     pub fetch: *const T,
     /// how far they are apart,
     pub fetch_step: isize,
-    /// and how many of them.
+    /// how many of them,
     pub fetch_rows: usize,
+    /// and how many in a round.
+    pub fetch_each: usize,
     /// For kernels that pack: where the registers of the vector operand are copied to, `NV * LANES` elements per `p`.
     pub copy: *mut T,
     /// Room for the sums of the tile, if they are made in several parts.
@@ -69,13 +71,15 @@ pub(super) const fn line<T>() -> usize {
     64 / size_of::<T>()
 }
 
+/// Rounds of fetching ahead in `k` steps.
+#[inline(always)]
+pub(super) fn rounds<T>(k: usize) -> usize {
+    k.div_ceil(line::<T>()).max(1)
+}
+
 /// Rows of the vector operand between the one in use and the one that is asked for: where rows are far apart the
 /// processor does not foresee them.
 const NEXT: isize = 4;
-
-/// Lines of the result that are asked for in a round, at least: at once they would take all the places of lines on
-/// their way.
-const TOUCHED: usize = 2;
 
 /// A tile kernel.
 pub(super) type TileFn<T> = unsafe fn(&Job<T>, &Spot<T>);
@@ -113,47 +117,53 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
         for i in 1..MR {
             rows[i] = spot.s.offset(i as isize * job.s_row);
         }
-        let mut at = 0;
-        let mut v = spot.v;
-        let mut copy = spot.copy;
-        let mut fetch = spot.fetch;
-        let mut touch = if job.touch { MR * NV } else { 0 };
-        let (mut chunk, mut per_chunk, mut touched) = (job.k, 0, 0);
-        if spot.ahead != 0 || spot.fetch_rows != 0 || touch != 0 {
-            chunk = line::<V::Elem>();
-            let rounds = job.k.div_ceil(chunk).max(1);
-            per_chunk = spot.fetch_rows.div_ceil(rounds);
-            touched = TOUCHED.max(touch.div_ceil(rounds));
+        let mut reach = Reach {
+            rows,
+            at: 0,
+            v: spot.v,
+            copy: spot.copy,
+            // In stretches, which end soon, the line in use itself.
+            next: match job.segments.is_null() {
+                true => NEXT.wrapping_mul(job.v_k),
+                false => 0,
+            },
+        };
+        let ahead = spot.ahead != 0 || spot.fetch_rows != 0 || job.touch != 0;
+        let mut left = job.k;
+        if !ahead && (PACK || job.segments.is_null()) {
+            // A loop of its own: what the rounds need takes a tenth of the time of a short tile.
+            multiply::<V, MR, NV, PACK>(&mut acc, &mut reach, left, job, mask);
+            left = 0;
         }
+        let mut fetch = spot.fetch;
+        let mut touch = if job.touch > 0 { MR * NV } else { 0 };
+        let mut chunk = if ahead { line::<V::Elem>() } else { job.k };
         let mut segment = job.segments;
         if !PACK && !segment.is_null() {
             chunk = job.segment;
         }
         let mut due = spot.fetch_rows;
-        // In stretches, which end soon, the line in use itself.
-        let next = match job.segments.is_null() {
-            true => NEXT.wrapping_mul(job.v_k),
-            false => 0,
-        };
-        let mut left = job.k;
         while left > 0 {
             let steps = left.min(chunk);
             left -= steps;
             if !PACK && !segment.is_null() {
-                v = spot.v.offset(*segment);
+                reach.v = spot.v.offset(*segment);
                 segment = segment.add(1);
             }
             if spot.ahead != 0 {
-                for row in rows {
-                    V::prefetch2(row.wrapping_offset(at + spot.ahead));
+                // One after the other: no place is kept for the address of each row.
+                let mut row = spot.s.wrapping_offset(reach.at + spot.ahead);
+                for _ in 0..MR {
+                    V::prefetch2(row);
+                    row = row.wrapping_offset(job.s_row);
                 }
             }
-            for _ in 0..touch.min(touched) {
+            for _ in 0..touch.min(job.touch) {
                 touch -= 1;
                 let row = (touch / NV) as isize * job.c_row;
                 prefetch_write(spot.c.wrapping_offset(row).wrapping_add(touch % NV * lanes));
             }
-            let rows_now = due.min(per_chunk);
+            let rows_now = due.min(spot.fetch_each);
             due -= rows_now;
             for _ in 0..rows_now {
                 for j in 0..NV {
@@ -161,37 +171,7 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
                 }
                 fetch = fetch.wrapping_offset(spot.fetch_step);
             }
-            for _ in 0..steps {
-                // Tiles of one register are bound by loads as it is.
-                for j in 0..if NV > 1 { NV } else { 0 } {
-                    // The last element, as registers may lie across two lines.
-                    V::prefetch(v.wrapping_offset(next).wrapping_add((j + 1) * lanes - 1));
-                }
-                let mut b = [V::zero(); NV];
-                for j in 0..NV {
-                    if PACK {
-                        b[j] = if j + 1 == NV {
-                            V::load_part(v.add(j * lanes), mask)
-                        } else {
-                            V::load(v.add(j * lanes))
-                        };
-                        b[j].store(copy.add(j * lanes));
-                    } else {
-                        b[j] = V::load(v.add(j * lanes));
-                    }
-                }
-                for i in 0..MR {
-                    let a = V::splat(*rows[i].offset(at));
-                    for j in 0..NV {
-                        acc[i][j] = acc[i][j].fma(a, b[j]);
-                    }
-                }
-                if PACK {
-                    copy = copy.add(NV * lanes);
-                }
-                v = v.wrapping_offset(job.v_k);
-                at += job.s_k;
-            }
+            multiply::<V, MR, NV, PACK>(&mut acc, &mut reach, steps, job, mask);
         }
 
         let plain = job.alpha == one && job.beta == zero && !job.relu;
@@ -219,6 +199,70 @@ pub(super) unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PAC
                     acc[i][j].store(c.add(j * lanes));
                 }
             }
+        }
+    }
+}
+
+/// How far a tile has come.
+struct Reach<T, const MR: usize> {
+    rows: [*const T; MR],
+    /// Added to `rows`.
+    at: isize,
+    v: *const T,
+    copy: *mut T,
+    /// From `v` to what is asked for.
+    next: isize,
+}
+
+/// Some steps of `k`.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn multiply<V: Vector, const MR: usize, const NV: usize, const PACK: bool>(
+    acc: &mut [[V; NV]; MR],
+    reach: &mut Reach<V::Elem, MR>,
+    steps: usize,
+    job: &Job<V::Elem>,
+    mask: V::Mask,
+) {
+    let lanes = V::LANES;
+    // SAFETY: the contract of the function.
+    unsafe {
+        for _ in 0..steps {
+            let v = reach.v;
+            // Tiles of one register are bound by loads as it is.
+            for j in 0..if NV > 1 { NV } else { 0 } {
+                // The last element, as registers may lie across two lines.
+                V::prefetch(
+                    v.wrapping_offset(reach.next)
+                        .wrapping_add((j + 1) * lanes - 1),
+                );
+            }
+            let mut b = [V::zero(); NV];
+            for j in 0..NV {
+                if PACK {
+                    b[j] = if j + 1 == NV {
+                        V::load_part(v.add(j * lanes), mask)
+                    } else {
+                        V::load(v.add(j * lanes))
+                    };
+                    b[j].store(reach.copy.add(j * lanes));
+                } else {
+                    b[j] = V::load(v.add(j * lanes));
+                }
+            }
+            for i in 0..MR {
+                let a = V::splat(*reach.rows[i].offset(reach.at));
+                for j in 0..NV {
+                    acc[i][j] = acc[i][j].fma(a, b[j]);
+                }
+            }
+            if PACK {
+                reach.copy = reach.copy.add(NV * lanes);
+            }
+            reach.v = v.wrapping_offset(job.v_k);
+            reach.at += job.s_k;
         }
     }
 }

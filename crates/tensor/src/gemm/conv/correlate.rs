@@ -572,7 +572,7 @@ impl<T: Real> Plan<'_, T> {
             c_row: if straight { volume } else { wide } as isize,
             alpha: T::ONE,
             beta: T::ZERO,
-            touch: false,
+            touch: 0,
             relu: self.job.tail.relu,
             segments: panel.taps,
             segment: self.job.depth,
@@ -595,6 +595,7 @@ impl<T: Real> Plan<'_, T> {
             fetch: std::ptr::null(),
             fetch_step: 0,
             fetch_rows: 0,
+            fetch_each: 0,
             copy: std::ptr::null_mut(),
             sums: std::ptr::null_mut(),
         };

@@ -294,7 +294,7 @@ impl<T: Real> Plan<'_, T> {
             c_row: wide as isize,
             alpha: T::ONE,
             beta: a.beta,
-            touch: false,
+            touch: 0,
             relu: false,
             segments: a.segments.as_ptr(),
             segment: g.output[2],
@@ -327,6 +327,7 @@ impl<T: Real> Plan<'_, T> {
                         fetch: std::ptr::null(),
                         fetch_step: 0,
                         fetch_rows: 0,
+                        fetch_each: 0,
                         copy: std::ptr::null_mut(),
                         sums: std::ptr::null_mut(),
                     };

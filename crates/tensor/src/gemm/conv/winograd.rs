@@ -334,7 +334,7 @@ impl<T: Real> Winograd<'_, T> {
             c_row: wide as isize,
             alpha: T::ONE,
             beta: T::ZERO,
-            touch: false,
+            touch: 0,
             relu: false,
             segments: std::ptr::null(),
             segment: 0,
@@ -372,6 +372,7 @@ impl<T: Real> Winograd<'_, T> {
                     fetch: std::ptr::null(),
                     fetch_step: 0,
                     fetch_rows: 0,
+                    fetch_each: 0,
                     copy: std::ptr::null_mut(),
                     sums: std::ptr::null_mut(),
                 };
