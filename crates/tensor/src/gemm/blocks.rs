@@ -8,7 +8,7 @@
 use super::buffer;
 use super::driver::{Problem, part};
 use super::kernels::Kernels;
-use super::pack::{PackRows, PackTiles, gather};
+use super::pack::{PackRows, PackTiles, gather, pack_panel};
 use super::tile::{Job, Spot, TileFn, rounds};
 use crate::Real;
 use std::mem::MaybeUninit;
@@ -232,7 +232,7 @@ pub(super) unsafe fn region<T: Real>(
         };
         // Columns that lie in order are read in order, one block of them after the other; else block of `k` after block of `k`.
         let columns_first = source == Source::Transposed && !pack_s;
-        let touch = rows.len() * cols.len() * size > FAR;
+        let touch = rows.len() * cols.len() * size > FAR && longest >= TOUCHING;
         let count = k_blocks * v_blocks;
         // Block `i`: its number along `k` and its columns.
         let place = |i: usize| {
@@ -276,42 +276,6 @@ pub(super) unsafe fn region<T: Real>(
             }
         }
     });
-}
-
-/// Packs `valid` columns of `k` terms into a panel of `width`: term `q` of column `j` at `from + q * of.0 + j * of.1`.
-///
-/// # Safety
-/// The terms are readable, `to` has room for the panel, and this machine has the instruction set of the kernels.
-pub(super) unsafe fn pack_panel<T: Real>(
-    kernels: &Kernels<T>,
-    from: *const T,
-    of: (isize, isize),
-    to: *mut T,
-    k: usize,
-    valid: usize,
-    width: usize,
-) {
-    // SAFETY: the contract of the function.
-    unsafe {
-        if of.0 == 1 {
-            if valid < width {
-                to.write_bytes(0, width * k);
-            }
-            (kernels.transpose)(valid, k, from, of.1, to, width as isize);
-        } else if of.1 == 1 && width.is_multiple_of(kernels.lanes) {
-            (kernels.pack_rows)(&PackRows {
-                k,
-                cols: valid,
-                registers: width / kernels.lanes,
-                panels: 1,
-                src: from,
-                row: of.0,
-                dst: to,
-            });
-        } else {
-            gather(from, of.0, of.1, to, k, valid, width);
-        }
-    }
 }
 
 /// A block of `k` of a region, as the loops see it.
@@ -621,6 +585,9 @@ struct Columns {
 /// Lines of the result that are asked for in a round, at least: at once they would take all the places of lines on
 /// their way.
 const TOUCHED: usize = 2;
+
+/// Terms from which on they are asked for: shorter tiles are done before the lines are there.
+const TOUCHING: usize = 256;
 
 /// Bytes of a line of the cache.
 const LINE: usize = 64;

@@ -1,11 +1,12 @@
 //! Products of a whole batch that shares an operand, of which each alone has a narrow operand: the sums are those of [`skinny`],
 //! lane by lane, but tiles make them, so that the shared operand is read for many rows at a time.
 
-use super::blocks::{pack_panel, tile_rows};
+use super::blocks::tile_rows;
 use super::buffer;
 use super::driver::{Problem, part};
 use super::kernels::Kernels;
 use super::narrow::finished;
+use super::pack::pack_panel;
 use super::skinny::{self, Fold};
 use super::tile::{Job, Spot};
 use crate::Real;

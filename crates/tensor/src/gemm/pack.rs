@@ -1,5 +1,6 @@
 //! Packing of the vector operand into panels.
 
+use super::kernels::Kernels;
 use crate::Real;
 use crate::vector::Vector;
 
@@ -155,6 +156,42 @@ pub(super) unsafe fn tiles<V: Vector>(job: &PackTiles<V::Elem>) {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Packs `valid` columns of `k` terms into a panel of `width`: term `q` of column `j` at `from + q * of.0 + j * of.1`.
+///
+/// # Safety
+/// The terms are readable, `to` has room for the panel, and this machine has the instruction set of the kernels.
+pub(super) unsafe fn pack_panel<T: Real>(
+    kernels: &Kernels<T>,
+    from: *const T,
+    of: (isize, isize),
+    to: *mut T,
+    k: usize,
+    valid: usize,
+    width: usize,
+) {
+    // SAFETY: the contract of the function.
+    unsafe {
+        if of.0 == 1 {
+            if valid < width {
+                to.write_bytes(0, width * k);
+            }
+            (kernels.transpose)(valid, k, from, of.1, to, width as isize);
+        } else if of.1 == 1 && width.is_multiple_of(kernels.lanes) {
+            (kernels.pack_rows)(&PackRows {
+                k,
+                cols: valid,
+                registers: width / kernels.lanes,
+                panels: 1,
+                src: from,
+                row: of.0,
+                dst: to,
+            });
+        } else {
+            gather(from, of.0, of.1, to, k, valid, width);
         }
     }
 }
