@@ -501,7 +501,10 @@ fn views_give_the_bits_of_contiguous_copies() {
 #[test]
 fn bits_do_not_depend_on_the_neighbours() {
     fn check<T: Float>(info: &ElemInfo) {
-        let plain: Vec<T> = (random(3, 2000, (0.001, 60.0)).into_iter())
+        // A block and more for the bounds of each function.
+        let plain: Vec<T> = (random(3, 6000, (0.001, 60.0)).into_iter())
+            .chain(random(5, 6000, (-3.0, 3.0)))
+            .chain(random(6, 6000, (-40.0, 40.0)))
             .chain(random(4, 500, (1e3, 3e4)))
             .map(T::from_f64)
             .collect();

@@ -156,24 +156,22 @@ class Ours:
 
 
 def compare(a, threads, elements):
-    """Rows of name -> [ours, torch] forward and [ours, torch] with derivative, and the time of a copy."""
+    """Rows of name -> [ours, torch] forward, [ours, torch] with derivative, and the times of a copy and of a read beside them."""
     torch.set_num_threads(threads)
     ours = Ours(a.program, threads)
-    # Memory alone, in warm buffers: a copy (one read, one write) and a read.
-    floors = {"copy": [], "read": []}
     rows = {}
     for name, op in OPS.items():
         if a.only and not any(w in name for w in a.only.split(",")):
             continue
-        row = []
-        for pass_ in floors:
-            floors[pass_].append(ours.ask(elements, pass_, a.seconds / 4, "-"))
-        for mode in ("forward", "backward"):
-            pairs = [(ours.ask(elements, mode, a.seconds, name), measure_at(op, elements, mode, a.seconds)) for _ in range(a.rounds)]
-            row += [statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)]
-        rows[name] = row
+        rounds = []
+        for _ in range(a.rounds):
+            # Memory alone, in warm buffers: a copy (one read, one write) and a read.
+            floors = [ours.ask(elements, pass_, a.seconds / 4, "-") for pass_ in ("copy", "read")]
+            pairs = [(ours.ask(elements, mode, a.seconds, name), measure_at(op, elements, mode, a.seconds)) for mode in ("forward", "backward")]
+            rounds.append([*pairs[0], *pairs[1], *floors])
+        rows[name] = [statistics.median(column) for column in zip(*rounds)]
     ours.close()
-    return rows, {k: statistics.median(v) for k, v in floors.items()}
+    return rows
 
 
 # Rows that little but memory bounds: reads and writes of whole tensors, forward. A channel of batch_norm is spread over all
@@ -186,21 +184,22 @@ MEMORY = {
 }
 
 
-def floor_of(name, floors):
+def floor_of(name, copy, read):
     """Seconds that moving the operands and the result of an operation takes, at the bandwidth measured beside it."""
     if name not in MEMORY:
         return None
     reads, writes = MEMORY[name]
-    return (reads - writes) * floors["read"] + writes * floors["copy"]
+    return (reads - writes) * read + writes * copy
 
 
-def table(rows, floors, threads, elements):
-    print(f"{elements} elements, {threads} threads; one tensor read: {floors['read'] * 1e6:.1f} us, copied: {floors['copy'] * 1e6:.1f} us\n")
+def table(rows, threads, elements):
+    copy, read = (statistics.median(r[i] for r in rows.values()) for i in (4, 5))
+    print(f"{elements} elements, {threads} threads; one tensor read: {read * 1e6:.1f} us, copied: {copy * 1e6:.1f} us\n")
     print("| operation | forward | torch | ratio | with derivative | torch | ratio | forward / floor |")
     print("|---|---|---|---|---|---|---|---|")
-    for name, (f, tf, b, tb) in rows.items():
+    for name, (f, tf, b, tb, copy, read) in rows.items():
         cells = [f"{f * 1e6:.1f}", f"{tf * 1e6:.1f}", f"{tf / f:.2f}", f"{b * 1e6:.1f}", f"{tb * 1e6:.1f}", f"{tb / b:.2f}"]
-        floor = floor_of(name, floors)
+        floor = floor_of(name, copy, read)
         cells.append("" if floor is None else f"{f / floor:.2f}")
         print("| " + " | ".join([name, *cells]) + " |")
     print(flush=True)
@@ -244,7 +243,7 @@ def main():
         sized(a)
         return
     if not a.all:
-        table(*compare(a, a.threads, a.elements), a.threads, a.elements)
+        table(compare(a, a.threads, a.elements), a.threads, a.elements)
         return
     runs = [(t, n) for t in (1, 2) for n in (1_000, 100_000, 10_000_000)]
     found = {}
@@ -253,9 +252,7 @@ def main():
             with open(name) as f:
                 found[run] = json.load(f)
             continue
-        rounds, a.rounds = a.rounds, 1 if run[1] > 1_000_000 else a.rounds
         found[run] = compare(a, *run)
-        a.rounds = rounds
         if a.keep:
             with open(name, "w") as f:
                 json.dump(found[run], f)
@@ -265,12 +262,12 @@ def main():
         print(f"{title}: PyTorch's time over ours\n")
         print("| operation | " + " | ".join(f"{n:.0e}, {t} thread{'s' * (t > 1)}".replace("e+0", "e") for t, n in runs) + " |")
         print("|---|" + "---|" * len(runs))
-        for name in found[runs[0]][0]:
-            ratios = [found[r][0][name][at + 1] / found[r][0][name][at] for r in runs]
+        for name in found[runs[0]]:
+            ratios = [found[r][name][at + 1] / found[r][name][at] for r in runs]
             print(f"| {name} | " + " | ".join(f"{x:.2f}" for x in ratios) + " |")
         print()
     for t, n in runs[1:3] + runs[4:]:
-        table(*found[t, n], t, n)
+        table(found[t, n], t, n)
 
 
 main()

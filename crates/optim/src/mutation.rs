@@ -192,6 +192,7 @@ impl<L: Lane> Lane for Spoiled<L> {
     type Elem = L::Elem;
     const TRIG_BOUND: f64 = L::TRIG_BOUND;
     const EXP_BOUND: f64 = L::EXP_BOUND;
+    const GELU_BOUND: f64 = L::GELU_BOUND;
     const INLINE: bool = L::INLINE;
     fn new(x: L::Elem) -> Self {
         Spoiled(L::new(x))
@@ -259,5 +260,6 @@ impl<L: Lane> Lane for Spoiled<L> {
         Spoiled(self.0.polygamma(n))
     }
     unary!(abs sqrt floor ceil round trunc exp exp_down exp2 expm1 ln log2 log10 log1p sin cos tan sin_bounded cos_bounded tan_bounded
-        asin acos atan sinh cosh tanh asinh acosh atanh sigmoid erf erfc erfinv lgamma digamma cbrt gelu ln_normal exp_near sqrt_near);
+        asin acos atan sinh cosh tanh asinh acosh atanh sigmoid erf erfc erfinv lgamma digamma cbrt gelu ln_normal exp_near
+        sigmoid_near gelu_near sqrt_near);
 }

@@ -12,8 +12,8 @@ import sys
 import numpy as np
 from scipy.special import erfcx
 
-SHIFT, CENTER = map(float, sys.argv[1:] or (3.3515625, 0.5390625))
-DEGREE, END, NODES = 9, 14.5, 800
+SHIFT, CENTER = map(float, sys.argv[1:] or (2.8984375, 0.6875))
+DEGREE, END, NODES = 8, 14.5, 800
 
 least = SHIFT / (END + SHIFT)
 t = (1 + least) / 2 + (1 - least) / 2 * np.cos((2 * np.arange(NODES) + 1) / (2 * NODES) * np.pi) - CENTER

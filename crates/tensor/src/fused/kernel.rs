@@ -57,8 +57,10 @@ pub trait IndexedFn {
 #[inline(always)]
 fn all_near<F: ElemFn, T: Real, I: Isa>(a: &[T]) -> bool {
     let bound = F::bound::<T::Lane<I>>();
-    bound > 0.0 && lines::surely_within::<T, I>(a, bound)
-        || (a.iter()).fold(true, |near, &x| near & F::is_near(T::Lane::<I>::new(x)))
+    let sure = (bound > 0.0).then(|| lines::surely_within::<T, I>(a, bound));
+    sure.flatten().unwrap_or_else(|| {
+        (a.iter()).fold(true, |near, &x| near & F::is_near(T::Lane::<I>::new(x)))
+    })
 }
 
 #[inline(always)]

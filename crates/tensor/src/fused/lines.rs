@@ -86,16 +86,17 @@ fn extreme_in_arrays<T: Real, I: Isa>(x: &[T], largest: bool) -> T {
     }
 }
 
-/// Whether the elements are surely at most `bound` in magnitude: sums of their squares are at most its square. It takes one
-/// instruction where a comparison and what comes with it take three; `false` says nothing.
+/// Whether the elements are surely at most `bound` in magnitude: sums of the squares of some are at most its square. It takes one
+/// instruction where a comparison and what comes with it take three; `false` says nothing, and there may be no such way.
 #[inline(always)]
-pub(super) fn surely_within<T: Real, I: Isa>(x: &[T], bound: f64) -> bool {
+pub(super) fn surely_within<T: Real, I: Isa>(x: &[T], bound: f64) -> Option<bool> {
     #[cfg(target_arch = "x86_64")]
-    if let Some(sure) = x86::surely_within::<T, I>(x, bound) {
-        return sure;
+    return x86::surely_within::<T, I>(x, bound);
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (x, bound);
+        None
     }
-    let _ = (x, bound);
-    false
 }
 
 #[inline(always)]
@@ -338,29 +339,38 @@ mod x86 {
         }
     }
 
+    /// Squares that [`surely_within`] adds up in a lane: few, so that ordinary numbers stay far below a bound.
+    const SQUARES: usize = 16;
+
     /// # Safety
     /// The instruction set is available.
     #[inline(always)]
     unsafe fn surely_within_in<R: Register>(x: &[R::Elem], bound: f64) -> bool {
         // SAFETY: every load lies in its chunk, and the caller vouches for the instruction set.
         unsafe {
-            let mut acc = [R::splat(R::Elem::ZERO); 4];
-            let chunks = x.chunks_exact(4 * R::N);
-            let tail = chunks.remainder().chunks_exact(R::N);
-            let last = tail.remainder();
-            for c in chunks {
-                for (k, a) in acc.iter_mut().enumerate() {
-                    *a = R::load(c.as_ptr().add(k * R::N)).square_add(*a);
+            let zero = R::splat(R::Elem::ZERO);
+            let most = R::splat(R::Elem::from_f64(bound * bound));
+            for part in x.chunks(SQUARES * 4 * R::N) {
+                let mut acc = [zero; 4];
+                let chunks = part.chunks_exact(4 * R::N);
+                let tail = chunks.remainder().chunks_exact(R::N);
+                let last = tail.remainder();
+                for c in chunks {
+                    for (k, a) in acc.iter_mut().enumerate() {
+                        *a = R::load(c.as_ptr().add(k * R::N)).square_add(*a);
+                    }
+                }
+                for c in tail {
+                    acc[0] = R::load(c.as_ptr()).square_add(acc[0]);
+                }
+                if !last.is_empty() {
+                    acc[1] = rest::<R>(last, R::Elem::ZERO).square_add(acc[1]);
+                }
+                if !acc.iter().all(|a| a.at_most(most)) {
+                    return false;
                 }
             }
-            for c in tail {
-                acc[0] = R::load(c.as_ptr()).square_add(acc[0]);
-            }
-            if !last.is_empty() {
-                acc[1] = rest::<R>(last, R::Elem::ZERO).square_add(acc[1]);
-            }
-            (acc[0].add(acc[1]).add(acc[2].add(acc[3])))
-                .at_most(R::splat(R::Elem::from_f64(bound * bound)))
+            true
         }
     }
 

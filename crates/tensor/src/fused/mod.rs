@@ -6,6 +6,7 @@
 //! index order, so the bits do not depend on the number of threads.
 
 mod chain;
+mod combine;
 mod few;
 mod input;
 mod kernel;

@@ -32,27 +32,6 @@ impl Reduce {
             Reduce::Min => f64::INFINITY,
         }
     }
-
-    #[inline(always)]
-    fn combine<T: Real>(self, a: T, b: T) -> T {
-        match self {
-            Reduce::Sum => a + b,
-            Reduce::Max => {
-                if a > b || a.is_nan() {
-                    a
-                } else {
-                    b
-                }
-            }
-            Reduce::Min => {
-                if a < b || a.is_nan() {
-                    a
-                } else {
-                    b
-                }
-            }
-        }
-    }
 }
 
 pub(super) struct ReducePlan {
@@ -226,7 +205,11 @@ impl ReducePlan {
 
 #[inline(always)]
 pub(super) fn combine_total(kind: Reduce, a: f64, b: f64) -> f64 {
-    kind.combine(a, b)
+    match kind {
+        Reduce::Sum => a + b,
+        Reduce::Max => better(a, b, true),
+        Reduce::Min => better(a, b, false),
+    }
 }
 
 /// What the addition `t = sum + v` lost to rounding (Knuth's two-sum).

@@ -42,13 +42,21 @@ fn erfc_tail<T: Ops>((b, b_low): (T, T), (h, l): (T, T)) -> (T, T, T) {
     (product_plus(p, g, low), y + y_low, k)
 }
 
-/// Φ(-a), |x| Φ(-a) and e^(-a²/2) for a = |x|, up to where they are 0.
+/// Φ(-a), a Φ(-a) and e^(-a²/2) for 0 <= a, up to where they are 0.
 #[inline(always)]
 fn lower<T: Ops>(a: T) -> (T, T, T) {
-    let (zero, one, half) = (T::c(0.0), T::c(1.0), T::c(0.5));
-    // Φ(-a) = erfc(a / √2) / 2, with a / √2 and a² / 2 in two parts.
+    let zero = T::c(0.0);
     let gone = a > T::c(NORMAL_ZERO);
-    let a = T::select(gone, zero, a);
+    // The second one is 0 at 0.
+    let (p, xp, e) = lower_near(T::select(gone, zero, a));
+    (T::select(gone, zero, p), xp, T::select(gone, zero, e))
+}
+
+/// As [`lower`], for a <= [`NORMAL_ZERO`] only.
+#[inline(always)]
+fn lower_near<T: Ops>(a: T) -> (T, T, T) {
+    let (one, half) = (T::c(1.0), T::c(0.5));
+    // Φ(-a) = erfc(a / √2) / 2, with a / √2 and a² / 2 in two parts.
     let (h, l) = two_prod(a, a);
     let (b, b_low) = two_prod(a, T::c(SQRT_HALF.0));
     let b_low = a.mul_add(T::c(SQRT_HALF.1), b_low);
@@ -59,10 +67,10 @@ fn lower<T: Ops>(a: T) -> (T, T, T) {
     let small = b < T::c(0.8125);
     let tail = tail * half;
     (
-        T::select(gone, zero, T::select(small, near, tail.scale(k, false))),
-        // Scaled after the product: the smaller factor may be subnormal. (And 0 where it is gone.)
+        T::select(small, near, tail.scale(k, false)),
+        // Scaled after the product: the smaller factor may be subnormal.
         T::select(small, near * a, (tail * a).scale(k, false)),
-        T::select(gone, zero, e.scale(k, false)),
+        e.scale(k, false),
     )
 }
 
@@ -91,45 +99,66 @@ pub(super) fn normal<T: Ops>(x: T) -> (T, T) {
 #[inline(always)]
 pub(super) fn gelu<T: Ops>(x: T) -> T {
     let a = x.abs();
-    let zero = T::c(-0.0);
-    let start = T::select(x < zero, zero, x);
     if T::SHORT && T::FMA {
-        // The product is not rounded before it is taken away, so that beside a large x it may be as small as it likes.
-        let short = Short::of(T::select(a > T::c(SHORT_ZERO), T::c(0.0), a));
-        let w = short.a / short.d;
-        (-short.power(w)).mul_add(scaled_normal(w), start)
+        less_tail(x, T::select(a > T::c(SHORT_ZERO), T::c(0.0), a))
     } else if T::SHORT {
         // Too inexact without fused multiply-adds.
-        start - T::from_wide(lower(a.wide()).1)
+        start(x) - T::from_wide(lower(a.wide()).1)
     } else {
-        start - lower(a).1
+        start(x) - lower(a).1
     }
 }
 
+/// As [`gelu`], where a Φ(-a) does not vanish.
+#[inline(always)]
+pub(super) fn gelu_near<T: Ops>(x: T) -> T {
+    if T::SHORT && T::FMA {
+        less_tail(x, x.abs())
+    } else if T::SHORT {
+        gelu(x)
+    } else {
+        start(x) - lower_near(x.abs()).1
+    }
+}
+
+#[inline(always)]
+fn start<T: Ops>(x: T) -> T {
+    let zero = T::c(-0.0);
+    T::select(x < zero, zero, x)
+}
+
+/// [`start`] less a Φ(-a). The product is not rounded before it is taken away, so that beside a large x it may be as small as it
+/// likes.
+#[inline(always)]
+fn less_tail<T: Ops>(x: T, a: T) -> T {
+    let short = Short::of(a);
+    let w = short.a / short.d;
+    (-short.power(w)).mul_add(scaled_normal(w), start(x))
+}
+
 /// Here Φ(-a) is 0, even times a.
-const NORMAL_ZERO: f64 = 38.64;
+pub(super) const NORMAL_ZERO: f64 = 38.64;
 /// √½ in two parts.
 const SQRT_HALF: (f64, f64) = (std::f64::consts::FRAC_1_SQRT_2, -4.833_646_656_726_457e-17);
 
 /// G(v) = e^(a²/2) Φ(-a) (a + SHIFT) for 0 <= a <= 14.5, where v = SHIFT / (a + SHIFT) = CENTER + t, as a polynomial in t with
-/// an error of 2^-27.6 of the value; `tools/fit_normal.py` found it.
-const NORMAL: [f64; 10] = [
-    0.785_257_1,
-    1.195_673_8,
-    1.256_125_2,
-    0.774_697_2,
-    0.062_640_23,
-    -0.282_298_36,
-    -0.097_232_05,
-    0.134_106_59,
-    0.047_106_877,
-    -0.069_648_884,
+/// an error of 2^-24.8 of the value; `tools/fit_normal.py` found it.
+const NORMAL: [f64; 9] = [
+    0.942_301_5,
+    1.330_313_9,
+    0.943_171_5,
+    0.065_672_144,
+    -0.313_647_5,
+    -0.017_061_107,
+    0.151_906_61,
+    -0.029_978_36,
+    -0.080_792_62,
 ];
-const NORMAL_SHIFT: f64 = 3.351_562_5;
-const NORMAL_CENTER: f64 = 0.539_062_5;
+const NORMAL_SHIFT: f64 = 2.898_437_5;
+const NORMAL_CENTER: f64 = 0.687_5;
 
 /// From here on Φ(-a) is 0 in f32, even times a.
-const SHORT_ZERO: f64 = 14.5;
+pub(super) const SHORT_ZERO: f64 = 14.5;
 
 /// What Φ(-a) is made of in f32, for a up to where it is 0: none of the factors is subnormal.
 struct Short<T> {
@@ -179,8 +208,7 @@ impl<T: Ops> Short<T> {
 fn scaled_normal<T: Ops>(w: T) -> T {
     let t = w.mul_add(T::c(-T::UNDER.1), T::c(1.0 - NORMAL_CENTER));
     let c = |i: usize| T::c(NORMAL[i] * (T::UNDER.1 * T::UNDER.1));
-    c(9).mul_add(t, c(8))
-        .mul_add(t, c(7))
+    c(8).mul_add(t, c(7))
         .mul_add(t, c(6))
         .mul_add(t, c(5))
         .mul_add(t, c(4))

@@ -157,6 +157,20 @@ fn sigmoid_up<T: Ops>(x: T) -> T {
     n / (a + s.mul_add(p, n - (a - s)))
 }
 
+/// As [`sigmoid`], without its ends: one power of two will do.
+#[inline(always)]
+pub(super) fn sigmoid_near<T: Ops>(x: T) -> T {
+    let magic = T::c(T::MAGIC + T::BIAS);
+    let shifted = x.mul_add(T::c(-LOG2_E), magic);
+    let k = shifted - magic;
+    let r = k.mul_add(-T::c(T::LN2.0), -x);
+    let r = k.mul_add(-T::c(T::LN2.1), r);
+    let p = (r * r).mul_add(r.poly(T::EXP), r);
+    let (one, s) = (T::c(1.0), shifted.integer_to_exponent());
+    let a = s + one;
+    one / (a + s.mul_add(p, one - (a - s)))
+}
+
 /// `(k, y, e, w)` with e^a = 2^(k + 1) (y + e) and e^-a = 2^(k + 1) w, for 0 <= a, up to where cosh is infinite.
 #[inline(always)]
 fn exp_both<T: Ops>(a: T) -> (T, T, T, T) {

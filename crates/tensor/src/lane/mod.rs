@@ -105,8 +105,10 @@ pub trait Lane:
     type Elem: Real;
     /// Up to this magnitude [`Lane::sin_bounded`] and its kin are right.
     const TRIG_BOUND: f64;
-    /// Up to this magnitude [`Lane::exp_near`] is right.
+    /// Up to this magnitude [`Lane::exp_near`] and [`Lane::sigmoid_near`] are right.
     const EXP_BOUND: f64;
+    /// Up to this magnitude [`Lane::gelu_near`] is right.
+    const GELU_BOUND: f64;
     /// Whether elementary functions are part of the loop, not calls.
     const INLINE: bool;
     /// The numbers below `n`, for a loop over arrays of so many elements.
@@ -235,6 +237,15 @@ pub trait Lane:
     fn ln_normal(self) -> Self;
     /// As [`Lane::exp`], for |x| <= [`Lane::EXP_BOUND`] only; the same bits.
     fn exp_near(self) -> Self;
+    /// As [`Lane::sigmoid`], for |x| <= [`Lane::EXP_BOUND`] only; the same bits.
+    fn sigmoid_near(self) -> Self;
+    /// As [`Lane::silu`], for |x| <= [`Lane::EXP_BOUND`] only; the same bits.
+    #[inline(always)]
+    fn silu_near(self) -> Self {
+        self * self.sigmoid_near()
+    }
+    /// As [`Lane::gelu`], for |x| <= [`Lane::GELU_BOUND`] only; the same bits.
+    fn gelu_near(self) -> Self;
     /// As [`Lane::exp`], for numbers up to 0 (and NaN) only; the same bits.
     fn exp_down(self) -> Self;
     /// As [`Lane::sqrt`], for 2^-70 <= x < ∞ only, without the instruction for roots; the same bits.
@@ -273,7 +284,7 @@ impl<V: Lane> Iterator for Places<V> {
 }
 
 macro_rules! lane {
-    ($name:ident, $t:ident, bounds $bound:literal $exp_bound:literal) => {
+    ($name:ident, $t:ident, bounds $bound:literal $exp_bound:literal $gelu_bound:expr) => {
         #[doc = concat!("A [`Lane`] of `", stringify!($t), "`.")]
         #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
         #[repr(transparent)]
@@ -298,6 +309,7 @@ macro_rules! lane {
             const TRIG_BOUND: f64 = $bound;
             // The result is neither subnormal nor infinite.
             const EXP_BOUND: f64 = $exp_bound;
+            const GELU_BOUND: f64 = $gelu_bound;
             const INLINE: bool = !I::CALLS;
             #[inline(always)]
             fn new(x: $t) -> Self {
@@ -349,6 +361,14 @@ macro_rules! lane {
             #[inline(always)]
             fn exp_near(self) -> Self {
                 inlined::exp_near(self)
+            }
+            #[inline(always)]
+            fn sigmoid_near(self) -> Self {
+                inlined::sigmoid_near(self)
+            }
+            #[inline(always)]
+            fn gelu_near(self) -> Self {
+                inlined::gelu_near(self)
             }
             #[inline(always)]
             fn sqrt_near(self) -> Self {
@@ -430,8 +450,10 @@ macro_rules! lane {
 
 /// The functions where they are part of the loop.
 mod inlined {
-    pub(super) use super::erf::{erf, erfc, erfinv, gelu, normal};
-    pub(super) use super::exp::{cosh, exp, exp_down, exp_near, exp2, expm1, sigmoid, sinh, tanh};
+    pub(super) use super::erf::{erf, erfc, erfinv, gelu, gelu_near, normal};
+    pub(super) use super::exp::{
+        cosh, exp, exp_down, exp_near, exp2, expm1, sigmoid, sigmoid_near, sinh, tanh,
+    };
     pub(super) use super::log::{acosh, asinh, atanh, ln, ln_normal, log1p, log2, log10};
     pub(super) use super::power::{cbrt, hypot, pow, sqrt_near};
     use super::trig;
@@ -474,5 +496,5 @@ mod inlined {
     }
 }
 
-lane!(F32Lane, f32, bounds 32768.0 87.0);
-lane!(F64Lane, f64, bounds 1_048_576.0 708.0);
+lane!(F32Lane, f32, bounds 32768.0 87.0 erf::SHORT_ZERO);
+lane!(F64Lane, f64, bounds 1_048_576.0 708.0 erf::NORMAL_ZERO);

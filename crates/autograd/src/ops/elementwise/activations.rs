@@ -93,6 +93,7 @@ macro_rules! with_activations {
         /// Exact GELU: x Φ(x) with Φ the normal distribution function (Hendrycks, Gimpel 2016).
         Gelu gelu {
             kernel |x| x.gelu();
+            within V::GELU_BOUND, |x| x.gelu_near();
             vjp |y, g| [Some(g.gelu_grad(x))];
             domain [-2.0..2.0];
         }
@@ -126,7 +127,12 @@ macro_rules! with_activations {
             domain [-2.0..2.0];
         }
         /// Logistic function 1 / (1 + e⁻ˣ).
-        Sigmoid sigmoid { kernel |x| x.sigmoid(); vjp |y, g| [Some(g.sigmoid_grad(y))]; domain [-2.0..2.0]; }
+        Sigmoid sigmoid {
+            kernel |x| x.sigmoid();
+            within V::EXP_BOUND, |x| x.sigmoid_near();
+            vjp |y, g| [Some(g.sigmoid_grad(y))];
+            domain [-2.0..2.0];
+        }
         /// g y (1 - y): the derivative of [`Var::sigmoid`] from its output.
         SigmoidGrad sigmoid_grad {
             kernel |g, y| g * (V::c(1.0) - y) * y;
@@ -149,7 +155,12 @@ macro_rules! with_activations {
             domain [-2.0..2.0];
         }
         /// x σ(x), also called swish (Elfwing et al. 2018).
-        Silu silu { kernel |x| x.silu(); vjp |y, g| [Some(g.silu_grad(x))]; domain [-2.0..2.0]; }
+        Silu silu {
+            kernel |x| x.silu();
+            within V::EXP_BOUND, |x| x.silu_near();
+            vjp |y, g| [Some(g.silu_grad(x))];
+            domain [-2.0..2.0];
+        }
         /// g σ(x) (1 + x (1 - σ(x))): the derivative of [`Var::silu`].
         SiluGrad silu_grad {
             kernel |g, x| {
