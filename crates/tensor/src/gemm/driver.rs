@@ -197,14 +197,19 @@ pub(super) fn run<T: Real>(kernels: &Kernels<T>, mut call: Call<'_, T>) {
     let straight = Problem::new(&mut call);
     let exchanged = straight.exchanged().normalized();
     let straight = straight.normalized();
-    let (problem, swapped, path) = if by_lanes && call.m.min(call.n) > 2 * NARROW {
+    // Rows from which on tiles are faster: later, if those of the long operand are read in order as it is.
+    let ordered = if m < n { call.b.rs } else { call.a.cs } == 1;
+    let many = NARROW * if ordered { 16 } else { 2 };
+    let (problem, swapped, path) = if by_lanes && call.m.min(call.n) > many {
         let swap = exchanged.cost(kernels) < straight.cost(kernels);
         let problem = if swap { exchanged } else { straight };
         (problem, swap, Path::Lanes)
     } else if by_lanes {
         // The long operand as scalars; of two, the one that is read in order.
-        let after = |p: &Problem<T>| (p.cols > NARROW, p.s_k != 1, p.s_row != 1);
-        let swap = after(&exchanged) < after(&straight);
+        // That of a single product of the batch beside a long one, where both are narrow that of all.
+        let narrow = |one, beside, all| if beside > NARROW { one } else { all };
+        let after = |p: &Problem<T>, narrow| (narrow > NARROW, p.s_k != 1, p.s_row != 1);
+        let swap = after(&exchanged, narrow(m, n, call.m)) < after(&straight, narrow(n, m, call.n));
         let problem = if swap { exchanged } else { straight };
         let near = problem.rows.saturating_mul(k * size_of::<T>()) <= NEAR;
         let path = match (problem.s_k, problem.s_row) {
