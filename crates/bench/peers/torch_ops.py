@@ -98,6 +98,10 @@ SIZED = {
     "median rows 1000 x 1000": ((1000, 1000), (1, 1), False, lambda x, b: x.median(1).values),
     "median 1000000": ((1, 1_000_000), (1, 1), False, lambda x, b: x.median(1).values),
     "quantile rows 1000 x 1000": ((1000, 1000), (1, 1), False, lambda x, b: x.quantile(0.3, 1)),
+    **{f"sort rows {m} x {n}, f64": ((m, n), (1, 1), False, lambda x, b: x.sort(1).values) for m, n in ((10_000, 100), (1000, 1000))},
+    "sort 1000000, f64": ((1, 1_000_000), (1, 1), False, lambda x, b: x.sort(1).values),
+    "topk 10 rows 1000 x 1000, f64": ((1000, 1000), (1, 1), False, lambda x, b: x.topk(10, 1).values),
+    "median rows 1000 x 1000, f64": ((1000, 1000), (1, 1), False, lambda x, b: x.median(1).values),
 }
 
 
@@ -107,9 +111,9 @@ def measure_at(op, n, mode, budget):
     return measure(op, (n // cols, cols), (n // cols, cols), False, mode, budget)
 
 
-def measure(op, x_shape, b_shape, both, mode, budget):
-    x = torch.rand(x_shape) + 0.5
-    b = torch.rand(b_shape) + 0.45
+def measure(op, x_shape, b_shape, both, mode, budget, dtype=torch.float32):
+    x = torch.rand(x_shape, dtype=dtype) + 0.5
+    b = torch.rand(b_shape, dtype=dtype) + 0.45
     if mode == "forward":
         def run():
             with torch.no_grad():
@@ -216,9 +220,10 @@ def sized(a):
         if a.only and not any(w in name for w in a.only.split(",")):
             continue
         cells = []
+        dtype = torch.float64 if name.endswith("f64") else torch.float32
         for mode, t in runs:
             torch.set_num_threads(t)
-            pairs = [(ours[t].ask("-", mode, a.seconds, name), measure(op, x, b, both, mode, a.seconds)) for _ in range(a.rounds)]
+            pairs = [(ours[t].ask("-", mode, a.seconds, name), measure(op, x, b, both, mode, a.seconds, dtype)) for _ in range(a.rounds)]
             f, tf = (statistics.median(p[i] for p in pairs) for i in (0, 1))
             cells += [f"{f * 1e6:.0f}", f"{tf * 1e6:.0f}", f"{tf / f:.2f}"]
         print("| " + " | ".join([name, *cells]) + " |", flush=True)

@@ -7,10 +7,10 @@ use wengert::autograd::vjp_many;
 use wengert::nn::Reduction;
 use wengert::nn::loss::cross_entropy;
 use wengert::tensor::parallel;
-use wengert::{Tape, Tensor, Var};
+use wengert::{Float, Tape, Tensor, Var};
 
 /// An operation on `x` and a second operand of the same shape.
-pub type Operation = for<'t> fn(Var<'t>, Var<'t>) -> Var<'t>;
+pub type Operation<T = f32> = for<'t> fn(Var<'t, T>, Var<'t, T>) -> Var<'t, T>;
 
 /// Operations of one element or two, on a matrix.
 pub const ELEMENTWISE: &[(&str, Operation)] = &[
@@ -202,6 +202,40 @@ pub const SIZED: &[(&str, [[usize; 2]; 2], bool, Operation)] = &[
     ),
 ];
 
+/// As [`SIZED`], in double precision.
+pub const DOUBLE: &[(&str, [[usize; 2]; 2], bool, Operation<f64>)] = &[
+    (
+        "sort rows 10000 x 100, f64",
+        [[10_000, 100], [1, 1]],
+        false,
+        |x, _| x.sort(1, false).0,
+    ),
+    (
+        "sort rows 1000 x 1000, f64",
+        [[1000, 1000], [1, 1]],
+        false,
+        |x, _| x.sort(1, false).0,
+    ),
+    (
+        "sort 1000000, f64",
+        [[1, 1_000_000], [1, 1]],
+        false,
+        |x, _| x.sort(1, false).0,
+    ),
+    (
+        "topk 10 rows 1000 x 1000, f64",
+        [[1000, 1000], [1, 1]],
+        false,
+        |x, _| x.topk(10, 1, true).0,
+    ),
+    (
+        "median rows 1000 x 1000, f64",
+        [[1000, 1000], [1, 1]],
+        false,
+        |x, _| x.median_dim(1, false).0,
+    ),
+];
+
 /// A class for each row.
 fn labels(x: Var<'_>) -> Tensor<i64> {
     let (n, classes) = (x.size(0), x.size(1));
@@ -231,23 +265,25 @@ pub fn measure_at(op: Operation, n: usize, pass: &str, budget: f64) -> (f64, f64
 ///
 /// `pass` is `forward` or `backward` (the value, and the product of the Jacobian by the first operand or by both with a
 /// cotangent).
-pub fn measure(
-    op: Operation,
+pub fn measure<T: Float>(
+    op: Operation<T>,
     shapes: [[usize; 2]; 2],
     both: bool,
     pass: &str,
     budget: f64,
 ) -> (f64, f64) {
-    let number = |i: usize| (i.wrapping_mul(2_654_435_761) % 1_000_003) as f32 / 1_000_003.0;
-    let make = |lo: f32, salt: usize, [rows, cols]: [usize; 2]| {
-        let data = (0..rows * cols).map(|i| lo + number(i + salt)).collect();
+    let number = |lo: f64, i: usize| {
+        T::from_f64(lo + (i.wrapping_mul(2_654_435_761) % 1_000_003) as f64 / 1_000_003.0)
+    };
+    let make = |lo: f64, salt: usize, [rows, cols]: [usize; 2]| {
+        let data = (0..rows * cols).map(|i| number(lo, i + salt)).collect();
         Tensor::from_vec(data, [rows, cols])
     };
     let (x, b) = (make(0.5, 0, shapes[0]), make(0.45, 77, shapes[1]));
-    let mut tape = Tape::<f32>::inference();
+    let mut tape = Tape::<T>::inference();
     let out = op(tape.input(&x), tape.input(&b)).shape();
     let total: usize = out.iter().product();
-    let c = Tensor::from_vec((0..total).map(|i| number(i + 5) - 0.3).collect(), out);
+    let c = Tensor::from_vec((0..total).map(|i| number(-0.3, i + 5)).collect(), out);
     let mut run = || {
         tape.reset();
         let (x, b) = (tape.input(&x), tape.input(&b));

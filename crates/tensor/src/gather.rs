@@ -52,26 +52,25 @@ fn gather_dense<T: Real>(data: &[T], index: &[i64], out: &mut [T], [outer, n, in
     let rows = (parallel::GRAIN / 2).div_ceil(inner);
     parallel::chunks_mut(out, rows * inner, |c, out| {
         let index = &index[c * rows * inner..][..out.len()];
-        let (mut row, end) = (c * rows, c * rows + out.len() / inner);
+        // The rows of one line, or of lines side by side, one after the other.
+        let (mut line, mut at) = (c * rows / count, c * rows % count);
         let mut done = 0;
-        // The rows of one line, or of lines side by side.
-        while row < end {
-            let here = (count - row % count).min(end - row);
-            let from = &data[row / count * n * inner..][..n * inner];
-            let (out, index) = (&mut out[done..], &index[done..]);
+        while done < out.len() {
+            let here = done..out.len().min(done + (count - at) * inner);
+            let from = &data[line * n * inner..][..n * inner];
+            let (out, index) = (&mut out[here.clone()], &index[here.clone()]);
             if inner == 1 {
-                for (o, &i) in out[..here].iter_mut().zip(index) {
+                for (o, &i) in out.iter_mut().zip(index) {
                     *o = from[i as usize];
                 }
             } else {
-                for at in (0..here * inner).step_by(inner) {
+                for (out, index) in out.chunks_exact_mut(inner).zip(index.chunks_exact(inner)) {
                     for c in 0..inner {
-                        out[at + c] = from[index[at + c] as usize * inner + c];
+                        out[c] = from[index[c] as usize * inner + c];
                     }
                 }
             }
-            row += here;
-            done += here * inner;
+            (line, at, done) = (line + 1, 0, here.end);
         }
     });
 }

@@ -24,6 +24,7 @@ const PATTERNS: &[&str] = &[
     "special",
     "near",
     "two clusters",
+    "mostly nan",
 ];
 
 fn line(pattern: &str, n: usize, numbers: &mut Numbers) -> Vec<f64> {
@@ -50,6 +51,8 @@ fn line(pattern: &str, n: usize, numbers: &mut Numbers) -> Vec<f64> {
                     ];
                     *all.get((r % 12) as usize).unwrap_or(&(unit - 0.5))
                 }
+                "mostly nan" if !r.is_multiple_of(16) => f64::NAN,
+                "mostly nan" => unit,
                 // In double precision, the same upper halves.
                 "near" => 1.0 + unit * 1e-7,
                 _ => [1.0, -1e30][(r % 2) as usize] * (1.0 + unit * 1e-3),
@@ -148,6 +151,9 @@ fn short_lines_are_in_the_order_of_a_stable_sort() {
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
     for n in 0..300 {
         for (i, pattern) in PATTERNS.iter().enumerate() {
+            if n > 40 && (n + i) % 3 > 0 {
+                continue;
+            }
             // Fewer lines than a network has lanes, and more.
             let shape = [[1, n, 1], [11, n, 1], [1, n, 3], [2, n, 9]][(n + i) % 4];
             check::<f32>(pattern, shape, &mut numbers);

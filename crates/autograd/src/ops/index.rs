@@ -150,7 +150,14 @@ pub(crate) fn check_indices(
     index: &Tensor<i64>,
     size: usize,
 ) -> Result<()> {
-    match index.iter().find(|&i| i < 0 || i as u64 >= size as u64) {
+    let outside = |i: i64| i as u64 >= size as u64;
+    // Without an early end, so that it is one comparison per vector.
+    if let Some(all) = index.as_slice()
+        && !all.iter().fold(false, |any, &i| any | outside(i))
+    {
+        return Ok(());
+    }
+    match index.iter().find(|&i| outside(i)) {
         None => Ok(()),
         Some(index) => Err(Error::Index {
             op,

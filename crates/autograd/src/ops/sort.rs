@@ -11,6 +11,7 @@ use crate::float::Float;
 use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::ops::compiled_here;
+use crate::ops::index::Gather;
 use crate::var::Var;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::fused::extreme_of;
@@ -182,9 +183,16 @@ impl<'t, T: Float> Var<'t, T> {
         (a, T::extreme(&self.value(), a, largest))
     }
 
+    /// [`Var::gather`] at places that need no check.
+    #[track_caller]
+    fn at_places(self, axis: usize, places: &Tensor<i64>) -> Self {
+        let places = self.tape().int_input(places);
+        self.tape().apply(Gather { axis }, &[self, places])
+    }
+
     #[track_caller]
     fn pick(self, axis: usize, places: Tensor<i64>, keepdim: bool) -> (Self, Tensor<i64>) {
-        let y = self.gather(axis as isize, &places);
+        let y = self.at_places(axis, &places);
         if keepdim {
             (y, places)
         } else {
@@ -271,7 +279,7 @@ impl<'t, T: Float> Var<'t, T> {
     pub fn sort(self, axis: isize, descending: bool) -> (Self, Tensor<i64>) {
         let a = shape::axis("sort", axis, self.rank()).or_panic();
         let places = self.sorted(a, self.shape()[a], descending);
-        (self.gather(axis, &places), places)
+        (self.at_places(a, &places), places)
     }
 
     /// The `k` largest (or smallest) elements along an axis, in order, and their places. Evaluates `self`.
@@ -282,7 +290,7 @@ impl<'t, T: Float> Var<'t, T> {
     pub fn topk(self, k: usize, axis: isize, largest: bool) -> (Self, Tensor<i64>) {
         let a = self.topk_axis(k, axis);
         let places = self.sorted(a, k, largest);
-        (self.gather(axis, &places), places)
+        (self.at_places(a, &places), places)
     }
 
     /// The `k`-th smallest element along an axis (`k` counts from 1, as in PyTorch), and its place. Evaluates `self`.

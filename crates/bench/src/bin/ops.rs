@@ -12,6 +12,7 @@ fn main() {
     if args.iter().any(|a| a == "--list") {
         ops::all().for_each(|(name, _)| println!("{name}"));
         ops::SIZED.iter().for_each(|o| println!("{}", o.0));
+        ops::DOUBLE.iter().for_each(|o| println!("{}", o.0));
         return;
     }
     let at = args.iter().position(|a| a == "--threads");
@@ -31,13 +32,16 @@ fn main() {
         };
         let Ok(budget) = budget.parse() else { wrong() };
         if n == "-" {
-            let Some(&(_, shapes, both, op)) = ops::SIZED.iter().find(|o| o.0 == name) else {
-                fail(&format!("unknown operation `{name}` of its own size"))
-            };
             if !["forward", "backward"].contains(&pass) {
                 fail(&format!("unknown pass `{pass}`"))
             }
-            answer(ops::measure(op, shapes, both, pass, budget));
+            let single = ops::SIZED.iter().find(|o| o.0 == name);
+            let double = ops::DOUBLE.iter().find(|o| o.0 == name);
+            answer(match (single, double) {
+                (Some(&(_, s, both, op)), _) => ops::measure(op, s, both, pass, budget),
+                (_, Some(&(_, s, both, op))) => ops::measure(op, s, both, pass, budget),
+                _ => fail(&format!("unknown operation `{name}` of its own size")),
+            });
             continue;
         }
         let Ok(n) = n.parse() else { wrong() };

@@ -2,6 +2,8 @@
 //! distinct. Nothing here knows of element types.
 
 use super::select::Lower;
+use crate::Storage;
+use crate::error::OrPanic;
 use crate::parallel::{self, Parts};
 use crate::simd::{Level, best_level, level};
 
@@ -9,10 +11,22 @@ use crate::simd::{Level, best_level, level};
 pub(super) const LANES: usize = 8;
 
 /// Below so many keys, each is moved to its place past the larger ones.
-const FEW: usize = 24;
+pub(super) const FEW: usize = 24;
 
 /// Keys from which a line is split in buckets before it is sorted, by all threads.
 pub(super) const MANY: usize = 1 << 15;
+
+/// Memory of `n` keys: that of tensors, which comes in large pages where it is large.
+pub(super) fn memory(n: usize) -> Storage<i64> {
+    Storage::zeroed("sort", n).or_panic()
+}
+
+/// The keys in it.
+pub(super) fn of(memory: &mut Storage<i64>) -> &mut [u64] {
+    let all = memory.as_mut_slice();
+    // SAFETY: the same elements, borrowed for as long, as numbers without a sign, of which every bit pattern is one.
+    unsafe { std::slice::from_raw_parts_mut(all.as_mut_ptr().cast(), all.len()) }
+}
 
 /// What orders a key.
 #[inline(always)]
@@ -20,7 +34,7 @@ pub(super) fn upper(key: u64) -> u32 {
     (key >> 32) as u32
 }
 
-/// Sorts keys of which equal upper halves come in the order of the lower ones. The result is in `a`, or in `b`, which has as
+/// Sorts keys of which equal upper halves come in the order of the lower ones (less than [`FEW`]: in any order). The result is in `a`, or in `b`, which has as
 /// many elements and arbitrary contents, if that is said.
 pub(super) fn sort(a: &mut [u64], b: &mut [u64], in_b: bool) {
     let b = &mut b[..a.len()];

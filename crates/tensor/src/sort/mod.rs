@@ -88,20 +88,17 @@ fn rank<T: Real>(v: T) -> u64 {
     }
 }
 
-/// A line and how it is looked at.
+/// A line and the direction in which it is ordered.
 #[derive(Clone, Copy)]
 struct Line<'a, T: Real> {
-    /// From the line's first element on.
     data: &'a [T],
-    n: usize,
-    step: usize,
     flip: u64,
 }
 
 impl<T: Real> Line<'_, T> {
     #[inline(always)]
     fn rank(&self, place: usize) -> u64 {
-        rank(self.data[place * self.step]) ^ self.flip
+        rank(self.data[place]) ^ self.flip
     }
 
     #[inline(always)]
@@ -118,15 +115,9 @@ impl<T: Real> Line<'_, T> {
     fn fill(&self, keys: &mut [u64]) {
         parallel::chunks_mut(keys, MANY, |c, keys| {
             let first = c * MANY;
-            if self.step == 1 {
-                let line = &self.data[first..first + keys.len()];
-                for (i, (key, &v)) in keys.iter_mut().zip(line).enumerate() {
-                    *key = (rank(v) ^ self.flip) >> 32 << 32 | (first + i) as u64;
-                }
-            } else {
-                for (i, key) in keys.iter_mut().enumerate() {
-                    *key = self.key(first + i);
-                }
+            let line = &self.data[first..first + keys.len()];
+            for (i, (key, &v)) in keys.iter_mut().zip(line).enumerate() {
+                *key = (rank(v) ^ self.flip) >> 32 << 32 | (first + i) as u64;
             }
         });
     }
@@ -135,11 +126,13 @@ impl<T: Real> Line<'_, T> {
 /// Where results go.
 enum Out<'a, T: Real> {
     Places(Parts<'a, i64>),
+    /// From lines one after the other.
     Take(&'a [T], Parts<'a, T>),
     Put(&'a [T], Parts<'a, T>),
 }
 
 struct Job<'a, T: Real> {
+    /// Lines one after the other.
     data: &'a [T],
     n: usize,
     count: usize,
@@ -153,7 +146,6 @@ struct Job<'a, T: Real> {
 /// # Panics
 /// When an operand or a result has not the size it must have, or a rank is not below the length of the lines.
 pub fn in_order<T: Real>(x: &Tensor<T>, axis: usize, wanted: Wanted, to: Use<'_, T>) {
-    let x = x.contiguous();
     let n = x.shape()[axis];
     let inner: usize = x.shape()[axis + 1..].iter().product();
     let outer: usize = x.shape()[..axis].iter().product();
@@ -166,6 +158,11 @@ pub fn in_order<T: Real>(x: &Tensor<T>, axis: usize, wanted: Wanted, to: Use<'_,
         }
     }
     assert!(n <= u32::MAX as usize, "in_order: a line of {n} elements");
+    let lines = |t: &Tensor<T>| match inner {
+        1 => t.contiguous(),
+        _ => t.reshape([outer, n, inner]).transpose(1, 2).contiguous(),
+    };
+    let data = lines(x);
     let y;
     let out = match to {
         Use::Places(p) => {
@@ -174,7 +171,10 @@ pub fn in_order<T: Real>(x: &Tensor<T>, axis: usize, wanted: Wanted, to: Use<'_,
         }
         Use::Take(from, p) => {
             assert_eq!((from.numel(), p.len()), (all, results), "in_order: taken");
-            y = from.contiguous();
+            y = match std::ptr::eq(from, x) {
+                true => data.clone(),
+                false => lines(from),
+            };
             Out::Take(y.as_slice().expect("contiguous"), Parts::new(p))
         }
         Use::Put(from, p) => {
@@ -190,7 +190,7 @@ pub fn in_order<T: Real>(x: &Tensor<T>, axis: usize, wanted: Wanted, to: Use<'_,
         return;
     }
     let job = &Job {
-        data: x.as_slice().expect("contiguous"),
+        data: data.as_slice().expect("contiguous"),
         n,
         count,
         inner,
@@ -211,9 +211,10 @@ pub fn in_order<T: Real>(x: &Tensor<T>, axis: usize, wanted: Wanted, to: Use<'_,
         let some = TASK.div_ceil(n);
         let room = job.room();
         parallel::tasks(lines.div_ceil(some), |task| {
-            let (mut a, mut b) = (vec![0; room], vec![0; room]);
+            let (mut a, mut b) = (keys::memory(room), keys::memory(room));
+            let (a, b) = (keys::of(&mut a), keys::of(&mut b));
             for line in task * some..lines.min((task + 1) * some) {
-                job.long(line, &mut a, &mut b);
+                job.long(line, a, b);
             }
         });
     }
@@ -232,9 +233,7 @@ impl<'a, T: Real> Job<'a, T> {
 
     fn line(&self, line: usize) -> Line<'a, T> {
         Line {
-            data: &self.data[self.start(line, self.n)..],
-            n: self.n,
-            step: self.inner,
+            data: &self.data[line * self.n..][..self.n],
             flip: self.wanted.flip(),
         }
     }
@@ -281,13 +280,16 @@ impl<'a, T: Real> Job<'a, T> {
     /// Of a whole line in the order of the keys.
     fn sorted(&self, at: usize, keys: &mut [u64], spare: &mut [u64]) {
         let line = self.line(at);
-        let nan = keys.partition_point(|&k| keys::upper(k) < u32::MAX);
+        let nan = match self.wanted {
+            Wanted::RanksOrNan(_) => keys.partition_point(|&k| keys::upper(k) < u32::MAX),
+            _ => self.n,
+        };
         if size_of::<T>() == 8 {
             keys::refine(keys, spare, &|place| line.lower(place));
         }
         match self.wanted {
             Wanted::First { count, .. } => self.results(at, &keys[..count]),
-            Wanted::RanksOrNan(_) if nan < self.n => self.results(at, &[keys[nan]; 2]),
+            _ if nan < self.n => self.results(at, &[keys[nan]; 2]),
             Wanted::RanksOrNan([i, j]) | Wanted::Ranks([i, j]) => {
                 self.results(at, &[keys[i], keys[j]]);
             }
@@ -330,9 +332,14 @@ impl<'a, T: Real> Job<'a, T> {
                     return self.results(at, &[nan.expect("the largest key is one") as u64; 2]);
                 }
                 let low = select::nth(a, b, ranks[0], lower);
-                let high = match ranks[1] == ranks[0] {
-                    true => low,
-                    false => select::nth(a, b, ranks[1], lower),
+                let high = match ranks[1].wrapping_sub(ranks[0]) {
+                    0 => low,
+                    // What is above an element of a rank has been put behind it.
+                    1 if lower.is_none() => {
+                        let above = a[ranks[1]..].iter().min();
+                        *above.expect("there is such a rank") as u32
+                    }
+                    _ => select::nth(a, b, ranks[1], lower),
                 };
                 self.results(at, &[low, high].map(u64::from));
             }
@@ -346,7 +353,6 @@ impl<'a, T: Real> Job<'a, T> {
     /// Uses the wanted elements from number `first` on.
     fn some(&self, line: usize, first: usize, keys: &[u64]) {
         let step = self.inner;
-        let whole = self.start(line, self.n);
         let wanted = self.start(line, self.count) + first * step;
         let place = |key: u64| key as u32 as usize;
         // SAFETY, below: lines do not overlap, and a line is the work of one task, or of several that write to different
@@ -359,14 +365,14 @@ impl<'a, T: Real> Job<'a, T> {
                 }
             }
             Out::Take(from, out) => {
-                let from = &from[whole..];
+                let from = &from[line * self.n..][..self.n];
                 for (i, &key) in keys.iter().enumerate() {
                     // SAFETY: see above.
-                    unsafe { *out.at(wanted + i * step) = from[place(key) * step] };
+                    unsafe { *out.at(wanted + i * step) = from[place(key)] };
                 }
             }
             Out::Put(from, out) => {
-                let from = &from[wanted..];
+                let (from, whole) = (&from[wanted..], self.start(line, self.n));
                 for (i, &key) in keys.iter().enumerate() {
                     let v = from[i * step];
                     let to = out.at(whole + place(key) * step);

@@ -1,6 +1,6 @@
 //! The first elements of an order, and those of given ranks, without the order of all.
 
-use super::keys::upper;
+use super::keys::{FEW, upper};
 use super::{Line, rank};
 use crate::Real;
 use crate::simd::{Isa, Kernel, dispatch_narrow};
@@ -9,7 +9,7 @@ use crate::simd::{Isa, Kernel, dispatch_narrow};
 pub(super) type Lower<'a> = dyn Fn(u32) -> u32 + Sync + 'a;
 
 /// Elements that are looked at together.
-const BLOCK: usize = 64;
+const BLOCK: usize = 16;
 
 /// Keys of the elements that have the upper half `half`, by the lower half of their rank, in `to`: their number, and that
 /// of smaller ones.
@@ -83,8 +83,8 @@ pub(super) fn room(count: usize) -> usize {
     2 * count + 4 * BLOCK
 }
 
-/// The keys of the `count` first elements of a line, in the order of their places: only of what may be one of them, as far as is
-/// known, a key is made.
+/// The keys of the `count` first elements of a line, in the order of their places, or, of less than [`FEW`], in any order: only
+/// of what may be one of them, as far as is known, a key is made.
 pub(super) fn few<T: Real>(
     line: &Line<'_, T>,
     count: usize,
@@ -92,38 +92,28 @@ pub(super) fn few<T: Real>(
     spare: &mut [u64],
     lower: Option<&Lower<'_>>,
 ) {
+    if count < FEW {
+        return fewest(line, count, keys);
+    }
     let mut found = 0;
-    // Below this is what may be one of the first; at the beginning everything.
-    let mut limit = None;
+    // The last of the first ones of what was seen: what follows it, or equals it, is none of them.
+    let mut last: Option<T> = None;
     let mut at = 0;
-    let mut column = [T::zero(); BLOCK];
-    while at < line.n {
-        let mut end = line.n.min(at + BLOCK);
-        if let Some(limit) = limit {
-            let next = match line.step {
-                1 => &line.data[at..line.n],
-                step => {
-                    for (to, i) in column.iter_mut().zip(at..end) {
-                        *to = line.data[i * step];
-                    }
-                    &column[..end - at]
-                }
-            };
-            at += dispatch_narrow(Below(next, limit, line.flip));
-            end = line
-                .n
-                .min(at + BLOCK)
-                .min(if line.step == 1 { line.n } else { end });
+    while at < line.data.len() {
+        if let Some(last) = last {
+            at += dispatch_narrow(Before(&line.data[at..], last, line.flip > 0));
         }
+        let end = line.data.len().min(at + BLOCK);
         for i in at..end {
-            let rank = line.rank(i);
-            keys[found] = rank >> 32 << 32 | i as u64;
-            found += usize::from(limit.is_none_or(|limit| rank < limit));
+            if last.is_none_or(|last| line.rank(i) < rank(last) ^ line.flip) {
+                keys[found] = line.key(i);
+                found += 1;
+            }
         }
         at = end;
         if found + BLOCK > keys.len() {
-            let last = first(&mut keys[..found], spare, count, lower);
-            limit = Some(line.rank(last as usize));
+            let place = first(&mut keys[..found], spare, count, lower);
+            last = Some(line.data[place as usize]);
             found = count;
         }
     }
@@ -132,22 +122,74 @@ pub(super) fn few<T: Real>(
     }
 }
 
-/// Where the first block begins that has an element below a limit; the number of elements, if none has.
-struct Below<'a, T: Real>(&'a [T], u64, u64);
-impl<T: Real> Kernel for Below<'_, T> {
+/// As [`few`], for less than [`FEW`]: each is moved to its place among those found.
+fn fewest<T: Real>(line: &Line<'_, T>, count: usize, keys: &mut [u64]) {
+    let descending = line.flip > 0;
+    let (mut ranks, mut places) = ([0; FEW], [0; FEW]);
+    let mut found = 0;
+    let mut at = 0;
+    while at < line.data.len() {
+        if found == count {
+            let last = line.data[places[count - 1]];
+            at += dispatch_narrow(Before(&line.data[at..], last, descending));
+        }
+        let end = line.data.len().min(at + BLOCK);
+        for i in at..end {
+            let rank = line.rank(i);
+            let mut to = found;
+            if found < count {
+                found += 1;
+            } else if rank < ranks[count - 1] {
+                to -= 1;
+            } else {
+                continue;
+            }
+            while to > 0 && ranks[to - 1] > rank {
+                (ranks[to], places[to]) = (ranks[to - 1], places[to - 1]);
+                to -= 1;
+            }
+            (ranks[to], places[to]) = (rank, i);
+        }
+        at = end;
+    }
+    for (key, place) in keys.iter_mut().zip(&places[..count]) {
+        *key = line.key(*place);
+    }
+}
+
+/// Where the first block begins that has an element before `last`, or a NaN, or what is less than a block.
+struct Before<'a, T: Real>(&'a [T], T, bool);
+impl<T: Real> Kernel for Before<'_, T> {
     type Output = usize;
     #[inline(always)]
     fn run<I: Isa>(self) -> usize {
-        let Below(x, limit, flip) = self;
-        for (b, block) in x.chunks(BLOCK).enumerate() {
-            let mut any = false;
-            for &v in block {
-                any |= (rank(v) ^ flip) < limit;
-            }
-            if any {
-                return b * BLOCK;
-            }
+        let Before(x, last, descending) = self;
+        match descending {
+            true => block(x, |v| before(v, last, true)),
+            false => block(x, |v| before(v, last, false)),
         }
-        x.len()
     }
+}
+
+/// Whether an element comes before `last`; true also for some NaN that do not. Before NaN comes everything when ascending, and
+/// nothing when descending.
+#[inline(always)]
+fn before<T: Real>(v: T, last: T, descending: bool) -> bool {
+    match descending {
+        true => (v > last) | v.is_nan(),
+        false => (v < last) | v.is_nan() | last.is_nan(),
+    }
+}
+
+#[inline(always)]
+fn block<T: Real>(x: &[T], hit: impl Fn(T) -> bool) -> usize {
+    let blocks = x.chunks_exact(BLOCK);
+    let rest = x.len() - blocks.remainder().len();
+    for (b, block) in blocks.enumerate() {
+        // Without an early end inside a block, so that it is one comparison per vector.
+        if block.iter().fold(false, |any, &v| any | hit(v)) {
+            return b * BLOCK;
+        }
+    }
+    rest
 }
