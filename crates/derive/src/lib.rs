@@ -54,14 +54,13 @@
 
 mod attributes;
 mod expand;
+mod item;
+mod tokens;
 
 use proc_macro::TokenStream;
 
 /// Implements `Module`: see the [crate's page](crate) for names, attributes and generics.
 #[proc_macro_derive(Module, attributes(module))]
 pub fn derive_module(input: TokenStream) -> TokenStream {
-    let input = syn::parse_macro_input!(input as syn::DeriveInput);
-    expand::module(&input)
-        .unwrap_or_else(|e| e.to_compile_error())
-        .into()
+    expand::module(input).unwrap_or_else(tokens::Error::tokens)
 }

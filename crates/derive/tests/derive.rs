@@ -299,3 +299,90 @@ fn models_are_send_and_sync_and_clones_are_independent() {
     assert_eq!(a.weight.value().to_vec(), [0.0, 0.0]);
     assert_ne!(a.named_params()[0].id, b.named_params()[0].id);
 }
+
+/// Types, visibilities and names that come out of a macro stand in invisible groups.
+macro_rules! made {
+    ($vis:vis struct $name:ident<$t:ident: $bound:path> { $($field_vis:vis $field:ident: $ty:ty = $shown:literal),* }) => {
+        #[derive(Module)]
+        #[module(crate = wengert_autograd)]
+        $vis struct $name<$t: $bound> {
+            $(#[module(rename = $shown)] $field_vis $field: $ty),*
+        }
+
+        #[derive(Module)]
+        #[module(crate = wengert_autograd, float = f64)]
+        #[allow(dead_code)]
+        $vis struct OfTypes($($field_vis $ty,)*);
+    };
+}
+
+mod inner {
+    use super::*;
+    type T = f64;
+    made! {
+        pub(crate) struct Made<T: bounds::Float> { pub a: Param<T> = "first", b: (Buffer<T>, Affine<T>) = "second" }
+    }
+    impl Made<T> {
+        pub fn new() -> Self {
+            Made {
+                a: param(1),
+                b: (buffer(2), Affine::new(3)),
+            }
+        }
+    }
+}
+
+/// Brackets, arrows, commas and numbers of variants at the places where they could be misread.
+#[derive(Module)]
+#[module(crate = wengert_autograd)]
+#[repr(u8)]
+#[allow(dead_code)]
+enum Odd<
+    'a,
+    F,
+    R: Fn(&'a str) -> Vec<u8> + Send = fn(&'a str) -> Vec<u8>,
+    const N: usize = { 1 + 1 },
+> where
+    F: Fn(usize) -> Option<Vec<u8>> + Sync + Send,
+    [F; N]: Sized,
+    R: Sync + 'a,
+{
+    A(Param, #[module(skip)] F, #[module(skip)] PhantomData<&'a R>) = 1 << 3,
+    B {
+        r#in: Param,
+        pair: [Param; 2],
+    } = std::mem::align_of::<Result<u8, u16>>() as u8,
+    C(
+        #[module(skip)] fn(u8, Vec<u8>) -> Vec<Vec<u8>>,
+        pub_named::Two,
+    ) = (2 > 1) as u8,
+}
+
+mod pub_named {
+    use super::*;
+    #[derive(Module)]
+    #[module(crate = wengert_autograd)]
+    pub struct Two(
+        pub (Param, Param),
+        pub(in crate::pub_named) Param,
+        pub(super) Param,
+    );
+    pub fn two() -> Two {
+        Two((param(1), param(2)), param(3), param(4))
+    }
+}
+
+#[test]
+fn items_of_macros_and_odd_items() {
+    let mut made = inner::Made::new();
+    assert_eq!(paths(&made), ["first", "second.1.weight", "second.1.bias"]);
+    assert_eq!(paths_mut(&mut made), paths(&made));
+    let odd: Odd<_> = Odd::C(|_, _| Vec::new(), pub_named::two());
+    assert_eq!(paths(&odd), ["1.0.0", "1.0.1", "1.1", "1.2"]);
+    let _unused: [&Odd<fn(usize) -> Option<Vec<u8>>>; 1] = [&odd];
+    let b: Odd<fn(usize) -> Option<Vec<u8>>> = Odd::B {
+        r#in: param(1),
+        pair: [param(2), param(3)],
+    };
+    assert_eq!(paths(&b), ["in", "pair.0", "pair.1"]);
+}
