@@ -6,7 +6,6 @@ use crate::op::NodeOp;
 use crate::param::{Param, ParamId};
 use crate::plan::Event;
 use crate::tape::{NO_ORIGIN, Node, Tape};
-use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
 use wengert_tensor::{Real, Tensor};
@@ -146,11 +145,21 @@ pub(crate) fn of<'a, T: Float>(
     describe(nodes, scopes, id, &value)
 }
 
-struct Values<T: Real>(HashMap<ParamId, (String, Tensor<T>)>);
+/// The parameters of a model, in the order of their identities.
+struct Values<T: Real>(Vec<(ParamId, String, Tensor<T>)>);
+
+impl<T: Real> Values<T> {
+    fn get(&self, id: &ParamId) -> Option<&(ParamId, String, Tensor<T>)> {
+        let at = self.0.binary_search_by(|p| p.0.cmp(id)).ok()?;
+        Some(&self.0[at])
+    }
+}
+
 impl<T: Real> Visitor<T> for Values<T> {
     fn param(&mut self, path: &str, param: &Param<T>) {
-        self.0
-            .insert(param.id(), (path.to_string(), param.value().clone()));
+        let at = self.0.partition_point(|p| p.0 <= param.id());
+        let entry = (param.id(), path.to_string(), param.value().clone());
+        self.0.insert(at, entry);
     }
 }
 
@@ -183,7 +192,7 @@ impl<T: Float> Tape<T> {
 
 /// [`Tape::trace`], compiled in this crate.
 pub(crate) fn trace<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Option<Anomaly> {
-    let mut own = Values(HashMap::new());
+    let mut own = Values(Vec::new());
     model.visit(&mut Path::new(), &mut own);
     let g = &mut *tape.graph.borrow_mut();
     let mut targets: Vec<u32> = g
@@ -213,7 +222,7 @@ pub(crate) fn trace<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Option<A
     for i in 0..g.len {
         let value = match &g.nodes[i].op {
             NodeOp::Param(id) => {
-                let Some((_, v)) = own.0.get(id) else {
+                let Some((.., v)) = own.get(id) else {
                     panic!(
                         "trace: the parameter recorded at {}:{} is not in the model",
                         g.nodes[i].loc.file(),
@@ -257,7 +266,7 @@ pub(crate) fn trace<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Option<A
         o => o,
     };
     let of = |i: u32| match &g.nodes[i as usize].op {
-        NodeOp::Param(id) => own.0.get(id).map(|p| p.0.clone()),
+        NodeOp::Param(id) => own.get(id).map(|p| p.1.clone()),
         _ => None,
     };
     let reads = (g.nodes[at as usize].args.iter()).find_map(|&a| of(a));

@@ -6,7 +6,7 @@ use crate::op::small;
 use crate::op::{Cotangents, NodeOp, VjpCtx};
 use crate::ops::reduce;
 use crate::plan::Event;
-use crate::tape::{Region, Tape};
+use crate::tape::{Region, Tape, copy_of};
 use crate::var::Var;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(crate) fn differentiate<'t, T: Float>(
     let before = tape.graph.borrow().origin;
     // The checkpointed stretch whose values are at hand again, and the copies of its nodes.
     let mut stretch = 0;
-    let mut copies = Default::default();
+    let mut copies = Vec::new();
     for i in (0..=last).rev() {
         let Some(mut cotangent) = adjoint[i] else {
             continue;
@@ -69,14 +69,14 @@ pub(crate) fn differentiate<'t, T: Float>(
             if own != stretch {
                 stretch = own;
                 copies = match own {
-                    0 => Default::default(),
+                    0 => Vec::new(),
                     s => g.record_again(s, i as u32),
                 };
             }
             g.origin = Some((loc, i as u32));
             (op, args, shapes, needs)
         };
-        let at_hand = |id: u32| Var::new(tape, copies.get(&id).copied().unwrap_or(id));
+        let at_hand = |id: u32| Var::new(tape, copy_of(&copies, id));
         let vars: SmallVec<[Var<'t, T>; 12]> = args.iter().map(|&a| at_hand(a)).listed();
         let (out, ct) = (at_hand(i as u32), Var::new(tape, cotangent));
         #[cfg(not(feature = "mutation"))]

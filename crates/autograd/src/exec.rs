@@ -6,13 +6,14 @@ use crate::float::Float;
 use crate::gradients::Gradients;
 use crate::op::{ForwardCtx, NodeOp, Operand};
 use crate::plan::{
-    AVAILABLE, Event, EventRecord, FusedStep, Plan, Plans, ShownAt, StepKind, Tailed,
+    AVAILABLE, Event, EventRecord, FusedStep, Outline, Plan, Plans, ShownAt, StepKind, Tailed,
 };
 use crate::pool;
 use crate::tape::Graph;
 use crate::values::{Ints, Values};
 use smallvec::SmallVec;
 use std::sync::Arc;
+use wengert_tensor::fused::Program;
 use wengert_tensor::gemm::Tail;
 use wengert_tensor::list::Listed;
 use wengert_tensor::{Tensor, parallel};
@@ -138,15 +139,20 @@ impl<T: Float> Graph<T> {
 }
 
 pub(crate) fn execute<T: Float>(g: &mut Graph<T>, plan: &Plan<T>, shown: &[ShownAt]) {
-    g.counters.flops += plan.cost;
-    g.counters.bytes += plan.bytes;
+    let outline = &plan.outline;
+    g.counters.flops += outline.cost;
+    g.counters.bytes += outline.bytes;
     g.pool.collect();
-    g.counters.live = g.counters.live.max(g.pool.stats().live as u64 + plan.live);
+    g.counters.live = g
+        .counters
+        .live
+        .max(g.pool.stats().live as u64 + outline.live);
     g.finite.clear();
-    if plan.notes {
+    if outline.notes {
         g.finite.resize(g.len, false);
     }
     let mut run = Run {
+        programs: &plan.programs,
         finite: &mut g.finite,
         values: &mut g.values,
         ints: &g.ints,
@@ -163,10 +169,10 @@ pub(crate) fn execute<T: Float>(g: &mut Graph<T>, plan: &Plan<T>, shown: &[Shown
         tracing: g.tracing,
         found: None,
     };
-    if plan.cost > PARALLEL_COST {
-        parallel::install(|| run.all(plan));
+    if outline.cost > PARALLEL_COST {
+        parallel::install(|| run.all(outline));
     } else {
-        run.all(plan);
+        run.all(outline);
     }
     let (kernels, fused, found) = (run.kernels, run.fused, run.found);
     g.counters.kernels += kernels;
@@ -175,6 +181,7 @@ pub(crate) fn execute<T: Float>(g: &mut Graph<T>, plan: &Plan<T>, shown: &[Shown
 }
 
 struct Run<'a, T: Float> {
+    programs: &'a [Program<T>],
     /// By node, whether a gradient is known to be finite.
     finite: &'a mut [bool],
     values: &'a mut Values<T>,
@@ -197,7 +204,7 @@ struct Run<'a, T: Float> {
 }
 
 impl<T: Float> Run<'_, T> {
-    fn all(&mut self, plan: &Plan<T>) {
+    fn all(&mut self, plan: &Outline) {
         for &v in &plan.prologue {
             self.view(v);
         }
@@ -246,7 +253,7 @@ impl<T: Float> Run<'_, T> {
     }
 
     /// Runs a fused step; returns which results of the set `watch` are finite.
-    fn run_fused(&mut self, f: &FusedStep<T>, watch: u64) -> u64 {
+    fn run_fused(&mut self, f: &FusedStep, watch: u64) -> u64 {
         self.fused += 1;
         let mut buffers: SmallVec<[(u32, Arc<wengert_tensor::Storage<T>>); 6]> = SmallVec::new();
         for &o in f.outs.iter().chain(&f.reduced) {
@@ -266,7 +273,7 @@ impl<T: Float> Run<'_, T> {
                 })
                 .listed();
             let (outs, reduced) = slices.split_at_mut(f.outs.len());
-            f.program.run_watching(&inputs, outs, reduced, &keys, watch)
+            self.programs[f.program].run_watching(&inputs, outs, reduced, &keys, watch)
         };
         for (o, b) in buffers {
             self.values

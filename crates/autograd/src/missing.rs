@@ -131,7 +131,7 @@ impl<T: Float> Var<'_, T> {
             if !trainable {
                 return Some(WhyMissing::Frozen);
             }
-            let Some(p) = g.params.get(id).map(|&p| p as usize).filter(|&p| p < g.len) else {
+            let Some(p) = g.param_node(*id).map(|p| p as usize).filter(|&p| p < g.len) else {
                 return Some(WhyMissing::NotOnTape);
             };
             if p >= n || !used[p] {

@@ -18,8 +18,6 @@ use crate::values::{Ints, Values};
 use crate::var::Var;
 use smallvec::SmallVec;
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::panic::Location;
 use std::sync::Arc;
 use wengert_tensor::fused::Reduce;
@@ -42,20 +40,6 @@ pub(crate) struct Node<T: Float> {
     /// Whether a trainable parameter has a part in it.
     pub tracked: bool,
     pub shape: Dims,
-}
-
-impl<T: Float> Node<T> {
-    /// The operands that its kernel reads, see [`Op::reads`].
-    pub fn reads(&self) -> impl Iterator<Item = u32> + '_ {
-        let read = |k: usize| match &self.op {
-            NodeOp::Op(op) if op.is_view() => k == 0,
-            NodeOp::Op(op) => op.reads(k),
-            _ => true,
-        };
-        (self.args.iter().enumerate())
-            .filter(move |(k, _)| read(*k))
-            .map(|(_, &a)| a)
-    }
 }
 
 pub(crate) const NO_ORIGIN: u32 = u32::MAX;
@@ -101,7 +85,8 @@ pub struct Graph<T: Float> {
     pub(crate) len: usize,
     pub(crate) values: Values<T>,
     pub(crate) ints: Ints,
-    pub(crate) params: HashMap<ParamId, u32, BuildHasherDefault<IdHasher>>,
+    /// Nodes of parameters, in the order of the parameters' identities.
+    pub(crate) params: Vec<(ParamId, u32)>,
     /// Parameter nodes in the order of their first use.
     pub(crate) param_nodes: Vec<u32>,
     pub(crate) replaying: bool,
@@ -150,23 +135,6 @@ pub struct Counters {
     /// Bytes of the values alive at once, at most, if each took just its size: what [`MemoryStats::peak`] would be in a
     /// perfect allocator.
     pub live: u64,
-}
-
-/// Identities are small counters: one multiplication spreads them.
-#[derive(Default)]
-pub(crate) struct IdHasher(u64);
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for &b in bytes {
-            self.write_u64(u64::from(b));
-        }
-    }
-    fn write_u64(&mut self, x: u64) {
-        self.0 = (self.0 ^ x).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
 }
 
 /// An append-only list of operations (Wengert 1964): recording checks shapes and computes nothing; values are computed
@@ -316,7 +284,7 @@ impl<T: Float> Tape<T> {
     #[track_caller]
     pub fn param(&self, param: &Param<T>) -> Var<'_, T> {
         let mut g = self.graph.borrow_mut();
-        if let Some(&id) = g.params.get(&param.id())
+        if let Some(id) = g.param_node(param.id())
             && (id as usize) < g.len
         {
             return Var::new(self, id);
@@ -330,7 +298,7 @@ impl<T: Float> Tape<T> {
             Location::caller(),
         );
         g = self.graph.borrow_mut();
-        if g.params.insert(param.id(), id) != Some(id) {
+        if g.set_param_node(param.id(), id) {
             g.param_nodes.push(id);
         }
         g.values.set(id as usize, param.value().clone());
@@ -622,6 +590,13 @@ impl<T: Float> Tape<T> {
         );
     }
 }
+
+/// The copy of a node, or the node itself if it has none; see [`Graph::record_again`].
+pub(crate) fn copy_of(copies: &[(u32, u32)], node: u32) -> u32 {
+    let at = copies.binary_search_by(|c| c.0.cmp(&node));
+    at.map_or(node, |at| copies[at].1)
+}
+
 impl<T: Float> Graph<T> {
     pub(crate) fn new(training: bool, seed: u64) -> Self {
         Graph {
@@ -629,7 +604,7 @@ impl<T: Float> Graph<T> {
             len: 0,
             values: Values::new(),
             ints: Ints::default(),
-            params: HashMap::default(),
+            params: Vec::new(),
             param_nodes: Vec::new(),
             replaying: false,
             events: Vec::new(),
@@ -692,7 +667,7 @@ impl<T: Float> Graph<T> {
         self.nodes.truncate(len);
         self.values.truncate(len);
         self.ints.truncate(len as u32);
-        self.params.retain(|_, id| (*id as usize) < len);
+        self.params.retain(|p| (p.1 as usize) < len);
         self.param_nodes.retain(|id| (*id as usize) < len);
         self.events.truncate(self.event);
         self.replaying = false;
@@ -735,13 +710,26 @@ impl<T: Float> Graph<T> {
             }
     }
 
-    /// Records the nodes of a stretch once more, up to `last`. Returns the copy of each node by its old index.
-    pub(crate) fn record_again(
-        &mut self,
-        stretch: u32,
-        last: u32,
-    ) -> HashMap<u32, u32, BuildHasherDefault<IdHasher>> {
-        let mut copies: HashMap<u32, u32, _> = HashMap::default();
+    /// The node of a parameter, perhaps left from the previous step.
+    pub(crate) fn param_node(&self, id: ParamId) -> Option<u32> {
+        let at = self.params.binary_search_by(|p| p.0.cmp(&id)).ok()?;
+        Some(self.params[at].1)
+    }
+
+    /// Notes the node of a parameter; whether it is another one than before.
+    fn set_param_node(&mut self, id: ParamId, node: u32) -> bool {
+        match self.params.binary_search_by(|p| p.0.cmp(&id)) {
+            Ok(at) => std::mem::replace(&mut self.params[at].1, node) != node,
+            Err(at) => {
+                self.params.insert(at, (id, node));
+                true
+            }
+        }
+    }
+
+    /// Records the nodes of a stretch once more, up to `last`. Returns each node's old index and its copy, in order.
+    pub(crate) fn record_again(&mut self, stretch: u32, last: u32) -> Vec<(u32, u32)> {
+        let mut copies = Vec::new();
         for i in 0..=last {
             let n = &self.nodes[i as usize];
             if n.stretch != stretch {
@@ -749,11 +737,7 @@ impl<T: Float> Graph<T> {
             }
             let node = Node {
                 op: n.op.clone(),
-                args: n
-                    .args
-                    .iter()
-                    .map(|a| copies.get(a).copied().unwrap_or(*a))
-                    .listed(),
+                args: n.args.iter().map(|&a| copy_of(&copies, a)).listed(),
                 shape: n.shape.clone(),
                 tracked: n.tracked,
                 stop: n.stop,
@@ -763,7 +747,7 @@ impl<T: Float> Graph<T> {
                 stretch: 0,
             };
             let copy = self.push(node);
-            copies.insert(i, copy);
+            copies.push((i, copy));
         }
         copies
     }

@@ -11,7 +11,6 @@ use crate::op::{Cotangents, ForwardCtx, NodeOp, Op, Operand, VjpCtx, shape_error
 use crate::tape::{Region, Tape};
 use crate::var::Var;
 use smallvec::SmallVec;
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use wengert_tensor::list::Listed;
@@ -258,8 +257,8 @@ pub(crate) struct Batch<'t, T: Float> {
     size: usize,
     /// Nodes before this one do not depend on a stand-in.
     first: usize,
-    /// Batched node by the node of one example.
-    nodes: HashMap<u32, u32>,
+    /// Nodes of one example and their batched ones, in order.
+    nodes: Vec<(u32, u32)>,
 }
 
 impl<'t, T: Float> Batch<'t, T> {
@@ -268,7 +267,7 @@ impl<'t, T: Float> Batch<'t, T> {
             tape,
             size,
             first: tape.len(),
-            nodes: HashMap::new(),
+            nodes: Vec::new(),
         }
     }
 
@@ -276,8 +275,14 @@ impl<'t, T: Float> Batch<'t, T> {
     #[track_caller]
     pub fn example(&mut self, x: Var<'t, T>) -> Var<'t, T> {
         let one = x.apply(Example);
-        self.nodes.insert(one.id, x.id);
+        self.nodes.push((one.id, x.id));
         one
+    }
+
+    /// The batched node of a node of one example.
+    fn batched(&self, id: u32) -> Option<u32> {
+        let at = self.nodes.binary_search_by(|n| n.0.cmp(&id)).ok()?;
+        Some(self.nodes[at].1)
     }
 
     /// Records all that `outputs` need of the examples with a batch axis, and returns the outputs with one.
@@ -291,7 +296,7 @@ impl<'t, T: Float> Batch<'t, T> {
             let mut batched = vec![false; last.saturating_sub(first)];
             let at = |id: u32| (id as usize).checked_sub(first);
             for i in first..last {
-                batched[i - first] = self.nodes.contains_key(&(i as u32))
+                batched[i - first] = self.batched(i as u32).is_some()
                     || (g.nodes[i].args.iter()).any(|&a| at(a).is_some_and(|a| batched[a]));
             }
             let mut needed = vec![false; batched.len()];
@@ -301,7 +306,7 @@ impl<'t, T: Float> Batch<'t, T> {
                 }
             }
             for i in (first..last).rev() {
-                if needed[i - first] && !self.nodes.contains_key(&(i as u32)) {
+                if needed[i - first] && !self.batched(i as u32).is_some() {
                     for &a in &g.nodes[i].args {
                         if let Some(a) = at(a) {
                             needed[a] = true;
@@ -312,15 +317,15 @@ impl<'t, T: Float> Batch<'t, T> {
             (first..last)
                 .filter(|&i| needed[i - first] && batched[i - first])
                 .map(|i| i as u32)
-                .filter(|i| !self.nodes.contains_key(i))
+                .filter(|&i| self.batched(i).is_none())
                 .collect()
         };
         for i in order {
             self.node(i);
         }
         (outputs.iter())
-            .map(|y| match self.nodes.get(&y.id) {
-                Some(&b) => Var::new(tape, b),
+            .map(|y| match self.batched(y.id) {
+                Some(b) => Var::new(tape, b),
                 None => stretch(*y, self.size),
             })
             .collect()
@@ -340,9 +345,10 @@ impl<'t, T: Float> Batch<'t, T> {
             (g.scope, g.no_grad) = (scope, g.no_grad + u32::from(stop));
             (op, args, shape)
         };
-        let batched: SmallVec<[bool; 4]> = args.iter().map(|a| self.nodes.contains_key(a)).listed();
+        let batched: SmallVec<[bool; 4]> =
+            (args.iter()).map(|&a| self.batched(a).is_some()).listed();
         let inputs: SmallVec<[Var<'t, T>; 12]> = (args.iter())
-            .map(|a| Var::new(tape, self.nodes.get(a).copied().unwrap_or(*a)))
+            .map(|&a| Var::new(tape, self.batched(a).unwrap_or(a)))
             .listed();
         let y = match op {
             NodeOp::Elem(..) => {
@@ -381,7 +387,7 @@ impl<'t, T: Float> Batch<'t, T> {
                 shape.as_slice()
             );
         }
-        self.nodes.insert(i, y.id);
+        self.nodes.push((i, y.id));
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a model consists of, as a table.
 
 use crate::forward::Forward;
-use std::collections::HashMap;
 use std::fmt;
 use wengert_autograd::{
     Buffer, Float, Module, Param, ParamId, Passed, Path, Real, Tape, Tensor, Visitor,
@@ -195,17 +194,20 @@ impl ModelSummary {
     pub fn on<T: Float, M: Module<T> + Forward<T> + ?Sized>(model: &M, x: &Tensor<T>) -> Self {
         let mut s = Self::of(model);
         let tape = Tape::<T>::inference();
-        let mut seen: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut seen: Vec<(String, Vec<usize>)> = Vec::new();
         tape.list_passed();
         let y = model.trace(tape.input(x), &mut Path::new(), &mut |path, shape| {
-            seen.insert(path.to_owned(), shape.to_vec());
+            seen.retain(|s| s.0 != path);
+            seen.push((path.to_owned(), shape.to_vec()));
         });
         let last = last_values(&tape);
         let passed = outputs(&s.rows, &tape.take_passed());
         for (row, passed) in s.rows.iter_mut().zip(passed) {
-            row.output = seen.remove(&row.path).or(passed).or_else(|| {
-                let ends = row.ids.iter().filter_map(|id| last.get(id));
-                ends.max_by_key(|(node, _)| *node).map(|(_, s)| s.clone())
+            let own = seen.iter().position(|s| s.0 == row.path);
+            let own = own.map(|at| seen.swap_remove(at).1);
+            row.output = own.or(passed).or_else(|| {
+                let ends = last.iter().filter(|l| row.ids.contains(&l.param));
+                ends.max_by_key(|l| l.node).map(|l| l.shape.clone())
             });
         }
         s.rows[0].output = Some(y.shape().to_vec());
@@ -221,65 +223,71 @@ impl ModelSummary {
 /// What the layers of the rows said they gave. Types without size may share a place: those of one kind are told apart by
 /// their order, if each was passed once.
 fn outputs(rows: &[SummaryRow], passed: &[Passed]) -> Vec<Option<Vec<usize>>> {
-    let mut by_layer: HashMap<(usize, &str), Vec<&Passed>> = HashMap::new();
-    for p in passed {
-        by_layer.entry((p.place, p.kind)).or_default().push(p);
-    }
-    let key = |r: &SummaryRow| (r.place, r.kind.clone());
-    let mut sharing: HashMap<(usize, String), usize> = HashMap::new();
-    for r in rows {
-        *sharing.entry(key(r)).or_default() += 1;
-    }
-    let mut taken: HashMap<(usize, String), usize> = HashMap::new();
-    let one = |r: &SummaryRow| {
-        let given = by_layer.get(&(r.place, r.kind.as_str()))?;
-        let at = taken.entry(key(r)).or_default();
-        let i = if given.len() == sharing[&key(r)] {
-            *at
+    let one = |(i, r): (usize, &SummaryRow)| {
+        let like = |o: &&SummaryRow| (o.place, &o.kind) == (r.place, &r.kind);
+        let given = passed
+            .iter()
+            .filter(|p| (p.place, p.kind) == (r.place, &r.kind));
+        let given: Vec<&Passed> = given.collect();
+        let at = if given.len() == rows.iter().filter(like).count() {
+            rows[..i].iter().filter(like).count()
         } else {
-            given.len() - 1
+            given.len().checked_sub(1)?
         };
-        *at += 1;
-        Some(given[i].shape.to_vec())
+        Some(given[at].shape.to_vec())
     };
-    rows.iter().map(one).collect()
+    rows.iter().enumerate().map(one).collect()
+}
+
+/// A node that takes a parameter.
+pub(crate) struct Taken {
+    param: ParamId,
+    node: u32,
+    shape: Vec<usize>,
 }
 
 /// For each parameter the last node that takes it together with something that is not made of parameters alone, and
 /// that node's shape.
-pub(crate) fn last_values<T: Float>(tape: &Tape<T>) -> HashMap<ParamId, (u32, Vec<usize>)> {
-    // Nodes made of parameters and constants alone, with the parameters in them.
-    let mut made: HashMap<u32, Vec<ParamId>> = HashMap::new();
-    let mut last: HashMap<ParamId, (u32, Vec<usize>)> = HashMap::new();
+pub(crate) fn last_values<T: Float>(tape: &Tape<T>) -> Vec<Taken> {
+    // Nodes made of parameters and constants alone, with the parameters in them, by number.
+    let mut made: Vec<Option<Vec<ParamId>>> = vec![None; tape.len()];
+    let mut last: Vec<Taken> = Vec::new();
+    let mut take = |param: ParamId, node: u32, shape: &[usize]| {
+        let shape = shape.to_vec();
+        match last.iter_mut().find(|l| l.param == param) {
+            Some(l) => (l.node, l.shape) = (node, shape),
+            None => last.push(Taken { param, node, shape }),
+        }
+    };
     // Kernels of norms work on rows; a reshape gives the shape back.
-    let mut rows: HashMap<u32, Vec<ParamId>> = HashMap::new();
+    let mut rows: Vec<(u32, Vec<ParamId>)> = Vec::new();
     tape.for_each_node(|n| {
         if let Some(id) = n.param {
-            made.insert(n.id, vec![id]);
+            made[n.id as usize] = Some(vec![id]);
             return;
         }
         if n.op == "constant" {
-            made.insert(n.id, Vec::new());
+            made[n.id as usize] = Some(Vec::new());
             return;
         }
         if n.op == "reshape"
-            && let Some(ids) = n.args.first().and_then(|a| rows.remove(a))
+            && let Some(at) = rows.iter().position(|r| n.args.first() == Some(&r.0))
         {
-            for id in ids {
-                last.insert(id, (n.id, n.shape.to_vec()));
+            for id in rows.swap_remove(at).1 {
+                take(id, n.id, n.shape);
             }
         }
-        let inside = n.args.iter().filter_map(|a| made.get(a)).flatten();
-        let ids: Vec<ParamId> = inside.copied().collect();
-        if !n.args.is_empty() && n.args.iter().all(|a| made.contains_key(a)) {
-            made.insert(n.id, ids);
+        let inside = n.args.iter().filter_map(|&a| made[a as usize].as_ref());
+        let ids: Vec<ParamId> = inside.flatten().copied().collect();
+        if !n.args.is_empty() && n.args.iter().all(|&a| made[a as usize].is_some()) {
+            made[n.id as usize] = Some(ids);
             return;
         }
         for &id in &ids {
-            last.insert(id, (n.id, n.shape.to_vec()));
+            take(id, n.id, n.shape);
         }
         if n.op.ends_with("_norm") && !ids.is_empty() {
-            rows.insert(n.id, ids);
+            rows.push((n.id, ids));
         }
     });
     last

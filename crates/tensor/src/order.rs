@@ -50,7 +50,31 @@ pub fn repeated(n: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Option<
 
 /// `numbers` in ascending order.
 pub fn ascending(numbers: &mut [usize]) {
-    numbers.sort_unstable();
+    by_key(numbers, &|n| n as u64, &|key| key as usize);
+}
+
+/// `numbers` in the total order of [`f64::total_cmp`].
+pub fn ascending_floats(numbers: &mut [f64]) {
+    const SIGN: u64 = 1 << 63;
+    let key = |x: f64| match x.to_bits() {
+        bits if bits & SIGN == 0 => bits | SIGN,
+        bits => !bits,
+    };
+    let number = |key: u64| f64::from_bits(if key & SIGN == 0 { !key } else { key ^ SIGN });
+    by_key(numbers, &key, &number);
+}
+
+/// `keys` in ascending order.
+pub fn ascending_keys(keys: &mut [u64]) {
+    keys.sort_unstable();
+}
+
+fn by_key<N: Copy>(numbers: &mut [N], key: &dyn Fn(N) -> u64, number: &dyn Fn(u64) -> N) {
+    let mut keys: Vec<u64> = numbers.iter().map(|&n| key(n)).collect();
+    ascending_keys(&mut keys);
+    for (n, &k) in numbers.iter_mut().zip(&keys) {
+        *n = number(k);
+    }
 }
 
 #[cfg(test)]
@@ -75,5 +99,20 @@ mod tests {
         let mut numbers = [3, 1, 2];
         ascending(&mut numbers);
         assert_eq!(numbers, [1, 2, 3]);
+        let nan = f64::NAN;
+        let mut floats = [
+            2.0,
+            -0.0,
+            nan,
+            f64::NEG_INFINITY,
+            0.0,
+            -nan,
+            -1e-300,
+            f64::INFINITY,
+        ];
+        let mut sorted = floats;
+        sorted.sort_by(f64::total_cmp);
+        ascending_floats(&mut floats);
+        assert_eq!(floats.map(f64::to_bits), sorted.map(f64::to_bits));
     }
 }

@@ -1,12 +1,15 @@
 //! The program of a fused group: which values are inputs, registers or results, in which order.
 
+use super::nodes::Kind;
 use super::{FusedStep, Group, LAZY, Planner};
 use crate::float::Float;
 use crate::op::NodeOp;
 use crate::ops::elementwise::Elem;
+use crate::tape::Graph;
 use smallvec::SmallVec;
+use wengert_tensor::Dims;
 use wengert_tensor::error::OrPanic;
-use wengert_tensor::fused::{Arith, Fun, Instr, Program, Slot};
+use wengert_tensor::fused::{Arith, Fun, Instr, Program, Reduce, Slot};
 use wengert_tensor::list::Listed;
 
 /// What runs in registers. The kernels of these rows of the table are what [`Arith`] says, bit for bit.
@@ -20,6 +23,57 @@ fn arith(e: Elem) -> Option<Arith> {
         Elem::Relu => Arith::Relu,
         _ => return None,
     })
+}
+
+/// What a fused step runs, without its loops.
+#[derive(Default)]
+pub(crate) struct Body {
+    domain: Dims,
+    inputs: usize,
+    registers: usize,
+    outs: usize,
+    lines: Vec<Line>,
+    reduces: Vec<(Slot, u64, Reduce)>,
+}
+
+/// The instruction of a node.
+struct Line {
+    node: u32,
+    dst: Slot,
+    args: SmallVec<[Slot; 3]>,
+}
+
+impl Body {
+    /// The program, with the loops for the element type of the tape.
+    pub fn program<T: Float>(self, g: &Graph<T>) -> Program<T> {
+        let mut instrs = Vec::with_capacity(self.lines.len());
+        let mut streams = 0;
+        for Line { node, dst, args } in self.lines {
+            let (fun, imm) = match &g.nodes[node as usize].op {
+                NodeOp::Elem(e, imm) => (Fun::Elem(T::block_fn(*e), arith(*e)), *imm),
+                NodeOp::Random(r, imm, _) => {
+                    streams += 1;
+                    (Fun::Index(T::random_fn(*r), streams - 1), *imm)
+                }
+                _ => unreachable!("only elementwise nodes are members"),
+            };
+            instrs.push(Instr {
+                fun,
+                imm,
+                dst,
+                args,
+            });
+        }
+        Program::new(
+            self.domain,
+            self.inputs,
+            self.registers,
+            self.outs,
+            instrs,
+            &self.reduces,
+        )
+        .or_panic()
+    }
 }
 
 /// What compiling a group notes by node; as it was, afterwards.
@@ -38,15 +92,16 @@ impl Scratch {
     }
 }
 
-impl<T: Float> Planner<'_, T> {
-    /// The program of a group.
+impl Planner<'_> {
+    /// The step of a group, which is number `program` of the fused ones, and what it runs.
     pub(super) fn compile_group(
         &self,
         s: usize,
         group: &Group,
         stored: &[bool],
+        program: usize,
         Scratch { slots, last }: &mut Scratch,
-    ) -> FusedStep<T> {
+    ) -> (FusedStep, Body) {
         let g = self.g;
         let mut inputs: Vec<u32> = Vec::new();
         let mut outs: Vec<u32> = Vec::new();
@@ -56,7 +111,7 @@ impl<T: Float> Planner<'_, T> {
         let mut order: Vec<u32> = Vec::with_capacity(group.members.len());
         let mut seen_random: Vec<u32> = Vec::new();
         for &m in &group.members {
-            for &a in &g.nodes[m as usize].args {
+            for &a in g.args(m as usize) {
                 if self.step_of[a as usize] == LAZY && !seen_random.contains(&a) {
                     seen_random.push(a);
                     order.push(a);
@@ -67,12 +122,12 @@ impl<T: Float> Planner<'_, T> {
         // Reductions read at the end.
         for (k, &m) in (1..).zip(&order) {
             last[m as usize] = k;
-            for &a in &g.nodes[m as usize].args {
+            for &a in g.args(m as usize) {
                 last[a as usize] = k;
             }
         }
         for &r in &group.reduces {
-            last[g.nodes[r as usize].args[0] as usize] = u32::MAX;
+            last[g.args(r as usize)[0] as usize] = u32::MAX;
         }
         let local = |a: u32| {
             (self.member[a as usize] && self.step_of[a as usize] == s as i32)
@@ -80,7 +135,7 @@ impl<T: Float> Planner<'_, T> {
         };
         let mut free: Vec<u32> = Vec::new();
         let mut n_regs = 0u32;
-        let mut instrs: Vec<Instr<T>> = Vec::with_capacity(order.len());
+        let mut lines: Vec<Line> = Vec::with_capacity(order.len());
         let operand =
             |a: u32, inputs: &mut Vec<u32>, slots: &mut [Option<Slot>], touched: &mut Vec<u32>| {
                 if slots[a as usize].is_none() {
@@ -91,10 +146,8 @@ impl<T: Float> Planner<'_, T> {
                 slots[a as usize].expect("set above")
             };
         for (k, &m) in (1..).zip(&order) {
-            let n = &g.nodes[m as usize];
-            let args: SmallVec<[Slot; 3]> = n
-                .args
-                .iter()
+            let read = g.args(m as usize);
+            let args: SmallVec<[Slot; 3]> = (read.iter())
                 .map(|&a| operand(a, &mut inputs, slots, &mut touched))
                 .listed();
             let own_store = stored[m as usize] && self.step_of[m as usize] == s as i32;
@@ -109,23 +162,13 @@ impl<T: Float> Planner<'_, T> {
             };
             slots[m as usize] = Some(dst);
             touched.push(m);
-            let (fun, imm) = match &n.op {
-                NodeOp::Elem(e, imm) => (Fun::Elem(T::block_fn(*e), arith(*e)), *imm),
-                NodeOp::Random(r, imm, stream) => {
-                    streams.push(*stream);
-                    (Fun::Index(T::random_fn(*r), streams.len() as u32 - 1), *imm)
-                }
-                _ => unreachable!("only elementwise nodes are members"),
-            };
-            instrs.push(Instr {
-                fun,
-                imm,
-                dst,
-                args,
-            });
+            if let Kind::Random(stream) = g.kind(m as usize) {
+                streams.push(stream);
+            }
+            lines.push(Line { node: m, dst, args });
             // Registers read for the last time here are free for the instructions after this one.
-            let args = (n.args.iter().enumerate())
-                .filter(|&(i, &a)| local(a) && !n.args[..i].contains(&a))
+            let args = (read.iter().enumerate())
+                .filter(|&(i, &a)| local(a) && !read[..i].contains(&a))
                 .map(|(_, &a)| a);
             for a in args.chain([m]) {
                 if last[a as usize] == k
@@ -137,36 +180,32 @@ impl<T: Float> Planner<'_, T> {
         }
         let reduces: Vec<_> = (group.reduces.iter())
             .map(|&r| {
-                let n = &g.nodes[r as usize];
-                let NodeOp::Reduce(kind, set, _) = n.op else {
+                let Kind::Reduce(kind, set) = g.kind(r as usize) else {
                     unreachable!("only reductions stand here")
                 };
-                (
-                    operand(n.args[0], &mut inputs, slots, &mut touched),
-                    set,
-                    kind,
-                )
+                let read = g.args(r as usize)[0];
+                (operand(read, &mut inputs, slots, &mut touched), set, kind)
             })
             .collect();
-        let program = Program::new(
-            group.domain.clone(),
-            inputs.len(),
-            n_regs as usize,
-            outs.len(),
-            instrs,
-            &reduces,
-        )
-        .or_panic();
+        let body = Body {
+            domain: group.domain.clone(),
+            inputs: inputs.len(),
+            registers: n_regs as usize,
+            outs: outs.len(),
+            lines,
+            reduces,
+        };
         for t in touched {
             slots[t as usize] = None;
             last[t as usize] = 0;
         }
-        FusedStep {
+        let step = FusedStep {
             program,
             inputs,
             outs,
             reduced: group.reduces.clone(),
             streams,
-        }
+        };
+        (step, body)
     }
 }

@@ -1,37 +1,33 @@
 //! Additions of a bias and relus that an operation can apply itself, before it stores its result.
 
 use super::{Planner, Step, StepKind, Tailed};
-use crate::float::Float;
 use crate::observe::Seen;
-use crate::op::NodeOp;
 use crate::ops::elementwise::Elem;
-use smallvec::SmallVec;
-use wengert_tensor::list::Listed;
 
-impl<T: Float> Planner<'_, T> {
+impl Planner<'_> {
     /// Hands fused steps that only add a bias to the result of an operation, or apply a relu, to that operation.
     ///
     /// The value between must have no other reader.
     pub(super) fn attach_tails(
         &self,
-        steps: &mut [Step<T>],
+        steps: &mut [Step],
         targets: &[u32],
         wanted: &[(u32, u32, Seen)],
         last_use: &mut [i32],
     ) {
         let g = self.g;
-        let mut readers = vec![0u32; g.len];
+        let mut readers = vec![0u32; g.len()];
         let mut read = |i: u32| readers[i as usize] += 1;
         targets.iter().for_each(|&i| read(i));
         for s in steps.iter() {
             match &s.kind {
                 StepKind::Fused(f) => f.inputs.iter().for_each(|&i| read(i)),
-                StepKind::Op(i) => g.nodes[*i as usize].reads().for_each(&mut read),
+                StepKind::Op(i) => g.reads(*i as usize).for_each(&mut read),
                 StepKind::Tailed(_) | StepKind::Done => {}
             }
             s.views
                 .iter()
-                .for_each(|&v| g.nodes[v as usize].reads().for_each(&mut read));
+                .for_each(|&v| g.reads(v as usize).for_each(&mut read));
         }
         wanted.iter().for_each(|w| read(w.0));
         for s in 0..steps.len() {
@@ -46,7 +42,7 @@ impl<T: Float> Planner<'_, T> {
     }
 
     /// What step `s` becomes part of, if it is a tail.
-    fn tail(&self, s: usize, steps: &[Step<T>], readers: &[u32]) -> Option<(usize, Tailed)> {
+    fn tail(&self, s: usize, steps: &[Step], readers: &[u32]) -> Option<(usize, Tailed)> {
         let g = self.g;
         let StepKind::Fused(fused) = &steps[s].kind else {
             return None;
@@ -56,12 +52,12 @@ impl<T: Float> Planner<'_, T> {
         if group.members.len() > 2 || !group.reduces.is_empty() || fused.outs != [out] {
             return None;
         }
-        let is = |i: u32, e: Elem| matches!(&g.nodes[i as usize].op, NodeOp::Elem(f, _) if *f == e);
+        let is = |i: u32, e: Elem| g.is_elem(i as usize, e);
         let two = group.members.len() == 2;
-        if two && !(is(out, Elem::Relu) && g.nodes[out as usize].args[0] == first) {
+        if two && !(is(out, Elem::Relu) && g.args(out as usize)[0] == first) {
             return None;
         }
-        let args = &g.nodes[first as usize].args;
+        let args = g.args(first as usize);
         let (op, bias) = if is(first, Elem::Add) && args[0] != args[1] {
             let (a, b) = (args[0], args[1]);
             if self.axis_of(a, steps).is_some() {
@@ -76,14 +72,14 @@ impl<T: Float> Planner<'_, T> {
         };
         let axis = self.axis_of(op, steps)?;
         let at = self.step_of[op as usize] as usize;
-        let shape = &g.nodes[op as usize].shape;
-        if readers[op as usize] != 1 || *shape != g.nodes[out as usize].shape {
+        let shape = g.shape(op as usize);
+        if readers[op as usize] != 1 || *shape != *g.shape(out as usize) {
             return None;
         }
         if let Some(b) = bias {
             let made = self.step_of[b as usize];
             let early = made != super::LAZY && made < at as i32;
-            if !early || !along(&g.nodes[b as usize].shape, shape, axis) {
+            if !early || !along(g.shape(b as usize), shape, axis) {
                 return None;
             }
         }
@@ -98,17 +94,11 @@ impl<T: Float> Planner<'_, T> {
     }
 
     /// The axis of a bias, if node `i` is made by the kernel of a step that can take a tail.
-    fn axis_of(&self, i: u32, steps: &[Step<T>]) -> Option<usize> {
+    fn axis_of(&self, i: u32, steps: &[Step]) -> Option<usize> {
         let g = self.g;
         let s = usize::try_from(self.step_of[i as usize]).ok()?;
-        let n = &g.nodes[i as usize];
-        let (StepKind::Op(made), NodeOp::Op(op)) = (&steps[s].kind, &n.op) else {
-            return None;
-        };
-        let shapes: SmallVec<[&[usize]; 4]> = (n.args.iter())
-            .map(|&a| g.nodes[a as usize].shape.as_slice())
-            .listed();
-        op.bias_axis(&shapes, &n.shape).filter(|_| *made == i)
+        let made = matches!(&steps[s].kind, StepKind::Op(made) if *made == i);
+        made.then(|| g.bias_axis(i as usize)).flatten()
     }
 }
 

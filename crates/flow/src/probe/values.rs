@@ -2,6 +2,7 @@
 
 use super::{Act, Flat};
 use wengert_autograd::{Real, Tensor};
+use wengert_tensor::order::ascending_keys;
 use wengert_tensor::simd::{Isa, Kernel, dispatch_narrow};
 
 /// Share of units whose weights equal those of another unit, and whose gradients do, too: they are and will stay one
@@ -23,7 +24,7 @@ pub(super) fn identical_units<T: Real>(w: &Tensor<T>, g: Option<&Tensor<T>>, axi
                 .rotate_left(29);
         }
     }
-    keys.sort_unstable();
+    ascending_keys(&mut keys);
     let groups = keys.chunk_by(|a, b| a == b).filter(|g| g.len() > 1);
     let twins: usize = groups.map(<[u64]>::len).sum();
     twins as f64 / units.max(1) as f64

@@ -3,6 +3,7 @@
 use super::Summary;
 use super::moments::LANES;
 use wengert_tensor::Real;
+use wengert_tensor::order::ascending_floats;
 use wengert_tensor::simd::{Isa, Kernel, dispatch};
 
 /// Quantiles of the finite values.
@@ -57,7 +58,7 @@ pub(super) fn sorted_quantiles<T: Real>(values: &[T]) -> Quantiles {
         .map(|x| x.as_f64())
         .filter(|x| x.is_finite())
         .collect();
-    v.sort_unstable_by(f64::total_cmp);
+    ascending_floats(&mut v);
     Quantiles::of(RANKS.map(|p| v[((p * v.len() as f64).ceil() as usize).max(1) - 1]))
 }
 

@@ -7,14 +7,13 @@ use super::header::{self, CHECKSUM, MAX_HEADER, VERSION};
 use super::load::{LoadOptions, LoadReport, load_entries};
 use super::value::Value;
 use super::xxh64::Xxh64;
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::ops::Range;
 use std::path::Path;
 use wengert_autograd::{Buffer, Module, Param, Visitor};
 use wengert_tensor::Real;
-use wengert_tensor::order::order;
+use wengert_tensor::order::{ascending, groups, order, repeated};
 
 /// Version of the layout that this release writes, and the newest that it reads.
 ///
@@ -188,14 +187,14 @@ impl Checkpoint {
 
     /// Names of the sections that hold tensors, values or a model, in order of appearance.
     pub fn sections(&self) -> Vec<&str> {
-        let mut seen = HashSet::new();
-        self.tensors
-            .iter()
-            .map(|s| s.section.as_str())
-            .chain(self.values.iter().map(|(s, _)| s.as_str()))
-            .chain(self.kinds.iter().map(|(s, _)| s.as_str()))
-            .filter(|s| seen.insert(*s))
-            .collect()
+        let tensors = self.tensors.iter().map(|s| s.section.as_str());
+        let values = self.values.iter().map(|(s, _)| s.as_str());
+        let kinds = self.kinds.iter().map(|(s, _)| s.as_str());
+        let all: Vec<&str> = tensors.chain(values).chain(kinds).collect();
+        let groups = groups(all.len(), &|a, b| all[a].cmp(all[b]));
+        let mut firsts: Vec<usize> = groups.iter().map(|g| g[0]).collect();
+        ascending(&mut firsts);
+        firsts.into_iter().map(|i| all[i]).collect()
     }
 
     // ---- writing ----
@@ -272,7 +271,7 @@ impl Checkpoint {
                 )));
             }
         }
-        let mut names = HashSet::new();
+        let mut names = Vec::with_capacity(self.tensors.len());
         for s in &self.tensors {
             let name = s.name();
             if s.path.contains('/') || name == "__metadata__" {
@@ -281,13 +280,13 @@ impl Checkpoint {
                     shown(&name)
                 )));
             }
-            if names.contains(&name) {
-                return Err(unwritable(format!(
-                    "two tensors are named `{}`",
-                    shown(&name)
-                )));
-            }
-            names.insert(name);
+            names.push(name);
+        }
+        if let Some(i) = repeated(names.len(), &|a, b| names[a].cmp(&names[b])) {
+            return Err(unwritable(format!(
+                "two tensors are named `{}`",
+                shown(&names[i])
+            )));
         }
         if let Some((k, _)) = self.metadata.iter().find(|(k, _)| k.starts_with(RESERVED)) {
             return Err(unwritable(format!(

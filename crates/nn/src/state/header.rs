@@ -165,16 +165,10 @@ fn read_metadata(
     checksum: &mut Option<Range<usize>>,
 ) -> Result<Vec<(String, String)>> {
     let mut out: Vec<(String, String)> = Vec::new();
-    let mut names = std::collections::HashSet::new();
+    let mut starts = Vec::new();
     json.members(b'{', b'}', |j| {
-        let at = j.position();
+        starts.push(j.position());
         let key = j.string()?;
-        if !names.insert(key.clone()) {
-            return Err(format(
-                at,
-                format!("`{}` occurs twice in the metadata", shown(&key)),
-            ));
-        }
         j.expect(b':')?;
         if j.peek() != Some(b'"') {
             return j.error(format!("the metadata of `{}` is not a string", shown(&key)));
@@ -187,7 +181,13 @@ fn read_metadata(
         out.push((key, value));
         Ok(())
     })?;
-    Ok(out)
+    match repeated(out.len(), &|a, b| out[a].0.cmp(&out[b].0)) {
+        Some(i) => {
+            let message = format!("`{}` occurs twice in the metadata", shown(&out[i].0));
+            Err(format(starts[i], message))
+        }
+        None => Ok(out),
+    }
 }
 
 fn read_entry(json: &mut Json, name: String, at: u64) -> Result<Entry> {

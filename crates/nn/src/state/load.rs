@@ -2,10 +2,10 @@
 
 use super::any::AnyTensor;
 use super::error::{Mismatch, Problem, Result};
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use wengert_autograd::{Buffer, Module, Param, Path, Visitor, VisitorMut};
+use wengert_tensor::order::order;
 use wengert_tensor::{Real, Tensor};
 
 type Rename = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -304,11 +304,11 @@ pub(super) fn load_entries<'a, T: Real, M: Module<T> + ?Sized>(
     let mut places = Places(Vec::new());
     model.visit(&mut Path::new(), &mut places);
     let places = places.0;
-    let index: HashMap<&str, usize> = places
-        .iter()
-        .enumerate()
-        .map(|(i, (path, _))| (path.as_str(), i))
-        .collect();
+    let sorted = order(places.len(), &|a, b| places[a].0.cmp(&places[b].0));
+    let place = |path: &str| {
+        let at = sorted.binary_search_by(|&i| places[i].0.as_str().cmp(path));
+        at.ok().map(|at| sorted[at])
+    };
 
     let mut wrong = Mismatch::default();
     let mut report = LoadReport::default();
@@ -321,7 +321,7 @@ pub(super) fn load_entries<'a, T: Real, M: Module<T> + ?Sized>(
         };
         let counter = options.counters
             && (target == "num_batches_tracked" || target.ends_with(".num_batches_tracked"));
-        let Some(&i) = index.get(target.as_str()) else {
+        let Some(i) = place(&target) else {
             if counter {
                 report.ignored.push(name.to_owned());
             } else {

@@ -1,7 +1,8 @@
 //! Small values beside the tensors: counters, seeds, positions, settings.
 
-use super::error::{Result, unwritable};
+use super::error::{Result, format, unwritable};
 use super::json::{Json, quote};
+use wengert_tensor::order::repeated;
 
 /// How deep values may be nested.
 const DEPTH: usize = 64;
@@ -195,16 +196,17 @@ impl Value {
             }
             Some(b'{') => {
                 let mut map: Vec<(String, Value)> = Vec::new();
-                let mut seen = std::collections::HashSet::new();
+                let mut ends = Vec::new();
                 json.members(b'{', b'}', |j| {
                     let name = j.string()?;
-                    if !seen.insert(name.clone()) {
-                        return j.error("a name occurs twice in a map");
-                    }
+                    ends.push(j.position());
                     j.expect(b':')?;
                     map.push((name, Self::read(j, depth)?));
                     Ok(())
                 })?;
+                if let Some(i) = repeated(map.len(), &|a, b| map[a].0.cmp(&map[b].0)) {
+                    return Err(format(ends[i], "a name occurs twice in a map"));
+                }
                 match (map.len(), map.first()) {
                     (1, Some((name, Value::Str(bits)))) if name == "$float" => {
                         match (bits.len(), u64::from_str_radix(bits, 16)) {

@@ -3,7 +3,6 @@
 use super::Trainer;
 use crate::error::{Error, Result};
 use std::any::Any;
-use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -193,9 +192,9 @@ impl<'a, M: Module<T>, B: Batch, T: Float> Trainer<'a, M, B, T> {
             infinities: 0,
             location: None,
         };
-        let mut paths: HashMap<ParamId, String> = HashMap::new();
+        let mut paths: Vec<(ParamId, String)> = Vec::new();
         self.model.for_each_param(|path, p| {
-            paths.insert(p.id(), path.to_owned());
+            paths.push((p.id(), path.to_owned()));
             let (nans, infinities, _) = count(p.value());
             if nans + infinities > 0 && report.tensor.is_empty() {
                 report.tensor = format!("parameter `{path}`");
@@ -244,9 +243,9 @@ impl<'a, M: Module<T>, B: Batch, T: Float> Trainer<'a, M, B, T> {
             first.or_else(|| adjoints.into_iter().max_by_key(|f| f.node))
         });
         if let Some(f) = found {
-            let near = nearest(&nodes, f.node).and_then(|p| paths.get(&p));
+            let near = nearest(&nodes, f.node).and_then(|id| paths.iter().find(|p| p.0 == id));
             report.layer = match near {
-                Some(path) if f.tensor != "input" => parent(path),
+                Some((_, path)) if f.tensor != "input" => parent(path),
                 _ => f.scope,
             };
             report.tensor = f.tensor;

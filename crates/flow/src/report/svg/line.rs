@@ -7,6 +7,7 @@ use super::Figure;
 use super::axis::Axis;
 use crate::report::number::{pretty, short};
 use crate::report::table::{Cell, Column, Table};
+use wengert_tensor::order::ascending_floats;
 
 /// One line.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -204,7 +205,7 @@ impl Figure for LinePlot {
     fn data(&self) -> Option<Table> {
         let mut xs = self.coordinates(|p| p.0);
         xs.retain(|x| x.is_finite());
-        xs.sort_unstable_by(f64::total_cmp);
+        ascending_floats(&mut xs);
         xs.dedup();
         let step = xs.len().div_ceil(200).max(1);
         let mut columns = vec![Column::new(self.x.label.clone())];
