@@ -35,6 +35,14 @@ pub trait Float: Real + ops::Kernels {
         loc: &'static Location<'static>,
     ) -> u32;
     #[doc(hidden)]
+    fn record_elem(
+        tape: &Tape<Self>,
+        elem: ops::elementwise::Elem,
+        imm: [Self; 2],
+        args: &[u32],
+        loc: &'static Location<'static>,
+    ) -> u32;
+    #[doc(hidden)]
     fn record_pair(
         tape: &Tape<Self>,
         elem: ops::elementwise::Elem,
@@ -109,6 +117,16 @@ macro_rules! float {
             #[track_caller]
             fn record(tape: &Tape<Self>, op: &NodeOp<Self>, args: &[u32], loc: &'static Location<'static>) -> u32 {
                 crate::tape::record(tape, op, args, loc)
+            }
+            #[track_caller]
+            fn record_elem(
+                tape: &Tape<Self>,
+                elem: ops::elementwise::Elem,
+                imm: [Self; 2],
+                args: &[u32],
+                loc: &'static Location<'static>,
+            ) -> u32 {
+                crate::tape::record_elem(tape, elem, imm, args, loc)
             }
             #[track_caller]
             fn record_pair(tape: &Tape<Self>, elem: ops::elementwise::Elem, a: u32, b: u32, loc: &'static Location<'static>) -> u32 {

@@ -5,7 +5,7 @@ mod record;
 
 pub use passed::Passed;
 use record::same_node;
-pub(crate) use record::{append, leaf, record, record_pair, repeated};
+pub(crate) use record::{append, leaf, record, record_elem, record_pair, repeated};
 use wengert_tensor::list::Listed;
 
 use crate::float::Float;
@@ -583,12 +583,19 @@ impl<T: Float> Tape<T> {
     #[track_caller]
     #[inline]
     pub(crate) fn check_tape(&self, v: &Var<'_, T>, op: &str) {
-        assert!(
-            std::ptr::eq(v.tape(), self),
-            "{op}: its operands belong to two tapes; record both on one tape, or bring the value over with \
-             `tape.input(&x.value())`"
-        );
+        if !std::ptr::eq(v.tape(), self) {
+            refuse_two_tapes(op);
+        }
     }
+}
+
+#[cold]
+#[track_caller]
+fn refuse_two_tapes(op: &str) -> ! {
+    panic!(
+        "{op}: its operands belong to two tapes; record both on one tape, or bring the value over with \
+         `tape.input(&x.value())`"
+    );
 }
 
 /// The copy of a node, or the node itself if it has none; see [`Graph::record_again`].

@@ -104,12 +104,32 @@ impl<'t, T: Float> Var<'t, T> {
         self.tape.record(op, args)
     }
 
+    /// Records a row of the elementwise table. The node is put together behind a call: the many methods of the table stay
+    /// small.
+    #[track_caller]
+    #[inline]
+    pub(crate) fn elementwise<const N: usize>(elem: Elem, imm: [T; 2], args: [Self; N]) -> Self {
+        if cfg!(feature = "mutation") {
+            return args[0].record(&NodeOp::Elem(elem, imm), &args);
+        }
+        let tape = args[0].tape;
+        let mut ids = [0; N];
+        for (id, a) in ids.iter_mut().zip(&args) {
+            if !std::ptr::eq(a.tape, tape) {
+                tape.check_tape(a, elem.name());
+            }
+            *id = a.id;
+        }
+        let loc = Location::caller();
+        Var::new(tape, T::record_elem(tape, elem, imm, &ids, loc))
+    }
+
     /// Records a function of two operands without constants.
     #[track_caller]
     #[inline]
     fn pair(self, elem: Elem, other: Self) -> Self {
         if cfg!(feature = "mutation") || !std::ptr::eq(self.tape, other.tape) {
-            return self.record(&NodeOp::Elem(elem, [T::zero(); 2]), &[self, other]);
+            return Var::elementwise(elem, [T::zero(); 2], [self, other]);
         }
         let loc = Location::caller();
         Var::new(
@@ -201,7 +221,7 @@ macro_rules! operator {
             #[track_caller]
             fn $method(self, c: f64) -> Self {
                 let c = operator!(@sign $trait, c);
-                self.record(&NodeOp::Elem(Elem::$scalar, [T::from_f64(c), T::zero()]), &[self])
+                Var::elementwise(Elem::$scalar, [T::from_f64(c), T::zero()], [self])
             }
         }
         impl<'t, T: Float> $trait<Var<'t, T>> for f64 {
@@ -240,7 +260,7 @@ impl<'t, T: Float> Neg for Var<'t, T> {
     type Output = Var<'t, T>;
     #[track_caller]
     fn neg(self) -> Self {
-        self.record(&NodeOp::Elem(Elem::Neg, [T::zero(); 2]), &[self])
+        Var::elementwise(Elem::Neg, [T::zero(); 2], [self])
     }
 }
 

@@ -41,6 +41,27 @@ fn again<T: Float>(
     found.then_some(at as u32)
 }
 
+/// As [`record`] for a row of the elementwise table.
+#[track_caller]
+pub(crate) fn record_elem<T: Float>(
+    tape: &Tape<T>,
+    elem: Elem,
+    imm: [T; 2],
+    ids: &[u32],
+    loc: &'static Location<'static>,
+) -> u32 {
+    let same = |n: &Node<T>| {
+        let NodeOp::Elem(e, p) = n.op else {
+            return false;
+        };
+        same_ids(&n.args, ids) && e == elem && (same_bits(p[0], imm[0]) & same_bits(p[1], imm[1]))
+    };
+    match again(tape, same, loc) {
+        Some(id) => id,
+        None => anew(tape, &NodeOp::Elem(elem, imm), ids, loc),
+    }
+}
+
 /// As [`record`] for a function of two operands without constants, which most operations are.
 #[track_caller]
 #[inline(always)]

@@ -150,7 +150,7 @@ macro_rules! table {
         #[track_caller]
         #[allow(clippy::should_implement_trait)]
         pub fn $method(self $(, $p: f64)*) -> Self {
-            self.record(&NodeOp::Elem(Elem::$Name, imm([$($p),*])), &[self])
+            Var::elementwise(Elem::$Name, imm([$($p),*]), [self])
         }
     };
     (@method [$(#[$doc:meta])+] $Name:ident $method:ident [$x:ident, $b:ident] [$($p:ident),*]) => {
@@ -158,14 +158,14 @@ macro_rules! table {
         #[track_caller]
         #[allow(clippy::should_implement_trait)]
         pub fn $method(self, $b: Self $(, $p: f64)*) -> Self {
-            self.record(&NodeOp::Elem(Elem::$Name, imm([$($p),*])), &[self, $b])
+            Var::elementwise(Elem::$Name, imm([$($p),*]), [self, $b])
         }
     };
     (@method [$(#[$doc:meta])+] $Name:ident $method:ident [$x:ident, $b:ident, $c:ident] [$($p:ident),*]) => {
         $(#[$doc])+
         #[track_caller]
         pub fn $method(self, $b: Self, $c: Self $(, $p: f64)*) -> Self {
-            self.record(&NodeOp::Elem(Elem::$Name, imm([$($p),*])), &[self, $b, $c])
+            Var::elementwise(Elem::$Name, imm([$($p),*]), [self, $b, $c])
         }
     };
 }
