@@ -306,7 +306,7 @@ impl<'t, T: Float> Batch<'t, T> {
                 }
             }
             for i in (first..last).rev() {
-                if needed[i - first] && !self.batched(i as u32).is_some() {
+                if needed[i - first] && self.batched(i as u32).is_none() {
                     for &a in &g.nodes[i].args {
                         if let Some(a) = at(a) {
                             needed[a] = true;
