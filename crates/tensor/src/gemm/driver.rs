@@ -111,6 +111,20 @@ impl<T: Real> Problem<T> {
         }
     }
 
+    /// A batch that shares the vector operand and is contiguous in the others, as one larger product.
+    fn folded(mut self, batch: usize, steps: Steps) -> Option<Self> {
+        let rows = self.rows as isize;
+        if rows == 1 {
+            (self.s_row, self.c_row) = (steps.s, steps.c);
+        }
+        let one = steps.v == 0
+            && steps.s == rows * self.s_row
+            && steps.c == rows * self.c_row
+            && self.bias_s.is_null();
+        self.rows *= batch;
+        one.then_some(self)
+    }
+
     /// Strides of axes of length one are free: takes the ones that make the fast cases.
     fn normalized(mut self) -> Self {
         if self.cols == 1 {
@@ -161,6 +175,25 @@ impl<T: Real> Problem<T> {
     }
 }
 
+/// Distances between the operands and the results of a batch.
+#[derive(Clone, Copy)]
+struct Steps {
+    s: isize,
+    v: isize,
+    c: isize,
+}
+
+impl Steps {
+    /// Those of [`Problem::exchanged`].
+    fn exchanged(self) -> Self {
+        Steps {
+            s: self.v,
+            v: self.s,
+            c: self.c,
+        }
+    }
+}
+
 /// Which way a product goes.
 #[derive(Clone, Copy)]
 enum Path {
@@ -193,14 +226,29 @@ pub(super) fn part(len: usize, n: usize, i: usize) -> Range<usize> {
 pub(super) fn run<T: Real>(kernels: &Kernels<T>, mut call: Call<'_, T>) {
     let (m, n, k) = (call.m, call.n, call.k);
     let by_lanes = m.min(n) <= NARROW && k >= 4 * kernels.lanes;
-    fold_batch(&mut call);
-    let straight = Problem::new(&mut call);
+    let mut straight = Problem::new(&mut call);
+    let mut batch = call.batch;
+    let mut steps = Steps {
+        s: call.batch_a,
+        v: call.batch_b,
+        c: call.batch_c,
+    };
+    if batch > 1 {
+        let shared = straight.folded(batch, steps).or_else(|| {
+            let other = straight.exchanged().folded(batch, steps.exchanged())?;
+            Some(other.exchanged())
+        });
+        if let Some(all) = shared {
+            (straight, batch) = (all, 1);
+        }
+    }
+    let (rows, cols) = (straight.rows, straight.cols);
     let exchanged = straight.exchanged().normalized();
     let straight = straight.normalized();
     // Rows from which on tiles are faster: later, if those of the long operand are read in order as it is.
-    let ordered = if m < n { call.b.rs } else { call.a.cs } == 1;
+    let ordered = if m < n { straight.v_k } else { straight.s_k } == 1;
     let many = NARROW * if ordered { 16 } else { 2 };
-    let (problem, swapped, path) = if by_lanes && call.m.min(call.n) > many {
+    let (problem, swapped, path) = if by_lanes && rows.min(cols) > many {
         let swap = exchanged.cost(kernels) < straight.cost(kernels);
         let problem = if swap { exchanged } else { straight };
         (problem, swap, Path::Lanes)
@@ -209,7 +257,7 @@ pub(super) fn run<T: Real>(kernels: &Kernels<T>, mut call: Call<'_, T>) {
         // That of a single product of the batch beside a long one, where both are narrow that of all.
         let narrow = |one, beside, all| if beside > NARROW { one } else { all };
         let after = |p: &Problem<T>, narrow| (narrow > NARROW, p.s_k != 1, p.s_row != 1);
-        let swap = after(&exchanged, narrow(m, n, call.m)) < after(&straight, narrow(n, m, call.n));
+        let swap = after(&exchanged, narrow(m, n, rows)) < after(&straight, narrow(n, m, cols));
         let problem = if swap { exchanged } else { straight };
         let near = problem.rows.saturating_mul(k * size_of::<T>()) <= NEAR;
         let path = match (problem.s_k, problem.s_row) {
@@ -233,47 +281,45 @@ pub(super) fn run<T: Real>(kernels: &Kernels<T>, mut call: Call<'_, T>) {
         kernels,
         path,
     };
-    let steps = if swapped {
-        (call.batch_b, call.batch_a)
-    } else {
-        (call.batch_a, call.batch_b)
-    };
+    if swapped {
+        steps = steps.exchanged();
+    }
     let work = problem
         .rows
         .saturating_mul(problem.cols)
         .saturating_mul(problem.k);
     let threads = match path {
-        _ if work.saturating_mul(call.batch) < SERIAL
+        _ if work.saturating_mul(batch) < SERIAL
             && matches!(path, Path::Tiles(_) | Path::Lanes) =>
         {
             1
         }
         Path::Tiles(_) | Path::Lanes => parallel::threads(),
         _ => parallel::threads()
-            .min((problem.rows.max(problem.cols) * problem.k * call.batch).div_ceil(SERIAL_READ)),
+            .min((problem.rows.max(problem.cols) * problem.k * batch).div_ceil(SERIAL_READ)),
     };
-    if call.batch == 1 {
+    if batch == 1 {
         return single(&plan, threads);
     }
     let at = |plan: &Plan<'_, T>, i: usize| {
         let i = i as isize;
         Problem {
-            s: plan.problem.s.wrapping_offset(i * steps.0),
-            v: plan.problem.v.wrapping_offset(i * steps.1),
-            c: plan.problem.c.wrapping_offset(i * call.batch_c),
+            s: plan.problem.s.wrapping_offset(i * steps.s),
+            v: plan.problem.v.wrapping_offset(i * steps.v),
+            c: plan.problem.c.wrapping_offset(i * steps.c),
             ..plan.problem
         }
     };
-    if threads == 1 || call.batch >= 2 * threads {
+    if threads == 1 || batch >= 2 * threads {
         // Whole products are shared out; more tasks than threads level out the load.
         let tasks = if threads == 1 {
             1
         } else {
-            call.batch.min(4 * threads)
+            batch.min(4 * threads)
         };
         let shared = &plan;
         parallel::tasks(tasks, |task| {
-            for i in part(call.batch, tasks, task) {
+            for i in part(batch, tasks, task) {
                 let one = Plan {
                     problem: at(shared, i),
                     ..*shared
@@ -284,46 +330,10 @@ pub(super) fn run<T: Real>(kernels: &Kernels<T>, mut call: Call<'_, T>) {
             }
         });
     } else {
-        for i in 0..call.batch {
+        for i in 0..batch {
             plan.problem = at(&Plan { problem, ..plan }, i);
             single(&plan, threads);
         }
-    }
-}
-
-/// A batch that shares one operand and is contiguous in the others is one larger product.
-fn fold_batch<T: Real>(call: &mut Call<'_, T>) {
-    if call.batch == 1 {
-        return;
-    }
-    let (rows, cols) = (call.m as isize, call.n as isize);
-    let (row_bias, column_bias) = match call.epilogue {
-        Epilogue::BiasRow(_) | Epilogue::BiasRowRelu(_) => (true, false),
-        Epilogue::BiasCol(_) | Epilogue::BiasColRelu(_) => (false, true),
-        Epilogue::None | Epilogue::Relu => (false, false),
-    };
-    if call.m == 1 {
-        (call.a.rs, call.c.rs) = (call.batch_a, call.batch_c);
-    }
-    if call.batch_b == 0
-        && call.batch_a == rows * call.a.rs
-        && call.batch_c == rows * call.c.rs
-        && !column_bias
-    {
-        call.m *= call.batch;
-        call.batch = 1;
-        return;
-    }
-    if call.n == 1 {
-        (call.b.cs, call.c.cs) = (call.batch_b, call.batch_c);
-    }
-    if call.batch_a == 0
-        && call.batch_b == cols * call.b.cs
-        && call.batch_c == cols * call.c.cs
-        && !row_bias
-    {
-        call.n *= call.batch;
-        call.batch = 1;
     }
 }
 

@@ -37,103 +37,142 @@ pub(super) unsafe fn lanes<T: Real>(
     let most = chunk.min(rows.len());
     let depth = (PANEL_BYTES / size_of::<T>()).min(p.k);
     let (s_room, v_room) = (most * p.k, widest * depth);
-    let sums_room = most * widest * lanes;
-    buffer::with(
-        v_room + sums_room + mr * widest + s_room,
-        |panel: *mut T| {
-            let sums = panel.wrapping_add(v_room);
-            let totals = sums.wrapping_add(sums_room);
-            let packed = totals.wrapping_add(mr * widest);
-            for first in rows.clone().step_by(chunk) {
-                let count = chunk.min(rows.end - first);
-                let tiles = count.div_ceil(mr);
-                let tile = |t: usize| tile_rows(count, mr, tiles, t);
-                for t in 0..tiles {
-                    // SAFETY: the rows exist, and there is room for them.
-                    unsafe {
-                        let from = p.s.offset((first + tile(t).start) as isize * p.s_row);
-                        let of = (p.s_k, p.s_row);
-                        let (to, n) = (packed.add(tile(t).start * p.k), tile(t).len());
-                        pack_panel(kernels, from, of, to, p.k, n, n);
-                    }
-                }
+    let (sums_room, totals_room) = (most * widest * lanes, mr * widest);
+    let room = v_room + sums_room + totals_room + s_room;
+    buffer::with(room, |panel: *mut T| {
+        let sums = panel.wrapping_add(v_room);
+        let totals = sums.wrapping_add(sums_room);
+        for first in rows.clone().step_by(chunk) {
+            let chunk_of = Chunk {
+                p,
+                kernels,
+                rows: first..rows.end.min(first + chunk),
+                depth,
+                packed: totals.wrapping_add(totals_room),
+                panel,
+                sums,
+                totals,
+            };
+            // SAFETY: rows and columns exist, and there is room for what they need.
+            unsafe {
+                chunk_of.pack();
                 for n in 0..panels {
                     let r = part(registers, panels, n);
-                    let nv = r.len();
-                    let width = nv * lanes;
-                    let columns =
-                        cols.start + r.start * lanes..(cols.start + r.end * lanes).min(cols.end);
-                    let mut job = Job {
-                        k: 0,
-                        s_row: 1,
-                        s_k: 0,
-                        v_k: (lanes * width) as isize,
-                        c_row: 0,
-                        alpha: T::ONE,
-                        beta: T::ZERO,
-                        touch: 0,
-                        relu: false,
-                        resume: false,
-                        pause: true,
-                        segments: std::ptr::null(),
-                        segment: 0,
-                        finish: kernels.finish,
-                    };
-                    for q in (0..p.k).step_by(depth) {
-                        let terms = depth.min(p.k - q);
-                        let from = p
-                            .v
-                            .wrapping_offset(q as isize * p.v_k + columns.start as isize * p.v_col);
-                        // SAFETY: the terms of the columns exist, and there is room for them.
-                        unsafe {
-                            let of = (p.v_k, p.v_col);
-                            pack_panel(kernels, from, of, panel, terms, columns.len(), width);
-                        }
-                        job.resume = q > 0;
-                        for t in 0..tiles {
-                            let (start, mr) = (tile(t).start, tile(t).len());
-                            job.s_k = (lanes * mr) as isize;
-                            for l in 0..lanes.min(terms) {
-                                job.k = (terms - l).div_ceil(lanes);
-                                let at = start * lanes + l * mr;
-                                let spot = Spot {
-                                    s: packed.wrapping_add(start * p.k + (q + l) * mr),
-                                    v: panel.wrapping_add(l * width),
-                                    c: std::ptr::null_mut(),
-                                    bias_s: std::ptr::null(),
-                                    bias_v: std::ptr::null(),
-                                    tail: lanes,
-                                    ahead: 0,
-                                    fetch: std::ptr::null(),
-                                    fetch_step: 0,
-                                    fetch_rows: 0,
-                                    fetch_each: 0,
-                                    copy: std::ptr::null_mut(),
-                                    sums: sums.wrapping_add(at * width),
-                                };
-                                // SAFETY: both operands are packed, and there is room for the sums of all lanes.
-                                unsafe { (kernels.tiles[nv - 1][mr - 1])(&job, &spot) };
-                            }
-                        }
-                    }
-                    for t in 0..tiles {
-                        let (start, mr) = (tile(t).start, tile(t).len());
-                        let rows = first + start..first + start + mr;
-                        // SAFETY: all lanes are there; the results exist.
-                        unsafe {
-                            (kernels.fold)(&Fold {
-                                rows: mr * width,
-                                x: sums.add(start * lanes * width),
-                                step: mr * width,
-                                full: skinny::full(p.k, lanes),
-                                out: totals,
-                            });
-                            let sums = std::slice::from_raw_parts(totals, mr * width);
-                            finished(p, rows, columns.clone(), sums, (width, 1));
-                        }
-                    }
+                    let end = cols.end.min(cols.start + r.end * lanes);
+                    chunk_of.columns(cols.start + r.start * lanes..end);
                 }
             }
-        },
-    );
+        }
+    });
+}
+
+/// Rows of the result that pass along the panels together.
+struct Chunk<'a, T: 'static> {
+    p: &'a Problem<T>,
+    kernels: &'a Kernels<T>,
+    rows: Range<usize>,
+    /// Terms for which a panel is packed.
+    depth: usize,
+    /// Room for the scalar operand's rows, tile after tile,
+    packed: *mut T,
+    /// for a panel of the vector operand,
+    panel: *mut T,
+    /// for the sums of all lanes of the rows and a panel's columns,
+    sums: *mut T,
+    /// and for what they add up to in one tile.
+    totals: *mut T,
+}
+
+impl<T: Real> Chunk<'_, T> {
+    /// The rows of each tile, from the first one of the chunk.
+    fn tiles(&self) -> impl Iterator<Item = Range<usize>> {
+        let (count, mr) = (self.rows.len(), self.kernels.mr());
+        let tiles = count.div_ceil(mr);
+        (0..tiles).map(move |t| tile_rows(count, mr, tiles, t))
+    }
+
+    /// Packs the scalar operand.
+    ///
+    /// # Safety
+    /// As [`lanes`].
+    unsafe fn pack(&self) {
+        let p = self.p;
+        for tile in self.tiles() {
+            let from =
+                p.s.wrapping_offset((self.rows.start + tile.start) as isize * p.s_row);
+            let (to, n) = (self.packed.wrapping_add(tile.start * p.k), tile.len());
+            // SAFETY: the rows exist, and there is room for them.
+            unsafe { pack_panel(self.kernels, from, (p.s_k, p.s_row), to, p.k, n, n) };
+        }
+    }
+
+    /// Computes a panel of columns.
+    ///
+    /// # Safety
+    /// As [`lanes`]; the rows are packed.
+    unsafe fn columns(&self, columns: Range<usize>) {
+        let (p, lanes) = (self.p, self.kernels.lanes);
+        let nv = columns.len().div_ceil(lanes);
+        let width = nv * lanes;
+        for q in (0..p.k).step_by(self.depth) {
+            let terms = self.depth.min(p.k - q);
+            let first = q as isize * p.v_k + columns.start as isize * p.v_col;
+            let (from, of) = (p.v.wrapping_offset(first), (p.v_k, p.v_col));
+            // SAFETY: the terms of the columns exist, and there is room for them.
+            unsafe {
+                let valid = columns.len();
+                pack_panel(self.kernels, from, of, self.panel, terms, valid, width);
+                self.add(q, terms, nv);
+            }
+        }
+        for tile in self.tiles() {
+            let rows = self.rows.start + tile.start..self.rows.start + tile.end;
+            let sums = tile.len() * width;
+            // SAFETY: all lanes are there; the results exist.
+            unsafe {
+                (self.kernels.fold)(&Fold {
+                    rows: sums,
+                    x: self.sums.add(tile.start * lanes * width),
+                    step: sums,
+                    full: skinny::full(p.k, lanes),
+                    out: self.totals,
+                });
+                let totals = std::slice::from_raw_parts(self.totals, sums);
+                finished(p, rows, columns.clone(), totals, (width, 1));
+            }
+        }
+    }
+
+    /// Adds the terms that the panel holds, from `q` on, to the sums of each lane.
+    ///
+    /// # Safety
+    /// As [`Chunk::columns`]; the panel of `nv` registers is packed.
+    unsafe fn add(&self, q: usize, terms: usize, nv: usize) {
+        let (p, lanes) = (self.p, self.kernels.lanes);
+        let width = nv * lanes;
+        for tile in self.tiles() {
+            let (start, mr) = (tile.start, tile.len());
+            let kernel = self.kernels.tiles[nv - 1][mr - 1];
+            for l in 0..lanes.min(terms) {
+                let job = Job {
+                    k: (terms - l).div_ceil(lanes),
+                    s_row: 1,
+                    s_k: (lanes * mr) as isize,
+                    v_k: (lanes * width) as isize,
+                    resume: q > 0,
+                    pause: true,
+                    ..Job::new(self.kernels.finish)
+                };
+                let s = self.packed.wrapping_add(start * p.k + (q + l) * mr);
+                let v = self.panel.wrapping_add(l * width);
+                let at = start * lanes + l * mr;
+                let spot = Spot {
+                    sums: self.sums.wrapping_add(at * width),
+                    ..Spot::new(s, v, std::ptr::null_mut(), lanes)
+                };
+                // SAFETY: both operands are packed, and there is room for the sums of all lanes.
+                unsafe { kernel(&job, &spot) };
+            }
+        }
+    }
 }

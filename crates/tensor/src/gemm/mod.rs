@@ -22,6 +22,7 @@
 //! assert_eq!(c, [117.0, 223.0, 139.0, 253.0]);
 //! ```
 
+mod block;
 mod blocks;
 mod buffer;
 mod conv;

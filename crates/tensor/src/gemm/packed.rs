@@ -161,38 +161,21 @@ pub fn gemm_packed<T: Real>(
                 s_k: a.cs,
                 v_k: (nv * lanes) as isize,
                 c_row: c.rs,
-                alpha: T::ONE,
                 beta: if kb == 0 { beta } else { T::ONE },
-                touch: 0,
-                relu: false,
-                segments: std::ptr::null(),
-                segment: 0,
-                resume: false,
-                pause: false,
-                finish: kernels.finish,
+                ..Job::new(kernels.finish)
             };
             let v = packed[place(kernels, n, &ks, cols.start)..].as_ptr();
             for t in 0..tiles {
                 let rows = tile_rows(m, mr, tiles, t);
                 let first = rows.start as isize;
-                let spot = Spot {
-                    s: a.data.as_ptr().wrapping_offset(
-                        a.offset as isize + first * a.rs + ks.start as isize * a.cs,
-                    ),
+                let from = a.offset as isize + first * a.rs + ks.start as isize * a.cs;
+                let to = c.offset as isize + first * c.rs + cols.start as isize;
+                let spot = Spot::new(
+                    a.data.as_ptr().wrapping_offset(from),
                     v,
-                    c: c_base
-                        .wrapping_offset(c.offset as isize + first * c.rs + cols.start as isize),
-                    bias_s: std::ptr::null(),
-                    bias_v: std::ptr::null(),
-                    tail: cols.len() - (nv - 1) * lanes,
-                    ahead: 0,
-                    fetch: std::ptr::null(),
-                    fetch_step: 0,
-                    fetch_rows: 0,
-                    fetch_each: 0,
-                    copy: std::ptr::null_mut(),
-                    sums: std::ptr::null_mut(),
-                };
+                    c_base.wrapping_offset(to),
+                    cols.len() - (nv - 1) * lanes,
+                );
                 // SAFETY: the operands and the result were checked above; `v` holds `ks.len()` rows of `nv`
                 // registers; `level` says that this machine has the instruction set.
                 unsafe { (kernels.tiles[nv - 1][rows.len() - 1])(&job, &spot) };

@@ -1,6 +1,6 @@
 //! The innermost kernel: a tile of `MR` rows by `NV` registers of the result, accumulated in registers over `k`.
 
-use super::blocks::prefetch_write;
+use crate::Real;
 use crate::vector::Vector;
 
 /// What all tiles of a block have in common.
@@ -35,6 +35,29 @@ pub(super) struct Job<T> {
     pub finish: FinishFn<T>,
 }
 
+impl<T: Real> Job<T> {
+    /// Sums of no terms yet, which become results as they are, in one part and without fetching ahead.
+    #[inline]
+    pub fn new(finish: FinishFn<T>) -> Self {
+        Job {
+            k: 0,
+            s_row: 0,
+            s_k: 0,
+            v_k: 0,
+            c_row: 0,
+            alpha: T::ONE,
+            beta: T::ZERO,
+            touch: 0,
+            relu: false,
+            resume: false,
+            pause: false,
+            segments: std::ptr::null(),
+            segment: 0,
+            finish,
+        }
+    }
+}
+
 /// Where one tile lies.
 pub(super) struct Spot<T> {
     /// Scalar operand: element `(i, p)` at `s + i * s_row + p * s_k`.
@@ -63,6 +86,29 @@ pub(super) struct Spot<T> {
     pub copy: *mut T,
     /// Room for the sums of the tile, if they are made in several parts.
     pub sums: *mut T,
+}
+
+impl<T> Spot<T> {
+    /// A tile without biases, fetching ahead, a copy and room for sums.
+    #[inline]
+    pub fn new(s: *const T, v: *const T, c: *mut T, tail: usize) -> Self {
+        let (null, none) = (std::ptr::null(), std::ptr::null_mut());
+        Spot {
+            s,
+            v,
+            c,
+            bias_s: null,
+            bias_v: null,
+            tail,
+            ahead: 0,
+            fetch: null,
+            fetch_step: 0,
+            fetch_rows: 0,
+            fetch_each: 0,
+            copy: none,
+            sums: none,
+        }
+    }
 }
 
 /// Steps of `k` between two rounds of fetching ahead: a cache line of the scalar operand's rows.
@@ -336,4 +382,16 @@ pub(super) fn touch(c: *mut u8, row: isize, rows: usize, bytes: usize) {
             prefetch_write(c.wrapping_offset(i as isize * row).wrapping_add(at));
         }
     }
+}
+
+/// Asks for the cache line of `p`, which need not be valid, to be written.
+#[inline(always)]
+pub(super) fn prefetch_write<T>(p: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch does not access.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
 }

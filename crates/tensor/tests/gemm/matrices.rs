@@ -45,18 +45,6 @@ pub enum Lay {
     Scalar,
 }
 
-pub const READ: [Lay; 10] = [
-    Lay::Row,
-    Lay::Col,
-    Lay::RowPadded,
-    Lay::ColPadded,
-    Lay::Wide,
-    Lay::RowsBackwards,
-    Lay::BothBackwards,
-    Lay::RowBroadcast,
-    Lay::ColBroadcast,
-    Lay::Scalar,
-];
 pub const WRITE: [Lay; 7] = [
     Lay::Row,
     Lay::Col,
@@ -66,6 +54,11 @@ pub const WRITE: [Lay; 7] = [
     Lay::RowsBackwards,
     Lay::BothBackwards,
 ];
+/// Layouts for what is only read: of these some elements may coincide.
+pub fn read() -> impl Iterator<Item = Lay> {
+    let broadcast = [Lay::RowBroadcast, Lay::ColBroadcast, Lay::Scalar];
+    WRITE.into_iter().chain(broadcast)
+}
 
 impl<T: Real> Mat<T> {
     pub fn new(lay: Lay, rows: usize, cols: usize, rng: &mut Xoshiro256PlusPlus) -> Self {

@@ -1,101 +1,69 @@
 //! Matrices that do not fit.
 
+use std::panic::catch_unwind;
 use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm};
 
-fn run(a: MatRef<'_, f32>, b: MatRef<'_, f32>, c: MatMut<'_, f32>, epilogue: Epilogue<'_, f32>) {
-    gemm(2, 3, 4, 1.0, a, b, 0.0, c, epilogue);
+/// A product of 2 x 4 by 4 x 3 that is right but for what a case changes.
+#[derive(Clone, Copy)]
+struct Case {
+    a_len: usize,
+    b_rs: isize,
+    c_offset: usize,
+    c_rs: isize,
+    bias: usize,
 }
-const A: [f32; 8] = [0.0; 8];
-const B: [f32; 12] = [0.0; 12];
+
+const RIGHT: Case = Case {
+    a_len: 8,
+    b_rs: 3,
+    c_offset: 0,
+    c_rs: 3,
+    bias: 3,
+};
+
+fn run(case: Case) {
+    let (a, b, bias) = ([0.0_f32; 8], [0.0; 12], [0.0; 3]);
+    let mut c = [0.0; 6];
+    let a = MatRef::row_major(&a[..case.a_len], 4);
+    let b = MatRef {
+        rs: case.b_rs,
+        ..MatRef::row_major(&b, 3)
+    };
+    let c = MatMut {
+        data: &mut c,
+        offset: case.c_offset,
+        rs: case.c_rs,
+        cs: 1,
+    };
+    let end = Epilogue::BiasRow(&bias[..case.bias]);
+    gemm(2, 3, 4, 1.0, a, b, 0.0, c, end);
+}
 
 #[test]
-#[should_panic(expected = "A reaches from element 0 to 7 of a slice of 7")]
-fn short_a() {
-    let mut c = [0.0; 6];
-    run(
-        MatRef::row_major(&A[..7], 4),
-        MatRef::row_major(&B, 3),
-        MatMut::row_major(&mut c, 3),
-        Epilogue::None,
-    );
-}
-#[test]
-#[should_panic(expected = "B reaches from element -3 to")]
-fn negative_reach() {
-    let mut c = [0.0; 6];
-    let b = MatRef {
-        data: &B,
-        offset: 0,
-        rs: 3,
-        cs: 1,
+fn what_does_not_fit_is_refused() {
+    let huge = Case {
+        c_offset: 1,
+        c_rs: isize::MAX,
+        ..RIGHT
     };
-    let b = MatRef { rs: -1, ..b };
-    run(
-        MatRef::row_major(&A, 4),
-        b,
-        MatMut::row_major(&mut c, 3),
-        Epilogue::None,
-    );
-}
-#[test]
-#[should_panic(expected = "C reaches")]
-fn huge_stride() {
-    let mut c = [0.0; 6];
-    let c = MatMut {
-        data: &mut c,
-        offset: 1,
-        rs: isize::MAX,
-        cs: 1,
-    };
-    run(
-        MatRef::row_major(&A, 4),
-        MatRef::row_major(&B, 3),
-        c,
-        Epilogue::None,
-    );
-}
-#[test]
-#[should_panic(expected = "coincide")]
-fn overlapping_c() {
-    let mut c = [0.0; 6];
-    let c = MatMut {
-        data: &mut c,
-        offset: 0,
-        rs: 2,
-        cs: 1,
-    };
-    run(
-        MatRef::row_major(&A, 4),
-        MatRef::row_major(&B, 3),
-        c,
-        Epilogue::None,
-    );
-}
-#[test]
-#[should_panic(expected = "coincide")]
-fn broadcast_c() {
-    let mut c = [0.0; 6];
-    let c = MatMut {
-        data: &mut c,
-        offset: 0,
-        rs: 0,
-        cs: 1,
-    };
-    run(
-        MatRef::row_major(&A, 4),
-        MatRef::row_major(&B, 3),
-        c,
-        Epilogue::None,
-    );
-}
-#[test]
-#[should_panic(expected = "a bias of 2 elements for 3 columns")]
-fn short_bias() {
-    let mut c = [0.0; 6];
-    run(
-        MatRef::row_major(&A, 4),
-        MatRef::row_major(&B, 3),
-        MatMut::row_major(&mut c, 3),
-        Epilogue::BiasRow(&[0.0; 2]),
-    );
+    let cases = [
+        (
+            Case { a_len: 7, ..RIGHT },
+            "A reaches from element 0 to 7 of a slice of 7",
+        ),
+        (Case { b_rs: -1, ..RIGHT }, "B reaches from element -3 to"),
+        (huge, "C reaches"),
+        (Case { c_rs: 2, ..RIGHT }, "coincide"),
+        (Case { c_rs: 0, ..RIGHT }, "coincide"),
+        (
+            Case { bias: 2, ..RIGHT },
+            "a bias of 2 elements for 3 columns",
+        ),
+    ];
+    run(RIGHT);
+    for (case, expected) in cases {
+        let panic = catch_unwind(|| run(case)).expect_err(expected);
+        let message = panic.downcast_ref::<String>().expect("a message");
+        assert!(message.contains(expected), "{message}, not: {expected}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Sizes, layouts, factors, epilogues, what is not finite, batches.
 
-use crate::matrices::{Lay, Mat, READ, WRITE, check, levels, random};
+use crate::matrices::{Lay, Mat, WRITE, check, levels, random, read};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use wengert_tensor::Real;
@@ -67,8 +67,8 @@ fn layouts<T: Real>() {
     ];
     for at in levels() {
         for size @ (m, n, k) in sizes {
-            for a_lay in READ {
-                for b_lay in READ {
+            for a_lay in read() {
+                for b_lay in read() {
                     for c_lay in WRITE {
                         let a = Mat::<T>::new(a_lay, m, k, &mut rng);
                         let b = Mat::new(b_lay, k, n, &mut rng);

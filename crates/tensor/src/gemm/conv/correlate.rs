@@ -570,34 +570,19 @@ impl<T: Real> Plan<'_, T> {
             s_k: 1,
             v_k: panel.v_k,
             c_row: if straight { volume } else { wide } as isize,
-            alpha: T::ONE,
-            beta: T::ZERO,
-            touch: 0,
             relu: self.job.tail.relu,
             segments: panel.taps,
             segment: self.job.depth,
-            resume: false,
-            pause: false,
-            finish: kernels.finish,
+            ..Job::new(kernels.finish)
         };
+        let to = match straight {
+            true => result.wrapping_add(pieces[0].to),
+            false => scratch,
+        };
+        let tail = panel.valid - (panel.registers - 1) * kernels.lanes;
         let spot = Spot {
-            s,
-            v: panel.v,
-            c: if straight {
-                result.wrapping_add(pieces[0].to)
-            } else {
-                scratch
-            },
             bias_s: bias,
-            bias_v: std::ptr::null(),
-            tail: panel.valid - (panel.registers - 1) * kernels.lanes,
-            ahead: 0,
-            fetch: std::ptr::null(),
-            fetch_step: 0,
-            fetch_rows: 0,
-            fetch_each: 0,
-            copy: std::ptr::null_mut(),
-            sums: std::ptr::null_mut(),
+            ..Spot::new(s, panel.v, to, tail)
         };
         // SAFETY: the contract of the function; the scratch tile has room for the widest tile.
         unsafe {

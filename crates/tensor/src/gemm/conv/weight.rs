@@ -292,15 +292,10 @@ impl<T: Real> Plan<'_, T> {
             s_k: 1,
             v_k: (g.stride[2] * ci) as isize,
             c_row: wide as isize,
-            alpha: T::ONE,
             beta: a.beta,
-            touch: 0,
-            relu: false,
             segments: a.segments.as_ptr(),
             segment: g.output[2],
-            resume: false,
-            pause: false,
-            finish: kernels.finish,
+            ..Job::new(kernels.finish)
         };
         for tap in (0..g.taps()).step_by(joined) {
             let t = [
@@ -316,21 +311,12 @@ impl<T: Real> Plan<'_, T> {
                 let valid = (r.end * lanes).min(run) - start;
                 for t in 0..tiles {
                     let tile = tile_rows(rows.len(), kernels.mr(), tiles, t);
-                    let spot = Spot {
-                        s: a.s.wrapping_add(tile.start * a.s_row),
-                        v: a.x.wrapping_add(offset * ci + start),
-                        c: to.wrapping_add((rows.start + tile.start) * wide + tap * ci + start),
-                        bias_s: std::ptr::null(),
-                        bias_v: std::ptr::null(),
-                        tail: valid - (r.len() - 1) * lanes,
-                        ahead: 0,
-                        fetch: std::ptr::null(),
-                        fetch_step: 0,
-                        fetch_rows: 0,
-                        fetch_each: 0,
-                        copy: std::ptr::null_mut(),
-                        sums: std::ptr::null_mut(),
-                    };
+                    let spot = Spot::new(
+                        a.s.wrapping_add(tile.start * a.s_row),
+                        a.x.wrapping_add(offset * ci + start),
+                        to.wrapping_add((rows.start + tile.start) * wide + tap * ci + start),
+                        valid - (r.len() - 1) * lanes,
+                    );
                     // SAFETY: the contract of the function; the last register may reach into the room behind the image.
                     unsafe { (kernels.tiles[r.len() - 1][tile.len() - 1])(&job, &spot) };
                 }

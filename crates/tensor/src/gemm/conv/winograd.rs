@@ -332,15 +332,7 @@ impl<T: Real> Winograd<'_, T> {
             s_k: 1,
             v_k: channel as isize,
             c_row: wide as isize,
-            alpha: T::ONE,
-            beta: T::ZERO,
-            touch: 0,
-            relu: false,
-            segments: std::ptr::null(),
-            segment: 0,
-            resume: false,
-            pause: false,
-            finish: kernels.finish,
+            ..Job::new(kernels.finish)
         };
         let mut finite = true;
         for t in 0..tiles {
@@ -361,21 +353,12 @@ impl<T: Real> Winograd<'_, T> {
             let s =
                 (self.weights).wrapping_add((group * POINTS * job.rows + rows.start) * job.depth);
             for p in 0..POINTS {
-                let spot = Spot {
-                    s: s.wrapping_add(p * job.rows * job.depth),
-                    v: v.wrapping_add(p * point + start),
-                    c: m.wrapping_add(p * rows.len() * wide),
-                    bias_s: std::ptr::null(),
-                    bias_v: std::ptr::null(),
-                    tail: kernels.lanes,
-                    ahead: 0,
-                    fetch: std::ptr::null(),
-                    fetch_step: 0,
-                    fetch_rows: 0,
-                    fetch_each: 0,
-                    copy: std::ptr::null_mut(),
-                    sums: std::ptr::null_mut(),
-                };
+                let spot = Spot::new(
+                    s.wrapping_add(p * job.rows * job.depth),
+                    v.wrapping_add(p * point + start),
+                    m.wrapping_add(p * rows.len() * wide),
+                    kernels.lanes,
+                );
                 // SAFETY: weights, transformed pixels and the room for products exist.
                 unsafe { (kernels.tiles[registers.len() - 1][rows.len() - 1])(&product, &spot) };
             }
