@@ -505,6 +505,8 @@ fn bits_do_not_depend_on_the_neighbours() {
         let plain: Vec<T> = (random(3, 6000, (0.001, 60.0)).into_iter())
             .chain(random(5, 6000, (-3.0, 3.0)))
             .chain(random(6, 6000, (-40.0, 40.0)))
+            .chain(random(7, 6000, (3.3, 3.6)))
+            .chain(random(8, 6000, (-3.8, -3.5)))
             .chain(random(4, 500, (1e3, 3e4)))
             .map(T::from_f64)
             .collect();

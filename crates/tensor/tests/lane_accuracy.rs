@@ -6,10 +6,11 @@
 //! compared with our own functions in f64 (the sample without `SWEEP` with those of `libm`), and what the baseline computes is
 //! computed in vectors (and compared with the baseline at every four hundredth float).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::{FRAC_PI_2, PI};
 use std::sync::atomic::{AtomicU64, Ordering};
 use wengert_tensor::Real;
+use wengert_tensor::fused::{ElemFn, GELU, Pieces, block_fns};
 use wengert_tensor::lane::Lane;
 use wengert_tensor::simd::{Baseline, Isa, Kernel, Level, best_level, dispatch_at};
 
@@ -68,6 +69,30 @@ functions! {
     rounding floor ceil round trunc
 }
 
+/// `gelu` as the loops of elementwise programs compute it.
+struct GeluPieces;
+impl ElemFn for GeluPieces {
+    const ARITY: usize = 1;
+    const PIECES: Option<&'static Pieces> = Some(&GELU);
+    #[inline(always)]
+    fn eval<V: Lane>(x: V, _: V, _: V, _: [V; 2]) -> V {
+        x.gelu()
+    }
+}
+
+/// Functions made of pieces, whose loops are handed out whole.
+const IN_PIECES: &[&str] = &["gelu_pieces"];
+
+/// Functions of one argument.
+fn unary() -> impl Iterator<Item = &'static str> {
+    UNARY.iter().chain(IN_PIECES).copied()
+}
+
+/// The name of a function without what tells its form.
+fn plain(name: &str) -> &str {
+    (name.trim_end_matches("_bounded")).trim_end_matches("_pieces")
+}
+
 /// Functions with a second row in the documentation, for negative arguments.
 const GAMMA: &[&str] = &[
     "lgamma",
@@ -78,6 +103,11 @@ const GAMMA: &[&str] = &[
     "polygamma10",
 ];
 
+/// The instruction sets on which a function has a form of its own.
+fn levels_of(name: &str) -> impl Iterator<Item = Level> {
+    levels().filter(move |&l| !IN_PIECES.contains(&name) || l == Level::Avx512)
+}
+
 fn levels() -> impl Iterator<Item = Level> {
     [Level::Baseline, Level::Avx2, Level::Avx512]
         .into_iter()
@@ -87,6 +117,11 @@ fn levels() -> impl Iterator<Item = Level> {
 fn apply<T: Real>(level: Level, name: &str, x: &[T], y: &[T]) -> Vec<T> {
     let mut out = vec![T::ZERO; x.len()];
     let out_ref = &mut out[..];
+    if IN_PIECES.contains(&name) {
+        let loops = block_fns::<GeluPieces, T>();
+        loops[level as usize - Level::Baseline as usize](out_ref, [x; 3], [T::ZERO; 2]);
+        return out;
+    }
     dispatch_at(
         level,
         Apply {
@@ -318,7 +353,7 @@ fn sweep(name: &str, every: u64) -> Vec<Worst> {
     const PIECE: u64 = 1 << 14;
     let count = (1u64 << 32).div_ceil(every);
     let next = AtomicU64::new(0);
-    let levels: Vec<Level> = levels().collect();
+    let levels: Vec<Level> = levels_of(name).collect();
     let work = || {
         let mut worst: Vec<Worst> = levels.iter().map(|_| Worst::new()).collect();
         loop {
@@ -386,14 +421,14 @@ fn f32_on_a_dense_sweep_of_all_floats() {
     let asked = |variable: &str| std::env::var(variable).ok();
     let every = asked("SWEEP").map_or(997, |s| s.parse().expect("SWEEP is a number"));
     let only = asked("ONLY");
-    for &name in UNARY {
+    for name in unary() {
         if (only.as_ref()).is_some_and(|o| !o.split(',').any(|o| o == name)) {
             continue;
         }
         // Long loops per element, computed in f64: fewer of them do.
         let fewer = if GAMMA.contains(&name) { 101 } else { 1 };
         let bound = bounds[name][0];
-        for (level, Worst { ulps, x, y }) in levels().zip(sweep(name, every * fewer)) {
+        for (level, Worst { ulps, x, y }) in levels_of(name).zip(sweep(name, every * fewer)) {
             println!("f32 {name:12} {level:?}: {ulps:.3} ulp at {x:e} -> {y:e}");
             assert!(
                 ulps <= bound,
@@ -415,8 +450,8 @@ fn f64_against_a_table_of_proved_values() {
             .collect();
         table.entry(name).or_default().push(row);
     }
-    for &name in UNARY.iter().chain(BINARY) {
-        let mut rows = table[name.trim_end_matches("_bounded")].clone();
+    for name in unary().chain(BINARY.iter().copied()) {
+        let mut rows = table[plain(name)].clone();
         if name.ends_with("_bounded") {
             rows.retain(|r| r[0].abs() <= <f64 as Real>::Lane::<Baseline>::TRIG_BOUND);
         }
@@ -572,7 +607,7 @@ fn f64_functions_of_two_arguments_at_the_edges() {
 #[test]
 fn every_function_is_documented_and_tested() {
     let bounds = bounds();
-    for name in UNARY.iter().chain(BINARY) {
+    for name in unary().chain(BINARY.iter().copied()) {
         assert!(
             bounds.contains_key(name),
             "{name} has no row in the documentation of lane"
@@ -581,7 +616,7 @@ fn every_function_is_documented_and_tested() {
     for name in bounds.keys() {
         let name = name.split('`').next().expect("a name");
         assert!(
-            UNARY.contains(&name) || BINARY.contains(&name),
+            unary().any(|n| n == name) || BINARY.contains(&name),
             "{name} is documented, but not tested"
         );
     }
@@ -621,6 +656,7 @@ const SPECIAL: &str = "
     acos 0:pi/2 -0:pi/2 1:0 -1:pi 1.1:nan -1.1:nan inf:nan -inf:nan nan:nan
     atan 0:0 -0:-0 inf:pi/2 -inf:-pi/2 nan:nan tiny:tiny -tiny:-tiny max:pi/2
     gelu 0:0 -0:-0 inf:inf -inf:-0 nan:nan max:max -max:-0
+    gelu_pieces 0:0 -0:-0 inf:inf -inf:-0 nan:nan max:max -max:-0
     silu 0:0 -0:-0 inf:inf -inf:-0 nan:nan max:max -max:-0
     softplus inf:inf -inf:0 nan:nan max:max -max:0
     mish 0:0 -0:-0 inf:inf -inf:-0 nan:nan max:max -max:-0
@@ -648,11 +684,11 @@ fn special_values<T: Real>() {
         };
         sign * magnitude
     };
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     for line in SPECIAL.lines().filter(|l| !l.trim().is_empty()) {
         let mut words = line.split_whitespace();
         let name = words.next().expect("a name");
-        seen.push(name);
+        seen.insert(name);
         for word in words {
             let (x, e) = word.split_once(':').expect("argument:value");
             let (x, e) = (number(x), number(e));
@@ -668,7 +704,8 @@ fn special_values<T: Real>() {
             }
         }
     }
-    assert_eq!(seen, UNARY, "special values of each function");
+    let all: BTreeSet<&str> = unary().collect();
+    assert_eq!(seen, all, "special values of each function");
 }
 
 #[test]
@@ -734,7 +771,7 @@ fn scalar_remainder_equals_vector_code() {
             .map(|i| T::from_f64(1.3 - 0.04 * f64::from(i)))
             .collect();
         for level in levels() {
-            for &name in UNARY.iter().chain(BINARY) {
+            for name in unary().chain(BINARY.iter().copied()) {
                 let all = apply(level, name, &x, &y);
                 for i in 0..x.len() {
                     let alone = apply(level, name, &x[i..=i], &y[i..=i])[0];

@@ -270,6 +270,22 @@ def shortest32(v):
     return s
 
 
+WIDTH = 0.21875  # as in fused/pieces.rs
+
+
+def pieces():
+    """Coefficients of Φ on 32 pieces around multiples of the width, by powers, and the largest relative error. Where a piece
+    ends, a place is rounded either way."""
+    rows, worst = [], 0.0
+    for k in range(-16, 16):
+        phi = lambda t: (-(k * arb(WIDTH) + t) / arb(2).sqrt()).erfc() / 2
+        h = WIDTH / 2 * 1.0005
+        c, error = fit(phi, lambda t: 1 / phi(t), -h, h, 5, 32)
+        rows.append(c)
+        worst = max(worst, error)
+    return list(zip(*rows)), worst
+
+
 def main():
     only = sys.argv[1:]
     out = {32: [], 64: []}
@@ -292,6 +308,12 @@ def main():
         return
     lines = ["//! Polynomial coefficients, lowest power first. Written by `tools/fit_lane.py`: do not edit.", "",
              "#![allow(clippy::excessive_precision, clippy::unreadable_literal, clippy::approx_constant)]", ""]
+    table, worst = pieces()
+    lines += [f"/// Φ on pieces, see `fused::pieces`; relative error 2^{math.log2(worst):.1f}.",
+              "pub(crate) const GELU_PIECES: [[f32; 32]; 6] = ["]
+    for row in table:
+        lines += ["    ["] + [f"        {rust(v, 32)}," for v in row] + ["    ],"]
+    lines += ["];", ""]
     for bits in (32, 64):
         lines += [f"/// For `f{bits}`.", f"pub(super) mod f{bits} {{"]
         for name, doc, c in out[bits]:

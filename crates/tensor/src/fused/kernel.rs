@@ -1,6 +1,7 @@
 //! The loops that instructions run.
 
 use super::lines;
+use super::pieces::{Pieces, in_pieces};
 use crate::Real;
 use crate::lane::Lane;
 use crate::simd::{Avx2, Avx512, Baseline, Isa, Level, level};
@@ -40,6 +41,8 @@ pub trait ElemFn {
     fn cut(n: usize) -> usize {
         if Self::SHARED { n / 2 } else { 0 }
     }
+    /// Pieces that stand in place of `eval` and `eval_near` where there are registers for them.
+    const PIECES: Option<&'static Pieces> = None;
     /// The bits of `eval`, where `is_near`.
     #[inline(always)]
     fn eval_near<V: Lane>(a: V) -> V {
@@ -70,6 +73,7 @@ fn body<F: ElemFn, T: Real, I: Isa>(dst: &mut [T], args: [&[T]; 3], imm: [T; 2])
     let n = dst.len();
     let a = &args[0][..n];
     match F::ARITY {
+        1 if in_pieces::<F, T, I>(dst, a) => {}
         // A block of ordinary arguments takes the faster form.
         1 if F::NEAR && L::<T, I>::INLINE && all_near::<F, T, I>(&a[F::cut(n)..]) => {
             let cut = F::cut(n);
@@ -181,11 +185,11 @@ macro_rules! entry {
 }
 entry!(
     Avx512,
-    [avx512, avx512_common],
+    [avx512, common512],
     index_avx512,
     "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2"
 );
-entry!(Avx2, [avx2, avx2_common], index_avx2, "avx2,fma,bmi2");
+entry!(Avx2, [avx2, common256], index_avx2, "avx2,fma,bmi2");
 
 // Functions lie in the order of their names: two names for each instruction set part what is common from the rest, so that
 // a program's few functions do not bring all others into memory with them.
@@ -203,13 +207,13 @@ impl<F: ElemFn, T: Real> Loops<F, T> {
         Self::AVX2,
         match (F::NARROW, F::COMMON) {
             (true, _) => Self::AVX2,
-            (_, true) => avx512_common::<F, T>,
+            (_, true) => common512::<F, T>,
             _ => avx512::<F, T>,
         },
     ];
     #[cfg(target_arch = "x86_64")]
     const AVX2: BlockFn<T> = if F::COMMON {
-        avx2_common::<F, T>
+        common256::<F, T>
     } else {
         avx2::<F, T>
     };

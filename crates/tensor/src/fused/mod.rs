@@ -11,6 +11,7 @@ mod few;
 mod input;
 mod kernel;
 mod lines;
+mod pieces;
 mod reduce;
 mod run;
 
@@ -19,6 +20,7 @@ pub use few::FewRows;
 pub use kernel::{
     BlockFn, BlockFns, ElemFn, IndexFn, IndexedFn, block_fn, block_fns, index_fn, pick,
 };
+pub use pieces::{GELU, Pieces};
 pub use reduce::{Reduce, extreme_of, few_rows, sum_of};
 
 use crate::error::{Error, Result};

@@ -10,6 +10,7 @@ macro_rules! table {
             $(narrow = $narrow:literal;)?
             $(near |$n:ident| $is_near:expr => $near:expr;)?
             $(within $bound:expr, |$w:ident| $within:expr;)?
+            $(pieces $pieces:expr;)?
             $(shared |$h:ident| $is_shared:expr => $shared:expr;)?
             vjp |$y:ident, $g:ident| [$($rule:expr),+];
             domain [$($lo:literal .. $hi:literal),+];
@@ -30,6 +31,7 @@ macro_rules! table {
             impl ElemFn for kernels::$Name {
                 const ARITY: usize = [$(stringify!($x)),+].len();
                 $(const NARROW: bool = $narrow;)?
+                $(const PIECES: Option<&'static Pieces> = Some(&$pieces);)?
                 const COMMON: bool = is_common(stringify!($method));
                 #[inline(always)]
                 #[allow(unused_variables)]
