@@ -3,7 +3,7 @@
 use super::blocks::{Source, tile_rows};
 use super::driver::{Problem, part};
 use super::kernels::Kernels;
-use super::pack::{PackRows, PackTiles, gather, pack_panel};
+use super::pack::{GROUP, PackRows, PackTiles, gather, pack_panel};
 use super::tile::{Job, Spot, TileFn, prefetch_write, rounds};
 use crate::Real;
 use std::mem::MaybeUninit;
@@ -31,6 +31,10 @@ pub(super) struct Block<'a, T: 'static> {
     pub all_cols: usize,
     /// Room for the packed scalar operand, or null when it is used where it lies.
     pub packed_s: *mut T,
+    /// Whether it is to be packed with this block,
+    pub pack: bool,
+    /// and whether all of it is kept: else a group of tiles after the other takes its place.
+    pub keep: bool,
     /// Whether the scalar operand is so large that the next tile's part is worth fetching ahead.
     pub s_ahead: bool,
 }
@@ -52,39 +56,62 @@ impl<T: Real> Block<'_, T> {
             .wrapping_offset(j as isize * self.p.v_col + self.ks.start as isize * self.p.v_k)
     }
 
-    /// Packs all tiles of the scalar operand.
+    /// Rows of tile `t`, from the first one of the region.
+    #[inline]
+    fn tile_rows(&self, t: usize) -> Range<usize> {
+        tile_rows(self.rows.len(), self.kernels.mr(), self.tiles, t)
+    }
+
+    /// Where tile `t` of the scalar operand is packed.
+    #[inline]
+    fn packed_tile(&self, t: usize) -> *mut T {
+        let mut row = self.tile_rows(t).start;
+        if !self.keep {
+            row -= self.tile_rows(t / GROUP * GROUP).start;
+        }
+        self.packed_s.wrapping_add(row * self.job.k)
+    }
+
+    /// Packs the tiles of the scalar operand from number `first` on, [`GROUP`] at most.
     ///
     /// # Safety
     /// As [`region`](super::blocks::region); `packed_s` has room for them.
-    pub unsafe fn pack_scalars(&self) {
-        let (p, k, mr) = (self.p, self.job.k, self.kernels.mr());
+    unsafe fn pack_scalars(&self, first: usize) {
+        let (p, k) = (self.p, self.job.k);
         // SAFETY: the contract of the function.
         unsafe {
             if p.s_row == 1 {
                 (self.kernels.pack_tiles)(&PackTiles {
                     k,
                     rows: self.rows.len(),
-                    mr,
+                    mr: self.kernels.mr(),
+                    first,
                     src: self.scalars(self.rows.start),
                     step: p.s_k,
-                    dst: self.packed_s,
+                    dst: self.packed_tile(first),
                 });
                 return;
             }
-            for t in 0..self.tiles {
-                let tile = tile_rows(self.rows.len(), mr, self.tiles, t);
-                let from = self.scalars(self.rows.start + tile.start);
-                gather(
-                    from,
-                    p.s_k,
-                    p.s_row,
-                    self.packed_s.add(tile.start * k),
-                    k,
-                    tile.len(),
-                    tile.len(),
-                );
+            for t in first..self.tiles.min(first + GROUP) {
+                let rows = self.tile_rows(t);
+                let (from, n) = (self.scalars(self.rows.start + rows.start), rows.len());
+                gather(from, p.s_k, p.s_row, self.packed_tile(t), k, n, n);
             }
         }
+    }
+
+    /// What tile `t` fetches ahead of the next group of tiles of a far scalar operand, before that is packed: the first of
+    /// its rows, their distance and their number.
+    fn scalars_ahead(&self, t: usize) -> Option<(*const T, isize, usize)> {
+        let next = (t / GROUP + 1) * GROUP;
+        if !(self.pack && self.s_ahead && self.p.s_row == 1 && next < self.tiles) {
+            return None;
+        }
+        let share = part(self.job.k, GROUP, t % GROUP);
+        let first = self.scalars(self.rows.start + self.tile_rows(next).start);
+        let step = self.p.s_k;
+        let from = first.wrapping_offset(share.start as isize * step);
+        Some((from, step, share.len()))
     }
 
     /// Computes the columns `cols`; fetches the terms `next.1` of as many columns from `next.0` on ahead.
@@ -111,21 +138,33 @@ impl<T: Real> Block<'_, T> {
             unsafe { (kernels.pack_rows)(&job) };
         }
         for t in 0..self.tiles {
-            let tile = tile_rows(self.rows.len(), kernels.mr(), self.tiles, t);
+            let tile = self.tile_rows(t);
             let (i0, mr) = (self.rows.start + tile.start, tile.len());
             let nowhere = std::ptr::null_mut();
             let mut spot = Spot::new(self.scalars(i0), nowhere, nowhere, lanes);
             if !self.packed_s.is_null() {
                 self.job.s_k = mr as isize;
-                spot.s = self.packed_s.wrapping_add(tile.start * self.job.k);
+                spot.s = self.packed_tile(t);
+                if self.pack && t % GROUP == 0 {
+                    // SAFETY: there is room for the group.
+                    unsafe { self.pack_scalars(t) };
+                }
             } else if self.s_ahead && p.s_k == 1 && t + 1 < self.tiles {
                 spot.ahead = mr as isize * p.s_row;
             }
             if self.last && !p.bias_s.is_null() {
                 spot.bias_s = p.bias_s.wrapping_add(i0);
             }
+            // Up to here a row is fetched ahead.
+            let mut fetched = usize::MAX;
             let mut fetch = p.v;
-            if let Some((col, ks)) = &next {
+            if let Some((from, step, rows)) = self.scalars_ahead(t) {
+                spot.fetch_rows = rows;
+                spot.fetch_each = rows.div_ceil(rounds::<T>(self.job.k));
+                spot.fetch_step = step;
+                fetch = from;
+                fetched = GROUP * kernels.mr();
+            } else if let Some((col, ks)) = &next {
                 // Each tile fetches some of the lines that lie in order, each panel a part of their length.
                 let (line, n) = match self.source {
                     Source::Transposed => (p.v_col, cols.len()),
@@ -137,6 +176,9 @@ impl<T: Real> Block<'_, T> {
                 spot.fetch_step = line;
                 let first = *col as isize * p.v_col + ks.start as isize * p.v_k;
                 fetch = p.v.wrapping_offset(first + share.start as isize * line);
+                if self.source == Source::Transposed {
+                    fetched = self.job.k;
+                }
             }
             let mut start = 0;
             for n in 0..panels {
@@ -147,7 +189,7 @@ impl<T: Real> Block<'_, T> {
                 spot.tail = valid - (nv - 1) * lanes;
                 spot.copy = self.packed.wrapping_add(start * self.job.k);
                 spot.fetch = fetch.wrapping_add(start);
-                if self.source == Source::Transposed && start >= self.job.k {
+                if start >= fetched {
                     spot.fetch_rows = 0;
                 }
                 spot.c =
@@ -160,7 +202,8 @@ impl<T: Real> Block<'_, T> {
                 spot.v = spot.copy;
                 self.job.v_k = width as isize;
                 let mut kernel = kernels.tiles[nv - 1][mr - 1];
-                let mut part = Columns { valid, width };
+                // Columns that were computed before the tile.
+                let mut whole = 0;
                 let source = match self.source {
                     // Only packing kernels read a partial register: the panel is packed for the other tiles, too.
                     Source::Direct if spot.tail < lanes && self.tiles > 1 => Source::Passing,
@@ -173,35 +216,7 @@ impl<T: Real> Block<'_, T> {
                             spot.v = self.vectors(j0);
                             self.job.v_k = p.v_k;
                             if spot.tail < lanes {
-                                // The whole registers before a partial one apart.
-                                if nv > 1 {
-                                    let whole = width - lanes;
-                                    part = Columns {
-                                        valid: whole,
-                                        width: whole,
-                                    };
-                                    let kernel = kernels.tiles[nv - 2][mr - 1];
-                                    self.tile(
-                                        kernel,
-                                        &Spot {
-                                            tail: lanes,
-                                            ..spot
-                                        },
-                                        mr,
-                                        part,
-                                    );
-                                    spot.v = spot.v.wrapping_add(whole);
-                                    spot.c = spot.c.wrapping_offset(whole as isize * p.c_col);
-                                    spot.sums = spot.sums.wrapping_add(mr * whole);
-                                    spot.fetch = spot.fetch.wrapping_add(whole);
-                                    if !spot.bias_v.is_null() {
-                                        spot.bias_v = spot.bias_v.wrapping_add(whole);
-                                    }
-                                    part = Columns {
-                                        valid: valid - whole,
-                                        width: lanes,
-                                    };
-                                }
+                                whole = self.whole_registers(&mut spot, mr, nv);
                                 kernel = kernels.packing_one[mr - 1];
                             }
                         }
@@ -220,12 +235,45 @@ impl<T: Real> Block<'_, T> {
                         }
                         _ => {}
                     }
+                    let part = Columns {
+                        valid: valid - whole,
+                        width: width - whole,
+                    };
                     self.tile(kernel, &spot, mr, part);
                 }
                 spot.ahead = 0;
                 start += width;
             }
         }
+    }
+
+    /// The registers before the last, which is partial and may not be read whole where it lies; the spot goes on behind
+    /// them.
+    ///
+    /// # Safety
+    /// As for [`Block::tile`].
+    unsafe fn whole_registers(&self, spot: &mut Spot<T>, mr: usize, nv: usize) -> usize {
+        let lanes = self.kernels.lanes;
+        let width = (nv - 1) * lanes;
+        if nv == 1 {
+            return 0;
+        }
+        let part = Columns {
+            valid: width,
+            width,
+        };
+        let tail = std::mem::replace(&mut spot.tail, lanes);
+        // SAFETY: the contract of the function.
+        unsafe { self.tile(self.kernels.tiles[nv - 2][mr - 1], spot, mr, part) };
+        spot.tail = tail;
+        spot.v = spot.v.wrapping_add(width);
+        spot.c = spot.c.wrapping_offset(width as isize * self.p.c_col);
+        spot.sums = spot.sums.wrapping_add(mr * width);
+        spot.fetch = spot.fetch.wrapping_add(width);
+        if !spot.bias_v.is_null() {
+            spot.bias_v = spot.bias_v.wrapping_add(width);
+        }
+        width
     }
 
     /// Runs a tile; by way of a scratch tile, if its rows are not contiguous in the result.

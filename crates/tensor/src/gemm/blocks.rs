@@ -3,12 +3,13 @@
 //! For each block of `k` and each block of columns, the vector operand is packed into panels of a few registers width
 //! that stay in the second level of the cache; then tile after tile of rows passes along all panels, its part of the
 //! scalar operand staying in the first level. The scalar operand is used where it lies while its rows are contiguous
-//! along `k`; otherwise it is packed, too.
+//! along `k`; otherwise it is packed, too, a group of tiles just before they are computed.
 
 use super::block::Block;
 use super::buffer;
 use super::driver::{Problem, part};
 use super::kernels::Kernels;
+use super::pack::GROUP;
 use super::tile::{Job, rounds};
 use crate::Real;
 use std::ops::Range;
@@ -195,7 +196,11 @@ pub(super) unsafe fn region<T: Real>(
     let fit = (blocking.v_block / (panel * size * longest.max(1))).max(1);
     let v_blocks = panels.div_ceil(fit);
     let v_room = panels.div_ceil(v_blocks) * panel * longest;
-    let s_room = if pack_s { rows.len() * longest } else { 0 };
+    let s_rows = match v_blocks {
+        1 => (GROUP * kernels.mr()).min(rows.len()),
+        _ => rows.len(),
+    };
+    let s_room = if pack_s { s_rows * longest } else { 0 };
     let sums_room = if blocking.parts > 1 {
         rows.len() * registers * lanes
     } else {
@@ -228,6 +233,8 @@ pub(super) unsafe fn region<T: Real>(
             } else {
                 std::ptr::null_mut()
             },
+            pack: false,
+            keep: v_blocks > 1,
             s_ahead: rows.len() * p.k * size > FAR,
         };
         // Columns that lie in order are read in order, one block of them after the other; else block of `k` after block of `k`.
@@ -267,11 +274,9 @@ pub(super) unsafe fn region<T: Real>(
                 let (kb, columns) = place(i + 1);
                 (columns.start, blocking.terms(p.k, kb))
             });
+            block.pack = pack_s && columns.start == cols.start;
             // SAFETY: the buffer has room for both packed operands; the rest is the caller's promise.
             unsafe {
-                if pack_s && columns.start == cols.start {
-                    block.pack_scalars();
-                }
                 block.run(columns, next);
             }
         }

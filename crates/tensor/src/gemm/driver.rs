@@ -165,7 +165,7 @@ impl<T: Real> Problem<T> {
         let store = if self.c_col == 1 {
             self.rows * registers
         } else if self.c_row == 1 {
-            self.rows * self.cols / 3
+            self.rows * self.cols
         } else {
             self.rows * self.cols * 2
         };

@@ -103,11 +103,11 @@ unsafe fn copy<V: Vector, const NV: usize>(
     }
 }
 
-/// Copies a scalar operand whose rows are one element apart into tiles.
+/// Copies a group of tiles of a scalar operand whose rows are one element apart.
 ///
 /// Element `(i, p)` is at `src + i + p * step`. Tiles have `mr` rows, the last two share what is left as in
-/// [`super::blocks::tile_rows`]; the tile that starts at row `i` starts at `dst + i * k` and holds its rows' elements
-/// for each `p` after the other.
+/// [`super::blocks::tile_rows`]; those from number `first` on are copied, [`GROUP`] at most. They lie one after the other
+/// at `dst`, each with its rows' elements for each `p` after the other.
 pub(super) type PackTilesFn<T> = unsafe fn(&PackTiles<T>);
 
 /// Arguments of [`PackTilesFn`].
@@ -115,46 +115,46 @@ pub(super) struct PackTiles<T> {
     pub k: usize,
     pub rows: usize,
     pub mr: usize,
+    pub first: usize,
     pub src: *const T,
     pub step: isize,
     pub dst: *mut T,
 }
 
 /// Tiles that are copied side by side, so that whole cache lines are read.
-const GROUP: usize = 8;
+pub(super) const GROUP: usize = 8;
+/// Terms that are copied for one tile before the next.
+const TERMS: usize = 8;
 
 /// The body of all [`PackTilesFn`].
 ///
 /// # Safety
-/// The instruction set of `V` is available; the elements are readable and `rows * k` are writable at `dst`.
+/// The instruction set of `V` is available; the elements are readable, and those of the tiles are writable at `dst`.
 #[inline(always)]
 pub(super) unsafe fn tiles<V: Vector>(job: &PackTiles<V::Elem>) {
     let tiles = job.rows.div_ceil(job.mr);
-    for group in (0..tiles).step_by(GROUP) {
-        let count = GROUP.min(tiles - group);
-        // SAFETY: the instruction set is available.
-        let mut places = [(0, 0, unsafe { V::mask(V::LANES) }); GROUP];
-        for (t, place) in places.iter_mut().enumerate().take(count) {
-            let tile = super::blocks::tile_rows(job.rows, job.mr, tiles, group + t);
-            // SAFETY: as above.
-            let mask = unsafe { V::mask(tile.len().min(V::LANES)) };
-            *place = (tile.start, tile.len(), mask);
-        }
-        for p in 0..job.k {
-            // SAFETY: the elements of the tiles at p; a prefetch does not access.
-            unsafe {
-                let from = job.src.offset(p as isize * job.step);
-                for &(start, len, mask) in &places[..count] {
-                    let (from, to) = (from.add(start), job.dst.add(start * job.k + p * len));
-                    V::prefetch(from.wrapping_offset(8 * job.step));
-                    V::load_part(from, mask).store_part(to, mask);
-                    let mut j = V::LANES;
-                    while j < len {
-                        let mask = V::mask((len - j).min(V::LANES));
-                        V::load_part(from.add(j), mask).store_part(to.add(j), mask);
-                        j += V::LANES;
+    let tile = |t: usize| super::blocks::tile_rows(job.rows, job.mr, tiles, t);
+    let start = tile(job.first).start;
+    for p in (0..job.k).step_by(TERMS) {
+        let terms = TERMS.min(job.k - p);
+        for t in job.first..tiles.min(job.first + GROUP) {
+            let (rows, mut j) = (tile(t), 0);
+            while j < rows.len() {
+                let width = V::LANES.min(rows.len() - j);
+                // SAFETY: the elements of the tile; a prefetch does not access.
+                unsafe {
+                    let mask = V::mask(width);
+                    let mut from = job.src.offset(p as isize * job.step).add(rows.start + j);
+                    let to = (rows.start - start) * job.k + p * rows.len() + j;
+                    let mut to = job.dst.add(to);
+                    for _ in 0..terms {
+                        V::prefetch(from.wrapping_offset(TERMS as isize * job.step));
+                        V::load_part(from, mask).store_part(to, mask);
+                        from = from.wrapping_offset(job.step);
+                        to = to.wrapping_add(rows.len());
                     }
                 }
+                j += width;
             }
         }
     }
