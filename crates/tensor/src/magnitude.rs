@@ -1,5 +1,7 @@
 //! The largest magnitude of a slice, at the speed of memory: one pass tells a bound and whether everything is finite.
 
+use crate::Real;
+use crate::lane::Lane;
 use crate::parallel::{self, GRAIN};
 use crate::simd::{Isa, Kernel, dispatch};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,10 +24,21 @@ macro_rules! largest {
                 #[inline(always)]
                 fn run<I: Isa>(self) -> $real {
                     #[inline(always)]
+                    fn bits(x: $real) -> $bits {
+                        x.to_bits() as $bits & <$bits>::MAX
+                    }
+                    #[inline(always)]
                     fn row(most: &mut [$bits; W], x: &[$real]) {
                         for (m, x) in most.iter_mut().zip(x) {
-                            *m = (*m).max(x.to_bits() as $bits & <$bits>::MAX);
+                            *m = (*m).max(bits(*x));
                         }
+                    }
+                    if I::CALLS {
+                        let mut most = 0;
+                        for k in <$real as Real>::Lane::<I>::places(self.0.len()) {
+                            most = bits(self.0[k]).max(most);
+                        }
+                        return <$real>::from_bits(most as _);
                     }
                     let mut most: [$bits; W] = [0; W];
                     let each = self.0.len() / STREAMS / W * W;

@@ -1,7 +1,7 @@
 //! Running sums of lines.
 
 use crate::Real;
-use crate::simd::{Isa, Kernel, dispatch};
+use crate::simd::{Isa, Kernel, dispatch, dispatch_narrow};
 
 /// Lines that are summed side by side, so that one need not wait for the other's additions.
 const LINES: usize = 4;
@@ -27,12 +27,21 @@ pub fn running_sums<T: Real>(x: &[T], out: &mut [T], n: usize, reverse: bool) {
     let groups = out.chunks_mut(LINES * n).zip(x.chunks(LINES * n));
     for (out, x) in groups {
         if out.len() == LINES * n {
-            dispatch(Lines::<_, LINES> { x, out, n, reverse });
+            lines(Lines::<_, LINES> { x, out, n, reverse });
         } else {
             for (out, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
-                dispatch(Lines::<_, 1> { x, out, n, reverse });
+                lines(Lines::<_, 1> { x, out, n, reverse });
             }
         }
+    }
+}
+
+/// In single precision without a copy for AVX-512, which has a way of its own.
+fn lines<T: Real, const L: usize>(lines: Lines<'_, T, L>) {
+    if const { size_of::<T>() == 4 } {
+        dispatch_narrow(lines);
+    } else {
+        dispatch(lines);
     }
 }
 

@@ -10,6 +10,7 @@ use crate::vmap::BatchCtx;
 use smallvec::SmallVec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::fused::Reduce;
+use wengert_tensor::lane::Lane;
 use wengert_tensor::list::Listed;
 use wengert_tensor::parallel::Band;
 use wengert_tensor::shape::{IntoAxes, axis_set};
@@ -99,7 +100,7 @@ impl<T: Real> Kernel for ProdOf<'_, T> {
                     *a = v;
                 }
                 for c in chunks {
-                    for k in 0..W {
+                    for k in T::Lane::<I>::places(W) {
                         acc[k] *= c[k];
                     }
                 }
@@ -107,8 +108,9 @@ impl<T: Real> Kernel for ProdOf<'_, T> {
             } else {
                 out.copy_from_slice(&x[first..][..width]);
                 for row in x[inner..].chunks_exact(inner) {
-                    for (o, &v) in out.iter_mut().zip(&row[first..][..width]) {
-                        *o *= v;
+                    let (out, row) = (&mut out[..width], &row[first..][..width]);
+                    for k in T::Lane::<I>::places(width) {
+                        out[k] *= row[k];
                     }
                 }
             }
@@ -200,19 +202,19 @@ impl<T: Real> Kernel for OthersOf<'_, '_, T> {
             let mut product = [T::one(); COLUMNS];
             for k in 0..n {
                 let x = &self.x[k * self.inner + first..][..b];
-                let y = &mut self.out.at_mut(k)[c..c + b];
-                for ((y, p), &x) in y.iter_mut().zip(&mut product).zip(x) {
-                    *y = *p;
-                    *p *= x;
+                let (y, p) = (&mut self.out.at_mut(k)[c..c + b], &mut product[..b]);
+                for j in T::Lane::<I>::places(b) {
+                    y[j] = p[j];
+                    p[j] *= x[j];
                 }
             }
             product[..b].copy_from_slice(&self.g[first..first + b]);
             for k in (0..n).rev() {
                 let x = &self.x[k * self.inner + first..][..b];
-                let y = &mut self.out.at_mut(k)[c..c + b];
-                for ((y, p), &x) in y.iter_mut().zip(&mut product).zip(x) {
-                    *y *= *p;
-                    *p *= x;
+                let (y, p) = (&mut self.out.at_mut(k)[c..c + b], &mut product[..b]);
+                for j in T::Lane::<I>::places(b) {
+                    y[j] *= p[j];
+                    p[j] *= x[j];
                 }
             }
         }

@@ -58,7 +58,7 @@ impl Tile {
         x: [&[L::Elem]; M],
         body: &impl Each<B>,
     ) -> [[f64; W]; N] {
-        if self.cols.len() == W {
+        if L::INLINE && self.cols.len() == W {
             self.sums_of::<L, B, M, N, true>(x, body)
         } else {
             self.sums_of::<L, B, M, N, false>(x, body)
@@ -78,7 +78,7 @@ impl Tile {
             let mut acc = [[L::c(0.0); W]; N];
             for i in start..end {
                 let own = self.read::<L, M, ALL>(x, i);
-                for k in 0..W {
+                for k in L::places(W) {
                     let mut v = [L::c(0.0); M];
                     for m in 0..M {
                         v[m] = L::new(own[m][k]);
@@ -90,7 +90,7 @@ impl Tile {
                 }
             }
             for j in 0..N {
-                for k in 0..W {
+                for k in L::places(W) {
                     all[j][k] += acc[j][k].get().as_f64();
                 }
             }
@@ -106,7 +106,7 @@ impl Tile {
         body: &impl Each<B>,
         y: &Parts<'_, L::Elem>,
     ) {
-        if self.cols.len() == W {
+        if L::INLINE && self.cols.len() == W {
             self.map_of::<L, B, M, true>(x, body, y);
         } else {
             self.map_of::<L, B, M, false>(x, body, y);
@@ -123,7 +123,7 @@ impl Tile {
         for i in self.rows.clone() {
             let own = self.read::<L, M, ALL>(x, i);
             let mut made = [L::c(0.0).get(); W];
-            for k in 0..W {
+            for k in L::places(W) {
                 let mut v = [L::c(0.0); M];
                 for m in 0..M {
                     v[m] = L::new(own[m][k]);
@@ -222,7 +222,7 @@ impl<T: Real> Kernel for Stats<'_, T> {
         let [first] = some.sums::<T::Lane<I>, Plain, 1, 1>([self.x], &Plain);
         let mut rough = [T::ZERO; W];
         let mut centred = [T::Lane::<I>::c(0.0); W];
-        for k in 0..W {
+        for k in T::Lane::<I>::places(W) {
             rough[k] = T::from_f64(first[k] / some.rows.len() as f64);
             centred[k] = T::Lane::<I>::new(rough[k]);
         }

@@ -123,6 +123,21 @@ impl<L: Lane, const N: usize> Sums<L, N> {
         body: impl Body<L, M, N>,
     ) -> Self {
         let mut sums = Self::new();
+        if !L::INLINE {
+            for at in planes {
+                for k in L::places(n) {
+                    let mut v = [L::c(0.0); M];
+                    for i in 0..M {
+                        v[i] = L::new(x[i][at + k]);
+                    }
+                    let y = body.sums(v);
+                    for j in 0..N {
+                        sums.0[j][k % W] = sums.0[j][k % W] + y[j];
+                    }
+                }
+            }
+            return sums;
+        }
         // Two loops: in one with both kinds of planes the sums would not stay in registers.
         if n < W {
             for at in planes {
@@ -205,11 +220,11 @@ pub(super) fn map<L: Lane, const M: usize>(
     }
     let n = y.len();
     let mut at = 0;
-    while at + W <= n {
+    while L::INLINE && at + W <= n {
         group::<L, M, W>(x, y, at, f);
         at += W;
     }
-    while at < n && n >= END {
+    while L::INLINE && at < n && n >= END {
         let from = at.min(n - END);
         group::<L, M, END>(x, y, from, f);
         at = from + END;

@@ -17,6 +17,12 @@ const B: usize = 32;
 #[inline(always)]
 fn sum_by<V: Lane>(x: &[V::Elem], f: impl Fn(V) -> V) -> V {
     let mut acc = [V::c(0.0); W];
+    if !V::INLINE {
+        for k in V::places(x.len()) {
+            acc[k % W] = acc[k % W] + f(V::new(x[k]));
+        }
+        return total(&acc);
+    }
     let chunks = x.chunks_exact(W);
     let tail = chunks.remainder();
     for c in chunks {
@@ -100,6 +106,14 @@ pub(in crate::ops) fn sums_of<V: Lane, const M: usize>(
 ) -> [V; 2] {
     let (zero, n) = (V::c(0.0), x[0].len());
     let (mut s, mut t) = ([zero; B], [zero; B]);
+    if !V::INLINE {
+        for k in V::places(n) {
+            let [a, b] = f(at_place(x, k));
+            s[k % B] = s[k % B] + a;
+            t[k % B] = t[k % B] + b;
+        }
+        return [total(&s), total(&t)];
+    }
     let full = n / B * B;
     let mut at = 0;
     while at < full {
@@ -171,6 +185,13 @@ impl<V: Lane> Scale<V> {
         }
     }
 
+    /// What becomes of an element.
+    #[inline(always)]
+    fn result(self, x: V::Elem, weight: V::Elem, bias: V::Elem) -> V::Elem {
+        let h = (V::new(x) - self.rough - self.rest) * self.root;
+        h.mul_add(V::new(weight), V::new(bias)).get()
+    }
+
     /// From both passes.
     #[inline(always)]
     fn of(x: &[V::Elem], eps: f64, centred: bool) -> Self {
@@ -225,8 +246,7 @@ impl<V: Lane> Turn<'_, V> {
             let d = V::select(new, V::new(b[k]) - self.rough, zero);
             sums[1][k] = sums[1][k] + d;
             sums[2][k] = d.mul_add(d, sums[2][k]);
-            let h = (V::new(c[k]) - self.scale.rough - self.scale.rest) * self.scale.root;
-            made[k] = h.mul_add(V::new(w[k]), V::new(bias[k])).get();
+            made[k] = self.scale.result(c[k], w[k], bias[k]);
         }
         *y = made;
     }
@@ -323,6 +343,15 @@ impl<T: Real> Kernel for Forward<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self) {
         let (n, centred) = (self.weight.len(), self.centred);
+        if I::CALLS {
+            for (x, out) in self.x.chunks_exact(n).zip(self.out.chunks_exact_mut(n)) {
+                let scale = Scale::<T::Lane<I>>::of(x, self.eps, centred);
+                for k in T::Lane::<I>::places(n) {
+                    out[k] = scale.result(x[k], self.weight[k], self.bias[k]);
+                }
+            }
+            return;
+        }
         let (zero, one) = (T::Lane::<I>::c(0.0), T::Lane::<I>::c(1.0));
         let count = self.x.len() / n;
         let row = |i: usize| &self.x[i.min(count - 1) * n..][..n];

@@ -2,7 +2,7 @@
 
 use crate::ops::{Scratch, compiled_here};
 use wengert_tensor::lane::Lane;
-use wengert_tensor::simd::{Isa, Kernel, dispatch, dispatch_narrow};
+use wengert_tensor::simd::{Isa, Kernel, Level, dispatch, dispatch_narrow, level};
 use wengert_tensor::{Real, Tensor, parallel};
 
 compiled_here! {
@@ -109,8 +109,13 @@ impl Axis {
     /// Whether no vector code fits: windows of different sizes, or three and more elements apart; but for a single window whose
     /// elements are side by side.
     fn is_by_element(&self) -> bool {
-        let single = self.m == 1 && self.step() == 1;
-        !single && (self.adaptive || self.s > 2)
+        !self.is_single() && (self.adaptive || self.s > 2)
+    }
+
+    /// A single window, of elements side by side.
+    #[inline(always)]
+    fn is_single(&self) -> bool {
+        self.m == 1 && self.step() == 1
     }
 
     /// Pairs side by side, none of which hangs over the end.
@@ -133,21 +138,26 @@ fn planes_per_task(a: &Axes) -> usize {
     (parallel::GRAIN / 2).div_ceil(inputs(a).max(1)).max(1)
 }
 
-/// `f(row of windows, row of elements)` for each row of elements of a plane that a row of windows covers.
-#[inline(always)]
-fn each_row(a: &Axes, mut f: impl FnMut(usize, usize)) {
-    for o0 in 0..a[0].m {
-        let (i0, c0) = a[0].span(o0);
-        for o1 in 0..a[1].m {
-            let (i1, c1) = a[1].span(o1);
-            for j0 in 0..c0 {
-                let plane = (i0 + j0 * a[0].step()) * a[1].n + i1;
-                for j1 in 0..c1 {
-                    f(o0 * a[1].m + o1, plane + j1 * a[1].step());
+/// The code for each row of elements of a plane that a row of windows covers, with the numbers of both. Not a function of a
+/// closure, which may be compiled apart, without the instruction set.
+macro_rules! each_row {
+    ($axes:expr, |$windows:ident, $elements:ident| $code:block) => {
+        let [a0, a1, _] = $axes;
+        for o0 in 0..a0.m {
+            let (i0, c0) = a0.span(o0);
+            for o1 in 0..a1.m {
+                let (i1, c1) = a1.span(o1);
+                let $windows = o0 * a1.m + o1;
+                for j0 in 0..c0 {
+                    let plane = (i0 + j0 * a0.step()) * a1.n + i1;
+                    for j1 in 0..c1 {
+                        let $elements = plane + j1 * a1.step();
+                        $code
+                    }
                 }
             }
         }
-    }
+    };
 }
 
 /// Maximum or sum over the windows of whole planes.
@@ -158,38 +168,19 @@ struct Combine<'a, T: Real> {
     max: bool,
 }
 
-impl<T: Real> Combine<'_, T> {
-    #[inline(always)]
-    fn go<V: Lane<Elem = T>>(self, start: T, f: impl Fn(V, V) -> V + Copy) {
-        let (a, max) = (self.axes, self.max);
-        let w = &a[2];
-        let planes = self.x.chunks_exact(inputs(a));
-        for (x, out) in planes.zip(self.out.chunks_exact_mut(outputs(a))) {
-            out.fill(start);
-            each_row(a, |o, i| {
-                let (x, y) = (&x[i * w.n..][..w.n], &mut out[o * w.m..][..w.m]);
-                if w.is_by_element() {
-                    combine_by_element(w, x, y, max);
-                } else {
-                    combine_row(w, x, y, f);
-                }
-            });
-        }
-    }
-}
-
 /// y\[o\] = f(y\[o\], x\[i\]) for the elements i of window o.
 #[inline(always)]
 fn combine_row<V: Lane>(w: &Axis, x: &[V::Elem], y: &mut [V::Elem], f: impl Fn(V, V) -> V + Copy) {
     let new = V::new;
-    if w.is_pairs() {
+    if V::INLINE && w.is_pairs() {
         let (n, x) = (y.len(), &x[..2 * y.len()]);
-        for o in V::places(n) {
+        for o in 0..n {
             y[o] = f(f(new(y[o]), new(x[2 * o])), new(x[2 * o + 1])).get();
         }
         return;
     }
-    if w.m == 1 && w.step() == 1 {
+    // Where functions are calls, this is the only case: the others go by elements.
+    if !V::INLINE || w.is_single() {
         // One window: several running values, combined in a fixed order.
         let (i, c) = w.span(0);
         let chunks = x[i..i + c].chunks_exact(16);
@@ -226,7 +217,7 @@ fn combine_row<V: Lane>(w: &Axis, x: &[V::Elem], y: &mut [V::Elem], f: impl Fn(V
         let x = &x[i..];
         if w.s == 1 {
             let x = &x[..b - a];
-            for o in V::places(b - a) {
+            for o in 0..b - a {
                 y[o] = f(new(y[o]), new(x[o])).get();
             }
         } else {
@@ -263,10 +254,22 @@ impl<T: Real> Kernel for Combine<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        if self.max {
-            self.go::<T::Lane<I>>(T::neg_infinity(), |a, b| a.max(b));
-        } else {
-            self.go::<T::Lane<I>>(T::zero(), |a, b| a + b);
+        let (a, max) = (self.axes, self.max);
+        let w = &a[2];
+        let start = if max { T::neg_infinity() } else { T::zero() };
+        let planes = self.x.chunks_exact(inputs(a));
+        for (x, out) in planes.zip(self.out.chunks_exact_mut(outputs(a))) {
+            out.fill(start);
+            each_row!(a, |o, i| {
+                let (x, y) = (&x[i * w.n..][..w.n], &mut out[o * w.m..][..w.m]);
+                if w.is_by_element() || (I::CALLS && !w.is_single()) {
+                    combine_by_element(w, x, y, max);
+                } else if max {
+                    combine_row::<T::Lane<I>>(w, x, y, |a, b| a.max(b));
+                } else {
+                    combine_row::<T::Lane<I>>(w, x, y, |a, b| a + b);
+                }
+            });
         }
     }
 }
@@ -357,17 +360,19 @@ impl<T: Real> Kernel for Spread<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self) {
         let w = &self.axes[2];
-        each_row(self.axes, |o, i| {
+        each_row!(self.axes, |o, i| {
             let (g, x) = (&self.g[o * w.m..][..w.m], &mut self.out[i * w.n..][..w.n]);
-            spread_row(w, g, x);
+            spread_row::<T, I>(w, g, x);
         });
     }
 }
 
 /// x\[i\] += g\[o\] for the elements i of window o.
 #[inline(always)]
-fn spread_row<T: Real>(w: &Axis, g: &[T], x: &mut [T]) {
-    if w.is_pairs() {
+fn spread_row<T: Real, I: Isa>(w: &Axis, g: &[T], x: &mut [T]) {
+    if I::CALLS {
+        spread_by_element(w, g, x);
+    } else if w.is_pairs() {
         for (&g, x) in g.iter().zip(x.chunks_exact_mut(2)) {
             x[0] += g;
             x[1] += g;
@@ -394,18 +399,37 @@ fn spread_row<T: Real>(w: &Axis, g: &[T], x: &mut [T]) {
     }
 }
 
+/// [`spread_row`] where little code matters more than speed.
+#[inline(never)]
+fn spread_by_element<T: Real>(w: &Axis, g: &[T], x: &mut [T]) {
+    for (o, &g) in g.iter().enumerate() {
+        let (i, c) = w.span(o);
+        for k in 0..c {
+            x[i + k * w.step()] += g;
+        }
+    }
+}
+
 /// Whether `v` takes the place of the best so far: it is larger, or the first NaN.
 #[inline(always)]
 fn wins<V: Lane>(v: V, best: V) -> bool {
     (v > best) | (v.is_nan() & !best.is_nan())
 }
 
-/// `f(window, place)` with the place of the largest element of each window of a plane; the first of equals, the first
-/// NaN.
-fn each_max<T: Scratch>(axes: &Axes, x: &[T], mut f: impl FnMut(usize, usize)) {
+/// Whether there are no vectors worth code of their own, see [`Isa::CALLS`].
+fn is_slow() -> bool {
+    cfg!(target_arch = "x86_64") && level() == Level::Baseline
+}
+
+/// Places handed over together.
+const PLACES: usize = 64;
+
+/// `f(window, places)` with the places of the largest elements of some windows of a plane, side by side from that one on;
+/// the first of equals, the first NaN.
+fn each_max<T: Scratch>(axes: &Axes, x: &[T], f: &mut dyn FnMut(usize, &[usize])) {
     let w = &axes[2];
     // Places are kept as numbers of the element type, which must be whole.
-    if w.adaptive || w.m == 1 || x.len() >= 1 << 24 {
+    if w.adaptive || w.m == 1 || x.len() >= 1 << 24 || is_slow() {
         return each_max_slowly(axes, x, f);
     }
     T::with_scratch(2 * w.m, |memory| {
@@ -420,8 +444,13 @@ fn each_max<T: Scratch>(axes: &Axes, x: &[T], mut f: impl FnMut(usize, usize)) {
                     place,
                 });
                 let first = (o0 * axes[1].m + o1) * w.m;
-                for (o, p) in place.iter().enumerate() {
-                    f(first + o, p.as_f64() as usize + o * w.s - w.p);
+                for (k, place) in place.chunks(PLACES).enumerate() {
+                    let mut at = [0; PLACES];
+                    let from = k * PLACES;
+                    for (o, (at, p)) in at.iter_mut().zip(place).enumerate() {
+                        *at = p.as_f64() as usize + (from + o) * w.s - w.p;
+                    }
+                    f(first + from, &at[..place.len()]);
                 }
             }
         }
@@ -441,6 +470,9 @@ impl<T: Real> Kernel for RowMax<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
+        if I::CALLS {
+            unreachable!("where it is slow, windows go element by element");
+        }
         let new = T::Lane::<I>::new;
         let [a0, a1, w] = self.axes;
         let (i0, c0) = a0.span(self.row[0]);
@@ -494,7 +526,7 @@ impl<T: Real> Kernel for RowMax<'_, T> {
 }
 
 /// As [`each_max`], element by element.
-fn each_max_slowly<T: Real>(axes: &Axes, x: &[T], mut f: impl FnMut(usize, usize)) {
+fn each_max_slowly<T: Real>(axes: &Axes, x: &[T], f: &mut dyn FnMut(usize, &[usize])) {
     type L<T> = <T as Real>::Lane<wengert_tensor::simd::Baseline>;
     let [a0, a1, w] = axes;
     let mut o = 0;
@@ -518,7 +550,7 @@ fn each_max_slowly<T: Real>(axes: &Axes, x: &[T], mut f: impl FnMut(usize, usize
                         }
                     }
                 }
-                f(o, at);
+                f(o, &[at]);
                 o += 1;
             }
         }
@@ -533,7 +565,11 @@ fn max_places<T: Scratch>(x: &Tensor<T>, out: &mut [i64], axes: &Axes) {
     parallel::chunks_mut(out, planes * m, |i, out| {
         for (p, out) in out.chunks_exact_mut(m).enumerate() {
             let x = &x[(i * planes + p) * n..][..n];
-            each_max(axes, x, |o, at| out[o] = at as i64);
+            each_max(axes, x, &mut |o, at| {
+                for (out, &at) in out[o..].iter_mut().zip(at) {
+                    *out = at as i64;
+                }
+            });
         }
     });
 }
@@ -548,7 +584,11 @@ fn max_gather<T: Scratch>(h: &Tensor<T>, x: &Tensor<T>, out: &mut [T], axes: &Ax
         for (p, out) in out.chunks_exact_mut(m).enumerate() {
             let from = (i * planes + p) * n;
             let h = &h[from..][..n];
-            each_max(axes, &x[from..][..n], |o, at| out[o] = h[at]);
+            each_max(axes, &x[from..][..n], &mut |o, at| {
+                for (out, &at) in out[o..].iter_mut().zip(at) {
+                    *out = h[at];
+                }
+            });
         }
     });
 }
@@ -566,7 +606,8 @@ fn max_scatter<T: Scratch>(g: &Tensor<T>, x: &Tensor<T>, out: &mut [T], axes: &A
             ..Axis::ONE
         }
         && axes[1].is_pairs()
-        && axes[2].is_pairs();
+        && axes[2].is_pairs()
+        && !is_slow();
     parallel::chunks_mut(out, planes * n, |i, out| {
         let (x, g) = (
             &x[i * planes * n..][..out.len()],
@@ -579,7 +620,11 @@ fn max_scatter<T: Scratch>(g: &Tensor<T>, x: &Tensor<T>, out: &mut [T], axes: &A
         out.fill(T::zero());
         for (p, out) in out.chunks_exact_mut(n).enumerate() {
             let g = &g[p * m..][..m];
-            each_max(axes, &x[p * n..][..n], |o, at| out[at] += g[o]);
+            each_max(axes, &x[p * n..][..n], &mut |o, at| {
+                for (&g, &at) in g[o..].iter().zip(at) {
+                    out[at] += g;
+                }
+            });
         }
     });
 }
@@ -596,6 +641,9 @@ impl<T: Real> Kernel for Squares<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
+        if I::CALLS {
+            unreachable!("where it is slow, windows go element by element");
+        }
         let [_, h, w] = *self.axes;
         let images = self.x.chunks_exact(h.n * w.n);
         let grads = self.g.chunks_exact(h.m * w.m);

@@ -392,22 +392,20 @@ impl<T: Real> Kernel for GruStep<'_, T> {
                 &mut none[..]
             };
             for (j, n) in blocks(h) {
-                let reset = map::<T::Lane<I>>(
-                    &sum::<T::Lane<I>>(
-                        biased::<T::Lane<I>>(x, self.bias, j, n),
-                        &biased::<T::Lane<I>>(p, self.hidden_bias, j, n),
-                    ),
-                    Lane::sigmoid,
-                );
-                let update = map::<T::Lane<I>>(
-                    &sum::<T::Lane<I>>(
-                        biased::<T::Lane<I>>(x, self.bias, h + j, n),
-                        &biased::<T::Lane<I>>(p, self.hidden_bias, h + j, n),
-                    ),
-                    Lane::sigmoid,
-                );
-                let q = biased::<T::Lane<I>>(p, self.hidden_bias, 2 * h + j, n);
-                let mut inside = biased::<T::Lane<I>>(x, self.bias, 2 * h + j, n);
+                // One loop, so that sums and function are there once.
+                let mut made = [[T::ZERO; W]; 2];
+                let (mut inside, mut q) = ([T::ZERO; W], [T::ZERO; W]);
+                for k in 0..3 {
+                    let a = biased::<T::Lane<I>>(x, self.bias, k * h + j, n);
+                    let b = biased::<T::Lane<I>>(p, self.hidden_bias, k * h + j, n);
+                    match made.get_mut(k) {
+                        Some(made) => {
+                            *made = map::<T::Lane<I>>(&sum::<T::Lane<I>>(a, &b), Lane::sigmoid);
+                        }
+                        None => (inside, q) = (a, b),
+                    }
+                }
+                let [reset, update] = &made;
                 for l in T::Lane::<I>::places(W) {
                     inside[l] = new(reset[l]).mul_add(new(q[l]), new(inside[l])).get();
                 }
@@ -419,8 +417,8 @@ impl<T: Real> Kernel for GruStep<'_, T> {
                 }
                 store::<T::Lane<I>>(y, j, n, &out);
                 if keep {
-                    store::<T::Lane<I>>(gates, j, n, &reset);
-                    store::<T::Lane<I>>(gates, h + j, n, &update);
+                    store::<T::Lane<I>>(gates, j, n, reset);
+                    store::<T::Lane<I>>(gates, h + j, n, update);
                     store::<T::Lane<I>>(gates, 2 * h + j, n, &fresh);
                     store::<T::Lane<I>>(gates, 3 * h + j, n, &q);
                 }

@@ -275,6 +275,16 @@ impl<T: Real> Kernel for Rows<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self) {
         let n = self.made.len() / 2;
+        if I::CALLS {
+            for (x, out) in self.x.chunks_exact(n).zip(self.out.chunks_exact_mut(n)) {
+                out.copy_from_slice(x);
+                dispatch_for::<T, _>(Row {
+                    x: out,
+                    log: self.log,
+                });
+            }
+            return;
+        }
         let (zero, one) = (T::Lane::<I>::c(0.0), T::Lane::<I>::c(1.0));
         let count = self.x.len() / n;
         let row = |i: usize| &self.x[i.min(count - 1) * n..][..n];
