@@ -27,7 +27,7 @@ const FEW: usize = 16;
 /// The same where rows do not begin with a line, so that most registers are read from two,
 const FEW_ACROSS: usize = 8;
 /// and where they lie in few places of the cache.
-const FEW_CROWDED: usize = 4;
+const FEW_CROWDED: usize = 6;
 /// Rows times the power of two in their distance, in bytes, up to which they do not drive each other out of the second level.
 const SPREAD: usize = 512 << 10;
 /// Tiles of rows from which on an operand that is far is packed apart.

@@ -173,6 +173,15 @@ impl<T: Real> Problem<T> {
         let sums = (self.rows.min(kernels.mr()) * registers.min(kernels.nv())).min(8);
         self.rows * registers * self.k * 4 / sums + pack + read + store
     }
+
+    /// The same for [`lanes`], which packs the scalar operand of any strides.
+    fn cost_by_lanes(&self, kernels: &Kernels<T>) -> usize {
+        let pack = match self.s_k {
+            1 => self.rows * self.k / 2,
+            _ => 0,
+        };
+        self.cost(kernels) + pack
+    }
 }
 
 /// Distances between the operands and the results of a batch.
@@ -245,11 +254,11 @@ pub(super) fn run<T: Real>(kernels: &Kernels<T>, mut call: Call<'_, T>) {
     let (rows, cols) = (straight.rows, straight.cols);
     let exchanged = straight.exchanged().normalized();
     let straight = straight.normalized();
-    // Rows from which on tiles are faster: later, if those of the long operand are read in order as it is.
     let ordered = if m < n { straight.v_k } else { straight.s_k } == 1;
-    let many = NARROW * if ordered { 16 } else { 2 };
-    let (problem, swapped, path) = if by_lanes && rows.min(cols) > many {
-        let swap = exchanged.cost(kernels) < straight.cost(kernels);
+    let long = m.max(n).saturating_mul(k * size_of::<T>());
+    let few = few_rows(ordered, long, k >= 8 * kernels.lanes);
+    let (problem, swapped, path) = if by_lanes && rows.min(cols) > few {
+        let swap = exchanged.cost_by_lanes(kernels) < straight.cost_by_lanes(kernels);
         let problem = if swap { exchanged } else { straight };
         (problem, swap, Path::Lanes)
     } else if by_lanes {
@@ -337,6 +346,20 @@ pub(super) fn run<T: Real>(kernels: &Kernels<T>, mut call: Call<'_, T>) {
     }
 }
 
+/// Rows beside a long operand of so many bytes, those of a whole batch together, up to which tiles are slower than kernels for narrow
+/// operands: more, where these read the long operand in order and tiles have to transpose it; fewer, where sums are long.
+fn few_rows(ordered: bool, bytes: usize, long_sums: bool) -> usize {
+    match ordered {
+        true if bytes > FAR => 16 * NARROW,
+        true => 8 * NARROW,
+        false if bytes > VERY_FAR => 2 * NARROW,
+        false if bytes > FAR || !long_sums => NARROW,
+        false => NARROW - 1,
+    }
+}
+
+/// Bytes of a long operand whose pages are too many for tiles, which go from one to the next with each term.
+pub(super) const VERY_FAR: usize = 32 << 20;
 /// Bytes of a long operand up to which it is near: it need not be read in order.
 const NEAR: usize = 64 << 10;
 

@@ -1,9 +1,9 @@
-//! Products of a whole batch that shares an operand, of which each alone has a narrow operand: the sums are those of [`skinny`],
-//! lane by lane, but tiles make them, so that the shared operand is read for many rows at a time.
+//! Products with a narrow operand whose rows, those of a whole batch that shares the other operand together, are more than a few:
+//! the sums are those of [`skinny`], lane by lane, but tiles make them, so that the long operand is read for many rows at a time.
 
 use super::blocks::{FAR, tile_rows};
 use super::buffer;
-use super::driver::{Problem, part};
+use super::driver::{Problem, VERY_FAR, part};
 use super::kernels::Kernels;
 use super::narrow::finished;
 use super::pack::pack_panel;
@@ -140,9 +140,12 @@ impl<T: Real> Chunk<'_, T> {
         let (p, lanes) = (self.p, self.kernels.lanes);
         let nv = columns.len().div_ceil(lanes);
         let width = nv * lanes;
-        let far = p.v_k.unsigned_abs().saturating_mul(p.k * size_of::<T>()) > FAR;
-        let few = self.tiles().count() <= if far { FEW_FAR } else { FEW };
-        let direct = p.v_col == 1 && columns.len() == width && few;
+        let few = match p.v_k.unsigned_abs().saturating_mul(p.k * size_of::<T>()) {
+            bytes if bytes > VERY_FAR => 0,
+            bytes if bytes > FAR => FEW_FAR,
+            _ => FEW,
+        };
+        let direct = p.v_col == 1 && columns.len() == width && self.tiles().count() <= few;
         for q in (0..p.k).step_by(self.depth) {
             let terms = self.depth.min(p.k - q);
             let first = q as isize * p.v_k + columns.start as isize * p.v_col;
