@@ -6,7 +6,6 @@ use crate::float::Float;
 use crate::op::NodeOp;
 use crate::ops::elementwise::Elem;
 use crate::tape::Graph;
-use smallvec::SmallVec;
 use wengert_tensor::Dims;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::fused::{Arith, Fun, Instr, Program, Reduce, Slot};
@@ -32,24 +31,22 @@ pub(crate) struct Body {
     inputs: usize,
     registers: usize,
     outs: usize,
-    lines: Vec<Line>,
+    /// The node of each instruction.
+    nodes: Vec<u32>,
+    /// Where the result of each instruction goes, then its operands.
+    slots: Vec<Slot>,
     reduces: Vec<(Slot, u64, Reduce)>,
-}
-
-/// The instruction of a node.
-struct Line {
-    node: u32,
-    dst: Slot,
-    args: SmallVec<[Slot; 3]>,
 }
 
 impl Body {
     /// The program, with the loops for the element type of the tape.
     pub fn program<T: Float>(self, g: &Graph<T>) -> Program<T> {
-        let mut instrs = Vec::with_capacity(self.lines.len());
         let mut streams = 0;
-        for Line { node, dst, args } in self.lines {
-            let (fun, imm) = match &g.nodes[node as usize].op {
+        let mut slots = self.slots.into_iter();
+        let mut next = || slots.next().expect("a slot for each operand");
+        let instrs = self.nodes.into_iter().map(|node| {
+            let node = &g.nodes[node as usize];
+            let (fun, imm) = match &node.op {
                 NodeOp::Elem(e, imm) => (Fun::Elem(T::block_fn(*e), arith(*e)), *imm),
                 NodeOp::Random(r, imm, _) => {
                     streams += 1;
@@ -57,13 +54,13 @@ impl Body {
                 }
                 _ => unreachable!("only elementwise nodes are members"),
             };
-            instrs.push(Instr {
+            Instr {
                 fun,
                 imm,
-                dst,
-                args,
-            });
-        }
+                dst: next(),
+                args: node.args.iter().map(|_| next()).listed(),
+            }
+        });
         Program::new(
             self.domain,
             self.inputs,
@@ -135,7 +132,8 @@ impl Planner<'_> {
         };
         let mut free: Vec<u32> = Vec::new();
         let mut n_regs = 0u32;
-        let mut lines: Vec<Line> = Vec::with_capacity(order.len());
+        let count = order.iter().map(|&m| 1 + g.args(m as usize).len()).sum();
+        let mut places: Vec<Slot> = Vec::with_capacity(count);
         let operand =
             |a: u32, inputs: &mut Vec<u32>, slots: &mut [Option<Slot>], touched: &mut Vec<u32>| {
                 if slots[a as usize].is_none() {
@@ -147,9 +145,12 @@ impl Planner<'_> {
             };
         for (k, &m) in (1..).zip(&order) {
             let read = g.args(m as usize);
-            let args: SmallVec<[Slot; 3]> = (read.iter())
-                .map(|&a| operand(a, &mut inputs, slots, &mut touched))
-                .listed();
+            let at = places.len();
+            // The result's place, which is known when those of the operands are.
+            places.push(Slot::Reg(0));
+            for &a in read {
+                places.push(operand(a, &mut inputs, slots, &mut touched));
+            }
             let own_store = stored[m as usize] && self.step_of[m as usize] == s as i32;
             let dst = if own_store {
                 outs.push(m);
@@ -165,7 +166,7 @@ impl Planner<'_> {
             if let Kind::Random(stream) = g.kind(m as usize) {
                 streams.push(stream);
             }
-            lines.push(Line { node: m, dst, args });
+            places[at] = dst;
             // Registers read for the last time here are free for the instructions after this one.
             let args = (read.iter().enumerate())
                 .filter(|&(i, &a)| local(a) && !read[..i].contains(&a))
@@ -192,7 +193,8 @@ impl Planner<'_> {
             inputs: inputs.len(),
             registers: n_regs as usize,
             outs: outs.len(),
-            lines,
+            nodes: order,
+            slots: places,
             reduces,
         };
         for t in touched {

@@ -75,7 +75,7 @@ pub(super) fn parts<T: Real>(
     let mut at = 0;
     while at < instrs.len() {
         let mut end = at + 1;
-        if function::<T>().is_some() && instrs[at].arith.is_some() {
+        if function::<T>().is_some() && instrs[at].arith().is_some() {
             while end < instrs.len() && follows(&instrs[end - 1], &instrs[end]) {
                 end += 1;
             }
@@ -117,7 +117,7 @@ pub(super) fn parts<T: Real>(
 
 /// Whether an instruction can take the result of the one before it from registers.
 fn follows<T: Real>(before: &CInstr<T>, ins: &CInstr<T>) -> bool {
-    ins.arith.is_some() && ins.operands().any(|a| a == before.dst)
+    ins.arith().is_some() && ins.operands().any(|a| a == before.dst)
 }
 
 /// The link that an instruction becomes, behind one with the result `before`.
@@ -133,7 +133,7 @@ fn link<T: Real>(ins: &CInstr<T>, before: Option<u32>, stored: bool) -> Link<T> 
         (true, false) => b,
         _ => a,
     };
-    let kind = match ins.arith.expect("only these follow each other") {
+    let kind = match ins.arith().expect("only these follow each other") {
         Arith::Add => Kind::Add,
         Arith::Sub if left => Kind::Sub,
         Arith::Sub => Kind::Reversed,

@@ -96,14 +96,20 @@ pub struct Program<T: Real> {
 /// Instruction with resolved slot numbers: inputs, then registers, then outputs.
 struct CInstr<T: Real> {
     fun: Fun<T>,
-    /// Of the function, if it can run in registers.
-    arith: Option<Arith>,
     imm: [T; 2],
     dst: u32,
     args: [u32; 3],
 }
 
 impl<T: Real> CInstr<T> {
+    /// What the function computes, if it can run in registers.
+    fn arith(&self) -> Option<Arith> {
+        match self.fun {
+            Fun::Elem(_, arith) => arith,
+            Fun::Index(..) => None,
+        }
+    }
+
     /// The slots that it reads; some twice.
     fn operands(&self) -> impl Iterator<Item = u32> {
         self.args.into_iter().filter(|&a| a != u32::MAX)
@@ -122,10 +128,28 @@ impl<T: Real> Program<T> {
         n_inputs: usize,
         n_regs: usize,
         n_outs: usize,
-        instrs: Vec<Instr<T>>,
+        instrs: impl IntoIterator<Item = Instr<T>>,
         reduces: &[(Slot, u64, Reduce)],
     ) -> Result<Self> {
         let shape = shape.into_dims();
+        Self::compile(
+            shape,
+            n_inputs,
+            n_regs,
+            n_outs,
+            &mut instrs.into_iter(),
+            reduces,
+        )
+    }
+
+    fn compile(
+        shape: Dims,
+        n_inputs: usize,
+        n_regs: usize,
+        n_outs: usize,
+        instrs: &mut dyn Iterator<Item = Instr<T>>,
+        reduces: &[(Slot, u64, Reduce)],
+    ) -> Result<Self> {
         let numel = checked_numel("fused", &shape)?;
         let bad = |what: &str| Error::Value {
             op: "fused",
@@ -145,8 +169,8 @@ impl<T: Real> Program<T> {
         };
         let mut written = vec![false; n_inputs + n_regs + n_outs];
         written[..n_inputs].fill(true);
-        // In the memory of `instrs`.
-        let code = instrs.into_iter().map(|ins| {
+        let mut code = Vec::with_capacity(instrs.size_hint().0);
+        for ins in instrs {
             let dst = index(ins.dst)?;
             let mut args = [dst as u32; 3];
             if ins.args.len() > 3 {
@@ -174,18 +198,13 @@ impl<T: Real> Program<T> {
                 return Err(bad("an input is written"));
             }
             written[dst] = true;
-            Ok(CInstr {
+            code.push(CInstr {
                 fun: ins.fun,
-                arith: match ins.fun {
-                    Fun::Elem(_, arith) => arith,
-                    Fun::Index(..) => None,
-                },
                 imm: ins.imm,
                 dst: dst as u32,
                 args,
-            })
-        });
-        let code = code.collect::<Result<Vec<_>>>()?;
+            });
+        }
         if let Some(k) = written[n_inputs + n_regs..].iter().position(|w| !w) {
             return Err(bad(&format!("output {k} is never written")));
         }
