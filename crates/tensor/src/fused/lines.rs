@@ -129,6 +129,8 @@ mod x86 {
         const N: usize;
         unsafe fn splat(x: Self::Elem) -> Self;
         unsafe fn load(x: *const Self::Elem) -> Self;
+        /// The elements of a slice, fewer than `N`, with `fill` behind.
+        unsafe fn load_part(x: &[Self::Elem], fill: Self::Elem) -> Self;
         unsafe fn add(self, o: Self) -> Self;
         /// self² + o.
         unsafe fn square_add(self, o: Self) -> Self;
@@ -147,6 +149,7 @@ mod x86 {
 
     macro_rules! register {
         ($reg:ident, $t:ident, $n:literal, $splat:ident $load:ident $add:ident $fma:ident $max:ident $min:ident,
+         |$part:ident, $fill:ident| $load_part:expr,
          |$a:ident, $b:ident| unordered $unordered:expr, at_most $at_most:expr, |$v:ident| $total:expr, $largest:expr, $smallest:expr) => {
             // SAFETY of the blocks: the trait requires the instruction set, and N elements to load, from the caller.
             impl Register for $reg {
@@ -161,6 +164,11 @@ mod x86 {
                 unsafe fn load(x: *const $t) -> Self {
                     // SAFETY: see above.
                     unsafe { $load(x) }
+                }
+                #[inline(always)]
+                unsafe fn load_part($part: &[$t], $fill: $t) -> Self {
+                    // SAFETY: see above; no element behind the slice is read.
+                    unsafe { $load_part }
                 }
                 #[inline(always)]
                 unsafe fn add(self, o: Self) -> Self {
@@ -218,16 +226,19 @@ mod x86 {
     }
     register!(
         __m512, f32, 16, _mm512_set1_ps _mm512_loadu_ps _mm512_add_ps _mm512_fmadd_ps _mm512_max_ps _mm512_min_ps,
+        |x, fill| _mm512_mask_loadu_ps(_mm512_set1_ps(fill), !(!0 << x.len()), x.as_ptr()),
         |a, b| unordered _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b), at_most _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b),
         |v| _mm512_reduce_add_ps(v), _mm512_reduce_max_ps(v), _mm512_reduce_min_ps(v)
     );
     register!(
         __m512d, f64, 8, _mm512_set1_pd _mm512_loadu_pd _mm512_add_pd _mm512_fmadd_pd _mm512_max_pd _mm512_min_pd,
+        |x, fill| _mm512_mask_loadu_pd(_mm512_set1_pd(fill), !(!0 << x.len()), x.as_ptr()),
         |a, b| unordered _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, b), at_most _mm512_cmp_pd_mask::<_CMP_LE_OQ>(a, b),
         |v| _mm512_reduce_add_pd(v), _mm512_reduce_max_pd(v), _mm512_reduce_min_pd(v)
     );
     register!(
         __m256, f32, 8, _mm256_set1_ps _mm256_loadu_ps _mm256_add_ps _mm256_fmadd_ps _mm256_max_ps _mm256_min_ps,
+        |x, fill| by_way_of_memory(x, fill),
         |a, b| unordered _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(a, b)),
         at_most _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LE_OQ>(a, b)),
         |v| fold(std::mem::transmute::<__m256, [f32; 8]>(v), |a, b| a + b),
@@ -236,6 +247,7 @@ mod x86 {
     );
     register!(
         __m256d, f64, 4, _mm256_set1_pd _mm256_loadu_pd _mm256_add_pd _mm256_fmadd_pd _mm256_max_pd _mm256_min_pd,
+        |x, fill| by_way_of_memory(x, fill),
         |a, b| unordered _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_UNORD_Q>(a, b)),
         at_most _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_LE_OQ>(a, b)),
         |v| fold(std::mem::transmute::<__m256d, [f64; 4]>(v), |a, b| a + b),
@@ -255,12 +267,12 @@ mod x86 {
         lanes[0]
     }
 
-    /// The last elements of a slice, too few for a register, in one, with `fill` behind.
+    /// [`Register::load_part`] without masks.
     ///
     /// # Safety
     /// The instruction set is available.
     #[inline(always)]
-    unsafe fn rest<R: Register>(x: &[R::Elem], fill: R::Elem) -> R {
+    unsafe fn by_way_of_memory<R: Register>(x: &[R::Elem], fill: R::Elem) -> R {
         let mut lanes = [fill; 16];
         lanes[..x.len()].copy_from_slice(x);
         // SAFETY: no register has more than 16 elements.
@@ -286,7 +298,7 @@ mod x86 {
                 acc[0] = acc[0].add(R::load(c.as_ptr()));
             }
             if !last.is_empty() {
-                acc[1] = acc[1].add(rest(last, R::Elem::ZERO));
+                acc[1] = acc[1].add(R::load_part(last, R::Elem::ZERO));
             }
             acc[0].add(acc[1]).add(acc[2].add(acc[3])).total()
         }
@@ -323,7 +335,7 @@ mod x86 {
                 nan |= v.unordered(v);
             }
             if !last.is_empty() {
-                let v = rest::<R>(last, start);
+                let v = R::load_part(last, start);
                 acc[1] = better(v, acc[1]);
                 nan |= v.unordered(v);
             }
@@ -364,7 +376,7 @@ mod x86 {
                     acc[0] = R::load(c.as_ptr()).square_add(acc[0]);
                 }
                 if !last.is_empty() {
-                    acc[1] = rest::<R>(last, R::Elem::ZERO).square_add(acc[1]);
+                    acc[1] = R::load_part(last, R::Elem::ZERO).square_add(acc[1]);
                 }
                 if !acc.iter().all(|a| a.at_most(most)) {
                     return false;
