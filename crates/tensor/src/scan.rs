@@ -89,13 +89,12 @@ impl<T: Real, const L: usize> Kernel for Lines<'_, T, L> {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Real;
-    use crate::simd::{Level, level};
-    use std::any::TypeId;
+    use crate::simd::{Level, level, same_type};
     use std::arch::x86_64::*;
 
     /// Lines of f32 with AVX-512; false where it is something else. The lengths have been checked.
     pub(super) fn running_sums<T: Real>(x: &[T], out: &mut [T], n: usize, reverse: bool) -> bool {
-        if level() != Level::Avx512 || TypeId::of::<T>() != TypeId::of::<f32>() {
+        if level() != Level::Avx512 || !same_type::<T, f32>() {
             return false;
         }
         for (x, out) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)) {

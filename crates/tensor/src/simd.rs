@@ -60,6 +60,12 @@ impl Isa for Avx512 {
     const WIDTH: usize = 64;
 }
 
+/// Whether two types, of an element or of an instruction set, are one: the compiler answers.
+#[inline(always)]
+pub(crate) fn same_type<A: 'static, B: 'static>() -> bool {
+    std::any::TypeId::of::<A>() == std::any::TypeId::of::<B>()
+}
+
 /// The instruction set in use, for inspection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]

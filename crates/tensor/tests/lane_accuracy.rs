@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::{FRAC_PI_2, PI};
 use std::sync::atomic::{AtomicU64, Ordering};
 use wengert_tensor::Real;
-use wengert_tensor::fused::{ElemFn, GELU, Pieces, block_fns};
+use wengert_tensor::fused::{ElemFn, GELU, block_fns};
 use wengert_tensor::lane::Lane;
 use wengert_tensor::simd::{Baseline, Isa, Kernel, Level, best_level, dispatch_at};
 
@@ -73,10 +73,13 @@ functions! {
 struct GeluPieces;
 impl ElemFn for GeluPieces {
     const ARITY: usize = 1;
-    const PIECES: Option<&'static Pieces> = Some(&GELU);
     #[inline(always)]
     fn eval<V: Lane>(x: V, _: V, _: V, _: [V; 2]) -> V {
         x.gelu()
+    }
+    #[inline(always)]
+    fn in_pieces<T: Real, I: Isa>(dst: &mut [T], x: &[T]) -> bool {
+        GELU.fill::<Self, T, I>(dst, x)
     }
 }
 

@@ -25,8 +25,9 @@ use crate::var::Var;
 use activations::with_activations;
 use table::{imm, is_common, is_none, pad, pad_bool, pad_imm, table};
 use wengert_tensor::Real;
-use wengert_tensor::fused::{BlockFn, ElemFn, GELU, Pieces, block_fns, pick};
+use wengert_tensor::fused::{BlockFn, ElemFn, GELU, block_fns, pick};
 use wengert_tensor::lane::Lane;
+use wengert_tensor::simd::Isa;
 
 /// A row of the table, for tests, docs and reports.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,6 @@
 //! The loops that instructions run.
 
 use super::lines;
-use super::pieces::{Pieces, in_pieces};
 use crate::Real;
 use crate::lane::Lane;
 use crate::simd::{Avx2, Avx512, Baseline, Isa, Level, level};
@@ -41,8 +40,12 @@ pub trait ElemFn {
     fn cut(n: usize) -> usize {
         if Self::SHARED { n / 2 } else { 0 }
     }
-    /// Pieces that stand in place of `eval` and `eval_near` where there are registers for them.
-    const PIECES: Option<&'static Pieces> = None;
+    /// Fills `dst` by [`Pieces`](super::Pieces), which stand in place of `eval` and `eval_near` where there are
+    /// registers for them; `false`, and nothing done, if there are none.
+    #[inline(always)]
+    fn in_pieces<T: Real, I: Isa>(_dst: &mut [T], _x: &[T]) -> bool {
+        false
+    }
     /// The bits of `eval`, where `is_near`.
     #[inline(always)]
     fn eval_near<V: Lane>(a: V) -> V {
@@ -73,7 +76,7 @@ fn body<F: ElemFn, T: Real, I: Isa>(dst: &mut [T], args: [&[T]; 3], imm: [T; 2])
     let n = dst.len();
     let a = &args[0][..n];
     match F::ARITY {
-        1 if in_pieces::<F, T, I>(dst, a) => {}
+        1 if F::in_pieces::<T, I>(dst, a) => {}
         // A block of ordinary arguments takes the faster form.
         1 if F::NEAR && L::<T, I>::INLINE && all_near::<F, T, I>(&a[F::cut(n)..]) => {
             let cut = F::cut(n);

@@ -115,9 +115,8 @@ fn fold<T: Real, I: Isa>(mut acc: [T; W], f: impl Fn(T, T) -> T) -> T {
 mod x86 {
     use super::{Isa, Real};
     use crate::Element;
-    use crate::simd::{Avx2, Avx512};
+    use crate::simd::{Avx2, Avx512, same_type};
     use num_traits::Float;
-    use std::any::TypeId;
     use std::arch::x86_64::*;
 
     /// A register of `N` elements.
@@ -389,7 +388,7 @@ mod x86 {
     /// `x` as a slice of `U`, if that is its type.
     #[inline(always)]
     fn cast<T: Real, U: Real>(x: &[T]) -> Option<&[U]> {
-        (TypeId::of::<T>() == TypeId::of::<U>()).then(|| {
+        same_type::<T, U>().then(|| {
             // SAFETY: the types are the same.
             unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
         })
@@ -406,13 +405,13 @@ mod x86 {
             let (narrow, wide) = (cast::<$T, f32>($x), cast::<$T, f64>($x));
             // SAFETY: a kernel compiled for an instruction set runs only where it is available, see `simd::dispatch`.
             unsafe {
-                if TypeId::of::<$I>() == TypeId::of::<Avx512>() {
+                if same_type::<$I, Avx512>() {
                     match (narrow, wide) {
                         (Some(x), _) => Some($out($f::<__m512>(x $(, $more)?))),
                         (_, Some(x)) => Some($out($f::<__m512d>(x $(, $more)?))),
                         _ => None,
                     }
-                } else if TypeId::of::<$I>() == TypeId::of::<Avx2>() {
+                } else if same_type::<$I, Avx2>() {
                     match (narrow, wide) {
                         (Some(x), _) => Some($out($f::<__m256>(x $(, $more)?))),
                         (_, Some(x)) => Some($out($f::<__m256d>(x $(, $more)?))),

@@ -21,23 +21,24 @@ pub static GELU: Pieces = Pieces {
     width: 0.21875,
 };
 
-/// `dst = x P(x)` with the pieces of `F`, or `F::eval` beyond them; `false`, and nothing done, if `F` has none or for other types
-/// and instruction sets than f32 and AVX-512. The bits of an element do not depend on its neighbours.
-#[inline(always)]
-pub(super) fn in_pieces<F: ElemFn, T: Real, I: Isa>(dst: &mut [T], x: &[T]) -> bool {
-    assert_eq!(dst.len(), x.len(), "one result for each element");
-    #[cfg(target_arch = "x86_64")]
-    return x86::in_pieces::<F, T, I>(dst, x);
-    #[cfg(not(target_arch = "x86_64"))]
-    false
+impl Pieces {
+    /// `dst = x P(x)`, or `F::eval` beyond the pieces; `false`, and nothing done, for other types and instruction sets than f32
+    /// and AVX-512. The bits of an element do not depend on its neighbours.
+    #[inline(always)]
+    pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
+        assert_eq!(dst.len(), x.len(), "one result for each element");
+        #[cfg(target_arch = "x86_64")]
+        return x86::fill::<F, T, I>(self, dst, x);
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{ElemFn, Isa, Pieces, Real};
     use crate::lane::{F32Lane, Lane};
-    use crate::simd::Avx512;
-    use std::any::TypeId;
+    use crate::simd::{Avx512, same_type};
     use std::arch::x86_64::*;
 
     /// Elements of a register.
@@ -48,22 +49,13 @@ mod x86 {
     const INTEGER: f32 = 12_582_912.0 + 16.0;
 
     #[inline(always)]
-    pub(super) fn in_pieces<F: ElemFn, T: Real, I: Isa>(dst: &mut [T], x: &[T]) -> bool {
-        let here =
-            TypeId::of::<T>() == TypeId::of::<f32>() && TypeId::of::<I>() == TypeId::of::<Avx512>();
-        let Some(pieces) = F::PIECES.filter(|_| here) else {
+    pub(super) fn fill<F: ElemFn, T: Real, I: Isa>(p: &Pieces, dst: &mut [T], x: &[T]) -> bool {
+        if !same_type::<T, f32>() || !same_type::<I, Avx512>() {
             return false;
-        };
+        }
         // SAFETY: both hold `dst.len()` elements of f32, and a kernel compiled for an instruction set runs only where it is
         // available, see `simd::dispatch`.
-        unsafe {
-            run::<F>(
-                pieces,
-                dst.as_mut_ptr().cast(),
-                x.as_ptr().cast(),
-                dst.len(),
-            )
-        };
+        unsafe { run::<F>(p, dst.as_mut_ptr().cast(), x.as_ptr().cast(), dst.len()) };
         true
     }
 

@@ -31,7 +31,12 @@ macro_rules! table {
             impl ElemFn for kernels::$Name {
                 const ARITY: usize = [$(stringify!($x)),+].len();
                 $(const NARROW: bool = $narrow;)?
-                $(const PIECES: Option<&'static Pieces> = Some(&$pieces);)?
+                $(
+                    #[inline(always)]
+                    fn in_pieces<T: Real, I: Isa>(dst: &mut [T], x: &[T]) -> bool {
+                        $pieces.fill::<Self, T, I>(dst, x)
+                    }
+                )?
                 const COMMON: bool = is_common(stringify!($method));
                 #[inline(always)]
                 #[allow(unused_variables)]
