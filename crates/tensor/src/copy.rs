@@ -9,7 +9,48 @@ use crate::{Dims, Element, parallel};
 const SIDE: usize = 16;
 
 /// The elements that a layout sees, in row-major order; `out` has as many.
+///
+/// Only the size of an element matters: the loops are compiled for integers of each size, and in this crate only.
 pub(crate) fn copy_strided<T: Element>(data: &[T], layout: &Layout, out: &mut [T]) {
+    fn of_1(data: &[u8], layout: &Layout, out: &mut [u8]) {
+        strided(data, layout, out);
+    }
+    fn of_4(data: &[i32], layout: &Layout, out: &mut [i32]) {
+        strided(data, layout, out);
+    }
+    fn of_8(data: &[i64], layout: &Layout, out: &mut [i64]) {
+        strided(data, layout, out);
+    }
+    // SAFETY: what is written are elements that were read.
+    unsafe {
+        match size_of::<T>() {
+            1 => of_1(cast(data), layout, cast_mut(out)),
+            4 => of_4(cast(data), layout, cast_mut(out)),
+            _ => of_8(cast(data), layout, cast_mut(out)),
+        }
+    }
+}
+
+/// Elements as elements of another type of their size.
+#[inline]
+fn cast<T: Element, U: Element>(x: &[T]) -> &[U] {
+    assert!(size_of::<T>() == size_of::<U>() && align_of::<T>() == align_of::<U>());
+    // SAFETY: elements are plain bytes, and those of one are a number of its size and alignment.
+    unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
+}
+
+/// As [`cast`].
+///
+/// # Safety
+/// Only elements of T may be written there: not every byte is a `bool`.
+#[inline]
+unsafe fn cast_mut<T: Element, U: Element>(x: &mut [T]) -> &mut [U] {
+    assert!(size_of::<T>() == size_of::<U>() && align_of::<T>() == align_of::<U>());
+    // SAFETY: as above, and the caller vouches for what is written.
+    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), x.len()) }
+}
+
+fn strided<T: Element>(data: &[T], layout: &Layout, out: &mut [T]) {
     if out.is_empty() {
         return;
     }
@@ -90,7 +131,7 @@ fn place(layout: &Layout, mut row: usize, rank: usize) -> (Dims, isize) {
     (index, at)
 }
 
-/// As [`copy_strided`], where elements side by side lie along axis `unit` and not along the last one.
+/// As [`strided`], where elements side by side lie along axis `unit` and not along the last one.
 ///
 /// The axes between them, if there are any, are part of the rows that are copied one after the other: a row of the result
 /// is made of `SIDE` lines at a time, so that every line is read and written as a whole.
