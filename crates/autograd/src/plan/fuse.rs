@@ -16,7 +16,8 @@ fn arith(e: Elem) -> Option<Arith> {
     Some(match e {
         Elem::Add => Arith::Add,
         Elem::Sub => Arith::Sub,
-        Elem::Mul => Arith::Mul,
+        // A square reads its operand twice: instructions repeat the first operand in place of those that they have not.
+        Elem::Mul | Elem::Square => Arith::Mul,
         Elem::AddScalar => Arith::AddScalar,
         Elem::MulScalar => Arith::MulScalar,
         Elem::Relu => Arith::Relu,

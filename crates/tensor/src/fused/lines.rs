@@ -1,6 +1,7 @@
 //! Sum, largest and smallest of a slice, and whether it is small, in registers named by hand: what a compiler makes of a loop over arrays of
 //! accumulators depends on what stands around it, and these loops are where reductions spend their time.
 
+use super::UNIT;
 use crate::Real;
 use crate::lane::Lane;
 use crate::simd::{Baseline, Isa};
@@ -41,6 +42,37 @@ fn sum_in_arrays<T: Real, I: Isa>(x: &[T]) -> T {
         acc[k] += v;
     }
     fold::<T, I>(acc, |a, b| a + b)
+}
+
+/// Sum of x·y, with the bits of the products and [`sum`]. The slices are of one length.
+#[inline(always)]
+pub(super) fn sum_products<T: Real, I: Isa>(x: &[T], y: &[T]) -> T {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(s) = x86::sum_products::<T, I>(x, y) {
+        return s;
+    }
+    sum_terms::<T>(x, y, |x, y| x * y)
+}
+
+/// Sum of (x - y)², with the bits of the differences, their squares and [`sum`]. The slices are of one length.
+#[inline(always)]
+pub(super) fn sum_square_differences<T: Real, I: Isa>(x: &[T], y: &[T]) -> T {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(s) = x86::sum_square_differences::<T, I>(x, y) {
+        return s;
+    }
+    sum_terms::<T>(x, y, |x, y| (x - y) * (x - y))
+}
+
+/// As [`sum_in_arrays`], of the terms.
+#[inline(never)]
+fn sum_terms<T: Real>(x: &[T], y: &[T], term: fn(T, T) -> T) -> T {
+    let mut terms = [T::ZERO; UNIT];
+    let terms = &mut terms[..x.len()];
+    for ((t, &x), &y) in terms.iter_mut().zip(x).zip(y) {
+        *t = term(x, y);
+    }
+    sum_in_arrays::<T, Baseline>(terms)
 }
 
 /// Largest (or smallest) of a slice; NaN if any is NaN, ∓∞ over nothing.
@@ -131,6 +163,8 @@ mod x86 {
         /// The elements of a slice, fewer than `N`, with `fill` behind.
         unsafe fn load_part(x: &[Self::Elem], fill: Self::Elem) -> Self;
         unsafe fn add(self, o: Self) -> Self;
+        unsafe fn sub(self, o: Self) -> Self;
+        unsafe fn mul(self, o: Self) -> Self;
         /// self² + o.
         unsafe fn square_add(self, o: Self) -> Self;
         /// Whether every lane is at most that of `o`; not if one is NaN.
@@ -147,7 +181,7 @@ mod x86 {
     }
 
     macro_rules! register {
-        ($reg:ident, $t:ident, $n:literal, $splat:ident $load:ident $add:ident $fma:ident $max:ident $min:ident,
+        ($reg:ident, $t:ident, $n:literal, $splat:ident $load:ident $add:ident $sub:ident $mul:ident $fma:ident $max:ident $min:ident,
          |$part:ident, $fill:ident| $load_part:expr,
          |$a:ident, $b:ident| unordered $unordered:expr, at_most $at_most:expr, |$v:ident| $total:expr, $largest:expr, $smallest:expr) => {
             // SAFETY of the blocks: the trait requires the instruction set, and N elements to load, from the caller.
@@ -173,6 +207,16 @@ mod x86 {
                 unsafe fn add(self, o: Self) -> Self {
                     // SAFETY: see above.
                     unsafe { $add(self, o) }
+                }
+                #[inline(always)]
+                unsafe fn sub(self, o: Self) -> Self {
+                    // SAFETY: see above.
+                    unsafe { $sub(self, o) }
+                }
+                #[inline(always)]
+                unsafe fn mul(self, o: Self) -> Self {
+                    // SAFETY: see above.
+                    unsafe { $mul(self, o) }
                 }
                 #[inline(always)]
                 unsafe fn square_add(self, o: Self) -> Self {
@@ -224,19 +268,19 @@ mod x86 {
         };
     }
     register!(
-        __m512, f32, 16, _mm512_set1_ps _mm512_loadu_ps _mm512_add_ps _mm512_fmadd_ps _mm512_max_ps _mm512_min_ps,
+        __m512, f32, 16, _mm512_set1_ps _mm512_loadu_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_fmadd_ps _mm512_max_ps _mm512_min_ps,
         |x, fill| _mm512_mask_loadu_ps(_mm512_set1_ps(fill), !(!0 << x.len()), x.as_ptr()),
         |a, b| unordered _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b), at_most _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b),
         |v| _mm512_reduce_add_ps(v), _mm512_reduce_max_ps(v), _mm512_reduce_min_ps(v)
     );
     register!(
-        __m512d, f64, 8, _mm512_set1_pd _mm512_loadu_pd _mm512_add_pd _mm512_fmadd_pd _mm512_max_pd _mm512_min_pd,
+        __m512d, f64, 8, _mm512_set1_pd _mm512_loadu_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_fmadd_pd _mm512_max_pd _mm512_min_pd,
         |x, fill| _mm512_mask_loadu_pd(_mm512_set1_pd(fill), !(!0 << x.len()), x.as_ptr()),
         |a, b| unordered _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, b), at_most _mm512_cmp_pd_mask::<_CMP_LE_OQ>(a, b),
         |v| _mm512_reduce_add_pd(v), _mm512_reduce_max_pd(v), _mm512_reduce_min_pd(v)
     );
     register!(
-        __m256, f32, 8, _mm256_set1_ps _mm256_loadu_ps _mm256_add_ps _mm256_fmadd_ps _mm256_max_ps _mm256_min_ps,
+        __m256, f32, 8, _mm256_set1_ps _mm256_loadu_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_fmadd_ps _mm256_max_ps _mm256_min_ps,
         |x, fill| by_way_of_memory(x, fill),
         |a, b| unordered _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(a, b)),
         at_most _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LE_OQ>(a, b)),
@@ -245,7 +289,7 @@ mod x86 {
         fold(std::mem::transmute::<__m256, [f32; 8]>(v), f32::min)
     );
     register!(
-        __m256d, f64, 4, _mm256_set1_pd _mm256_loadu_pd _mm256_add_pd _mm256_fmadd_pd _mm256_max_pd _mm256_min_pd,
+        __m256d, f64, 4, _mm256_set1_pd _mm256_loadu_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_fmadd_pd _mm256_max_pd _mm256_min_pd,
         |x, fill| by_way_of_memory(x, fill),
         |a, b| unordered _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_UNORD_Q>(a, b)),
         at_most _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_LE_OQ>(a, b)),
@@ -281,26 +325,63 @@ mod x86 {
     /// # Safety
     /// The instruction set is available.
     #[inline(always)]
-    unsafe fn sum_in<R: Register>(x: &[R::Elem]) -> R::Elem {
-        // SAFETY: every load lies in its chunk, and the caller vouches for the instruction set.
+    unsafe fn sum_in<R: Register, const TERM: u8>(x: &[R::Elem], y: &[R::Elem]) -> R::Elem {
+        let n = x.len();
+        let y = &y[..n];
+        // SAFETY: every load ends at `n`, and the caller vouches for the instruction set.
         unsafe {
             let mut acc = [R::splat(R::Elem::ZERO); 4];
-            let chunks = x.chunks_exact(4 * R::N);
-            let tail = chunks.remainder().chunks_exact(R::N);
-            let last = tail.remainder();
-            for c in chunks {
+            let mut i = 0;
+            while i + 4 * R::N <= n {
                 for (k, a) in acc.iter_mut().enumerate() {
-                    *a = a.add(R::load(c.as_ptr().add(k * R::N)));
+                    *a = a.add(term_at::<R, TERM>(x, y, i + k * R::N));
                 }
+                i += 4 * R::N;
             }
-            for c in tail {
-                acc[0] = acc[0].add(R::load(c.as_ptr()));
+            while i + R::N <= n {
+                acc[0] = acc[0].add(term_at::<R, TERM>(x, y, i));
+                i += R::N;
             }
-            if !last.is_empty() {
-                acc[1] = acc[1].add(R::load_part(last, R::Elem::ZERO));
+            if i < n {
+                let x = R::load_part(&x[i..], R::Elem::ZERO);
+                let y = R::load_part(&y[i..], R::Elem::ZERO);
+                acc[1] = acc[1].add(term::<R, TERM>(x, y));
             }
             acc[0].add(acc[1]).add(acc[2].add(acc[3])).total()
         }
+    }
+
+    /// What [`sum_in`] adds up: x, x·y or (x - y)².
+    const VALUE: u8 = 0;
+    const PRODUCT: u8 = 1;
+    const SQUARE_DIFFERENCE: u8 = 2;
+
+    /// # Safety
+    /// The instruction set is available.
+    #[inline(always)]
+    unsafe fn term<R: Register, const TERM: u8>(x: R, y: R) -> R {
+        // SAFETY: the caller vouches for the instruction set.
+        unsafe {
+            match TERM {
+                VALUE => x,
+                PRODUCT => x.mul(y),
+                _ => {
+                    let d = x.sub(y);
+                    d.mul(d)
+                }
+            }
+        }
+    }
+
+    /// The terms of a register's elements from `at` on.
+    ///
+    /// # Safety
+    /// The instruction set is available, and both have the elements.
+    #[inline(always)]
+    unsafe fn term_at<R: Register, const TERM: u8>(x: &[R::Elem], y: &[R::Elem], at: usize) -> R {
+        debug_assert!(at + R::N <= x.len().min(y.len()));
+        // SAFETY: by the contract.
+        unsafe { term::<R, TERM>(R::load(x.as_ptr().add(at)), R::load(y.as_ptr().add(at))) }
     }
 
     /// # Safety
@@ -385,13 +466,12 @@ mod x86 {
         }
     }
 
-    /// `x` as a slice of `U`, if that is its type.
+    /// A slice of the type that it has anyway.
     #[inline(always)]
-    fn cast<T: Real, U: Real>(x: &[T]) -> Option<&[U]> {
-        same_type::<T, U>().then(|| {
-            // SAFETY: the types are the same.
-            unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
-        })
+    fn cast<T: Real, U: Real>(x: &[T]) -> &[U] {
+        assert!(same_type::<T, U>());
+        // SAFETY: the types are the same.
+        unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
     }
 
     /// A number of the type that it has anyway.
@@ -401,41 +481,44 @@ mod x86 {
     }
 
     macro_rules! pick {
-        ($f:ident, $T:ident, $I:ident, $x:ident $(, $more:ident)?; $out:path) => {{
-            let (narrow, wide) = (cast::<$T, f32>($x), cast::<$T, f64>($x));
-            // SAFETY: a kernel compiled for an instruction set runs only where it is available, see `simd::dispatch`.
-            unsafe {
-                if same_type::<$I, Avx512>() {
-                    match (narrow, wide) {
-                        (Some(x), _) => Some($out($f::<__m512>(x $(, $more)?))),
-                        (_, Some(x)) => Some($out($f::<__m512d>(x $(, $more)?))),
-                        _ => None,
-                    }
-                } else if same_type::<$I, Avx2>() {
-                    match (narrow, wide) {
-                        (Some(x), _) => Some($out($f::<__m256>(x $(, $more)?))),
-                        (_, Some(x)) => Some($out($f::<__m256d>(x $(, $more)?))),
-                        _ => None,
-                    }
-                } else {
-                    None
-                }
+        ($f:ident $([$k:ident])?, $T:ident, $I:ident, $slices:tt $(, $more:ident)?; $out:path) => {
+            // A kernel compiled for an instruction set runs only where it is available, see `simd::dispatch`.
+            match (same_type::<$I, Avx512>(), same_type::<$I, Avx2>(), same_type::<$T, f32>()) {
+                (true, _, true) => Some($out(pick!(@ $f [__m512 $(, $k)?] $T f32 $slices $(, $more)?))),
+                (true, _, false) => Some($out(pick!(@ $f [__m512d $(, $k)?] $T f64 $slices $(, $more)?))),
+                (_, true, true) => Some($out(pick!(@ $f [__m256 $(, $k)?] $T f32 $slices $(, $more)?))),
+                (_, true, false) => Some($out(pick!(@ $f [__m256d $(, $k)?] $T f64 $slices $(, $more)?))),
+                _ => None,
             }
-        }};
+        };
+        (@ $f:ident [$($par:tt)+] $T:ident $E:ident ($($x:ident),+) $(, $more:ident)?) => {
+            // SAFETY: see above.
+            unsafe { $f::<$($par)+>($(cast::<$T, $E>($x)),+ $(, $more)?) }
+        };
     }
 
     #[inline(always)]
     pub(super) fn sum<T: Real, I: Isa>(x: &[T]) -> Option<T> {
-        pick!(sum_in, T, I, x; same::<T, _>)
+        pick!(sum_in[VALUE], T, I, (x, x); same::<T, _>)
+    }
+
+    #[inline(always)]
+    pub(super) fn sum_products<T: Real, I: Isa>(x: &[T], y: &[T]) -> Option<T> {
+        pick!(sum_in[PRODUCT], T, I, (x, y); same::<T, _>)
+    }
+
+    #[inline(always)]
+    pub(super) fn sum_square_differences<T: Real, I: Isa>(x: &[T], y: &[T]) -> Option<T> {
+        pick!(sum_in[SQUARE_DIFFERENCE], T, I, (x, y); same::<T, _>)
     }
 
     #[inline(always)]
     pub(super) fn extreme<T: Real, I: Isa>(x: &[T], largest: bool) -> Option<T> {
-        pick!(extreme_in, T, I, x, largest; same::<T, _>)
+        pick!(extreme_in, T, I, (x), largest; same::<T, _>)
     }
 
     #[inline(always)]
     pub(super) fn surely_within<T: Real, I: Isa>(x: &[T], bound: f64) -> Option<bool> {
-        pick!(surely_within_in, T, I, x, bound; std::convert::identity)
+        pick!(surely_within_in, T, I, (x), bound; std::convert::identity)
     }
 }

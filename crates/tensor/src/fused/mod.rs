@@ -14,6 +14,7 @@ mod lines;
 mod pieces;
 mod reduce;
 mod run;
+mod terms;
 
 pub use chain::Arith;
 pub use few::FewRows;
@@ -220,7 +221,9 @@ impl<T: Real> Program<T> {
             plans.push((s, plan));
         }
         let slots = n_inputs + n_regs + n_outs;
-        let read = plans.iter().map(|&(s, _)| s);
+        terms::absorb(&mut code, &mut plans, n_inputs..n_inputs + n_regs);
+        let read = (plans.iter()).flat_map(|(s, plan)| [Some(*s), plan.term.other()]);
+        let read = read.flatten();
         let parts = chain::parts(&code, slots, read.chain(n_inputs + n_regs..slots));
         let fit = REGISTER_BYTES / (n_regs.max(1) * size_of::<T>());
         let block = (1 << fit.clamp(UNIT, BLOCK).ilog2()).min(numel.max(1));

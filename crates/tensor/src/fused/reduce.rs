@@ -5,6 +5,7 @@
 //! so a sum of 1e7 f32 values stays within 1e-6.
 
 use super::few::{FewRows, ROWS as GROUP};
+use super::terms::Term;
 use super::{UNIT, lines};
 use crate::lane::Lane;
 use crate::simd::{Isa, Kernel, dispatch};
@@ -36,6 +37,8 @@ impl Reduce {
 
 pub(super) struct ReducePlan {
     pub kind: Reduce,
+    /// What is reduced of the value.
+    pub term: Term,
     pub out_numel: usize,
     /// Collapsed axes, outermost first: size, and stride in the output (0 for a reduced axis).
     axes: SmallVec<[(usize, usize); 6]>,
@@ -82,6 +85,7 @@ impl ReducePlan {
         axes.reverse();
         ReducePlan {
             kind,
+            term: Term::Value,
             out_numel: step,
             all: step == 1 && merged.len() <= 1,
             axes,
@@ -223,23 +227,29 @@ pub(super) fn lost(kind: Reduce, sum: f64, v: f64, t: f64) -> f64 {
     if e.is_finite() { e } else { 0.0 }
 }
 
-/// A total and what its additions lost to rounding, with `x` added, which starts at iteration element `at`.
+/// A total and what its additions lost to rounding, with the terms of `x` and `y` added, which start at iteration element `at`.
 pub(super) fn add_total<T: Real>(
-    x: &[T],
+    [x, y]: [&[T]; 2],
     at: usize,
-    kind: Reduce,
+    plan: &ReducePlan,
     total: (f64, f64),
 ) -> (f64, f64) {
-    struct Total<'a, T: Real>(&'a [T], usize, Reduce, (f64, f64));
+    struct Total<'a, T: Real>([&'a [T]; 2], usize, Reduce, Term, (f64, f64));
     impl<T: Real> Kernel for Total<'_, T> {
         type Output = (f64, f64);
         #[inline(always)]
         fn run<I: Isa>(self) -> (f64, f64) {
-            let Total(x, at, kind, (mut sum, mut err)) = self;
+            let Total([x, y], at, kind, term, (mut sum, mut err)) = self;
             let mut from = 0;
             while from < x.len() {
                 let to = (((at + from) / UNIT + 1) * UNIT - at).min(x.len());
-                let v = reduce_run::<T, I>(&x[from..to], kind).as_f64();
+                let (x, y) = (&x[from..to], &y[from..to]);
+                let v = match term {
+                    Term::Value => reduce_run::<T, I>(x, kind),
+                    Term::Times(_) => lines::sum_products::<T, I>(x, y),
+                    Term::SquareMinus(_) => lines::sum_square_differences::<T, I>(x, y),
+                };
+                let v = v.as_f64();
                 let t = combine_total(kind, sum, v);
                 err += lost(kind, sum, v, t);
                 sum = t;
@@ -248,7 +258,7 @@ pub(super) fn add_total<T: Real>(
             (sum, err)
         }
     }
-    dispatch(Total(x, at, kind, total))
+    dispatch(Total([x, y], at, plan.kind, plan.term, total))
 }
 
 /// Part of a matrix of rows of `inner` elements, from element `first` of a row: each row is reduced to the accumulator of

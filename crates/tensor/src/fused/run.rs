@@ -258,11 +258,15 @@ impl<T: Real> Plan<'_, T> {
             }
             _ => None,
         };
+        let operands = |slot: usize, r: &ReducePlan| {
+            let other = r.term.other().unwrap_or(slot);
+            Some([whole(slot)?, whole(other)?])
+        };
         let mut blocks = !p.instrs.is_empty();
         for (k, (slot, r)) in p.reduces.iter().enumerate() {
-            match whole(*slot) {
-                Some(x) if r.all => all[k] = add_total(x, start, r.kind, all[k]),
-                Some(x) => {
+            match operands(*slot, r) {
+                Some(xy) if r.all => all[k] = add_total(xy, start, r, all[k]),
+                Some([x, _]) => {
                     let (low, acc, open) = &mut accs[k];
                     r.add_block(x, start, start..end, *low, acc, open);
                 }
@@ -273,7 +277,7 @@ impl<T: Real> Plan<'_, T> {
             self.blocks(
                 start,
                 end,
-                |slot| whole(slot).is_some(),
+                |slot, r| operands(slot, r).is_some(),
                 &mut accs,
                 &mut all,
             );
@@ -285,12 +289,12 @@ impl<T: Real> Plan<'_, T> {
         }
     }
 
-    /// Runs the instructions block by block, and the reductions of what they make.
+    /// Runs the instructions block by block, and the reductions that are not `done`.
     fn blocks(
         &self,
         start: usize,
         end: usize,
-        whole: impl Fn(usize) -> bool,
+        done: impl Fn(usize, &ReducePlan) -> bool,
         accs: &mut [Partial<'_, T>],
         all: &mut [(f64, f64)],
     ) {
@@ -299,12 +303,13 @@ impl<T: Real> Plan<'_, T> {
                 let len = self.block.min(end - at);
                 self.evaluate(frame, at, len, at + self.block);
                 for (k, (slot, r)) in self.p.reduces.iter().enumerate() {
-                    if whole(*slot) {
+                    if done(*slot, r) {
                         continue;
                     }
                     let x = frame.slot(*slot);
                     if r.all {
-                        all[k] = add_total(x, at, r.kind, all[k]);
+                        let y = frame.slot(r.term.other().unwrap_or(*slot));
+                        all[k] = add_total([x, y], at, r, all[k]);
                     } else {
                         let (low, acc, open) = &mut accs[k];
                         r.add_block(x, at, start..end, *low, acc, open);
