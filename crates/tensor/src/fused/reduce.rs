@@ -227,23 +227,33 @@ pub(super) fn lost(kind: Reduce, sum: f64, v: f64, t: f64) -> f64 {
     if e.is_finite() { e } else { 0.0 }
 }
 
+/// Elements by which a sum of what memory holds asks ahead.
+const AHEAD: usize = 4 * UNIT;
+
 /// A total and what its additions lost to rounding, with the terms of `x` and `y` added, which start at iteration element `at`.
 pub(super) fn add_total<T: Real>(
     [x, y]: [&[T]; 2],
     at: usize,
     plan: &ReducePlan,
+    far: bool,
     total: (f64, f64),
 ) -> (f64, f64) {
-    struct Total<'a, T: Real>([&'a [T]; 2], usize, Reduce, Term, (f64, f64));
+    struct Total<'a, T: Real>([&'a [T]; 2], usize, Reduce, Term, bool, (f64, f64));
     impl<T: Real> Kernel for Total<'_, T> {
         type Output = (f64, f64);
         #[inline(always)]
         fn run<I: Isa>(self) -> (f64, f64) {
-            let Total([x, y], at, kind, term, (mut sum, mut err)) = self;
+            let Total([x, y], at, kind, term, far, (mut sum, mut err)) = self;
             let mut from = 0;
             while from < x.len() {
                 let to = (((at + from) / UNIT + 1) * UNIT - at).min(x.len());
                 let (x, y) = (&x[from..to], &y[from..to]);
+                if far {
+                    stream::ahead_by(x, AHEAD);
+                    if term != Term::Value {
+                        stream::ahead_by(y, AHEAD);
+                    }
+                }
                 let v = match term {
                     Term::Value => reduce_run::<T, I>(x, kind),
                     Term::Times(_) => lines::sum_products::<T, I>(x, y),
@@ -258,7 +268,7 @@ pub(super) fn add_total<T: Real>(
             (sum, err)
         }
     }
-    dispatch(Total([x, y], at, plan.kind, plan.term, total))
+    dispatch(Total([x, y], at, plan.kind, plan.term, far, total))
 }
 
 /// Part of a matrix of rows of `inner` elements, from element `first` of a row: each row is reduced to the accumulator of

@@ -265,7 +265,7 @@ impl<T: Real> Plan<'_, T> {
         let mut blocks = !p.instrs.is_empty();
         for (k, (slot, r)) in p.reduces.iter().enumerate() {
             match operands(*slot, r) {
-                Some(xy) if r.all => all[k] = add_total(xy, start, r, all[k]),
+                Some(xy) if r.all => all[k] = add_total(xy, start, r, self.far, all[k]),
                 Some([x, _]) => {
                     let (low, acc, open) = &mut accs[k];
                     r.add_block(x, start, start..end, *low, acc, open);
@@ -309,7 +309,7 @@ impl<T: Real> Plan<'_, T> {
                     let x = frame.slot(*slot);
                     if r.all {
                         let y = frame.slot(r.term.other().unwrap_or(*slot));
-                        all[k] = add_total([x, y], at, r, all[k]);
+                        all[k] = add_total([x, y], at, r, false, all[k]);
                     } else {
                         let (low, acc, open) = &mut accs[k];
                         r.add_block(x, at, start..end, *low, acc, open);
