@@ -35,6 +35,10 @@ impl Reduce {
     }
 }
 
+/// Partial results of a chunk: of which output the first one is, what was added up, and what still has to be, from one block to
+/// the next one: as many zeros as [`ReducePlan::open`] says, in the beginning.
+pub(super) type Partial<'a, T> = (usize, &'a mut [f64], &'a mut [T]);
+
 pub(super) struct ReducePlan {
     pub kind: Reduce,
     /// What is reduced of the value.
@@ -140,9 +144,7 @@ impl ReducePlan {
         }
     }
 
-    /// Adds `x`, which starts at iteration element `start`, to `acc`, which stands for outputs from `low`. `open` keeps what
-    /// is not yet added from one block to the next one of a `chunk`: as many zeros as [`ReducePlan::open`] says, in the
-    /// beginning.
+    /// Adds `x`, which starts at iteration element `start` and is `far` if memory holds it, to the partial results.
     ///
     /// Runs of reduced elements are cut at multiples of [`UNIT`] and groups of rows are counted from the first whole row of
     /// the chunk, so the bits do not depend on how a chunk is cut into blocks.
@@ -151,10 +153,10 @@ impl ReducePlan {
         x: &[T],
         start: usize,
         chunk: Range<usize>,
-        low: usize,
-        acc: &mut [f64],
-        open: &mut [T],
+        far: bool,
+        (low, acc, open): &mut Partial<'_, T>,
     ) {
+        let low = *low;
         let Some((&(inner, inner_step), outer)) = self.axes.split_last() else {
             acc[0] = combine_total(self.kind, acc[0], x[0].as_f64());
             return;
@@ -188,6 +190,7 @@ impl ReducePlan {
                 step: row_step,
                 acc: &mut acc[out + row * row_step - low..],
                 open: &mut *open,
+                far,
                 row: row + GROUP * rows - groups,
                 rows: rows + GROUP * rows - groups,
                 last: start + done + run == chunk.end,
@@ -227,10 +230,17 @@ pub(super) fn lost(kind: Reduce, sum: f64, v: f64, t: f64) -> f64 {
     if e.is_finite() { e } else { 0.0 }
 }
 
-/// Elements by which a sum of what memory holds asks ahead.
-const AHEAD: usize = 4 * UNIT;
+/// Bytes by which a reduction of what memory holds asks ahead: the processor does not foresee the next page.
+const AHEAD: usize = 4096;
 
-/// A total and what its additions lost to rounding, with the terms of `x` and `y` added, which start at iteration element `at`.
+/// Asks for what comes [`AHEAD`] of `x`.
+#[inline(always)]
+fn ask<T>(x: &[T]) {
+    stream::ahead_by(x, AHEAD / size_of::<T>());
+}
+
+/// A total and what its additions lost to rounding, with the terms of `x` and `y` added, which start at iteration element `at` and are
+/// `far` if memory holds them.
 pub(super) fn add_total<T: Real>(
     [x, y]: [&[T]; 2],
     at: usize,
@@ -249,9 +259,9 @@ pub(super) fn add_total<T: Real>(
                 let to = (((at + from) / UNIT + 1) * UNIT - at).min(x.len());
                 let (x, y) = (&x[from..to], &y[from..to]);
                 if far {
-                    stream::ahead_by(x, AHEAD);
+                    ask(x);
                     if term != Term::Value {
-                        stream::ahead_by(y, AHEAD);
+                        ask(y);
                     }
                 }
                 let v = match term {
@@ -282,6 +292,8 @@ struct Span<'a, T: Real> {
     reduced: bool,
     /// From one row's accumulators to the next one's.
     step: usize,
+    /// Whether memory holds `x`.
+    far: bool,
     acc: &'a mut [f64],
     /// See [`ReducePlan::open`]; the numbers of the first row and behind the last one, counted so that groups begin at
     /// multiples of [`GROUP`], and whether the chunk ends here.
@@ -305,6 +317,7 @@ impl<T: Real> Kernel for Span<'_, T> {
             mut first,
             reduced,
             step,
+            far,
             acc,
             ..
         } = self;
@@ -313,7 +326,11 @@ impl<T: Real> Kernel for Span<'_, T> {
             if reduced {
                 let mut run = (inner - first).min(x.len() - done);
                 run = run.min(UNIT - (at + done) % UNIT);
-                let v = reduce_run::<T, I>(&x[done..done + run], kind).as_f64();
+                let x = &x[done..done + run];
+                if far {
+                    ask(x);
+                }
+                let v = reduce_run::<T, I>(x, kind).as_f64();
                 acc[out] = combine_total(kind, acc[out], v);
                 done += run;
                 first += run;

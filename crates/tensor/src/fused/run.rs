@@ -3,7 +3,7 @@
 use super::chain::Part;
 use super::combine::combine_rows;
 use super::input::{Access, gather};
-use super::reduce::{ReducePlan, add_total, combine_total, lost};
+use super::reduce::{Partial, ReducePlan, add_total, combine_total, lost};
 use super::{CInstr, Fun, Program, UNIT};
 use crate::list::Listed;
 use crate::parallel::Parts;
@@ -224,9 +224,6 @@ impl<T> Frame<'_, T> {
     }
 }
 
-/// Partial results of a chunk: of which output the first one is, what was added up, and what still has to be.
-type Partial<'a, T> = (usize, &'a mut [f64], &'a mut [T]);
-
 impl<T: Real> Plan<'_, T> {
     fn chunk(&self, c: usize, partials: &mut [f64]) {
         let p = self.p;
@@ -267,8 +264,7 @@ impl<T: Real> Plan<'_, T> {
             match operands(*slot, r) {
                 Some(xy) if r.all => all[k] = add_total(xy, start, r, self.far, all[k]),
                 Some([x, _]) => {
-                    let (low, acc, open) = &mut accs[k];
-                    r.add_block(x, start, start..end, *low, acc, open);
+                    r.add_block(x, start, start..end, self.far, &mut accs[k]);
                 }
                 None => blocks = true,
             }
@@ -311,8 +307,7 @@ impl<T: Real> Plan<'_, T> {
                         let y = frame.slot(r.term.other().unwrap_or(*slot));
                         all[k] = add_total([x, y], at, r, false, all[k]);
                     } else {
-                        let (low, acc, open) = &mut accs[k];
-                        r.add_block(x, at, start..end, *low, acc, open);
+                        r.add_block(x, at, start..end, false, &mut accs[k]);
                     }
                 }
             }
