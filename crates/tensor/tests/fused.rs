@@ -124,7 +124,7 @@ fn draw_code(d: &mut Draw) -> Code {
 
 fn same_bits<T: Real>(seed: u64) {
     let mut d = Draw(seed);
-    for round in 0..400 {
+    for round in 0..3000 {
         let shape = [
             [1, 1],
             [1, 7],
