@@ -122,6 +122,18 @@ fn draw_code(d: &mut Draw) -> Code {
     (code, reduces)
 }
 
+/// A product, and its product with something else: what one sum adds up is an operand of the other's.
+fn of_a_sum_that_takes_in_another() -> Code {
+    let [x, y, z] = [0, 1, 2].map(Slot::Input);
+    let [r, s] = [0, 1].map(Slot::Reg);
+    let code = vec![
+        (Arith::Mul, r, [x, y]),
+        (Arith::Mul, s, [r, z]),
+        (Arith::Add, Slot::Out(0), [x, y]),
+    ];
+    (code, vec![(s, 3, Reduce::Sum), (r, 3, Reduce::Sum)])
+}
+
 fn same_bits<T: Real>(seed: u64) {
     let mut d = Draw(seed);
     for round in 0..3000 {
@@ -134,7 +146,10 @@ fn same_bits<T: Real>(seed: u64) {
             [9, 333],
             [41, 1000],
         ][d.below(if round % 20 == 0 { 7 } else { 6 })];
-        let code = draw_code(&mut d);
+        let code = match round {
+            0 => of_a_sum_that_takes_in_another(),
+            _ => draw_code(&mut d),
+        };
         let inputs: Vec<Tensor<T>> = (0..INPUTS)
             .map(|_| match d.below(6) {
                 0 => d.tensor([1, 1]),
