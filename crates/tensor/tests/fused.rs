@@ -128,7 +128,7 @@ fn of_a_sum_that_takes_in_another() -> Code {
     let [r, s] = [0, 1].map(Slot::Reg);
     let code = vec![
         (Arith::Mul, r, [x, y]),
-        (Arith::Mul, s, [r, z]),
+        (Arith::Mul, s, [z, r]),
         (Arith::Add, Slot::Out(0), [x, y]),
     ];
     (code, vec![(s, 3, Reduce::Sum), (r, 3, Reduce::Sum)])
