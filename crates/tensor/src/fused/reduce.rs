@@ -189,7 +189,7 @@ impl ReducePlan {
                 reduced: inner_step == 0,
                 step: row_step,
                 acc: &mut acc[out + row * row_step - low..],
-                open: &mut *open,
+                open,
                 far,
                 row: row + GROUP * rows - groups,
                 rows: rows + GROUP * rows - groups,
