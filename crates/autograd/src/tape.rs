@@ -254,7 +254,7 @@ impl<T: Float> Tape<T> {
 
     /// Anomaly mode: the first operation, forward or backward, whose output holds a NaN or an infinity while its
     /// inputs do not, panics with its name, scope, source line, and the shapes and extremes of its operands
-    /// ([`Anomaly`](crate::Anomaly)). Off (the default) it costs nothing; [`Tape::trace`] looks after the fact.
+    /// ([`Anomaly`](crate::Anomaly)). Off (the default) it costs one question for each kernel; [`Tape::trace`] looks after the fact.
     pub fn detect_anomaly(&mut self, on: bool) {
         let g = self.graph.get_mut();
         g.anomaly = on;

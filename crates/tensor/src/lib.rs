@@ -1,4 +1,4 @@
-//! Dense strided tensors, SIMD and threaded kernels, buffer pool and random fill for the wengert framework.
+//! Dense strided tensors, SIMD and threaded kernels, fused programs and random fill for the wengert framework.
 //!
 //! This is the only crate of the workspace that contains `unsafe` code and the only one that touches memory.
 //!
@@ -7,6 +7,8 @@
 //! | [`Tensor`], [`Storage`], [`shape`] | the array, its memory, shapes and broadcasting |
 //! | [`simd`] | instruction-set dispatch: one generic kernel, compiled for AVX-512, AVX2+FMA and the baseline |
 //! | [`lane`] | the scalar language of kernels: [`lane::Lane`] with `exp`, `tanh`, `erf`, … of stated accuracy |
+//! | [`fused`] | programs of elementwise operations and reductions in one pass over memory |
+//! | [`parallel`] | the threads that kernels run on |
 //! | [`gemm`] | matrix multiplication, any layout, batched, with an epilogue |
 //! | [`conv`] | convolution in one to three dimensions and its adjoints |
 //! | [`batch_norm`] | batch normalization in the fewest passes |

@@ -2,7 +2,8 @@
 //!
 //! A block of at most [`BLOCK`] elements passes through all instructions while it is in the first-level cache; each
 //! instruction is one vectorised loop. Inputs may be broadcast, permuted or strided views. Results are stored, or
-//! reduced over any set of axes in the same pass. Chunk borders depend on sizes only, and partial sums are combined in
+//! reduced over any set of axes in the same pass; a total sum takes in the squares, products or squared differences that it
+//! adds up. Chunk borders depend on sizes only, and partial sums are combined in
 //! index order, so the bits do not depend on the number of threads.
 
 mod chain;
