@@ -168,6 +168,11 @@ struct Own<T> {
     rest: f64,
 }
 impl<T: Real> Own<T> {
+    /// Whether what the mean lacks could matter.
+    fn far(&self) -> bool {
+        (self.mean * self.root).abs() > T::from_f64(4.0)
+    }
+
     #[inline(always)]
     fn lanes<I: Isa>(&self, relu: bool) -> Channel<T::Lane<I>> {
         let new = T::Lane::<I>::new;
@@ -394,14 +399,23 @@ impl BatchNorm {
         let given = |v: Option<&[T]>| v.map_or(self.channels, <[T]>::len);
         self.check(x, &[given(weight), given(bias), mean.len(), var.len()]);
         self.check(y, &[]);
+        if self.channels == 0 {
+            return;
+        }
         // The statistics as they are returned, and what they make of weight and bias.
         let finish = |c: usize, seen: Seen| {
             let (mean, var) = (
                 T::from_f64(seen.mean),
                 T::from_f64(seen.squares / self.count()),
             );
-            let rest = seen.mean - mean.as_f64();
-            (mean, var, self.own(c, [mean, var], rest, [weight, bias]))
+            let own = |rest: f64| self.own(c, [mean, var], rest, [weight, bias]);
+            // As `backward` decides it, so that a relu cuts there what it cuts here.
+            let near = own(0.0);
+            let own = match near.far() {
+                true => own(seen.mean - mean.as_f64()),
+                false => near,
+            };
+            (mean, var, own)
         };
         if self.is_matrix() || self.alone::<T>() {
             let (means, vars) = (Parts::new(mean), Parts::new(var));
@@ -467,9 +481,10 @@ impl BatchNorm {
         self.check(x, &per_channel);
         self.check(g, &[given(weight), given(bias)]);
         self.check(dx, &[]);
+        if self.channels == 0 {
+            return;
+        }
         let own = |c: usize, rest: f64| self.own(c, [mean[c], var[c]], rest, [weight, bias]);
-        // What the mean lacks, where it could matter.
-        let far = |own: &Own<T>| (own.mean * own.root).abs() > T::from_f64(4.0);
         let lack = |c: usize, seen: Seen| own(c, seen.mean - mean[c].as_f64());
         // The means that dx loses, and the gradients of weight and bias.
         let finish = |own: &mut Own<T>, [total, along]: [f64; 2]| {
@@ -485,9 +500,9 @@ impl BatchNorm {
         };
         if self.is_matrix() {
             let mut all: PerChannel<T> = (0..self.channels).map(|c| own(c, 0.0)).collect();
-            if all.iter().any(far) {
+            if all.iter().any(Own::far) {
                 for (c, seen) in self.seen_columns(x).into_iter().enumerate() {
-                    if far(&all[c]) {
+                    if all[c].far() {
                         all[c] = lack(c, seen);
                     }
                 }
@@ -509,7 +524,7 @@ impl BatchNorm {
             let (dx, dw, db) = (Parts::new(dx), Parts::new(dw), Parts::new(db));
             self.each_channel(|c| {
                 let mut own = own(c, 0.0);
-                if far(&own) {
+                if own.far() {
                     own = lack(c, self.seen(x, c));
                 }
                 let (cut, mut sums) = (self.cut(1), [0.0; 2]);
@@ -534,12 +549,12 @@ impl BatchNorm {
             return;
         }
         let mut all: PerChannel<T> = (0..self.channels).map(|c| own(c, 0.0)).listed();
-        if all.iter().any(far) {
+        if all.iter().any(Own::far) {
             let mut seen: SmallVec<[Seen; 16]> =
                 SmallVec::from_elem(Seen::default(), self.channels);
             self.all_seen(x, dx, &mut seen);
             for (c, own) in all.iter_mut().enumerate() {
-                if far(own) {
+                if own.far() {
                     *own = lack(c, seen[c]);
                 }
             }
@@ -569,6 +584,46 @@ impl BatchNorm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The mean of these is not an f32, and elements that are equal to the rounded one come out a little above 0.
+    #[test]
+    fn the_gradient_of_a_relu_is_cut_where_the_result_is_0() {
+        let x = [1.0, 1.0, 1.5, 0.5 - f32::EPSILON / 2.0];
+        for (n, inner) in [(4, 1), (1, 4), (4000, 1), (600, 4)] {
+            let job = BatchNorm {
+                n,
+                channels: 1,
+                inner,
+                eps: 1e-5,
+                relu: true,
+            };
+            let x: Vec<f32> = x.iter().copied().cycle().take(n * inner).collect();
+            let (mut y, mut dx) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            let [mut mean, mut var, mut dw, mut db] = [[0.0]; 4];
+            job.forward(&x, None, None, &mut y, &mut mean, &mut var);
+            let g = vec![1.0; x.len()];
+            job.backward(&x, &g, &mean, &var, None, None, &mut dx, &mut dw, &mut db);
+            let above = y.iter().filter(|&&y| y > 0.0).count();
+            assert_eq!(db, [above as f32], "{job:?}");
+        }
+    }
+
+    #[test]
+    fn no_channels() {
+        for (n, inner) in [(1, 4), (3000, 1)] {
+            let job = BatchNorm {
+                n,
+                channels: 0,
+                inner,
+                eps: 1e-5,
+                relu: false,
+            };
+            job.forward::<f32>(&[], None, None, &mut [], &mut [], &mut []);
+            let mut none = [[0.0f32; 0]; 3];
+            let [dx, dw, db] = &mut none;
+            job.backward(&[], &[], &[], &[], None, None, dx, dw, db);
+        }
+    }
 
     /// Channels alone and all together, planes shorter than a register and longer than a block, many blocks: against the
     /// formulas in f64, and the same bits on one thread.

@@ -213,3 +213,75 @@ fn sums_of_squares_and_squared_differences_are_right() {
         assert!((found - expected).abs() < 1e-7 * size, "{found} {expected}");
     }
 }
+
+#[test]
+fn a_function_needs_an_operand() {
+    let no_operands = |registers| {
+        let instr = |dst, args: &[Slot]| Instr {
+            fun: fun::<f32>(Arith::Add, registers),
+            imm: [0.0; 2],
+            dst,
+            args: SmallVec::from_slice(args),
+        };
+        let r = Slot::Reg(0);
+        Program::new(
+            [8],
+            0,
+            1,
+            1,
+            [instr(r, &[]), instr(Slot::Out(0), &[r, r])],
+            &[],
+        )
+    };
+    for registers in [false, true] {
+        let error = no_operands(registers).err().expect("an error").to_string();
+        assert!(error.contains("one to three operands"), "{error}");
+    }
+}
+
+/// A thread that waits for the others' part of a program may take up another task that runs the same program.
+#[test]
+fn tasks_of_a_pool_share_a_program() {
+    let shape = [300, 1000];
+    let x: Tensor<f32> = Draw(4).tensor(shape);
+    let [a, r] = [Slot::Input(0), Slot::Reg(0)];
+    let code = (
+        vec![(Arith::Mul, r, [a, a]), (Arith::Add, Slot::Out(0), [a, a])],
+        vec![(r, 3, Reduce::Sum), (a, 1, Reduce::Max)],
+    );
+    let p = program::<f32>(&code, shape, true);
+    let inputs = [&x, &x, &x];
+    let alone = results(&p, &code, &inputs);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(4)
+        .build()
+        .expect("threads");
+    pool.scope(|s| {
+        for _ in 0..40 {
+            s.spawn(|_| assert!(results(&p, &code, &inputs) == alone));
+        }
+    });
+}
+
+#[test]
+fn the_largest_and_the_smallest_keep_the_sign_of_0() {
+    let out = (Arith::Add, Slot::Out(0), [Slot::Input(0); 2]);
+    for (shape, axes) in [
+        ([1, 1], 3),
+        ([1, 2], 3),
+        ([2, 1], 2),
+        ([4, 300], 1),
+        ([300, 300], 3),
+    ] {
+        let x = Tensor::from_vec(vec![-0.0_f32; shape[0] * shape[1]], shape);
+        for kind in [Reduce::Max, Reduce::Min] {
+            let code = (vec![out], vec![(Slot::Input(0), axes, kind)]);
+            let p = program::<f32>(&code, shape, true);
+            let found = f64::from_bits(results(&p, &code, &[&x, &x, &x])[0]);
+            assert!(
+                found == 0.0 && found.is_sign_negative(),
+                "{kind:?} {shape:?}"
+            );
+        }
+    }
+}

@@ -124,7 +124,8 @@ impl<T: Real> Program<T> {
     /// `reduces` lists the values to reduce, with the set of axes (bit `i` for axis `i` of `shape`) and the kind.
     ///
     /// # Errors
-    /// When a slot is out of range, read before it is written, or written while it is read.
+    /// When a slot is out of range, read or reduced before it is written, or written while it is read; when an input is written
+    /// or an output is not; when a function has no operand or more than three.
     pub fn new(
         shape: impl IntoDims,
         n_inputs: usize,
@@ -175,8 +176,9 @@ impl<T: Real> Program<T> {
         for ins in instrs {
             let dst = index(ins.dst)?;
             let mut args = [dst as u32; 3];
-            if ins.args.len() > 3 {
-                return Err(bad("an instruction has more than three operands"));
+            let least = usize::from(matches!(ins.fun, Fun::Elem(..)));
+            if ins.args.len() < least || ins.args.len() > 3 {
+                return Err(bad("a function has one to three operands"));
             }
             for (k, &a) in ins.args.iter().enumerate() {
                 let a = index(a)?;

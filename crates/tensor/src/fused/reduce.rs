@@ -239,6 +239,12 @@ fn ask<T>(x: &[T]) {
     stream::ahead_by(x, AHEAD / size_of::<T>());
 }
 
+/// A total with what its additions lost; the largest and the smallest lose nothing, not even the sign of 0.
+#[inline(always)]
+pub(super) fn with_lost(kind: Reduce, sum: f64, err: f64) -> f64 {
+    if kind == Reduce::Sum { sum + err } else { sum }
+}
+
 /// A total and what its additions lost to rounding, with the terms of `x` and `y` added, which start at iteration element `at` and are
 /// `far` if memory holds them.
 pub(super) fn add_total<T: Real>(

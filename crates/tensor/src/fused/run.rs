@@ -3,7 +3,7 @@
 use super::chain::Part;
 use super::combine::combine_rows;
 use super::input::{Access, gather};
-use super::reduce::{Partial, ReducePlan, add_total, combine_total, lost};
+use super::reduce::{Partial, ReducePlan, add_total, combine_total, lost, with_lost};
 use super::{CInstr, Fun, Program, UNIT};
 use crate::list::Listed;
 use crate::parallel::Parts;
@@ -147,7 +147,10 @@ pub(super) fn run<T: Real>(
         return plan.finite();
     }
     let mut finite = 0;
-    let mut partials = p.partials.lock().unwrap_or_else(|e| e.into_inner());
+    // Taken, not held: while this thread waits for others it may run the same program for somebody else.
+    let kept = || p.partials.lock().unwrap_or_else(|e| e.into_inner());
+    let mut memory = std::mem::take(&mut *kept());
+    let partials = &mut memory;
     partials.resize(stride * chunks + 7, 0.0);
     let aligned = partials.as_ptr().align_offset(64).min(7);
     let partials = &mut partials[aligned..][..stride * chunks];
@@ -182,7 +185,7 @@ pub(super) fn run<T: Real>(
                 err += lost(r.kind, sum, v, t);
                 sum = t;
             }
-            out[0] = T::from_f64(sum + err);
+            out[0] = T::from_f64(with_lost(r.kind, sum, err));
             if out[0].is_finite() {
                 finite |= bit;
             }
@@ -191,6 +194,7 @@ pub(super) fn run<T: Real>(
         }
         base += w;
     }
+    *kept() = memory;
     finite | plan.finite()
 }
 
@@ -280,7 +284,7 @@ impl<T: Real> Plan<'_, T> {
         }
         for (k, (_, r)) in p.reduces.iter().enumerate() {
             if r.all {
-                accs[k].1[0] = all[k].0 + all[k].1;
+                accs[k].1[0] = with_lost(r.kind, all[k].0, all[k].1);
             }
         }
     }

@@ -411,6 +411,10 @@ pub fn gemm_batched_at<T: Real>(
     if batch == 0 || m == 0 || n == 0 {
         return;
     }
+    assert!(
+        packable::<T>(batch, m.max(n), k),
+        "gemm: no memory could hold {batch} times {m} x {k} and {k} x {n} elements, which strides of 0 allow"
+    );
     let call = Call {
         batch,
         batch_a,
@@ -448,6 +452,15 @@ fn inside(name: &str, len: usize, offset: usize, axes: [(usize, isize); 3]) {
         low >= 0 && high < len as i128,
         "gemm: {name} reaches from element {low} to {high} of a slice of {len}"
     );
+}
+
+/// Whether whatever a product packs of its operands, with what fills up their tiles, has a size that can be counted.
+fn packable<T>(batch: usize, lines: usize, k: usize) -> bool {
+    const TILE: u128 = 64;
+    let elements = batch as u128 * (lines as u128 + TILE);
+    elements
+        .checked_mul(k as u128 + TILE)
+        .is_some_and(|n| n < isize::MAX as u128 / (TILE * size_of::<T>() as u128))
 }
 
 /// Whether the axes are nested, which makes all elements distinct.

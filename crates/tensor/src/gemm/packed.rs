@@ -20,9 +20,15 @@ fn blocks_of<T>(k: usize) -> usize {
 }
 
 /// Elements that the packed form of a `k x n` operand takes.
+///
+/// # Panics
+/// When there are more than memory could hold.
 pub fn packed_len<T: Real>(k: usize, n: usize) -> usize {
     let lanes = T::kernels(level()).lanes;
-    n.div_ceil(lanes) * lanes * k
+    let width = n.checked_next_multiple_of(lanes);
+    width
+        .and_then(|w| w.checked_mul(k))
+        .unwrap_or_else(|| panic!("packed_len: no memory could hold {k} x {n} elements"))
 }
 
 /// Packs a `k x n` operand into `out`, for [`gemm_packed`] in this process.

@@ -1,7 +1,7 @@
 //! Matrices that do not fit.
 
 use std::panic::catch_unwind;
-use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm};
+use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm, packed_len};
 
 /// A product of 2 x 4 by 4 x 3 that is right but for what a case changes.
 #[derive(Clone, Copy)]
@@ -66,4 +66,36 @@ fn what_does_not_fit_is_refused() {
         let message = panic.downcast_ref::<String>().expect("a message");
         assert!(message.contains(expected), "{message}, not: {expected}");
     }
+}
+
+#[test]
+fn what_no_memory_could_hold_is_refused() {
+    let one = [1.0_f32];
+    let a = MatRef {
+        data: &one,
+        offset: 0,
+        rs: 0,
+        cs: 0,
+    };
+    for (m, k) in [(4, 1 << 61), (1, usize::MAX), (100, 1 << 50)] {
+        let refused = catch_unwind(|| {
+            let mut c = vec![0.0; 4 * m];
+            gemm(
+                m,
+                4,
+                k,
+                1.0,
+                a,
+                a,
+                0.0,
+                MatMut::row_major(&mut c, 4),
+                Epilogue::None,
+            );
+        });
+        let message = *refused.expect_err("refused").downcast::<String>().unwrap();
+        assert!(message.contains("no memory could hold"), "{message}");
+    }
+    let refused = catch_unwind(|| packed_len::<f32>(1 << 60, 16)).expect_err("refused");
+    let message = *refused.downcast::<String>().unwrap();
+    assert!(message.contains("no memory could hold"), "{message}");
 }
