@@ -257,7 +257,7 @@ fn tasks_of_a_pool_share_a_program() {
         .build()
         .expect("threads");
     pool.scope(|s| {
-        for _ in 0..40 {
+        for _ in 0..400 {
             s.spawn(|_| assert!(results(&p, &code, &inputs) == alone));
         }
     });
