@@ -27,15 +27,27 @@ unsafe fn columns<T: Real>(p: &Problem<T>, packed: *mut T) -> (*const T, isize) 
     if p.v_k == 1 {
         return (p.v, p.v_col);
     }
-    for j in 0..p.cols {
-        for q in 0..p.k {
+    // SAFETY: the contract of the function.
+    unsafe { in_order(p.v, (p.v_col, p.v_k), (p.cols, p.k), packed) };
+    (packed, p.k as isize)
+}
+
+/// `to[i * k + q] = from[i * line + q * step]` for `i < lines`, `q < k`, with the steps of a line and of a term.
+///
+/// # Safety
+/// The elements are readable, and `to` has room for them.
+unsafe fn in_order<T: Real>(
+    from: *const T,
+    (line, step): (isize, isize),
+    (lines, k): (usize, usize),
+    to: *mut T,
+) {
+    for i in 0..lines {
+        for q in 0..k {
             // SAFETY: the contract of the function.
-            unsafe {
-                *packed.add(j * p.k + q) = *p.v.offset(q as isize * p.v_k + j as isize * p.v_col);
-            }
+            unsafe { *to.add(i * k + q) = *from.offset(i as isize * line + q as isize * step) };
         }
     }
-    (packed, p.k as isize)
 }
 
 /// The columns of a narrow operand, [`NARROW`] at a time; a batch that shares the long operand has more of them.
@@ -65,12 +77,7 @@ pub(super) unsafe fn dot<T: Real>(p: &Problem<T>, kernels: &Kernels<T>, rows: Ra
             unsafe {
                 let (mut s, mut s_row) = (p.s.offset(first as isize * p.s_row), p.s_row);
                 if !ordered {
-                    for i in 0..count {
-                        for q in 0..p.k {
-                            *lines.add(i * p.k + q) =
-                                *s.offset(i as isize * p.s_row + q as isize * p.s_k);
-                        }
-                    }
+                    in_order(s, (p.s_row, p.s_k), (count, p.k), lines);
                     (s, s_row) = (lines.cast_const(), p.k as isize);
                 }
                 for group in groups(p.cols) {
@@ -252,12 +259,7 @@ pub(super) unsafe fn axpy<T: Real>(p: &Problem<T>, kernels: &Kernels<T>, cols: R
     buffer::with(p.rows * p.k, |factors: *mut T| {
         // SAFETY: elements, rows and columns exist; the buffer has room for rows x k factors.
         unsafe {
-            for i in 0..p.rows {
-                for q in 0..p.k {
-                    *factors.add(i * p.k + q) =
-                        *p.s.offset(i as isize * p.s_row + q as isize * p.s_k);
-                }
-            }
+            in_order(p.s, (p.s_row, p.s_k), (p.rows, p.k), factors);
             (kernels.axpy[p.rows - 1])(&Axpy {
                 k: p.k,
                 cols: cols.len(),

@@ -3,6 +3,7 @@
 use super::blocks::tile_rows;
 use super::driver::part;
 use super::kernels::Kernels;
+use super::pack::pack_panel;
 use super::tile::{Job, Spot};
 use super::{MatMut, MatRef, inside};
 use crate::Real;
@@ -58,30 +59,12 @@ pub fn pack<T: Real>(k: usize, n: usize, b: MatRef<'_, T>, out: &mut [T]) {
             let from = place(kernels, n, &ks, cols.start);
             // SAFETY: the panels of all blocks lie side by side in `out`, whose length was checked, and each is taken once.
             let to = unsafe { out.part(from..from + width * ks.len()) };
-            let at = |p: usize, j: usize| {
-                (b.offset as isize + p as isize * b.rs + j as isize * b.cs) as usize
-            };
-            if cols.len() < width {
-                to.fill(T::ZERO);
-            }
-            if b.rs == 1 {
-                // SAFETY: `inside` was asserted for the operand, and `to` holds `ks.len()` rows of `width` elements.
-                unsafe {
-                    (kernels.transpose)(
-                        cols.len(),
-                        ks.len(),
-                        b.data.as_ptr().add(at(ks.start, cols.start)),
-                        b.cs,
-                        to.as_mut_ptr(),
-                        width as isize,
-                    );
-                }
-            } else {
-                for (row, p) in to.chunks_exact_mut(width).zip(ks) {
-                    for (x, j) in row.iter_mut().zip(cols.clone()) {
-                        *x = b.data[at(p, j)];
-                    }
-                }
+            let at = b.offset as isize + ks.start as isize * b.rs + cols.start as isize * b.cs;
+            // SAFETY: `inside` was asserted for the operand, and `to` holds `ks.len()` rows of `width` elements.
+            unsafe {
+                let from = b.data.as_ptr().offset(at);
+                let (to, of) = (to.as_mut_ptr(), (b.rs, b.cs));
+                pack_panel(kernels, from, of, to, ks.len(), cols.len(), width);
             }
         }
     };
