@@ -214,7 +214,12 @@ impl<T: Float> Op<T> for Recurrence {
         let db = g.tape().apply(adjoint, &[a, g]);
         let da = ctx.needs(0).then(|| {
             let (ahead, behind) = if self.reverse { (h, db) } else { (db, h) };
-            ahead * behind.delayed(self.axis)
+            // The first factor is not used: its derivative is 0, not a product, which may be ∞ · 0.
+            let (axis, n) = (self.axis as isize, h.shape()[self.axis]);
+            if n == 0 {
+                return ahead;
+            }
+            (ahead.narrow(axis, 1, n) * behind.narrow(axis, 0, n - 1)).headed(self.axis, 0.0)
         });
         small![da, Some(db)]
     }
@@ -240,11 +245,15 @@ impl<T: Float> Op<T> for LogCumSumExp {
             return small![Some(g)];
         }
         // y[k] = ln(e^y[k-1] + e^x[k]): the factors e^(y[k-1] - y[k]) and e^(x[k] - y[k]) are at most 1. Where nothing
-        // but -∞ was met so far, both are 0.
-        let nothing = y.eq(y.tape().scalar(f64::NEG_INFINITY));
-        let before = y.delayed_with(self.axis, f64::NEG_INFINITY);
-        let a = (before - y).exp().mask_not(nothing);
-        let own = (x - y).exp().mask_not(nothing);
+        // but -∞ was met so far, both are 0. Behind +∞ the first is 1: later elements change nothing.
+        let before = y.delayed(self.axis, f64::NEG_INFINITY);
+        let endless = y.eq_scalar(f64::INFINITY);
+        let y = y.mask_not(y.eq_scalar(f64::NEG_INFINITY));
+        // The same values, constant at ∞, whose NaN must not reach what stands before.
+        let y = y.masked_fill(endless, f64::INFINITY);
+        let behind = before.eq(y).logical_and(endless);
+        let a = (before - y).mask_not(behind).exp();
+        let own = (x - y).exp();
         let op = Recurrence {
             axis: self.axis,
             reverse: true,
@@ -254,25 +263,21 @@ impl<T: Float> Op<T> for LogCumSumExp {
 }
 
 impl<'t, T: Float> Var<'t, T> {
-    /// Shifted by one along an axis; 0 enters at the start.
+    /// Shifted by one along an axis; `first` enters at the start.
     #[track_caller]
-    fn delayed(self, axis: usize) -> Self {
-        self.delayed_with(axis, 0.0)
+    fn delayed(self, axis: usize, first: f64) -> Self {
+        match self.shape()[axis] {
+            0 => self,
+            n => (self.narrow(axis as isize, 0, n - 1)).headed(axis, first),
+        }
     }
 
+    /// Behind a slice of `first` along an axis.
     #[track_caller]
-    fn delayed_with(self, axis: usize, first: f64) -> Self {
+    fn headed(self, axis: usize, first: f64) -> Self {
         let mut shape = self.shape();
-        let n = shape[axis];
-        if n == 0 {
-            return self;
-        }
         shape[axis] = 1;
-        let first = self.tape().full(shape, first);
-        Var::cat(
-            &[first, self.narrow(axis as isize, 0, n - 1)],
-            axis as isize,
-        )
+        Var::cat(&[self.tape().full(shape, first), self], axis as isize)
     }
 
     /// Running sum along an axis: y\[k\] = x\[0\] + … + x\[k\], carried in f64.
