@@ -312,9 +312,12 @@ with_activations! {
         vjp |y, g| [None, None];
         domain [-2.0..0.0, 0.1..2.0];
     }
-    /// x limited to lo ≤ y ≤ hi; NaN stays NaN; derivative 1 at the limits, 0 outside.
+    /// x limited to lo ≤ y ≤ hi, `hi` everywhere where lo > hi; NaN stays NaN; derivative 1 at the limits, 0 outside.
     Clamp clamp(lo = -0.5, hi = 0.6) {
-        kernel |x| V::select(x < lo, lo, V::select(x > hi, hi, x));
+        kernel |x| {
+            let y = V::select(x < lo, lo, x);
+            V::select(y > hi, hi, y)
+        };
         vjp |y, g| [Some(g.clamp_grad(x, lo, hi))];
         domain [-0.4..0.5];
     }
