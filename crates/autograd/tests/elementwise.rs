@@ -350,6 +350,12 @@ const DIFFERENT: &[Difference] = &[
     ),
     ("outside", "g0", |_, x| x.is_nan(), OWN),
     ("squareplus", "y", |x, _| x <= -1e300, OWN),
+    (
+        "bce_with_logits_",
+        "y",
+        |x, t| x == -f64::INFINITY && t == 0.0 || x == f64::INFINITY && t >= 0.0,
+        LIMIT,
+    ),
     ("log_cosh", "y", |x, _| x.abs() == 1e300, OWN),
     ("log_cosh", "g0", |x, _| x.abs() > 2.0, OWN),
     (

@@ -23,7 +23,10 @@ macro_rules! with_activations {
         }
         /// x limited to [lo, hi]; derivative 0 at and outside the limits (PyTorch's hardtanh).
         Hardtanh hardtanh(lo = -1.0, hi = 1.0) {
-            kernel |x| V::select(x < lo, lo, V::select(x > hi, hi, x));
+            kernel |x| {
+                let y = V::select(x < lo, lo, x);
+                V::select(y > hi, hi, y)
+            };
             vjp |y, g| [Some(g.hardtanh_grad(x, lo, hi))];
             domain [-0.9..0.9];
         }
@@ -266,9 +269,16 @@ macro_rules! with_activations {
             vjp |y, g| [Some(g * x.clamp(-delta, delta))];
             domain [-0.8..0.8];
         }
-        /// Binary cross-entropy of logits x and targets t in [0, 1]: max(x, 0) - x t + ln(1 + e^(-|x|)).
+        /// Binary cross-entropy of logits x and targets t in [0, 1]: max(x, 0) - x t + ln(1 + e^(-|x|)), and its limit at
+        /// infinite logits.
         BceWithLogits bce_with_logits_ {
-            kernel |x, t| x.max(V::c(0.0)) - x * t + (-x.abs()).exp().log1p();
+            kernel |x, t| {
+                let zero = V::c(0.0);
+                // The linear part is w |x|: 0 where w is, and no difference of infinities at ∞.
+                let w = V::select(x > zero, V::c(1.0) - t, t);
+                let linear = V::select(x == V::c(f64::INFINITY), w * x, x.max(zero) - x * t);
+                V::select(w == zero, zero, linear) + (-x.abs()).exp().log1p()
+            };
             vjp |y, g| [Some(g * (x.sigmoid() - t)), Some(-g * x)];
             domain [-2.0..2.0, 0.1..0.9];
         }
