@@ -9,7 +9,7 @@ use crate::gradients::Gradients;
 use crate::module::{Module, Path, Visitor};
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::param::Param;
-use crate::tape::Tape;
+use crate::tape::{Region, Tape};
 use crate::var::Var;
 use crate::vmap::vmap;
 use std::fmt;
@@ -62,8 +62,17 @@ pub fn jvp<'t, T: Float, const N: usize>(
     // The value of the dummy cotangent does not matter: the product is linear in it. Zeros of its own node, not a
     // broadcast constant, so that it is an input to differentiate for.
     let dummy = y.tape().input(&Tensor::zeros(y.shape()));
+    let region = recorded(y.tape());
     let transposed = vjp_many(&[y], &[dummy], &wrt);
+    drop(region);
     vjp_many(&transposed, &tangents, &[dummy])[0]
+}
+
+/// A region for what is differentiated once more, also where no gradient is to flow through the result of that.
+fn recorded<T: Float>(tape: &Tape<T>) -> Region<'_, T> {
+    let region = Region::enter(tape);
+    tape.graph.borrow_mut().no_grad = 0;
+    region
 }
 
 /// Hessian-vector product of a scalar: ∂²f/∂x² · v, with all mixed blocks between the inputs.
@@ -76,7 +85,9 @@ pub fn hvp<'t, T: Float, const N: usize>(
     wrt: [Var<'t, T>; N],
     vectors: [Var<'t, T>; N],
 ) -> [Var<'t, T>; N] {
+    let region = recorded(f.tape());
     let g = grad_many(f, &wrt);
+    drop(region);
     let h = vjp_many(&g, &vectors, &wrt);
     std::array::from_fn(|i| h[i])
 }

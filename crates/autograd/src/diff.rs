@@ -213,14 +213,19 @@ pub(crate) fn differentiate_outputs<'t, T: Float>(
             c.shape().as_slice()
         );
     }
-    let event = Event::Grad {
-        roots: outputs.iter().chain(cotangents).map(|v| v.id).listed(),
-        wrt: wrt.iter().map(|v| v.id).listed(),
+    let event = {
+        let g = tape.graph.borrow();
+        Event::Grad {
+            roots: outputs.iter().chain(cotangents).map(|v| v.id).listed(),
+            wrt: wrt.iter().map(|v| v.id).listed(),
+            no_grad: g.no_grad > 0,
+            stretch: g.stretch,
+        }
     };
     {
         let mut g = tape.graph.borrow_mut();
         g.refuse_if_spent("grad");
-        if g.hooks.is_empty() && g.repeats(&event) {
+        if g.repeats(&event) {
             let at = g.event;
             g.event += 1;
             g.len = g.events[at].after;
@@ -332,7 +337,7 @@ pub(crate) fn backward<T: Float>(loss: Var<'_, T>) -> Gradients<T> {
             g.nodes[loss.id as usize].loc.file(),
             g.nodes[loss.id as usize].loc.line()
         );
-        g.hooks.is_empty() && g.repeats(&event)
+        g.repeats(&event)
     };
     if !repeats {
         let before = {

@@ -35,6 +35,7 @@ impl<T: Float> Graph<T> {
     pub(crate) fn record_event(&mut self, event: Event, before: usize, results: Vec<u32>) {
         self.events.truncate(self.event);
         self.events.push(EventRecord {
+            hooked: self.is_hooked(&event),
             event,
             before,
             after: self.len,

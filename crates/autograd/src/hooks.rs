@@ -2,11 +2,13 @@
 
 use crate::float::Float;
 use crate::var::Var;
+use crate::vmap::vmap;
+use std::rc::Rc;
 
 type Hook<T> = Box<dyn for<'t> Fn(Var<'t, T>) -> Var<'t, T>>;
 
 /// Hooks by node; they live for one step.
-pub(crate) struct Hooks<T: Float>(Vec<(u32, std::rc::Rc<Hook<T>>)>);
+pub(crate) struct Hooks<T: Float>(Vec<(u32, Rc<Hook<T>>)>);
 
 impl<T: Float> Default for Hooks<T> {
     fn default() -> Self {
@@ -23,19 +25,28 @@ impl<T: Float> Hooks<T> {
         self.0.is_empty()
     }
 
-    pub fn of(&self, id: u32) -> Vec<std::rc::Rc<Hook<T>>> {
+    pub fn of(&self, id: u32) -> Vec<Rc<Hook<T>>> {
         self.0
             .iter()
             .filter(|h| h.0 == id)
             .map(|h| h.1.clone())
             .collect()
     }
+
+    /// Hooks on a value of one example see the gradient of each example, also where that of the batch is taken.
+    pub fn batch(&mut self, one: u32, batched: u32) {
+        for hook in self.of(one) {
+            let each: Hook<T> = Box::new(move |g| vmap(|[g]| hook(g), [g]));
+            self.0.push((batched, Rc::new(each)));
+        }
+    }
 }
 
 impl<T: Float> Var<'_, T> {
     /// Passes the gradient with respect to this value through `hook` before it flows on; for this step.
     ///
-    /// The hook records on the tape, so the result can be differentiated again.
+    /// The hook records on the tape, so the result can be differentiated again. Inside of [`vmap`](crate::vmap) it sees the gradient of
+    /// one example.
     /// ```
     /// use wengert_autograd::{Tape, Tensor, grad};
     /// let tape = Tape::<f64>::inference();
@@ -46,6 +57,6 @@ impl<T: Float> Var<'_, T> {
     /// ```
     pub fn hook(self, hook: impl for<'a> Fn(Var<'a, T>) -> Var<'a, T> + 'static) {
         let mut g = self.tape().graph.borrow_mut();
-        g.hooks.0.push((self.id, std::rc::Rc::new(Box::new(hook))));
+        g.hooks.0.push((self.id, Rc::new(Box::new(hook))));
     }
 }

@@ -35,12 +35,18 @@ pub enum Event {
         roots: SmallVec<[u32; 4]>,
         /// Inputs.
         wrt: SmallVec<[u32; 4]>,
+        /// Whether no gradient flows through the results.
+        no_grad: bool,
+        /// The checkpointed stretch that they belong to; 0 for none.
+        stretch: u32,
     },
 }
 
 /// An event of a step, with what it led to, for the next step that repeats it.
 pub(crate) struct EventRecord<T: Float> {
     pub event: Event,
+    /// Whether hooks had a part in it: what they do is not compared, so that it is never repeated.
+    pub hooked: bool,
     /// Nodes on the tape before and after.
     pub before: usize,
     pub after: usize,

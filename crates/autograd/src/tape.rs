@@ -845,11 +845,18 @@ impl<T: Float> Graph<T> {
         }
     }
 
+    /// Whether hooks have a part in an event.
+    pub(crate) fn is_hooked(&self, event: &Event) -> bool {
+        !matches!(event, Event::Value(_)) && !self.hooks.is_empty()
+    }
+
     /// Whether the next event is that of the previous step, with the same marks.
     pub(crate) fn repeats(&self, event: &Event) -> bool {
         self.replaying
+            && !self.is_hooked(event)
             && self.events.get(self.event).is_some_and(|e| {
                 e.event == *event
+                    && !e.hooked
                     && e.before == self.len
                     && e.kept == self.kept
                     && e.sides == self.sides

@@ -323,6 +323,12 @@ impl<'t, T: Float> Batch<'t, T> {
         for i in order {
             self.node(i);
         }
+        {
+            let mut g = tape.graph.borrow_mut();
+            for &(one, batched) in &self.nodes {
+                g.hooks.batch(one, batched);
+            }
+        }
         (outputs.iter())
             .map(|y| match self.batched(y.id) {
                 Some(b) => Var::new(tape, b),

@@ -263,3 +263,34 @@ fn edges() {
     assert_eq!(x.jacobian(x).value().to_vec(), tape.eye(3).value().to_vec());
     assert_eq!(tape.scalar(1.0).jacobian(x).value().to_vec(), [0.0; 3]);
 }
+
+/// Whether the gradient is taken inside or outside: the hook sees that of each example, here its square.
+#[test]
+fn hooks_of_the_function_see_the_gradient_of_each_example() {
+    let x = Tensor::from_vec(vec![1.0, 2.0, -0.5, 0.3], [2, 2]);
+    let mut tape = Tape::<f64>::inference();
+    for _ in 0..3 {
+        tape.reset();
+        let x = tape.input(&x);
+        fn f<'t>(x: Var<'t, f64>) -> Var<'t, f64> {
+            x.hook(|g| g + 1.0);
+            let m = x.square();
+            m.hook(|g| g.square() * g.sum());
+            m.sin().prod()
+        }
+        let outside = grad(vmap(|[x]| f(x), [x]).sum(), [x])[0];
+        let again = grad((outside * outside).sum(), [x])[0];
+        let inside = vmap(|[x]| grad(f(x), [x])[0], [x]);
+        for row in 0..2 {
+            let one = tape.input(&x.value().narrow(0, row, row + 1).reshape([2]));
+            let g = grad(f(one), [one])[0];
+            let second = grad((g * g).sum(), [one])[0];
+            for (all, one) in [(outside, g), (inside, g), (again, second)] {
+                let all = all.narrow(0, row, row + 1).value().to_vec();
+                for (a, b) in all.iter().zip(one.value().to_vec()) {
+                    assert!((a - b).abs() < 1e-12 * (1.0 + b.abs()), "{a} {b}");
+                }
+            }
+        }
+    }
+}

@@ -53,6 +53,9 @@ pub trait Element:
     const ZERO: Self;
     /// One (`true`).
     const ONE: Self;
+    /// Whether it is [`Element::ZERO`] to the last bit: -0.0 is not.
+    #[doc(hidden)]
+    fn is_all_zero(self) -> bool;
     // What tensors do that takes more than a few instructions; here, so that it is compiled in this crate only.
     #[doc(hidden)]
     fn zeros(shape: Dims) -> Result<Tensor<Self>>;
@@ -71,12 +74,16 @@ pub trait Element:
 }
 
 macro_rules! element {
-    ($($t:ty, $d:ident, $zero:expr, $one:expr;)*) => {$(
+    ($($t:ty, $d:ident, $zero:expr, $one:expr, |$x:ident| $is_zero:expr;)*) => {$(
         impl sealed::Sealed for $t {}
         impl Element for $t {
             const DTYPE: DType = DType::$d;
             const ZERO: Self = $zero;
             const ONE: Self = $one;
+            fn is_all_zero(self) -> bool {
+                let $x = self;
+                $is_zero
+            }
             fn zeros(shape: Dims) -> Result<Tensor<Self>> {
                 Tensor::zeros_here(shape)
             }
@@ -102,12 +109,12 @@ macro_rules! element {
     )*};
 }
 element! {
-    f32, F32, 0.0, 1.0;
-    f64, F64, 0.0, 1.0;
-    i32, I32, 0, 1;
-    i64, I64, 0, 1;
-    u8, U8, 0, 1;
-    bool, Bool, false, true;
+    f32, F32, 0.0, 1.0, |x| x.to_bits() == 0;
+    f64, F64, 0.0, 1.0, |x| x.to_bits() == 0;
+    i32, I32, 0, 1, |x| x == 0;
+    i64, I64, 0, 1, |x| x == 0;
+    u8, U8, 0, 1, |x| x == 0;
+    bool, Bool, false, true, |x| !x;
 }
 
 /// A floating-point element: `f32` or `f64`.

@@ -85,6 +85,12 @@ impl fmt::Display for Error {
             }
             Error::Index {
                 op,
+                what: what @ "axis",
+                index,
+                size,
+            } => write!(f, "{op}: {what} {index} is out of range for rank {size}"),
+            Error::Index {
+                op,
                 what,
                 index,
                 size,

@@ -70,7 +70,7 @@ impl<T: Element> Tensor<T> {
     #[track_caller]
     pub fn full(shape: impl IntoDims, value: T) -> Self {
         let mut t = Self::zeros(shape);
-        if value != T::ZERO || !value.eq(&value) {
+        if !value.is_all_zero() {
             t.as_mut_slice().fill(value);
         }
         t

@@ -189,3 +189,14 @@ fn callers_from_several_threads_share_the_pool_or_work_alone() {
     assert_eq!(whole(3), 6048);
     assert_eq!(parallel::alone(parallel::threads), 1);
 }
+
+#[test]
+fn full_keeps_the_sign_of_0() {
+    assert!(
+        Tensor::<f64>::full([2], -0.0)
+            .iter()
+            .all(f64::is_sign_negative)
+    );
+    assert!(Tensor::<f32>::scalar(-0.0).item().is_sign_negative());
+    assert!(Tensor::<f32>::scalar(0.0).item().is_sign_positive());
+}

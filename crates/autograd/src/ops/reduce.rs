@@ -371,14 +371,14 @@ impl<'t, T: Float> Var<'t, T> {
     /// Mean of all elements; NaN over nothing.
     #[track_caller]
     pub fn mean(self) -> Self {
-        self.sum() * (1.0 / self.numel() as f64)
+        self.sum() / self.numel() as f64
     }
 
     /// Mean over some axes; NaN over nothing.
     #[track_caller]
     pub fn mean_dim(self, axes: impl IntoAxes, keepdim: bool) -> Self {
         let set = self.set("mean", axes);
-        self.reduce(Reduce::Sum, set, keepdim) * (1.0 / self.count(set) as f64)
+        self.reduce(Reduce::Sum, set, keepdim) / self.count(set) as f64
     }
 
     /// Variance of all elements around their mean, divided by n - `correction` (1: unbiased, as PyTorch's default;
