@@ -273,11 +273,10 @@ macro_rules! with_activations {
         /// infinite logits.
         BceWithLogits bce_with_logits_ {
             kernel |x, t| {
-                let zero = V::c(0.0);
-                // The linear part is w |x|: 0 where w is, and no difference of infinities at ∞.
+                let (zero, size) = (V::c(0.0), x.abs());
+                // max(x, 0) - x t, without a difference of infinities.
                 let w = V::select(x > zero, V::c(1.0) - t, t);
-                let linear = V::select(x == V::c(f64::INFINITY), w * x, x.max(zero) - x * t);
-                V::select(w == zero, zero, linear) + (-x.abs()).exp().log1p()
+                V::select(w == zero, zero, w * size) + (-size).exp().log1p()
             };
             vjp |y, g| [Some(g * (x.sigmoid() - t)), Some(-g * x)];
             domain [-2.0..2.0, 0.1..0.9];
