@@ -65,6 +65,21 @@ thread_local! {
     static ALONE: Cell<bool> = const { Cell::new(false) };
     /// Whether this thread keeps the others awake, or is kept awake.
     static AWAKE: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread is at work on a part of something that another thread waits for.
+    static BUSY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a part that another thread may have offered.
+#[inline]
+fn busy<R>(f: impl FnOnce() -> R) -> R {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            BUSY.set(self.0);
+        }
+    }
+    let _before = Before(BUSY.replace(true));
+    f()
 }
 
 struct Alone(bool);
@@ -100,21 +115,34 @@ fn awake<R: Send>(n: usize, f: impl FnOnce() -> R + Send) -> R {
     rayon_core::join(run, || watch(n - 1, &done)).0
 }
 
+/// How often a worker looks for tasks in vain before it goes to sleep after all: some tenths of a second.
+const PATIENCE: u32 = 1 << 20;
+
 /// Keeps `n` workers at hand until `done`.
+///
+/// A thread that waits for a part of its work takes up whatever is offered, this too: it must go back to its work at once, for
+/// `done` may be waiting for that. Of work that is not from here nobody knows; patience ends.
 fn watch(n: usize, done: &AtomicBool) {
+    if AWAKE.get() || BUSY.get() {
+        return;
+    }
     if n > 1 {
         rayon_core::join(|| watch(n / 2, done), || watch(n - n / 2, done));
         return;
     }
-    let before = AWAKE.replace(true);
-    while !done.load(Ordering::Acquire) {
-        if rayon_core::yield_now() != Some(rayon_core::Yield::Executed) {
-            for _ in 0..16 {
-                std::hint::spin_loop();
-            }
+    AWAKE.set(true);
+    let mut patience = PATIENCE;
+    while !done.load(Ordering::Acquire) && patience > 0 {
+        if rayon_core::yield_now() == Some(rayon_core::Yield::Executed) {
+            patience = PATIENCE;
+            continue;
+        }
+        patience -= 1;
+        for _ in 0..16 {
+            std::hint::spin_loop();
         }
     }
-    AWAKE.set(before);
+    AWAKE.set(false);
 }
 
 /// `f(0)`, …, `f(n - 1)`, in any order, perhaps at the same time.
@@ -146,7 +174,10 @@ fn run(n: usize, all: &dyn Tasks) {
             return all.one(from);
         }
         let middle = from + (to - from) / 2;
-        rayon_core::join(|| halves(from, middle, all), || halves(middle, to, all));
+        rayon_core::join(
+            || halves(from, middle, all),
+            || busy(|| halves(middle, to, all)),
+        );
     }
     halves(0, n, all);
 }
@@ -395,7 +426,7 @@ pub fn join<A: Send, B: Send>(
     if threads() == 1 {
         (a(), b())
     } else {
-        rayon_core::join(a, b)
+        rayon_core::join(a, || busy(b))
     }
 }
 
@@ -421,4 +452,36 @@ pub fn set_global_threads(n: usize) -> Result<(), String> {
         builder.use_current_thread()
     };
     builder.build_global().map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    /// Threads that wait for a part of their work take up others' watches: more threads than processors, parts of parts.
+    #[test]
+    fn nobody_watches_for_the_end_of_what_waits_for_him() {
+        let (done, end) = channel();
+        std::thread::spawn(move || {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build();
+            let count = AtomicUsize::new(0);
+            // Whoever has the first one waits for the others.
+            let part = |k: usize| {
+                (0..5000 * k).for_each(|_| std::hint::spin_loop());
+                count.fetch_add(1, Ordering::Relaxed);
+            };
+            pool.expect("threads").install(|| {
+                for _ in 0..3000 {
+                    install(|| tasks(3, part));
+                    install(|| tasks(2, |_| tasks(2, part)));
+                }
+            });
+            done.send(count.into_inner())
+        });
+        let count = end.recv_timeout(Duration::from_secs(100)).expect("an end");
+        assert_eq!(count, 3000 * 7);
+    }
 }
