@@ -192,6 +192,12 @@ const EQUIVALENT: &[(&str, &str, Option<Mutation>, &str)] = &[
         SIGN,
     ),
     ("batch_norm_grad_bias", "detach", None, SHIFT),
+    (
+        "batch_norm_grad_bias",
+        "div_scalar",
+        Some(Mutation::Scale),
+        SIGN,
+    ),
     ("batch_norm_grad_bias", "mul", Some(Mutation::Scale), SIGN),
     ("batch_norm_grad_bias", "mul_scalar", None, SHIFT),
     (
