@@ -461,7 +461,25 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
-    /// Threads that wait for a part of their work take up others' watches: more threads than processors, parts of parts.
+    /// A watch whose end never comes, taken up by a thread at work on a part, and by one that is kept awake.
+    #[test]
+    fn a_thread_at_work_does_not_watch() {
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        let (done, end) = channel();
+        std::thread::spawn(move || {
+            let watches = || (0..60).for_each(|_| watch(1, &NEVER));
+            busy(watches);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build();
+            pool.expect("threads").install(|| install(watches));
+            done.send(BUSY.get())
+        });
+        // So many watches would lose their patience far later.
+        let left = end.recv_timeout(Duration::from_secs(5));
+        assert_eq!(left, Ok(false));
+    }
+
+    /// Threads that wait for a part of their work take up others' watches: more threads than processors, parts of parts. A watch
+    /// that went on would be seen here seldom; the test above sees it always.
     #[test]
     fn nobody_watches_for_the_end_of_what_waits_for_him() {
         let (done, end) = channel();
