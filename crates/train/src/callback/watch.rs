@@ -121,6 +121,9 @@ impl EarlyStopping {
     }
 
     /// Brings the weights (and buffers) of the best row back when `fit` ends, whatever ended it.
+    ///
+    /// With averaged weights those are the averaged ones of that row. The running average itself stays as it is, and
+    /// [`Trainer::evaluate`](crate::Trainer::evaluate) goes on to judge it; the best are in `trainer.model`.
     pub fn restore_best(mut self) -> Self {
         self.restore = true;
         self

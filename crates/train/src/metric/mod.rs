@@ -11,6 +11,7 @@
 //! | [`Perplexity`] | scores `[.., classes]`, labels `[..]` | `perplexity` |
 //! | [`MeanSquaredError`], [`MeanAbsoluteError`], [`R2`] | values, values of the same shape | `mse`, `mae`, `r2` |
 //! | [`Custom`] | as you say | as you say |
+//! | [`Named`] | those of another metric | the same with a word before them |
 
 mod classification;
 mod regression;
@@ -102,6 +103,56 @@ impl<B, T: Real, F: Fn(&Tensor<T>, &B) -> (f64, f64)> Metric<B, T> for Custom<F>
     fn restore(&mut self, state: &[f64]) -> Result<()> {
         [self.sum, self.weight] = exactly(&self.name, state)?;
         Ok(())
+    }
+}
+
+/// A metric under a name of its own, for two of one kind in one run: its columns get a word before them.
+///
+/// ```
+/// use wengert_tensor::Tensor;
+/// use wengert_train::metric::{Accuracy, Metric, Named};
+/// let words = Named::new("words", Accuracy::new().ignore(0));
+/// type Batch = (Tensor<f32>, Tensor<i64>);
+/// assert_eq!(Metric::<Batch>::values(&words)[0].0, "words_accuracy");
+/// ```
+#[derive(Clone, Debug)]
+pub struct Named<M> {
+    word: String,
+    metric: M,
+}
+
+impl<M> Named<M> {
+    /// Columns `word_accuracy` and so on.
+    pub fn new(word: impl Into<String>, metric: M) -> Self {
+        Named {
+            word: word.into(),
+            metric,
+        }
+    }
+
+    /// The metric.
+    pub fn metric(&self) -> &M {
+        &self.metric
+    }
+}
+
+impl<B, T: Real, M: Metric<B, T>> Metric<B, T> for Named<M> {
+    fn reset(&mut self) {
+        self.metric.reset();
+    }
+    fn update(&mut self, output: &Tensor<T>, batch: &B) -> Result<()> {
+        self.metric.update(output, batch)
+    }
+    fn values(&self) -> Vec<(String, f64)> {
+        let values = self.metric.values().into_iter();
+        let named = values.map(|(name, x)| (format!("{}_{name}", self.word), x));
+        named.collect()
+    }
+    fn state(&self) -> Vec<f64> {
+        self.metric.state()
+    }
+    fn restore(&mut self, state: &[f64]) -> Result<()> {
+        self.metric.restore(state)
     }
 }
 

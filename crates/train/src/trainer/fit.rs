@@ -5,6 +5,7 @@ use crate::callback::{Callback, Run, Step};
 use crate::error::{Error, Result};
 use crate::history::{History, Row, Scores, Stop};
 use crate::source::Source;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use wengert_autograd::{Float, Gradients, Module};
@@ -77,7 +78,10 @@ impl<'a, M: Module<T>, B: Batch, T: Float> Trainer<'a, M, B, T> {
                 what: "validation set",
             });
         }
+        self.check_columns()?;
         self.check_loader(train)?;
+        // So that a run which ends by an error can tell whether it goes on with the same loader.
+        self.note_loader(train);
         // Micro-batches that an error left behind belong to a step that never was.
         self.accumulator.flush();
         let mut said = None;
@@ -197,17 +201,27 @@ impl<'a, M: Module<T>, B: Batch, T: Float> Trainer<'a, M, B, T> {
         drop(stream);
         let done = epoch + 1;
         let last = done >= frame.epochs;
-        self.average.after_epoch(done, &self.model);
-        self.row(frame, &mut said, self.validate.at_epoch(done, last))?;
-        self.at.epoch = done;
-        (self.at.batch, self.at.loss, self.at.weight) = (0, 0.0, 0.0);
+        // Not again where the row below was hindered and is asked for once more.
+        if done > self.averaged {
+            self.average.after_epoch(done, &self.model);
+            self.averaged = done;
+        }
+        let rows = self.history.rows.len();
+        let validate = self.validate.at_epoch(done, last);
+        let told = catch_unwind(AssertUnwindSafe(|| self.row(frame, &mut said, validate)));
+        // An epoch whose row stands is over, even if a callback erred or panicked at it.
+        if self.history.rows.len() > rows {
+            self.at.epoch = done;
+            (self.at.batch, self.at.loss, self.at.weight) = (0, 0.0, 0.0);
+            self.note_loader(frame.train);
+        }
+        told.unwrap_or_else(|panic| resume_unwind(panic))?;
         if let Some((path, every)) = self.checkpoint.clone()
             && every.at_epoch(done, last)
         {
             self.save_at(frame.train, path)?;
             *saved = Some(self.at);
         }
-        self.note_loader(frame.train);
         Ok(said.map(Stop::Callback))
     }
 
@@ -324,11 +338,7 @@ impl<'a, M: Module<T>, B: Batch, T: Float> Trainer<'a, M, B, T> {
         if self.training_metrics {
             scores.extend(self.metrics.iter().flat_map(|m| m.values()));
         }
-        // From here to the end the model holds the weights that are judged.
-        self.average.swap(&mut self.model);
-        let told = self.judge_and_tell(frame, said, validate, scores);
-        self.average.swap(&mut self.model);
-        told
+        self.with_judged(|t| t.judge_and_tell(frame, said, validate, scores))
     }
 
     fn judge_and_tell(

@@ -4,6 +4,7 @@ use super::{Average, Trainer, guard};
 use crate::error::{Error, Result};
 use crate::history::Scores;
 use crate::source::Source;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use wengert_autograd::{Float, Module};
 use wengert_data::Batch;
 use wengert_optim::wrappers::apply_side_outputs;
@@ -21,20 +22,18 @@ impl<'a, M: Module<T>, B: Batch, T: Float> Trainer<'a, M, B, T> {
         if set.batches() == 0 {
             return Err(Error::Empty { what: "set" });
         }
-        self.average.swap(&mut self.model);
-        let scores = guard(self.at.step, || self.judge(set));
-        self.average.swap(&mut self.model);
-        scores
+        self.check_columns()?;
+        self.with_judged(|t| guard(t.at.step, || t.judge(set)))
     }
 
     /// Judges the weights that the model holds; the sums of the running epoch stay.
     pub(super) fn judge(&mut self, set: &dyn Source<B>) -> Result<Scores> {
         let saved: Vec<Vec<f64>> = self.metrics.iter().map(|m| m.state()).collect();
-        let result = self.count(set);
+        let result = catch_unwind(AssertUnwindSafe(|| self.count(set)));
         for (m, state) in self.metrics.iter_mut().zip(&saved) {
             m.restore(state)?;
         }
-        result
+        result.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     fn count(&mut self, set: &dyn Source<B>) -> Result<Scores> {
@@ -76,10 +75,7 @@ impl<'a, M: Module<T>, B: Batch, T: Float> Trainer<'a, M, B, T> {
         if set.batches() == 0 {
             return Err(Error::Empty { what: "set" });
         }
-        self.average.swap(&mut self.model);
-        let result = guard(self.at.step, || self.pass_over(set));
-        self.average.swap(&mut self.model);
-        result
+        self.with_judged(|t| guard(t.at.step, || t.pass_over(set)))
     }
 
     fn pass_over(&mut self, set: &dyn Source<B>) -> Result<()> {

@@ -12,6 +12,7 @@ use crate::error::{Error, Result, or_panic, positive};
 use crate::history::{History, Row};
 use crate::metric::Metric;
 use crate::objective::{FromFn, FromFnScored, Objective, Supervised};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -185,8 +186,10 @@ pub struct Trainer<'a, M, B, T: Float = f32> {
     judging: Tape<T>,
     at: Position,
     history: History,
-    /// Where the loader stood when the state was saved that this trainer was resumed from.
+    /// The loader of the running epoch, as it was when a run began, was saved or ended.
     expected: Option<LoaderState>,
+    /// Epochs whose weights the average has taken in.
+    averaged: u64,
 }
 
 impl<'a, M: Module<T>, B, T: Float> Trainer<'a, M, B, T> {
@@ -260,6 +263,7 @@ impl<'a, M: Module<T>, B, T: Float> Trainer<'a, M, B, T> {
             at: Position::default(),
             history: History::default(),
             expected: None,
+            averaged: 0,
         }
     }
 
@@ -497,6 +501,31 @@ impl<'a, M: Module<T>, B, T: Float> Trainer<'a, M, B, T> {
     }
 }
 
+impl<M: Module<T>, B, T: Float> Trainer<'_, M, B, T> {
+    /// Runs `f` while the model holds the weights that are judged; a panic of `f` goes on when it has its own again.
+    fn with_judged<R>(&mut self, f: impl FnOnce(&mut Self) -> R) -> R {
+        self.average.swap(&mut self.model);
+        let result = catch_unwind(AssertUnwindSafe(|| f(self)));
+        self.average.swap(&mut self.model);
+        result.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Refuses two columns of one name: each would show the numbers of the first.
+    fn check_columns(&self) -> Result<()> {
+        let names = self.columns(true);
+        let twice = |(i, n): (usize, &String)| names[..i].contains(n).then(|| n.clone());
+        match names.iter().enumerate().find_map(twice) {
+            Some(name) => Err(Error::configuration(
+                "Trainer",
+                format!(
+                    "two columns are named `{name}`; `metric::Named` gives a metric another name"
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Path of the first parameter or buffer that holds NaN.
 pub(crate) fn nan_in<T: Float, M: Module<T> + ?Sized>(model: &M) -> Option<String> {
     struct Find(Option<String>);
@@ -519,7 +548,6 @@ pub(crate) fn nan_in<T: Float, M: Module<T> + ?Sized>(model: &M) -> Option<Strin
 
 /// Runs a step; a panic that says that there is no memory becomes an error, every other goes on.
 fn guard<R>(step: u64, f: impl FnOnce() -> Result<R>) -> Result<R> {
-    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     // The tape forgets an unfinished recording at its next reset; nothing else is shared.
     let panic = match catch_unwind(AssertUnwindSafe(f)) {
         Ok(r) => return r,

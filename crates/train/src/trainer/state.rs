@@ -137,12 +137,18 @@ impl<'a, M: Module<T>, B, T: Float> Trainer<'a, M, B, T> {
                 ),
                 ("average", Value::from(self.average.name())),
                 ("metrics", Value::from(self.metrics.len())),
+                ("metric_names", Value::from(self.metric_names())),
                 ("callbacks", Value::from(self.callbacks.len())),
                 ("loader", loader.map_or(Value::Null, Value::from)),
                 ("columns", Value::from(columns)),
             ]),
         );
         out
+    }
+
+    fn metric_names(&self) -> Vec<String> {
+        let names = self.metrics.iter().flat_map(|m| m.values());
+        names.map(|(name, _)| name).collect()
     }
 
     /// Writes the state of the run, between two calls of `fit`, replacing an old file in one step.
@@ -190,12 +196,13 @@ impl<'a, M: Module<T>, B, T: Float> Trainer<'a, M, B, T> {
     pub fn restore(&mut self, from: &Checkpoint) -> Result<()> {
         let read = self.read(from)?;
         let options = LoadOptions::default();
-        let before = self.to_checkpoint();
+        let (before, noted) = (self.to_checkpoint(), self.history.non_finite.clone());
         if let Err(e) = self.take(from, read, &options) {
             // The parts that were already taken go back to what they were.
             if let Ok(read) = self.read(&before) {
                 let _ = self.take(&before, read, &options.allow_nan(true));
             }
+            self.history.non_finite = noted;
             return Err(e);
         }
         Ok(())
@@ -232,6 +239,16 @@ impl<'a, M: Module<T>, B, T: Float> Trainer<'a, M, B, T> {
         same("accumulate", self.every as u64)?;
         same("metrics", self.metrics.len() as u64)?;
         same("callbacks", self.callbacks.len() as u64)?;
+        // Files of earlier versions have no names.
+        if let Some(there) = v.get("metric_names").and_then(Value::as_list) {
+            let there: Vec<&str> = there.iter().filter_map(Value::as_str).collect();
+            let here = self.metric_names();
+            if here != there {
+                return Err(Error::resume(format!(
+                    "the metrics are {here:?} here and {there:?} there"
+                )));
+            }
+        }
         let sharp = matches!(self.driver, Driver::Sharp(_));
         if v.get("sharpness_aware").and_then(Value::as_bool) != Some(sharp) {
             return Err(Error::resume("one is sharpness-aware and the other is not"));
@@ -319,6 +336,7 @@ impl<'a, M: Module<T>, B, T: Float> Trainer<'a, M, B, T> {
         self.history.rows = rows;
         (self.history.steps, self.history.skipped) = (at.step, skipped);
         self.history.non_finite.clear();
+        self.averaged = at.epoch;
         self.at = at;
         self.expected = loader;
         Ok(())
@@ -340,7 +358,12 @@ impl<'a, M: Module<T>, B, T: Float> Trainer<'a, M, B, T> {
         let Some(there) = self.expected else {
             return Ok(());
         };
-        // Between two epochs another loader is a choice, in the middle of one a mistake.
+        // Between two epochs another loader is a choice, in the middle of one a mistake. An error may have left the run
+        // behind the batch that was noted.
+        let there = LoaderState {
+            batch: self.at.batch,
+            ..there
+        };
         let here = train.state(self.at.epoch, self.at.batch);
         if self.at.batch > 0 && here != there {
             return Err(Error::resume(format!(
