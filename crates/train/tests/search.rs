@@ -196,6 +196,35 @@ fn training_is_the_same_for_any_number_of_threads() {
     assert_eq!(run(2, false).to_csv(), one);
 }
 
+/// Sizes whose product no number holds are no grid of nothing.
+#[test]
+fn a_grid_without_end_is_refused() {
+    let space = (0..64).fold(Space::new(), |s, i| s.uniform(&format!("x{i}"), 0.0, 1.0));
+    let run = || Search::grid(2).minimize(&space, |_| Ok(0.0));
+    let panic = std::panic::catch_unwind(run).unwrap_err();
+    let text = panic.downcast_ref::<String>().unwrap();
+    assert!(text.contains("more than a million"), "{text}");
+}
+
+/// Numbers of the table give the trial again, to the last bit.
+#[test]
+fn the_table_holds_numbers_in_full() {
+    let space = Space::new()
+        .uniform("rate", 0.0012345, 0.0012349)
+        .uniform("size", 12345.6, 12345.7);
+    let results = Search::random(5)
+        .seed(2)
+        .minimize(&space, |t| Ok(t.number("rate")));
+    let table = results.to_csv();
+    for (line, o) in table.lines().skip(1).zip(&results.outcomes) {
+        let cells: Vec<f64> = line.split(',').filter_map(|c| c.parse().ok()).collect();
+        assert_eq!(
+            cells[3..5],
+            [o.trial.number("rate"), o.trial.number("size")]
+        );
+    }
+}
+
 #[test]
 fn the_range_test_finds_where_training_works() {
     let set = loader(600, 50);

@@ -59,10 +59,10 @@ impl Search {
         }
     }
 
-    /// Every combination; a range of numbers contributes `points` values (both ends included).
+    /// Every combination, up to a million; a range of numbers contributes `points` values (both ends included).
     ///
     /// # Panics
-    /// When `points` is 0.
+    /// When `points` is 0. A search panics when there are more.
     #[track_caller]
     pub fn grid(points: usize) -> Self {
         or_panic(positive("grid", "the number of points", points as u64));
@@ -197,7 +197,8 @@ impl Search {
             }
             Plan::Halving { trials, eta } => {
                 let (low, high) = self.budget;
-                halving::bracket(self, space, &mut results, 0..trials, (low, high, eta), f);
+                let budgets = halving::ladder(low, high, eta);
+                halving::bracket(self, space, &mut results, 0..trials, &budgets, eta, f);
             }
             Plan::Hyperband { eta } => halving::hyperband(self, space, &mut results, eta, f),
         }

@@ -1,6 +1,6 @@
 //! What the trials gave.
 
-use super::Trial;
+use super::{Setting, Trial};
 use crate::history::{csv_field, csv_line};
 use std::fmt;
 use wengert_tensor::order::order;
@@ -124,7 +124,11 @@ impl Results {
                 o.trial.budget.to_string(),
                 format!("{:?}", o.score),
             ];
-            let settings = o.trial.settings.iter().map(|s| csv_field(&s.1.to_string()));
+            let settings = o.trial.settings.iter().map(|s| match &s.1 {
+                // In full, so that the trial can be run again.
+                Setting::Number(x) => format!("{x:?}"),
+                other => csv_field(&other.to_string()),
+            });
             let failure = csv_field(o.failure.as_deref().unwrap_or(""));
             out.push_str(&csv_line(head.into_iter().chain(settings).chain([failure])));
         }

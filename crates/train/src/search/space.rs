@@ -200,9 +200,21 @@ impl Space {
     }
 
     /// Every combination, the last name varying fastest.
+    ///
+    /// # Panics
+    /// When there are more than a million.
+    #[track_caller]
     pub fn grid(&self, points: usize, seed: u64) -> Vec<Trial> {
         let axes: Vec<Vec<Setting>> = self.ranges.iter().map(|r| r.1.points(points)).collect();
-        let total: usize = axes.iter().map(Vec::len).product();
+        let sizes = || axes.iter().map(Vec::len);
+        let total = sizes().try_fold(1usize, |n, k| n.checked_mul(k));
+        let Some(total) = total.filter(|n| *n <= 1_000_000) else {
+            let sizes: Vec<String> = sizes().map(|n| n.to_string()).collect();
+            panic!(
+                "grid: {} are more than a million trials; a random search has as many as it is told",
+                sizes.join(" x ")
+            );
+        };
         (0..total)
             .map(|index| {
                 let mut rest = index;
