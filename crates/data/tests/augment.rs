@@ -456,7 +456,12 @@ fn normalization_fits_applies_and_inverts() {
     }
     assert!(Normalize::fit(&Tensor::zeros([0, 3]), Per::Feature).is_err());
     assert!(Normalize::fit(&Tensor::zeros([3]), Per::Channel).is_err());
-    assert!(Normalize::fit(&Tensor::full([3], f32::NAN), Per::Batch).is_err());
+    let nan = Normalize::fit(&Tensor::from_vec(vec![1.0, f32::NAN], [2]), Per::Batch);
+    let text = nan.unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "normalize: element 1 of shape [2] is NaN, expected finite values"
+    );
     let rgb = Normalize::new(vec![0.0; 3], vec![1.0; 3], Per::Channel).unwrap();
     assert!(rgb.normalized(&Tensor::zeros([2, 4, 5, 5])).is_err());
 }
@@ -489,6 +494,15 @@ fn mixup_mixes_inputs_and_labels_alike() {
         (mean - 0.5).abs() < 0.11 && (var - 1.0 / 7.2).abs() < 0.03,
         "{mean} {var}"
     );
+    // Nothing of the partner, whatever it holds; and a share for every weight, however large.
+    let two = Tensor::from_vec(vec![1.0, f32::INFINITY], [2, 1]);
+    let y = Tensor::from_vec(vec![0, 1], [2]);
+    for seed in 0..9 {
+        let (same, _) = mixup(two.clone(), &y, 2, 0.0, &mut rng(seed)).unwrap();
+        assert_eq!(same.to_vec(), two.to_vec());
+        let (half, _) = mixup(x.clone(), &labels, classes, f64::MAX, &mut rng(seed)).unwrap();
+        assert!(half.iter().all(f32::is_finite));
+    }
     let (same, hard) = mixup(x.clone(), &labels, classes, 0.0, &mut rng(1)).unwrap();
     assert!(same == x && hard == x);
     for (bad, classes) in [(-1, 5), (5, 5), (i64::MAX, 5), (0, 0)] {

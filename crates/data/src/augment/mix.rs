@@ -36,7 +36,8 @@ pub fn mixup(
     let lambda = share("mixup", alpha, rng)?;
     let partner = permutation(n, rng);
     let targets = targets(labels, classes, &partner, lambda)?;
-    if x.numel() > 0 {
+    // With nothing of the partner, an infinity of its own must not come through as 0 · ∞ either.
+    if x.numel() > 0 && lambda < 1.0 {
         let old = x.copy();
         let (old, row) = (old.as_slice().unwrap_or_default(), x.numel() / n);
         let (a, b) = (lambda as f32, (1.0 - lambda) as f32);
@@ -136,7 +137,8 @@ fn share(op: &'static str, alpha: f64, rng: &mut Xoshiro256PlusPlus) -> Result<f
             format!("alpha {alpha} is not finite and at least 0"),
         ));
     }
-    Ok(beta::symmetric(alpha, rng))
+    // Beyond this the draws are one half to the last bit, and the formulas overflow.
+    Ok(beta::symmetric(alpha.min(1e100), rng))
 }
 
 fn targets(

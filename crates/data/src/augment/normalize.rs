@@ -76,6 +76,16 @@ impl Normalize {
         }
         let x = x.contiguous();
         let data = x.as_slice().unwrap_or_default();
+        if let Some(i) = data.iter().position(|v| !v.is_finite()) {
+            return Err(Error::value(
+                "normalize",
+                format!(
+                    "element {i} of shape {:?} is {}, expected finite values",
+                    x.shape(),
+                    data[i]
+                ),
+            ));
+        }
         let n = (data.len() / groups) as f64;
         let (mut mean, mut square) = (vec![0f64; groups], vec![0f64; groups]);
         for (k, values) in data.chunks_exact(run).enumerate() {

@@ -125,14 +125,16 @@ impl Table {
         match (named.filter(|&c| headed(c)), asked.parse()) {
             (Some(c), _) => Ok((c, true)),
             (None, Ok(c)) if (1..=n).contains(&c) => Ok((c - 1, headed(c - 1))),
-            _ => Err(Error::value(
-                "csv",
-                format!(
-                    "no column {:?}, expected 1 to {n} or one of {:?}",
-                    shown(asked),
-                    first.iter().map(|c| shown(c)).collect::<Vec<_>>()
-                ),
-            )),
+            _ => {
+                let quoted = |c: &str| format!("\"{}\"", shown(c));
+                let names: Vec<String> = first.iter().take(10).map(|c| quoted(c)).collect();
+                let more = if n > names.len() { ", …" } else { "" };
+                Err(self.whole(format!(
+                    "no column {}, expected 1 to {n} or one of [{}{more}]",
+                    quoted(asked),
+                    names.join(", ")
+                )))
+            }
         }
     }
 
