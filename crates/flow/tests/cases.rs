@@ -330,3 +330,23 @@ fn no_remedies_leave_the_network_as_it_is() {
     let c = compare(&spec, &[], &data, &Judge::default()).expect("trained");
     assert_eq!((c.runs.len(), c.table().rows.len()), (1, 1));
 }
+
+/// One broken weight: told as that weight, and the units it does not belong to are not called identical.
+#[test]
+fn a_broken_weight_is_told_by_its_name() {
+    let mut model: (Linear, Linear) =
+        (Linear::new(6, 8, &mut rng()), Linear::new(8, 3, &mut rng()));
+    let mut w = model.1.weight.value().to_vec();
+    w[5] = f32::NAN;
+    model.1.weight.set(Tensor::from_vec(w, [3, 8]));
+    let report = FlowReport::of(&model, &wave(&[16, 6]), |m, x| {
+        m.1.forward(m.0.forward(x).tanh()).square().mean()
+    });
+    let found = report.step().unwrap().facts.non_finite.clone().unwrap();
+    assert_eq!(found.parameter.as_deref(), Some("1.weight"), "{found:?}");
+    assert_ne!(found.op, "permute");
+    let rules: Vec<&str> = report.findings().iter().map(|f| f.rule.as_str()).collect();
+    assert_eq!(rules, ["not finite"]);
+    let cause = report.verdict().cause.as_deref().unwrap();
+    assert!(cause.contains("before the first update"), "{cause}");
+}

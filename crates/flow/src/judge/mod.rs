@@ -308,6 +308,11 @@ fn healthy(run: &RunProfile) -> Finding {
             "not measured",
             "No step of this run was observed.",
         ),
+        Some(s) if s.layers.is_empty() => Finding::new(
+            Severity::Note,
+            "not measured",
+            "No layer was found: none of the parameters in use is a weight of rank 2 or more.",
+        ),
         Some(s) => {
             let gradient =
                 |l: &LayerProfile| l.activation_grad.is_some() || l.weight_grad.is_some();

@@ -281,3 +281,44 @@ fn a_loss_that_bends_up_within_the_step_is_a_learning_rate_too_high() {
         run(0.1)
     );
 }
+
+/// Weights that come in broken are told apart from a pass that breaks.
+#[test]
+fn weights_that_are_not_finite_from_the_beginning() {
+    let mut step = chain(0.9, 3);
+    step.layers[1].weights = Some(Summary::of(&[1.0f32, f32::NAN]));
+    step.layers[1].activation = Some(Summary::of(&[f32::NAN; 4]));
+    let f = &Judge::default().step(&step)[0];
+    let cause = f.cause.as_deref().unwrap();
+    assert!(cause.contains("before the first update"), "{cause}");
+    assert!(f.evidence.as_deref().unwrap().contains("1 of the weights"));
+    step.layers[1].weights = Some(Summary::of(&[1.0f32]));
+    let f = &Judge::default().step(&step)[0];
+    assert!(f.cause.as_deref().unwrap().contains("first pass"));
+}
+
+#[test]
+fn no_layer_is_not_said_to_be_alive() {
+    let f = &Judge::default().step(&StepProfile::new(0).with_loss(1.0))[0];
+    assert_eq!(
+        (f.rule.as_str(), f.severity),
+        ("not measured", Severity::Note)
+    );
+}
+
+/// A batch that is broken while training goes on is no training that diverged.
+#[test]
+fn an_input_that_is_not_finite_is_the_cause() {
+    let mut step = chain(0.9, 3);
+    step.step = 9;
+    step.layers[0].activation = Some(Summary::of(&[f32::NAN; 4]));
+    step.facts.non_finite = Some(crate::profile::NonFinite {
+        op: "input".into(),
+        location: "main.rs:1:1".into(),
+        backward: false,
+        parameter: None,
+    });
+    let f = &Judge::default().step(&step)[0];
+    assert_eq!(f.cause.as_deref(), Some("an input is not finite"));
+    assert!(!f.remedy.as_deref().unwrap().contains("learning rate"));
+}

@@ -70,12 +70,26 @@ fn non_finite(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
             .find(|l| [&l.weights, &l.activation].iter().any(|s| bad(s)));
         let layer = layer.or_else(|| step.layers.iter().rev().find(|l| l.non_finite() > 0));
         let when = format!("at step {}", step.step);
-        let remedy = if step.step == 0 {
+        // Before the first update nothing but the program can have put them there.
+        let weights = (layer.and_then(|l| l.weights.as_ref()))
+            .filter(|_| step.step == 0)
+            .map_or(0, Summary::non_finite);
+        let input =
+            (step.facts.non_finite.as_ref()).is_some_and(|n| n.op == "input" && !n.backward);
+        let remedy = if input && step.step > 0 {
+            "look at what this batch was read and made from: the inputs themselves are not finite"
+        } else if weights > 0 {
+            "look at where the weights come from: a file, an initializer, a hand"
+        } else if step.step == 0 {
             "look at the inputs for NaN, and at logarithms, roots and divisions near 0; `tape.detect_anomaly(true)` names the first operation"
         } else {
             "lower the learning rate or clip the gradient (`grads.clip_norm(1.0)`); `tape.detect_anomaly(true)` names the first operation"
         };
-        let cause = if step.step == 0 {
+        let cause = if input {
+            "an input is not finite"
+        } else if weights > 0 {
+            "the weights are not finite before the first update"
+        } else if step.step == 0 {
             "the first pass already leaves the range of numbers"
         } else {
             "training diverged: numbers outgrew their range"
@@ -92,9 +106,13 @@ fn non_finite(run: &RunProfile, rule: &Rule) -> Vec<Finding> {
                 ),
             )
             .evidence(format!(
-                "{} NaN or infinite values, loss {}",
+                "{} NaN or infinite values, loss {}{}",
                 l.non_finite(),
-                step.loss.map_or("unknown".into(), |l| l.to_string())
+                step.loss.map_or("unknown".into(), |l| l.to_string()),
+                match weights {
+                    0 => String::new(),
+                    n => format!("; {n} of the weights"),
+                }
             )),
             None if lost => Finding::new(
                 Severity::Critical,

@@ -199,6 +199,17 @@ impl NetSpec {
                 ),
             );
         }
+        if !self.bias.is_finite() {
+            return no(
+                "bias",
+                format!("expected a finite number, found {}", self.bias),
+            );
+        }
+        if let Some(Init::Constant(x)) = self.init
+            && !x.is_finite()
+        {
+            return no("init", format!("expected a finite constant, found {x}"));
+        }
         if self.batch == 0 || self.epochs == 0 {
             return no("batch, epochs", "expected at least 1".into());
         }

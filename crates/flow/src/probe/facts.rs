@@ -281,6 +281,11 @@ pub(super) fn add_non_finite<T: Float>(
             // Of a parameter, its reader is told.
             found.filter(|f| recording.node(f.0).is_none_or(|n| n.param.is_none()))
         });
+        // A rearrangement of a parameter makes nothing: its reader is told, too.
+        let made = made.map(|m| match param_behind(recording, m.0) {
+            Some(p) if !m.1.backward => first_reader(recording, &[p], false).unwrap_or(m),
+            _ => m,
+        });
         let first = match (weight, made) {
             (Some(w), Some(m)) if !m.1.backward && m.0 < w.0 => Some(m),
             (w, m) => w.or(m),

@@ -47,6 +47,12 @@ fn twins_are_units_with_the_same_weights_and_gradients() {
     let g = Tensor::from_vec(vec![1.0f32, 2.0, 1.5, 2.0, 3.0, 4.0], [3, 2]);
     assert_eq!(identical_units(&w, Some(&g), 0), 0.0);
     assert_eq!(identical_units(&w, None, 1), 0.0);
+    // What is not finite gives no scale to round by: units are told apart by their bits.
+    let w = Tensor::from_vec(vec![1.0f32, f32::NAN, 1.0, 2.0, 3.0, 4.0], [3, 2]);
+    let g = Tensor::full([3, 2], f32::NAN);
+    assert_eq!(identical_units(&w, Some(&g), 0), 0.0);
+    let w = Tensor::from_vec(vec![1e200f64, 2e200, 3e200], [3, 1]);
+    assert_eq!(identical_units(&w, None, 0), 0.0);
 }
 
 /// The share that is told against the slopes that the tape computes.

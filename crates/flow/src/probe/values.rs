@@ -18,7 +18,11 @@ pub(super) fn identical_units<T: Real>(w: &Tensor<T>, g: Option<&Tensor<T>>, axi
         let unit = if rms > 0.0 { 1e3 / rms } else { 0.0 };
         for (i, x) in t.iter().enumerate() {
             let k = &mut keys[i / inner % units];
-            let rounded = (x.as_f64() * unit).round() as i64 as u64;
+            // Without a scale to round by, every bit counts.
+            let rounded = match rms.is_finite() {
+                true => (x.as_f64() * unit).round() as i64 as u64,
+                false => x.as_f64().to_bits(),
+            };
             *k = (*k ^ rounded)
                 .wrapping_mul(0x9e37_79b9_7f4a_7c15)
                 .rotate_left(29);

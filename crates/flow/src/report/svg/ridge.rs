@@ -16,6 +16,8 @@ struct Row {
     histogram: Histogram,
     /// Share of exact zeros, drawn as a pin instead of a bin that dwarfs the rest.
     zeros: f64,
+    /// Whether all values are one.
+    constant: bool,
     mean: f64,
     std: f64,
 }
@@ -93,6 +95,12 @@ impl RidgePlot {
         if let Some(h) = summary.histogram.as_ref().filter(|h| h.total() > 0) {
             let zeros = summary.zeros as f64 / summary.finite() as f64;
             let mut histogram = h.clone();
+            let (x, half) = (summary.min, summary.min.abs() / 200.0);
+            let constant = x == summary.max && h.counts.len() == 1 && x - half < x + half;
+            if constant {
+                // The bin of a constant has some width; what is meant is a needle.
+                histogram.edges = vec![x - half, x + half];
+            }
             if !h.magnitude {
                 let n = h.counts.len();
                 let taken = (zeros * h.total() as f64).round() as u64;
@@ -107,6 +115,7 @@ impl RidgePlot {
                 label: label.into(),
                 histogram,
                 zeros,
+                constant,
                 mean: summary.mean,
                 std: summary.std,
             });
@@ -145,7 +154,7 @@ impl RidgePlot {
                     out.push((h.edges[i + 1] / unit).clamp(lo, hi));
                 }
             }
-            if r.zeros > 0.0 {
+            if r.zeros > 0.0 || r.constant {
                 out.push(0.0);
             }
         }

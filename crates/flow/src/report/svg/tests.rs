@@ -275,3 +275,23 @@ fn rows_that_differ_only_in_scale_are_alike_in_their_own_units() {
     let own = ends(&plot.own_units().draw("p"));
     assert_eq!(own[0], own[1]);
 }
+
+/// Units that say the same to everything are a needle, as the page explains, and no hill.
+#[test]
+fn a_constant_is_a_needle() {
+    for x in [-100.0f32, 1e-30, 3e38, 0.0, f32::from_bits(1)] {
+        let s = Summary::with(&[x; 64], Detail::histogram(Bins::Auto));
+        let svg = RidgePlot::new("t").row("out", &s).draw("p");
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        let Some((_, area)) = svg.split_once("class=\"area\"") else {
+            assert_eq!(x, 0.0);
+            continue;
+        };
+        let d = attribute(area, "d").unwrap();
+        let (_, from) = d.split_once('M').unwrap();
+        let begin: f64 = from.split(' ').next().unwrap().parse().unwrap();
+        let (_, to) = d.split_once('H').unwrap();
+        let end: f64 = to.split('V').next().unwrap().parse().unwrap();
+        assert!((end - begin).abs() < 20.0, "{x}: {d}");
+    }
+}
