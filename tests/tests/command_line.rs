@@ -638,3 +638,42 @@ fn a_closed_pipe_is_no_error() {
     let o = child.wait_with_output().expect("it ends");
     assert!(err(&o).is_empty(), "{}", err(&o));
 }
+
+/// Nothing that was written is passed over.
+#[test]
+fn what_has_no_effect_is_refused() {
+    for (args, expected) in [
+        (&["flow", "--init", "he:3"][..], "he:3"),
+        (&["compare", "--remedy", "he:3"], "he:3"),
+        (&["compare", "--remedy", "residual=3"], "residual=3"),
+        (&["flow", "--steps", "4"], "--steps belongs to --cell"),
+        (&["compare", "--steps", "4", "--remedy", "relu"], "--steps"),
+        (&["flow", "--bias", "nan"], "bias: expected a finite number"),
+        (&["flow", "--init", "constant:inf"], "finite constant"),
+    ] {
+        let o = wengert(args);
+        assert_eq!(code(&o), 2, "{args:?}");
+        assert!(err(&o).contains(expected), "{args:?}: {}", err(&o));
+    }
+}
+
+/// A word of the data is no command.
+#[test]
+fn a_column_may_be_named_help() {
+    let o = wengert(&["flow", "--label", "help"]);
+    assert_eq!(code(&o), 2);
+    assert!(err(&o).contains("--label belongs"), "{}", err(&o));
+}
+
+#[cfg(unix)]
+#[test]
+fn arguments_that_are_not_text_are_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let o = Command::new(env!("CARGO_BIN_EXE_wengert-under-test"))
+        .args(["flow", "--data"])
+        .arg(std::ffi::OsStr::from_bytes(b"\xff"))
+        .output()
+        .expect("the program starts");
+    assert_eq!(code(&o), 2, "{}", err(&o));
+    assert!(err(&o).contains("\"\\xFF\" is not UTF-8"), "{}", err(&o));
+}

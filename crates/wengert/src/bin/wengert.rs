@@ -85,6 +85,8 @@ struct Options {
     html: Option<String>,
     /// The options of the training that were given.
     training: Vec<String>,
+    /// Whether the number of time steps was given.
+    steps: bool,
 }
 
 /// Options that say how to train, of which a look before training makes no use.
@@ -106,6 +108,10 @@ const TRAINING: [&str; 11] = [
 fn belongs(command: &str, o: &Options) -> Result<(), String> {
     if command != "compare" && !o.remedies.is_empty() {
         return Err(format!("--remedy belongs to compare, not to {command}"));
+    }
+    let recurrent = o.spec.cell.is_some() || o.remedies.iter().any(|r| cell(r).is_some());
+    if o.steps && !recurrent {
+        return Err("--steps belongs to --cell, or to a remedy that is a cell".into());
     }
     match o.training.first() {
         Some(name) if command == "init-report" => Err(format!(
@@ -136,6 +142,9 @@ fn activation(name: &str) -> Option<Activation> {
 
 fn init(text: &str) -> Result<Option<Option<Init>>, String> {
     let (name, value) = text.split_once(':').unwrap_or((text, ""));
+    if text.contains(':') && !matches!(name, "normal" | "constant") {
+        return Ok(None);
+    }
     Ok(Some(match name {
         "fit" => None,
         "he" => Some(Init::he_normal()),
@@ -198,11 +207,14 @@ fn remedy(text: &str, spec: &NetSpec) -> Result<Remedy, String> {
     if let Some(d) = decay(text) {
         return Ok(Remedy::Decay(d));
     }
+    match text {
+        "batch-norm" => return Ok(Remedy::BatchNorm(true)),
+        "residual" => return Ok(Remedy::Residual(true)),
+        "standardize" => return Ok(Remedy::Standardize),
+        _ => {}
+    }
     let (name, x) = text.split_once('=').unwrap_or((text, ""));
     Ok(match name {
-        "batch-norm" => Remedy::BatchNorm(true),
-        "residual" => Remedy::Residual(true),
-        "standardize" => Remedy::Standardize,
         "lr" => Remedy::LearningRate(number(name, x)?),
         "clip" => Remedy::Clip(number(name, x)?),
         "clip-value" => Remedy::ClipValue(number(name, x)?),
@@ -251,7 +263,10 @@ fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
                 let v = value()?;
                 s.cell = Some(cell(&v).ok_or_else(|| unknown(&v))?);
             }
-            "--steps" => s.steps = number(&name, &value()?)?,
+            "--steps" => {
+                s.steps = number(&name, &value()?)?;
+                o.steps = true;
+            }
             "--bias" => s.bias = number(&name, &value()?)?,
             "--dropout" => s.dropout = number(&name, &value()?)?,
             "--batch-norm" => s.batch_norm = true,
@@ -490,17 +505,20 @@ fn run(command: &str, o: &Options) -> Result<bool, String> {
 }
 
 fn main() -> ExitCode {
-    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let args = std::env::args_os().skip(1).map(|a| a.into_string());
+    let mut args: Vec<String> = match args.collect() {
+        Ok(args) => args,
+        Err(a) => return refused(&format!("{a:?} is not UTF-8")),
+    };
     if args.first().is_some_and(|a| a == "--version" || a == "-V") {
         return match say(concat!("wengert ", env!("CARGO_PKG_VERSION"))) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(2),
         };
     }
-    if args
-        .iter()
-        .any(|a| a == "--help" || a == "-h" || a == "help")
-    {
+    // The bare word only where a command may stand: a column may have that name.
+    let bare = args.iter().take(2).any(|a| a == "help");
+    if bare || args.iter().any(|a| a == "--help" || a == "-h") {
         return match say(HELP) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(2),
@@ -529,9 +547,11 @@ fn main() -> ExitCode {
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        Err(e) => {
-            eprintln!("error: {e}\n`wengert --help` explains the commands.");
-            ExitCode::from(2)
-        }
+        Err(e) => refused(&e),
     }
+}
+
+fn refused(e: &str) -> ExitCode {
+    eprintln!("error: {e}\n`wengert --help` explains the commands.");
+    ExitCode::from(2)
 }
