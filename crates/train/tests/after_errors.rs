@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wengert_autograd::Tensor;
 use wengert_data::{DataLoader, Dataset, Result};
+use wengert_nn::Forward;
 use wengert_nn::loss::CrossEntropy;
 use wengert_optim::Sgd;
 use wengert_optim::wrappers::{Ema, Swa};
@@ -65,6 +66,15 @@ fn goes_on_with_the_next_batch_in_any_epoch() {
         // The batch at fault alone is left out.
         assert_eq!((history.steps, history.rows.len()), (11, 3));
     }
+    // So does a state that is saved then.
+    let batches = DataLoader::new(failing(64, 64 + 20, false), 16).shuffle(1);
+    let mut t = trainer();
+    t.fit(&batches, None, 3).unwrap_err();
+    let mut next = trainer();
+    next.restore(&t.to_checkpoint()).unwrap();
+    let ended = next.fit(&batches, None, 3).unwrap();
+    assert!(ended.rows == t.fit(&batches, None, 3).unwrap().rows);
+    assert!(bits(&next.model) == bits(&t.model));
     // Not with other batches than those of the epoch that has begun.
     let batches = DataLoader::new(failing(64, 20, false), 16).shuffle(1);
     let mut t = trainer();
@@ -101,6 +111,30 @@ fn a_panic_while_judging_leaves_the_trained_weights() {
         .map(|(_, x)| x)
         .collect();
     assert_eq!(column(&ended), rest);
+}
+
+/// The second pass of a sharpness-aware step is taken at other weights.
+#[test]
+fn a_panic_in_a_second_pass_leaves_the_trained_weights() {
+    let batches = loader(64, 16);
+    let calls = std::cell::Cell::new(0);
+    let mut t = Trainer::from_fn(
+        model(1),
+        |m: &wengert_nn::Sequential, tape: &wengert_autograd::Tape, (x, y): &Batch| {
+            calls.set(calls.get() + 1);
+            assert_ne!(calls.get(), 6, "a loss that panics");
+            m.forward(tape.input(x)).cross_entropy(y)
+        },
+        Sgd::new(0.1),
+    )
+    .sharpness_aware(0.5);
+    catch_unwind(AssertUnwindSafe(|| t.fit(&batches, None, 1))).unwrap_err();
+    assert_eq!(t.steps(), 2);
+    let mut plain = Trainer::new(model(1), CrossEntropy::default(), Sgd::new(0.1))
+        .sharpness_aware(0.5)
+        .max_steps(2);
+    plain.fit(&batches, None, 1).unwrap();
+    assert!(bits(&t.model) == bits(&plain.model));
 }
 
 #[test]
@@ -179,4 +213,33 @@ fn a_refused_state_forgets_nothing() {
     let state = other.metric(Accuracy::new()).to_checkpoint();
     t.restore(&state).unwrap_err();
     assert_eq!(t.history().non_finite.len(), noted);
+}
+
+/// Numbers that contradict each other or cannot be counted on from are refused.
+#[test]
+fn a_place_that_is_none_is_refused() {
+    use wengert_nn::state::Value;
+    let batches = loader(64, 16);
+    let mut t = trainer().max_steps(6);
+    t.fit(&batches, None, 9).unwrap();
+    let whole = t.to_checkpoint();
+    for name in ["epoch", "batch", "step", "tape_step", "bad"] {
+        for n in [u64::MAX, 3] {
+            // Any number is possible but for the place in the data, which stands twice.
+            if n == 3 && !["epoch", "batch"].contains(&name) {
+                continue;
+            }
+            let mut state = whole.clone();
+            let old = state.value("trainer").and_then(Value::as_map).unwrap();
+            let new: Vec<(String, Value)> = (old.iter())
+                .map(|(k, v)| match k == name {
+                    true => (k.clone(), Value::from(n)),
+                    false => (k.clone(), v.clone()),
+                })
+                .collect();
+            state.put_value("trainer", Value::map(new));
+            let e = trainer().restore(&state).unwrap_err();
+            assert!(matches!(e, Error::Resume { .. }), "{name}: {e}");
+        }
+    }
 }

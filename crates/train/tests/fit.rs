@@ -406,3 +406,12 @@ fn borrowed_models() {
     let before = bits(&model(1));
     assert!(bits(&net) != before);
 }
+
+#[test]
+fn a_margin_that_decides_nothing_is_refused() {
+    use wengert_train::EarlyStopping;
+    for margin in [f64::NAN, f64::INFINITY, -1e-3] {
+        let made = || EarlyStopping::minimize("loss", 1).min_delta(margin);
+        assert!(catch_unwind(made).is_err(), "{margin}");
+    }
+}

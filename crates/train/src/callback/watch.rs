@@ -115,7 +115,15 @@ impl EarlyStopping {
     }
 
     /// By how much the best must be beaten; default 0.
+    ///
+    /// # Panics
+    /// When it is negative or not finite: nothing, or everything, would be an improvement.
+    #[track_caller]
     pub fn min_delta(mut self, margin: f64) -> Self {
+        assert!(
+            margin >= 0.0 && margin.is_finite(),
+            "EarlyStopping: min_delta must be finite and at least 0, found {margin}"
+        );
         self.best.margin = margin;
         self
     }

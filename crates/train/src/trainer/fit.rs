@@ -286,8 +286,14 @@ impl<'a, M: Module<T>, B: Batch, T: Float> Trainer<'a, M, B, T> {
             let masks = self.tape.step_index();
             self.tape.reset();
             self.tape.set_step_index(masks);
-            let second = self.pass(batch).grads;
-            before = Some(std::mem::replace(&mut grads, second));
+            let second = catch_unwind(AssertUnwindSafe(|| self.pass(batch)));
+            let second = second.unwrap_or_else(|panic| {
+                if let Driver::Sharp(sam) = &mut self.driver {
+                    sam.retreat(&mut self.model);
+                }
+                resume_unwind(panic)
+            });
+            before = Some(std::mem::replace(&mut grads, second.grads));
         }
         let verdict = self.pipeline.try_apply(&self.model, &mut grads);
         let verdict = verdict.map(|r| r.skip.clone());

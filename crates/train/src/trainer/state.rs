@@ -116,7 +116,13 @@ impl<'a, M: Module<T>, B, T: Float> Trainer<'a, M, B, T> {
             Tensor::from_vec(present, [rows, width]),
         );
         let at = &self.at;
-        let loader = self.expected.map(|l| l.to_words().to_vec());
+        // An error may have left the run behind the batch that was noted.
+        let loader = self.expected.map(|l| LoaderState {
+            epoch: at.epoch,
+            batch: at.batch,
+            ..l
+        });
+        let loader = loader.map(|l| l.to_words().to_vec());
         out.put_value(
             "trainer",
             Value::map([
@@ -269,15 +275,23 @@ impl<'a, M: Module<T>, B, T: Float> Trainer<'a, M, B, T> {
             }
             _ => return Err(bad("loader")),
         };
+        // Steps are counted on from here.
+        let place = |name: &str| match count(name)? {
+            n if i64::try_from(n).is_ok() => Ok(n),
+            _ => Err(bad(name)),
+        };
         let at = Position {
-            epoch: count("epoch")?,
-            batch: count("batch")?,
-            step: count("step")?,
+            epoch: place("epoch")?,
+            batch: place("batch")?,
+            step: place("step")?,
             loss: number("loss")?,
             weight: number("weight")?,
-            bad: count("bad")?,
+            bad: place("bad")?,
         };
-        let (tape_step, skipped) = (count("tape_step")?, count("skipped")?);
+        if loader.is_some_and(|l| (l.epoch, l.batch) != (at.epoch, at.batch)) {
+            return Err(bad("loader"));
+        }
+        let (tape_step, skipped) = (place("tape_step")?, count("skipped")?);
         let columns = v
             .get("columns")
             .and_then(Value::as_list)
