@@ -5,7 +5,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use wengert_autograd::{Float, Param, Tape, Tensor, Var, custom_grad};
 use wengert_flow::judge::{Judge, Rule};
-use wengert_flow::lab::{LabData, NetSpec, Samples, compare};
+use wengert_flow::lab::{LabData, NetSpec, Remedy, Samples, compare};
 use wengert_flow::probe::Probe;
 use wengert_flow::profile::{Finding, RunProfile, Severity, StepProfile};
 use wengert_flow::report::json;
@@ -349,4 +349,36 @@ fn a_broken_weight_is_told_by_its_name() {
     assert_eq!(rules, ["not finite"]);
     let cause = report.verdict().cause.as_deref().unwrap();
     assert!(cause.contains("before the first update"), "{cause}");
+}
+
+/// A feature that is the same for every sample says nothing, before and after standardizing.
+#[test]
+fn a_constant_feature_is_centred() {
+    let part = |n: usize| Samples {
+        inputs: Tensor::from_fn([n, 2], |i| [0.1, i[0] as f32][i[1]]),
+        labels: Tensor::from_fn([n], |i| (i[0] % 2) as i64),
+    };
+    for n in [3, 10, 97] {
+        let data = LabData::new("constant", part(n), part(2), 2).expect("sound");
+        let x = data.standardized().train.inputs.to_vec();
+        assert!(x.iter().step_by(2).all(|x| x.abs() < 1e-6), "{n}: {x:?}");
+        let square: f32 = x.iter().skip(1).step_by(2).map(|x| x * x).sum();
+        assert!((square / n as f32 - 1.0).abs() < 1e-5);
+    }
+}
+
+/// A setting that cannot be trained is refused before the others are: this training would take days.
+#[test]
+fn remedies_are_checked_before_the_first_training() {
+    let part = Samples {
+        inputs: wave(&[64, 2]),
+        labels: Tensor::from_fn([64], |i| (i[0] % 2) as i64),
+    };
+    let data = LabData::new("waves", part.clone(), part, 2).expect("sound");
+    let spec = NetSpec {
+        epochs: usize::MAX / 64,
+        ..NetSpec::default()
+    };
+    let e = compare(&spec, &[Remedy::Depth(0)], &data, &Judge::default()).unwrap_err();
+    assert!(e.to_string().contains("depth"), "{e}");
 }

@@ -41,6 +41,8 @@ pub fn compare(
     let all: Vec<Remedy> = std::iter::once(Remedy::None)
         .chain(remedies.iter().cloned())
         .collect();
+    // Before the first training, not after the last.
+    (all.iter()).try_for_each(|r| r.apply(spec).check())?;
     let inputs = data.train.inputs.shape()[1];
     let largest = all
         .iter()

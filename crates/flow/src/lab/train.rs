@@ -94,16 +94,25 @@ impl LabData {
         let v = self.train.inputs.to_vec();
         let n = (v.len() / d) as f64;
         let (mut mean, mut var) = (vec![0.0f64; d], vec![0.0f64; d]);
+        let mut varies = vec![false; d];
         for (i, x) in v.iter().enumerate() {
             mean[i % d] += f64::from(*x) / n;
         }
         for (i, x) in v.iter().enumerate() {
+            // Of a constant not even what rounding leaves of its mean.
+            if *x != v[i % d] {
+                varies[i % d] = true;
+            }
             var[i % d] += (f64::from(*x) - mean[i % d]).powi(2) / n;
         }
         let part = |s: &Samples| {
             let v = s.inputs.iter().enumerate().map(|(i, x)| {
-                let std = var[i % d].sqrt();
-                ((f64::from(x) - mean[i % d]) / if std > 0.0 { std } else { 1.0 }) as f32
+                let std = if varies[i % d] {
+                    var[i % d].sqrt()
+                } else {
+                    1.0
+                };
+                ((f64::from(x) - mean[i % d]) / std) as f32
             });
             Samples {
                 inputs: Tensor::from_vec(v.collect(), s.inputs.shape()),
@@ -120,7 +129,10 @@ impl LabData {
 
 fn rows(s: &Samples, index: &[usize]) -> (Tensor<f32>, Tensor<i64>) {
     let d = s.inputs.shape()[1];
-    let (x, y) = (s.inputs.to_vec(), s.labels.to_vec());
+    // Views are put in order once, everything else is read where it lies.
+    let (x, y) = (s.inputs.contiguous(), s.labels.contiguous());
+    let x = x.as_slice().unwrap_or_default();
+    let y = y.as_slice().unwrap_or_default();
     let picked: Vec<f32> = index
         .iter()
         .flat_map(|&i| x[i * d..(i + 1) * d].iter().copied())

@@ -355,8 +355,10 @@ fn hints(t: &Table) -> String {
 
 /// A number, marked when it is not one.
 fn number(x: f64, text: &str) -> String {
+    // A share below a tenth of a percent begins with `<`.
+    let text = xml(text);
     if x.is_finite() {
-        text.into()
+        text
     } else {
         format!("<strong class=\"bad\">{text}</strong>")
     }

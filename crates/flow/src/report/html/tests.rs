@@ -121,6 +121,14 @@ fn bars_and_headings_are_in_the_table() {
 }
 
 #[test]
+fn small_shares_are_no_tags() {
+    let t = Table::new([Column::new("layer"), Column::new("dead")])
+        .row([Cell::from("fc1"), Cell::Percent(1e-4)]);
+    let h = table_html(&t);
+    assert!(h.contains(">&lt;0.1 %<") && !h.contains("<0"), "{h}");
+}
+
+#[test]
 fn what_headings_mean_is_written_out_once() {
     let column = |head: &str, hint: &str| Column::new(head).hint(hint);
     let t = Table::new([column("a<", "x<"), column("b", "y"), column("c", "x<")]);
