@@ -305,10 +305,14 @@ impl<T: Float> Tape<T> {
         Var::new(self, id)
     }
 
-    /// The values of a buffer, as a constant.
+    /// The values of a buffer, as a constant: what [`Tape::side_output`] declared last in this recording, if it did.
     #[track_caller]
     pub fn buffer(&self, buffer: &Buffer<T>) -> Var<'_, T> {
-        self.input(buffer.value())
+        let declared = self.graph.borrow().side_of(buffer.id());
+        match declared {
+            Some((_, id)) => Var::new(self, id).detach(),
+            None => self.input(buffer.value()),
+        }
     }
 
     /// A number, as a tensor of rank 0.
@@ -464,6 +468,9 @@ impl<T: Float> Tape<T> {
 
     /// Declares `value` the new contents of a buffer: it leaves the backward pass with the gradients and is applied by
     /// the optimizer's step. Nothing happens on an inference tape or for a frozen buffer.
+    ///
+    /// Declared again, the later value counts. [`Tape::buffer`] reads it, so that a layer used twice in one recording goes on
+    /// from its own first use.
     #[track_caller]
     pub fn side_output(&self, buffer: &Buffer<T>, value: Var<'_, T>) {
         assert!(
@@ -474,7 +481,10 @@ impl<T: Float> Tape<T> {
         );
         let mut g = self.graph.borrow_mut();
         if g.training && !buffer.is_frozen() {
-            g.sides.push((buffer.id(), value.id));
+            match g.side_of(buffer.id()) {
+                Some((at, _)) => g.sides[at].1 = value.id,
+                None => g.sides.push((buffer.id(), value.id)),
+            }
         }
     }
 
@@ -843,6 +853,12 @@ impl<T: Float> Graph<T> {
             }
             _ => unreachable!("only elementwise operations and reductions are inferred here"),
         }
+    }
+
+    /// Where a buffer's new contents stand among the side outputs, and in which node.
+    fn side_of(&self, id: BufferId) -> Option<(usize, u32)> {
+        let at = self.sides.iter().rposition(|s| s.0 == id)?;
+        Some((at, self.sides[at].1))
     }
 
     /// Whether hooks have a part in an event.

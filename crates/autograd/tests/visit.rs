@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use wengert_autograd::{
-    Buffer, Module, ModuleExt, Param, Path, Real, Tensor, Visitor, VisitorMut, path_matches,
+    Buffer, Module, ModuleExt, Param, Path, Real, Tape, Tensor, Visitor, VisitorMut, grad,
+    path_matches,
 };
 
 /// Written by hand, as the derive would.
@@ -159,4 +160,30 @@ fn patterns() {
     // Many stars on a long text that almost fits: quadratic at worst.
     let text = "a".repeat(5000);
     assert!(!path_matches(&format!("{}b", "a*".repeat(50)), &text));
+}
+
+#[test]
+fn a_buffer_declared_again_goes_on_from_what_was_declared() {
+    let buffer = Buffer::new(Tensor::full([2], 1.0f64));
+    let weight = Param::new(Tensor::full([2], 3.0));
+    let mut tape = Tape::training(0);
+    for _ in 0..3 {
+        tape.reset();
+        let w = tape.param(&weight);
+        for _ in 0..2 {
+            let next = tape.buffer(&buffer) * w;
+            tape.side_output(&buffer, next);
+        }
+        // What is read is a constant, whatever was declared.
+        let x = tape.buffer(&buffer);
+        let [g] = grad((x * w).sum(), [w]);
+        assert_eq!(g.value().to_vec(), [9.0; 2]);
+        let side = w.sum().backward();
+        assert_eq!(side.side_outputs().count(), 1);
+        assert_eq!(side.side_output(buffer.id()).unwrap().to_vec(), [9.0; 2]);
+    }
+    // An inference tape declares nothing.
+    let tape = Tape::inference();
+    tape.side_output(&buffer, tape.ones([2]) * 5.0);
+    assert_eq!(tape.buffer(&buffer).value().to_vec(), [1.0; 2]);
 }

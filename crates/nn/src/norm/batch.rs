@@ -20,8 +20,8 @@ pub type BatchNorm3d<T = f32> = BatchNorm<3, T>;
 ///
 /// On a training tape these come from the batch (variance divided by n), and the running statistics move by
 /// r ← (1 - m) r + m s (variance divided by n - 1), or become the cumulative average of all batches. They leave the
-/// forward pass as side outputs and are applied by the optimizer's step. On an inference tape the running statistics
-/// normalize.
+/// forward pass as side outputs and are applied by the optimizer's step; a layer used twice in one recording moves them
+/// twice. On an inference tape the running statistics normalize.
 ///
 /// | | shape | start |
 /// |---|---|---|
@@ -44,8 +44,8 @@ pub type BatchNorm3d<T = f32> = BatchNorm<3, T>;
 /// ```
 ///
 /// # Panics
-/// `forward` panics when the input has another rank or number of channels, and on a training tape when a channel has only
-/// one value, whose variance means nothing.
+/// `forward` panics when the input has another rank or number of channels, and on a training tape when a channel has no
+/// more than one value, whose variance means nothing.
 #[derive(Clone)]
 pub struct BatchNorm<const D: usize, T: Float = f32> {
     /// γ.

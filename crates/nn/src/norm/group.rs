@@ -257,7 +257,8 @@ impl<T: Float> Forward<T> for InstanceNorm<T> {
             shape.as_slice()
         );
         let y = x.group_norm(self.channels, None, None, self.eps);
-        if let Some((running_mean, running_var)) = running {
+        // A batch of no samples has no statistics.
+        if let Some((running_mean, running_var)) = running.filter(|_| shape[0] > 0) {
             let (n, m) = (space as f64, self.momentum);
             let flat = Dims::from_slice(&[self.channels]);
             let follow = || {

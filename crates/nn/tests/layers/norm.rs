@@ -1,7 +1,7 @@
 //! Norms of activations and weights.
 
 use crate::common::{COMPARED, cases, check, first, note, params, rng, sample, stir, tape};
-use wengert_autograd::{Module, ModuleExt, Tape, Tensor};
+use wengert_autograd::{Gradients, Module, ModuleExt, Param, Path, Tape, Tensor, VisitorMut};
 use wengert_nn::{
     BatchNorm1d, BatchNorm2d, BatchNorm3d, Forward, GroupNorm, InstanceNorm, LayerNorm, Linear,
     RmsNorm, SpectralNorm, WeightNorm, WeightStandardization,
@@ -366,4 +366,63 @@ fn kinds_and_names() {
         names,
         ["running_mean", "running_var", "num_batches_tracked"]
     );
+}
+
+/// Writes the side outputs into the buffers, as an optimizer's step does.
+fn follow(m: &mut dyn Module<f64>, side: &Gradients<f64>) {
+    struct Write<'a>(&'a Gradients<f64>);
+    impl VisitorMut<f64> for Write<'_> {
+        fn param(&mut self, _: &str, _: &mut Param<f64>) {}
+        fn buffer(&mut self, _: &str, b: &mut wengert_autograd::Buffer<f64>) {
+            *b.value_mut() = self.0.side_output(b.id()).expect("moved").clone();
+        }
+    }
+    m.visit_mut(&mut Path::new(), &mut Write(side));
+}
+
+/// A layer used twice in one recording is where two recordings, one after the other, would be.
+fn used_twice<M: Module<f64> + Forward<f64> + Clone>(mut once: M, inputs: [Tensor<f64>; 2]) {
+    let mut twice = once.clone();
+    let mut last = Tensor::zeros([0]);
+    for x in &inputs {
+        let tape = tape(true);
+        let x = tape.param(&Param::new(x.clone()));
+        let y = once.forward(x).keep();
+        let side = y.sum().backward();
+        last = y.value().copy();
+        follow(&mut once, &side);
+    }
+    let tape = tape(true);
+    let [a, b] = inputs.map(|x| twice.forward(tape.param(&Param::new(x))).keep());
+    let side = (a.sum() + b.sum()).backward();
+    assert_eq!(b.value().to_vec(), last.to_vec(), "{}", once.kind());
+    let moved = side.side_outputs().count();
+    follow(&mut twice, &side);
+    let buffers = |m: &M| {
+        let mut all = Vec::new();
+        m.for_each_buffer(|path, b| all.push((path.to_owned(), b.value().to_vec())));
+        all
+    };
+    assert_eq!(moved, buffers(&once).len());
+    assert_eq!(buffers(&twice), buffers(&once), "{}", once.kind());
+}
+
+#[test]
+fn a_layer_used_twice_follows_twice() {
+    let inputs = || [sample(&[4, 3, 5], 1), sample(&[2, 3, 4], 2)];
+    used_twice(BatchNorm1d::new(3), inputs());
+    used_twice(BatchNorm1d::new(3).with_cumulative_average(), inputs());
+    used_twice(InstanceNorm::new(3).with_running_statistics(0.3), inputs());
+    let inner = || Linear::new(3, 4, &mut rng(1));
+    let inputs = [sample(&[4, 3], 1), sample(&[2, 3], 2)];
+    used_twice(SpectralNorm::new(inner()), inputs);
+}
+
+#[test]
+fn no_samples_leave_running_statistics_alone() {
+    let norm = InstanceNorm::new(2).with_running_statistics(0.1);
+    let tape = tape(true);
+    let x = tape.param(&Param::new(Tensor::zeros([0, 2, 3])));
+    let side = norm.forward(x).sum().backward();
+    assert_eq!(side.side_outputs().count(), 0);
 }
