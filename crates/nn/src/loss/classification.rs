@@ -123,6 +123,13 @@ pub fn cross_entropy_probabilities<'t, T: Float>(
     reduction.apply(x.cross_entropy_probabilities(p, w))
 }
 
+/// ln x, at least -100.
+#[track_caller]
+fn limited_ln<T: Float>(x: Var<'_, T>) -> Var<'_, T> {
+    // The first limit keeps infinity out of the derivative, the second is exact in any precision.
+    x.clamp_min((-101f64).exp()).ln().clamp_min(-100.0)
+}
+
 /// Binary cross-entropy of probabilities: -(y ln x + (1 - y) ln(1 - x)).
 ///
 /// Logarithms are limited to at least -100, as in PyTorch, so x = 0 and x = 1 give finite losses; there the gradient is 0.
@@ -133,10 +140,7 @@ pub fn cross_entropy_probabilities<'t, T: Float>(
 #[track_caller]
 pub fn bce<'t, T: Float>(x: Var<'t, T>, y: Var<'t, T>, reduction: Reduction) -> Var<'t, T> {
     same_shape("bce", &x, &y);
-    let least = (-100f64).exp();
-    let yes = x.clamp(least, f64::INFINITY).ln();
-    let no = (1 - x).clamp(least, f64::INFINITY).ln();
-    reduction.apply(-(y * yes + (1 - y) * no))
+    reduction.apply(-(y * limited_ln(x) + (1 - y) * limited_ln(1 - x)))
 }
 
 /// Binary cross-entropy of logits, stable: (1 - y) x + (1 + (p - 1) y) softplus(-x), with a weight `p` of the positive
@@ -186,7 +190,16 @@ pub fn focal<'t, T: Float>(
     let p = x.sigmoid();
     // 1 - p_t, without cancellation where p_t is close to 1.
     let miss = y * (-x).sigmoid() + (1 - y) * p;
-    let mut losses = ce * miss.powf(gamma);
+    // Below 1 the power has no derivative at 0, where the loss has: there it counts as constant.
+    let factor = if gamma > 0.0 && gamma < 1.0 {
+        miss.clamp_min(match size_of::<T>() {
+            4 => f64::from(f32::MIN_POSITIVE),
+            _ => f64::MIN_POSITIVE,
+        })
+    } else {
+        miss
+    };
+    let mut losses = ce * factor.powf(gamma);
     if let Some(a) = alpha {
         assert!(
             (0.0..=1.0).contains(&a),

@@ -76,7 +76,9 @@ pub fn gaussian_nll<'t, T: Float>(
         eps > 0.0,
         "gaussian_nll: expected an eps above 0, found {eps}"
     );
-    let v = variance + (variance.clamp(eps, f64::INFINITY) - variance).detach();
+    // At the limit to the last bit, with the derivative of the variance itself.
+    let raised = (variance - variance.detach()) + eps;
+    let v = variance.lt_scalar(eps).where_(raised, variance);
     let mut losses = (v.ln() + (x - y).square() / v) * 0.5;
     assert!(
         losses.shape() == x.shape(),

@@ -346,3 +346,50 @@ fn a_wrong_number_of_weights_is_refused() {
         Reduction::Mean,
     );
 }
+
+#[test]
+fn a_variance_below_its_limit_counts_as_the_limit() {
+    let limit = 1e-6f32;
+    for v in [-100.0, -1.0, 0.0, 1e-9, limit] {
+        let tape = Tape::<f32>::inference();
+        let one = |x: f32| tape.input(&Tensor::full([1], x));
+        let variance = one(v);
+        let loss = gaussian_nll(one(0.5), one(0.5), variance, 1e-6, false, Reduction::Sum);
+        assert_eq!(loss.item(), 0.5 * one(limit).ln().item(), "variance {v}");
+        // It can recover: d/dv (ln v) / 2 at the limit.
+        let [g] = grad(loss, [variance]);
+        assert!((g.value().to_vec()[0] * 2.0 * limit - 1.0).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn losses_of_certain_answers_are_finite_and_flat() {
+    // -100 in single precision, too, where e^-100 is not a normal number.
+    let tape = Tape::<f32>::inference();
+    let x = tape.input(&Tensor::from_vec(vec![0.0, 1.0], [2]));
+    let losses = bce(
+        x,
+        tape.input(&Tensor::from_vec(vec![1.0, 0.0], [2])),
+        Reduction::None,
+    );
+    assert_eq!(losses.value().to_vec(), [100.0; 2]);
+    let [g] = grad(losses.sum(), [x]);
+    assert_eq!(g.value().to_vec(), [0.0; 2]);
+    // A power below 1 of what is missed: nothing is.
+    for gamma in [0.5, 0.9, 1.0, 2.0] {
+        let tape = Tape::<f64>::inference();
+        let x = tape.input(&Tensor::from_vec(vec![1000.0, -1000.0], [2]));
+        let y = tape.input(&Tensor::from_vec(vec![1.0, 0.0], [2]));
+        let losses = focal(x, y, None, gamma, Reduction::None);
+        let [g] = grad(losses.sum(), [x]);
+        let all = [losses.value().to_vec(), g.value().to_vec()].concat();
+        assert_eq!(all, [0.0; 4], "gamma {gamma}");
+    }
+    // An infinite variance says nothing, at infinite cost.
+    let tape = Tape::<f64>::inference();
+    let (x, v) = (tape.ones([1]), tape.full([1], f64::INFINITY));
+    assert_eq!(
+        gaussian_nll(x, x, v, 1e-6, false, Reduction::Sum).item(),
+        f64::INFINITY
+    );
+}
