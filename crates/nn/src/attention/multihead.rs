@@ -188,7 +188,7 @@ impl<T: Float> MultiHeadAttention<T> {
         self.heads
     }
 
-    /// Attention of queries to keys and values.
+    /// Attention of queries to keys and values. A query whose keys are all hidden gives the bias of `out_proj` alone.
     ///
     /// # Panics
     /// When the shapes do not fit.
@@ -230,7 +230,18 @@ impl<T: Float> MultiHeadAttention<T> {
             let late = q.tape().ones([sq[2], sk[2]]).triu(1);
             scores = scores.masked_fill(late, f64::NEG_INFINITY);
         }
-        let weights = scores.softmax(-1);
+        let weights = match settings.mask {
+            Some(_) if sk[2] > 0 => {
+                // A query whose keys are all excluded gives zeros.
+                let blind = scores
+                    .detach()
+                    .amax_dim(-1, true)
+                    .eq_scalar(f64::NEG_INFINITY);
+                let scores = scores.masked_fill(blind, 0.0);
+                scores.softmax(-1).masked_fill(blind, 0.0)
+            }
+            _ => scores.softmax(-1),
+        };
         let heads = weights.dropout(self.dropout).matmul(v);
         (self.joined(heads), weights)
     }

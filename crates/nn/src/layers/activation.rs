@@ -222,6 +222,9 @@ impl<T: Real> Module<T> for Activation {
 /// let x = Tensor::from_vec(vec![-2.0, 2.0], [2]);
 /// assert_eq!(Prelu::<f32>::new().predict(&x).to_vec(), [-0.5, 2.0]);
 /// ```
+///
+/// # Panics
+/// `forward` panics when there is more than one slope and the input has another number of channels.
 #[derive(Clone, Module)]
 #[module(crate = wengert_autograd)]
 pub struct Prelu<T: Float = f32> {
@@ -267,19 +270,18 @@ impl<T: Float> Forward<T> for Prelu<T> {
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
         let slope = x.tape().param(&self.weight);
         let channels = slope.numel();
-        let rank = x.rank();
-        if channels == 1 || rank <= 1 {
+        let mut shape = x.shape();
+        let axis = usize::from(shape.len() > 1);
+        assert!(
+            channels == 1 || shape.get(axis) == Some(&channels),
+            "prelu: input of shape {:?} does not have {channels} channels at axis {axis}",
+            shape.as_slice()
+        );
+        if channels == 1 && !shape.is_empty() {
             return x.prelu(slope);
         }
-        assert!(
-            x.size(1) == channels,
-            "prelu: input of shape {:?} has {} channels, expected {channels}",
-            x.shape().as_slice(),
-            x.size(1)
-        );
-        let mut shape = x.shape();
-        for (axis, d) in shape.iter_mut().enumerate() {
-            *d = if axis == 1 { channels } else { 1 };
+        for (i, d) in shape.iter_mut().enumerate() {
+            *d = if i == axis { channels } else { 1 };
         }
         x.prelu(slope.reshape(shape))
     }

@@ -2,11 +2,13 @@
 
 use super::{
     Activation, AvgPool2d, Conv2d, Dropout, Flatten, GlobalAvgPool, Linear, MaxPool2d, Prelu,
+    refuse,
 };
 use crate::forward::{Forward, Layer};
 use crate::init::Nonlinearity;
 use crate::norm::{BatchNorm1d, BatchNorm2d, LayerNorm};
 use rand::Rng;
+use std::any::Any;
 use wengert_autograd::ops::conv::PerAxis;
 use wengert_autograd::{Float, IntoDims, Module, Path, Result, Var, Visitor, VisitorMut};
 use wengert_tensor::error::OrPanic;
@@ -70,8 +72,16 @@ impl<T: Float> Sequential<T> {
     }
 
     /// Appends a layer under its position as name.
+    ///
+    /// # Panics
+    /// When an earlier layer was given that name.
+    #[track_caller]
     pub fn push(&mut self, layer: impl Layer<T> + 'static) {
         let name = self.layers.len().to_string();
+        assert!(
+            self.layers.iter().all(|e| e.name != name),
+            "sequential: the name {name:?} is taken"
+        );
         self.layers.push(Entry::new(name, Box::new(layer)));
     }
 
@@ -185,10 +195,21 @@ impl<T: Float> SequentialBuilder<T> {
         self.part(Part::Weighted(Box::new(layer)))
     }
 
-    /// A finished layer.
+    /// A finished layer. An [`Activation`] or a [`Prelu`] is what the weights before it are chosen for.
     #[must_use]
     pub fn layer(self, layer: impl Layer<T> + 'static) -> Self {
-        self.part(Part::Layer(Box::new(layer)))
+        let any: &dyn Any = &layer;
+        let next = match (any.downcast_ref::<Activation>(), any.downcast_ref()) {
+            (Some(a), _) => Some(a.nonlinearity()),
+            (None, Some(Prelu { weight })) => Some(Nonlinearity::LeakyRelu {
+                slope: weight.value().iter().next().map_or(0.0, T::as_f64),
+            }),
+            _ => None,
+        };
+        self.part(match next {
+            Some(next) => Part::Activation(Box::new(layer), next),
+            None => Part::Layer(Box::new(layer)),
+        })
     }
 
     /// A name for the last layer, instead of its position.
@@ -273,7 +294,7 @@ impl<T: Float> SequentialBuilder<T> {
     /// An activation.
     #[must_use]
     pub fn activation(self, a: Activation) -> Self {
-        self.part(Part::Activation(Box::new(a), a.nonlinearity()))
+        self.layer(a)
     }
 
     /// [`Activation::Relu`].
@@ -291,8 +312,7 @@ impl<T: Float> SequentialBuilder<T> {
     /// [`Prelu`] with one slope, 0.25 at the start.
     #[must_use]
     pub fn prelu(self) -> Self {
-        let next = Nonlinearity::LeakyRelu { slope: 0.25 };
-        self.part(Part::Activation(Box::new(Prelu::new()), next))
+        self.layer(Prelu::new())
     }
 
     /// [`Activation::Elu`] with α = 1.
@@ -362,7 +382,7 @@ impl<T: Float> SequentialBuilder<T> {
     /// Draws all weights, in order.
     ///
     /// # Errors
-    /// When a setting of a layer is out of its range.
+    /// When a setting of a layer is out of its range, or a layer was given the position of a later one as its name.
     pub fn try_build(self, rng: &mut impl Rng) -> Result<Sequential<T>> {
         // From each position: the next activation before other weights.
         let mut next = Vec::with_capacity(self.parts.len());
@@ -386,7 +406,11 @@ impl<T: Float> SequentialBuilder<T> {
                 Part::Weighted(b) => b.build_before(next, rng)?,
                 Part::Activation(l, _) | Part::Layer(l) => l,
             };
-            layers.push(Entry::new(name.unwrap_or_else(|| i.to_string()), layer));
+            let name = name.unwrap_or_else(|| i.to_string());
+            if layers.iter().any(|e: &Entry<T>| e.name == name) {
+                return refuse("sequential", format!("two layers have the name {name:?}"));
+            }
+            layers.push(Entry::new(name, layer));
         }
         Ok(Sequential { layers })
     }
@@ -394,7 +418,7 @@ impl<T: Float> SequentialBuilder<T> {
     /// Draws all weights, in order.
     ///
     /// # Panics
-    /// When a setting of a layer is out of its range.
+    /// Where [`SequentialBuilder::try_build`] errs.
     #[track_caller]
     pub fn build(self, rng: &mut impl Rng) -> Sequential<T> {
         self.try_build(rng).or_panic()

@@ -273,3 +273,34 @@ fn a_sample_without_keys_is_refused() {
     let x = tape.input(&Tensor::ones([2, 3, 4]));
     m.attend(x, x, x, &AttentionMask::none().with_lengths(&[3, 0]));
 }
+
+#[test]
+fn a_query_that_sees_nothing_gives_zeros_either_way() {
+    let m: MultiHeadAttention<f64> = MultiHeadAttention::new(4, 2, &mut rng(1));
+    let hidden = |i: &[usize]| if i[0] == 1 { f64::NEG_INFINITY } else { 0.0 };
+    let run = |with_weights: bool| {
+        let tape = tape(true);
+        let x = tape.input(&sample(&[1, 3, 4], 1));
+        let bias = tape.input(&Tensor::from_fn([3, 3], hidden));
+        let mask = AttentionMask::none().with_bias(bias);
+        let (y, w) = if with_weights {
+            let (y, w) = m.attend_with_weights(x, x, x, &mask);
+            (y, Some(w.keep()))
+        } else {
+            (m.attend(x, x, x, &mask), None)
+        };
+        let y = y.keep();
+        let grads = y.square().sum().backward();
+        if let Some(w) = w {
+            assert_eq!(w.value().to_vec()[3..6], [0.0; 3]);
+        }
+        let mut all = y.value().to_vec();
+        grads.iter().for_each(|(_, g)| all.extend(g.to_vec()));
+        all
+    };
+    let (plain, weighed) = (run(false), run(true));
+    assert_eq!(plain.len(), weighed.len());
+    for (a, b) in plain.iter().zip(&weighed) {
+        assert!((a - b).abs() < 1e-12, "{a} and {b}");
+    }
+}

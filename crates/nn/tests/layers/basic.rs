@@ -6,8 +6,8 @@ use wengert_derive::Module;
 use wengert_nn::{
     Activation, AlphaDropout, Bilinear, ClassicDropout, DenseSkip, DropPath, Dropout, Embedding,
     Flatten, Forward, GaussianDropout, GaussianNoise, Highway, Init, Lambda, LayerScale, Linear,
-    Nonlinearity, Prelu, ReZero, Residual, Sequential, SkipInit, SpatialDropout, SqueezeExcite,
-    Unflatten,
+    Nonlinearity, Prelu, ReZero, Residual, Sequential, SequentialBuilder, SkipInit, SpatialDropout,
+    SqueezeExcite, Unflatten,
 };
 
 const REFERENCE: &str = include_str!("../reference/basic.txt");
@@ -302,6 +302,51 @@ fn sequential_of_finished_layers_and_names() {
     assert_eq!(kinds, ["Sequential", "Linear", "Lambda", "Linear"]);
     assert_eq!(model.len(), 3);
     assert_eq!(model.predict(&Tensor::ones([4, 2])).shape(), [4, 1]);
+}
+
+#[test]
+fn two_layers_of_a_sequential_never_have_one_name() {
+    let clash = Sequential::<f32>::builder()
+        .linear(2, 2)
+        .named("1")
+        .linear(2, 2);
+    let e = clash.try_build(&mut rng(1)).err().unwrap().to_string();
+    assert_eq!(e, r#"sequential: two layers have the name "1""#);
+    let one = || Sequential::<f32>::builder().linear(2, 2).named("1");
+    let mut model = one().build(&mut rng(1));
+    let push = || model.push(Activation::Relu);
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(push)).is_err());
+}
+
+#[test]
+fn an_activation_given_as_a_layer_chooses_weights() {
+    let build = |b: SequentialBuilder<f64>| {
+        let mut first = Vec::new();
+        b.build(&mut rng(1))
+            .for_each_param(|_, p| first.extend(p.value().iter()));
+        first
+    };
+    let linear = || Sequential::<f64>::builder().linear(4, 8);
+    for a in [Activation::Relu, Activation::Tanh, Activation::Selu] {
+        assert_eq!(build(linear().layer(a)), build(linear().activation(a)));
+    }
+    assert_eq!(build(linear().layer(Prelu::new())), build(linear().prelu()));
+    assert_ne!(build(linear().layer(Activation::Relu)), build(linear()));
+}
+
+#[test]
+fn slopes_fit_the_channels() {
+    let one = Prelu::<f64>::new().predict(&Tensor::scalar(-2.0));
+    assert_eq!((one.shape(), one.item()), (&[][..], -0.5));
+    let three = || Prelu::<f64>::with(3, 0.5);
+    assert_eq!(
+        three().predict(&Tensor::full([3], -2.0)).to_vec(),
+        [-1.0; 3]
+    );
+    for shape in [&[][..], &[1], &[2, 1], &[3, 1]] {
+        let run = || three().predict(&Tensor::full(shape, -2.0));
+        assert!(std::panic::catch_unwind(run).is_err(), "{shape:?}");
+    }
 }
 
 #[test]
