@@ -73,7 +73,7 @@ functions! {
     save: fn(&Engine<T>) -> OptimizerState = Engine::save;
     load: fn(&mut Engine<T>, Show<'_, T>, &OptimizerState, bool) -> Result<()> = Engine::load;
     rewrite: fn(&Engine<T>, &mut dyn Module<T>, Rewrite<'_, T>) = Engine::rewrite;
-    fold: fn(&mut Engine<T>, Show<'_, T>, &Gradients<T>, usize, &dyn Fn(f64, f64) -> f64) -> Result<()> = Engine::fold;
+    fold: fn(&mut Engine<T>, Show<'_, T>, &Gradients<T>, usize, &str, &dyn Fn(f64, f64, f64) -> f64) -> Result<()> = Engine::fold;
     param: fn(&mut Walk<'_, T>, &str, &mut Param<T>) = engine::visit_param;
     norm: fn(&[(ParamId, Tensor<T>)]) -> f64 = reduce::norm;
     norm_of: fn(&Tensor<T>) -> f64 = reduce::norm_of;

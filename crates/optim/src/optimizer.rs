@@ -144,13 +144,19 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
         Ok(self)
     }
 
-    /// No weight decay on parameters of rank 0 and 1: biases, and the gains and shifts of normalizations.
+    /// No weight decay on parameters of rank 0 and 1: biases, and the gains and shifts of normalizations. For
+    /// [`Muon`](crate::Muon), which takes AdamW for them, no decay of that either.
     ///
     /// # Panics
     /// When the rule has no weight decay.
     #[track_caller]
     pub fn no_decay_on_biases_and_norms(self) -> Self {
-        self.group(Group::when(|p| p.shape.len() <= 1).set("weight_decay", 0.0))
+        let mut group = Group::when(|p| p.shape.len() <= 1).set("weight_decay", 0.0);
+        let other = "adam_weight_decay";
+        if self.hyper(other).is_some() {
+            group = group.set(other, 0.0);
+        }
+        self.group(group)
     }
 
     /// Learning rates that shrink with the distance from the output (discriminative fine-tuning, Howard and Ruder
@@ -170,6 +176,7 @@ impl<R: Rule, T: Real> Optimizer<R, T> {
         decay: f64,
         patterns: impl IntoIterator<Item = S>,
     ) -> Self {
+        or_panic(Range::NON_NEGATIVE.check("layerwise_lr", "decay", decay));
         let patterns: Vec<String> = patterns.into_iter().map(Into::into).collect();
         let last = patterns.len().saturating_sub(1);
         for (i, pattern) in patterns.into_iter().enumerate() {

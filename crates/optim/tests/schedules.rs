@@ -179,3 +179,9 @@ fn nonsense_is_refused() {
     let text = StepDecay::try_new(0.1, 1, -0.5).unwrap_err().to_string();
     assert_eq!(text, "StepDecay: gamma must be >= 0 and finite, found -0.5");
 }
+
+#[test]
+#[should_panic(expected = "three phases need a start of at most 0.5, found 0.8")]
+fn three_phases_need_room_whatever_is_said_first() {
+    let _ = OneCycle::new(0.1, 10).three_phase().start(0.8);
+}

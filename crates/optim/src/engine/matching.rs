@@ -1,5 +1,6 @@
 //! Which state belongs to which parameter.
 
+use super::walk::prepare;
 use super::{Engine, Entry, Show};
 use crate::error::{Error, Result};
 use crate::groups::{Group, ParamInfo, Select};
@@ -26,6 +27,20 @@ impl<T: Real> Visitor<T> for Look {
             shape: Dims::from_slice(param.shape()),
             trainable: param.is_trainable(),
         });
+    }
+}
+
+/// Completes the state of parameters that had steps.
+struct Prepare<'a, T: Real>(&'a mut Engine<T>, usize);
+
+impl<T: Real> Visitor<T> for Prepare<'_, T> {
+    fn param(&mut self, _path: &str, param: &Param<T>) {
+        let Prepare(engine, at) = self;
+        let entry = &mut engine.entries[*at];
+        *at += 1;
+        if entry.t > 0 && !entry.ready {
+            prepare(entry, &*engine.cells[entry.cell].rule, param.value());
+        }
     }
 }
 
@@ -83,6 +98,10 @@ impl<T: Hub> Engine<T> {
             self.entries.push(entry);
         }
         self.stale = false;
+        // What was switched on since: at once, so that a saved state is whole.
+        if self.entries.iter().any(|e| e.t > 0 && !e.ready) {
+            show(&mut Prepare(self, 0));
+        }
         Ok(())
     }
 

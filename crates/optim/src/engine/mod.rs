@@ -201,14 +201,19 @@ impl<T: Hub> Engine<T> {
 
     /// One more group.
     pub(crate) fn group(&mut self, group: Group) -> Result<()> {
+        let mut rule = self.base.boxed();
         for (name, change) in &group.changes {
             let i = self.hyper(name)?;
             let h = &self.base.hypers()[i];
             match change {
-                Change::Set(s) => h.range.check(self.base.name(), name, s.at(self.step))?,
-                Change::Scale(f) => Range::NON_NEGATIVE.check("Group", name, *f)?,
-            };
+                Change::Set(s) => {
+                    let x = h.range.check(self.base.name(), name, s.at(self.step))?;
+                    rule.put(i, x);
+                }
+                Change::Scale(f) => drop(Range::NON_NEGATIVE.check("Group", name, *f)?),
+            }
         }
+        rule.check()?;
         self.groups.push(group);
         self.stale = true;
         Ok(())

@@ -41,7 +41,8 @@ struct Fold<'a, T: Real> {
     estimate: &'a Gradients<T>,
     near: usize,
     slot: usize,
-    f: &'a dyn Fn(f64, f64) -> f64,
+    hyper: usize,
+    f: &'a dyn Fn(f64, f64, f64) -> f64,
     error: Option<Error>,
     cursor: usize,
 }
@@ -58,7 +59,8 @@ impl<T: Hub> Visitor<T> for Fold<'_, T> {
         let Some(e) = self.engine.entries.get_mut(at).filter(|e| e.trainable) else {
             return;
         };
-        let rule = &*self.engine.cells[e.cell].rule;
+        let cell = &self.engine.cells[e.cell];
+        let rule = &*cell.rule;
         if x.shape() != param.shape() {
             self.error = Some(Error::GradientShape {
                 rule: rule.name(),
@@ -71,9 +73,11 @@ impl<T: Hub> Visitor<T> for Fold<'_, T> {
         if !e.ready {
             prepare(e, rule, param.value());
         }
+        let (setting, scale) = &cell.settings[self.hyper];
+        let hyper = setting.at(self.engine.step) * scale;
         let data = e.slots[self.slot].data.as_mut_slice();
         for (s, x) in data.iter_mut().zip(x.iter()) {
-            *s = T::from_f64((self.f)(s.as_f64(), x.as_f64()));
+            *s = T::from_f64((self.f)(hyper, s.as_f64(), x.as_f64()));
         }
     }
 }
@@ -89,14 +93,17 @@ impl<T: Hub> Engine<T> {
         model.visit_mut(&mut Path::new(), &mut write);
     }
 
-    /// `slot ← f(slot, estimate)` for every trainable parameter that has an estimate.
+    /// `slot ← f(hyper, slot, estimate)` for every trainable parameter that has an estimate, with its hyperparameter of a
+    /// name.
     pub(crate) fn fold(
         &mut self,
         show: Show<'_, T>,
         estimate: &Gradients<T>,
         slot: usize,
-        f: &dyn Fn(f64, f64) -> f64,
+        hyper: &str,
+        f: &dyn Fn(f64, f64, f64) -> f64,
     ) -> Result<()> {
+        let hyper = self.hyper(hyper)?;
         if self.stale || !self.matches(show) {
             self.replan(show)?;
         }
@@ -105,6 +112,7 @@ impl<T: Hub> Engine<T> {
             estimate,
             near: 0,
             slot,
+            hyper,
             f,
             error: None,
             cursor: 0,

@@ -17,7 +17,7 @@ optimizer! {
     /// With gradient `g`, weight decay `λ`, momentum `μ` and dampening `τ`:
     /// ```text
     /// d = g + λ p                     coupled decay; with decoupled decay p ← p (1 - lr λ) and d = g
-    /// b ← d at first, then μ b + (1 - τ) d
+    /// b ← d at first and where μ = 0, else μ b + (1 - τ) d
     /// p ← p - lr d                    without momentum
     /// p ← p - lr b                    with momentum
     /// p ← p - lr (d + μ b)            Nesterov (Sutskever et al. 2013)
@@ -188,8 +188,8 @@ impl Rule for SgdRule {
     fn plan(&self, x: Plan<'_>) -> Coefs {
         let (l2, keep) = decay(self.decoupled, self.lr, self.weight_decay);
         let (momentum, fresh, correction) = match self.form {
-            // The first buffer is the gradient itself, undampened.
-            Form::Classic if x.t == 1 => (0.0, 1.0, 1.0),
+            // The first buffer is the gradient itself, undampened; so is one without momentum.
+            Form::Classic if x.t == 1 || self.momentum == 0.0 => (0.0, 1.0, 1.0),
             Form::Classic => (self.momentum, 1.0 - self.dampening, 1.0),
             Form::Averaged => (self.momentum, 1.0 - self.momentum, 1.0),
             Form::Corrected => (

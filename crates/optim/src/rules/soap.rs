@@ -98,6 +98,9 @@ impl Update<2> for Unrotated {
     }
 }
 
+/// In the place of ε: a step that changes nothing.
+const LEFT_OUT: f64 = -1.0;
+
 const MEAN: usize = 0;
 const SQUARES: usize = 1;
 
@@ -119,7 +122,7 @@ impl SoapRule {
 
     fn pass<T: Real>(&self, x: Pass<'_, T>) -> Sums {
         let [beta1, beta2, eps, keep, step, ..] = *x.coefs;
-        if step == 0.0 && keep == 1.0 {
+        if eps < 0.0 {
             // The first step of the authors' program is left out for vectors, too.
             return Sums::default();
         }
@@ -349,7 +352,7 @@ impl Rule for SoapRule {
 
     fn plan(&self, x: Plan<'_>) -> Coefs {
         if x.t == 1 {
-            return coefs([self.beta1, self.beta2, self.eps, 1.0, 0.0]);
+            return coefs([self.beta1, self.beta2, LEFT_OUT, 1.0, 0.0]);
         }
         let k = x.t - 1;
         let step = -self.lr * (1.0 - power(self.beta2, k)).sqrt() / (1.0 - power(self.beta1, k));

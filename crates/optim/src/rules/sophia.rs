@@ -88,11 +88,9 @@ impl<T: Real> Optimizer<SophiaRule, T> {
         estimate: &Gradients<T>,
         f: impl Fn(f64) -> f64,
     ) -> Result<()> {
-        let beta = self.hyper("beta2").unwrap_or(0.0);
         let show = |v: &mut dyn Visitor<T>| model.visit(&mut Path::new(), v);
-        (hub::fold::<T>())(&mut self.engine, &show, estimate, 1, &|h, x| {
-            beta * h + (1.0 - beta) * f(x)
-        })
+        let into = |beta: f64, h: f64, x: f64| beta * h + (1.0 - beta) * f(x);
+        (hub::fold::<T>())(&mut self.engine, &show, estimate, 1, "beta2", &into)
     }
 }
 

@@ -259,12 +259,26 @@ impl OneCycle {
     /// The share of the steps on the way up; default 0.3.
     ///
     /// # Panics
-    /// When it is not in `(0, 1)`.
+    /// When it is not in `(0, 1)`, or exceeds one half with three phases.
     #[track_caller]
     pub fn start(mut self, share: f64) -> Self {
         let open = Range::new(0.0, true, 1.0, true);
         self.start = or_panic(open.check("OneCycle", "start", share));
+        or_panic(self.check());
         self
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.three_phase && self.start > 0.5 {
+            return Err(Error::Configuration {
+                owner: "OneCycle",
+                message: format!(
+                    "three phases need a start of at most 0.5, found {}",
+                    self.start
+                ),
+            });
+        }
+        Ok(())
     }
 
     /// The first value is `peak / div`, the last one `peak / div / final_div`; default 25 and 10,000.
@@ -292,16 +306,8 @@ impl OneCycle {
     /// When the share of the way up exceeds one half.
     #[track_caller]
     pub fn three_phase(mut self) -> Self {
-        if self.start > 0.5 {
-            or_panic::<()>(Err(Error::Configuration {
-                owner: "OneCycle",
-                message: format!(
-                    "three phases need a start of at most 0.5, found {}",
-                    self.start
-                ),
-            }));
-        }
         self.three_phase = true;
+        or_panic(self.check());
         self
     }
 
