@@ -139,3 +139,39 @@ fn what_does_not_go_together_is_refused_in_groups_too() {
 fn a_negative_layerwise_decay_is_refused_for_one_pattern_too() {
     let _ = Sgd::<f64>::new(0.1).layerwise_lr(-0.5, ["a"]);
 }
+
+#[test]
+fn what_a_group_remembers_is_found_again() {
+    // Muon takes AdamW, which remembers other things, where a group says so.
+    let matrix = || Param::new(Tensor::from_fn([2, 3], |i| (1 + i[0] * 3 + i[1]) as f64));
+    let names = ["head", "body"];
+    let mut m = Params(names.map(|n| (n.to_string(), matrix())).to_vec());
+    let build = || Muon::new(0.1).group(Group::matching("head").set("orthogonalize", 0.0));
+    let again = |m: &Params| {
+        let each = m.0.iter().map(|(_, p)| (p.id(), p.value().copy()));
+        Gradients::from_parts(0.0, each.collect(), vec![])
+    };
+    let mut muon = build();
+    for _ in 0..2 {
+        let g = again(&m);
+        muon.step(&mut m, &g);
+    }
+    let mut other = build();
+    other.load_state(&m, &muon.state()).unwrap();
+    assert_eq!(other.state(), muon.state());
+    // A parameter that comes in the middle leaves the others what they remember.
+    m.0.push(("more".to_string(), matrix()));
+    let mut copy = m.clone();
+    for _ in 0..2 {
+        let (a, b) = (again(&m), again(&copy));
+        muon.step(&mut m, &a);
+        other.step(&mut copy, &b);
+    }
+    assert_eq!(m.values(), copy.values());
+    assert_eq!(other.state(), muon.state());
+    let head = &muon.state().params["head"];
+    assert_eq!(
+        head.tensors.keys().collect::<Vec<_>>(),
+        ["exp_avg", "exp_avg_sq"]
+    );
+}

@@ -253,6 +253,13 @@ impl<T: Hub> Engine<T> {
                 Change::Scale(f) => settings[i].1 *= f,
             }
         }
+        // What a rule remembers may depend on its hyperparameters.
+        for (i, (setting, scale)) in settings.iter().enumerate() {
+            let x = setting.at(self.step) * scale;
+            if rule.hypers()[i].range.contains(x) {
+                rule.put(i, x);
+            }
+        }
         Cell {
             mask,
             rule,

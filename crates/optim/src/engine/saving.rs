@@ -86,6 +86,7 @@ impl<T: Hub> Engine<T> {
             std::mem::take(&mut self.entries),
             std::mem::take(&mut self.cells),
             self.stale,
+            std::mem::replace(&mut self.step, step),
         );
         let planned = self.replan(show);
         if planned.is_ok() {
@@ -95,7 +96,6 @@ impl<T: Hub> Engine<T> {
         }
         let result = check.finish();
         if commit && result.is_ok() {
-            self.step = step;
             self.globals = globals;
             self.skipped = skipped;
             self.lr_scale = lr_scale;
@@ -106,7 +106,7 @@ impl<T: Hub> Engine<T> {
                 self.stale = true;
             }
         } else {
-            (self.entries, self.cells, self.stale) = old;
+            (self.entries, self.cells, self.stale, self.step) = old;
         }
         result
     }

@@ -200,10 +200,7 @@ pub(super) fn prepare<T: Real>(entry: &mut Entry<T>, rule: &dyn Rule, value: &Te
         entry.scalars = rule.scalars().iter().map(|s| s.1).collect();
     }
     let mut old = std::mem::take(&mut entry.slots);
-    if old.is_empty() {
-        // What is remembered begins here, if steps without memory went before.
-        entry.t = 0;
-    }
+    let before = old.len();
     entry.slots = rule
         .slots(&entry.shape)
         .into_iter()
@@ -226,6 +223,10 @@ pub(super) fn prepare<T: Real>(entry: &mut Entry<T>, rule: &dyn Rule, value: &Te
             }
         })
         .collect();
+    if old.len() == before {
+        // Nothing of it was remembered: it begins here, whatever went before.
+        entry.t = 0;
+    }
     entry.ready = true;
 }
 
