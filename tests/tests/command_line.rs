@@ -677,3 +677,31 @@ fn arguments_that_are_not_text_are_refused() {
     assert_eq!(code(&o), 2, "{}", err(&o));
     assert!(err(&o).contains("\"\\xFF\" is not UTF-8"), "{}", err(&o));
 }
+
+/// A network that does not fit into memory is an error, whichever step of it is the first that does not.
+#[cfg(target_os = "linux")]
+#[test]
+fn too_little_memory_is_an_error() {
+    for (kilobytes, command) in [
+        (600_000, "flow --width 4096 --depth 6 --batch 512"),
+        (950_000, "flow --width 4096 --depth 6 --batch 512"),
+        (700_000, "init-report --width 4096 --depth 6"),
+        (700_000, "compare --width 4096 --depth 6 --remedy residual"),
+    ] {
+        let program = env!("CARGO_BIN_EXE_wengert-under-test");
+        let o = Command::new("sh")
+            .args([
+                "-c",
+                &format!("ulimit -v {kilobytes}; exec {program} {command}"),
+            ])
+            .env("RAYON_NUM_THREADS", "2")
+            .output()
+            .expect("the program starts");
+        let said = err(&o);
+        assert_eq!(o.status.code(), Some(2), "{command}: {said}");
+        assert!(
+            said.starts_with("error: ") && said.contains("out of memory"),
+            "{said}"
+        );
+    }
+}

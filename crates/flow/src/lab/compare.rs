@@ -6,6 +6,7 @@ use super::train::{LabData, train};
 use crate::judge::Judge;
 use crate::profile::{RunProfile, Severity};
 use crate::report::table::{Cell, Column, Table};
+use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -55,15 +56,18 @@ pub fn compare(
     let done: Mutex<Vec<Option<Result<RunProfile, SpecError>>>> =
         Mutex::new(all.iter().map(|_| None).collect());
     std::thread::scope(|s| {
-        for _ in 0..threads {
-            s.spawn(|| {
-                loop {
-                    let i = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(r) = all.get(i) else { break };
-                    let run = train(&r.to_string(), &r.apply(spec), data, judge);
-                    done.lock().unwrap_or_else(|e| e.into_inner())[i] = Some(run);
-                }
-            });
+        let work = || {
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                let Some(r) = all.get(i) else { break };
+                let run = train(&r.to_string(), &r.apply(spec), data, judge);
+                done.lock().unwrap_or_else(|e| e.into_inner())[i] = Some(run);
+            }
+        };
+        let workers: Vec<_> = (0..threads).map(|_| s.spawn(work)).collect();
+        for w in workers {
+            // With what it said, which the scope would replace by words of its own.
+            w.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
     });
     let mut runs = Vec::new();

@@ -120,9 +120,27 @@ fn gather<T: Real>(values: &[T], step: usize, runs: usize, out: &mut Vec<T>) {
     }
 }
 
+/// Room for `n` values in an empty vector. A panic can be caught, an allocation that fails ends the process.
+fn make_room<T>(v: &mut Vec<T>, n: usize) {
+    if v.try_reserve_exact(n).is_err() {
+        let bytes = n * size_of::<T>();
+        let e = wengert_tensor::Error::OutOfMemory { op: "probe", bytes };
+        panic!("{e}");
+    }
+}
+
 /// The elements in order, copied if they do not lie so.
 pub(super) fn contiguous<T: Real>(t: &Tensor<T>) -> Cow<'_, [T]> {
-    (t.as_slice()).map_or_else(|| Cow::Owned(t.to_vec()), Cow::Borrowed)
+    match t.as_slice() {
+        Some(s) => Cow::Borrowed(s),
+        None => {
+            let mut v = Vec::new();
+            make_room(&mut v, t.numel());
+            v.resize(t.numel(), T::ZERO);
+            t.copy_into(&mut v);
+            Cow::Owned(v)
+        }
+    }
 }
 
 impl<T: Float> Default for Snapshot<T> {
@@ -223,6 +241,7 @@ impl<T: Float> Snapshot<T> {
                 let picked = std::mem::take(&mut sample.fresh) && limit > 0;
                 if !picked && !pick(t, limit, &mut sample.values) {
                     sample.values.clear();
+                    make_room(&mut sample.values, t.numel());
                     sample.values.extend_from_slice(&contiguous(t));
                 }
             }

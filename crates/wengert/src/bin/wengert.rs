@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::{ErrorKind, Write};
+use std::panic;
 use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -504,6 +505,27 @@ fn run(command: &str, o: &Options) -> Result<bool, String> {
     }
 }
 
+/// What the tensors' errors say.
+const NO_MEMORY: &str = "out of memory while allocating";
+
+/// As [`run`]; memory that the system refuses is an error as others are.
+fn run_within_memory(command: &str, o: &Options) -> Result<bool, String> {
+    let show = panic::take_hook();
+    panic::set_hook(Box::new(move |about| {
+        let text = about.payload().downcast_ref::<String>();
+        if !text.is_some_and(|t| t.contains(NO_MEMORY)) {
+            show(about);
+        }
+    }));
+    match panic::catch_unwind(panic::AssertUnwindSafe(|| run(command, o))) {
+        Ok(result) => result,
+        Err(p) => match p.downcast_ref::<String>() {
+            Some(text) if text.contains(NO_MEMORY) => Err(text.clone()),
+            _ => panic::resume_unwind(p),
+        },
+    }
+}
+
 fn main() -> ExitCode {
     let args = std::env::args_os().skip(1).map(|a| a.into_string());
     let mut args: Vec<String> = match args.collect() {
@@ -537,7 +559,7 @@ fn main() -> ExitCode {
                     for file in files.into_iter().flatten() {
                         check_writable(file).map_err(|e| e.to_string())?;
                     }
-                    run(&command, &o)
+                    run_within_memory(&command, &o)
                 }),
             }
         }
