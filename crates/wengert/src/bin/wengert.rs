@@ -72,7 +72,8 @@ Try these, from sick to healthy
   wengert cure --init zeros --activation tanh                         symmetric units, and their cure
   wengert compare --cell rnn --steps 16 --init normal:0.05 --depth 2 --remedy fit --remedy lstm --remedy gru
 
-exit code: 0 healthy, 1 not healthy, 2 the command cannot be understood, its data not be read or its report not be written
+exit code: 0 healthy, 1 not healthy, 2 the command cannot be understood, its data not be read, its memory not be had or its
+  report not be written
   compare: 0 if at least one remedy leads to a healthy network; cure: 0 if the network is healthy at the end; rules: 0";
 
 #[derive(Default)]
