@@ -5,9 +5,8 @@ use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::ops::compiled_here;
 use crate::var::Var;
-use wengert_tensor::error::OrPanic;
 use wengert_tensor::sort::{Use, Wanted};
-use wengert_tensor::{Dims, Result, Tensor, shape};
+use wengert_tensor::{Dims, Result, Tensor};
 
 compiled_here! {
     /// Kernels of this file.
@@ -94,8 +93,8 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range.
     #[track_caller]
     pub fn sparsemax(self, axis: isize) -> Self {
-        let axis = shape::axis("sparsemax", axis, self.rank()).or_panic();
-        self.apply(Sparsemax { axis })
+        let (x, axis) = self.line("sparsemax", axis);
+        x.apply(Sparsemax { axis }).unlined(self)
     }
 
     #[track_caller]

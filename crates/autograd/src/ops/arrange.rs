@@ -199,8 +199,11 @@ impl<'t, T: Float> Var<'t, T> {
             from.as_slice(),
             to.as_slice()
         );
-        shape::axis_set("movedim", &from, rank).or_panic();
-        shape::axis_set("movedim", &to, rank).or_panic();
+        shape::axis_set("movedim", &from, rank.max(1)).or_panic();
+        shape::axis_set("movedim", &to, rank.max(1)).or_panic();
+        if rank == 0 {
+            return self;
+        }
         let at = |a: &isize| shape::axis("movedim", *a, rank).or_panic();
         let (from, to): (Dims, Dims) = (from.iter().map(at).listed(), to.iter().map(at).listed());
         let mut rest = (0..rank).filter(|a| !from.contains(a));

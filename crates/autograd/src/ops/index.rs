@@ -4,6 +4,7 @@ use crate::finite;
 use crate::float::Float;
 use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
+use crate::ops::axes::line_of;
 use crate::ops::compiled_here;
 use crate::ops::lookup;
 use crate::var::Var;
@@ -488,10 +489,11 @@ impl<'t, T: Float> Var<'t, T> {
     /// When an index is out of range or the shapes do not fit.
     #[track_caller]
     pub fn scatter(self, axis: isize, index: &Tensor<i64>, source: Self) -> Self {
-        let axis = shape::axis("scatter", axis, self.rank()).or_panic();
-        check_indices("scatter", "index", index, self.size(axis as isize)).or_panic();
-        let i = self.tape().int_input(index);
-        self.tape().apply(ScatterSet { axis }, &[self, i, source])
+        let (x, axis) = self.line("scatter", axis);
+        check_indices("scatter", "index", index, x.size(axis as isize)).or_panic();
+        let i = self.tape().int_input(&line_of(index));
+        let args = [x, i, source.as_line()];
+        self.tape().apply(ScatterSet { axis }, &args).unlined(self)
     }
 
     /// [`Var::scatter`] of one number.
@@ -509,10 +511,14 @@ impl<'t, T: Float> Var<'t, T> {
     /// When an index is out of range or the shapes do not fit.
     #[track_caller]
     pub fn gather(self, axis: isize, index: &Tensor<i64>) -> Self {
-        let a = shape::axis("gather", axis, self.rank()).or_panic();
-        check_indices("gather", "index", index, self.size(axis)).or_panic();
-        let i = self.tape().int_input(index);
-        self.tape().apply(Gather { axis: a }, &[self, i])
+        let (x, axis) = self.line("gather", axis);
+        check_indices("gather", "index", index, x.size(axis as isize)).or_panic();
+        let i = self.tape().int_input(&line_of(index));
+        let y = self.tape().apply(Gather { axis }, &[x, i]);
+        if index.rank() == 0 {
+            return y.reshape(());
+        }
+        y
     }
 
     /// `self` plus `source`, added at the indexed places of an axis (PyTorch's `scatter_add`). Indices may repeat.
@@ -521,9 +527,10 @@ impl<'t, T: Float> Var<'t, T> {
     /// When an index is out of range or the shapes do not fit.
     #[track_caller]
     pub fn scatter_add(self, axis: isize, index: &Tensor<i64>, source: Self) -> Self {
-        let a = shape::axis("scatter_add", axis, self.rank()).or_panic();
-        check_indices("scatter_add", "index", index, self.size(axis)).or_panic();
-        let shape = self.shape();
+        let (x, a) = self.line("scatter_add", axis);
+        check_indices("scatter_add", "index", index, x.size(a as isize)).or_panic();
+        let shape = x.shape();
+        let index = &line_of(index);
         for (k, (&d, &i)) in shape.iter().zip(index.shape()).enumerate() {
             assert!(
                 k == a || i <= d,
@@ -539,9 +546,8 @@ impl<'t, T: Float> Var<'t, T> {
             shape.as_slice()
         );
         let i = self.tape().int_input(index);
-        self + self
-            .tape()
-            .apply(ScatterAdd { axis: a, shape }, &[source, i])
+        let op = ScatterAdd { axis: a, shape };
+        (x + self.tape().apply(op, &[source.as_line(), i])).unlined(self)
     }
 
     /// The slices of an axis at the given indices, in their order.
@@ -550,15 +556,15 @@ impl<'t, T: Float> Var<'t, T> {
     /// When an index is out of range or `index` is not of rank 1.
     #[track_caller]
     pub fn index_select(self, axis: isize, index: &Tensor<i64>) -> Self {
-        let a = shape::axis("index_select", axis, self.rank()).or_panic();
+        let (x, axis) = self.line("index_select", axis);
         assert!(
-            index.rank() == 1,
-            "index_select: expected indices of rank 1, found shape {:?}",
+            index.rank() <= 1 && (self.rank() > 0 || index.numel() == 1),
+            "index_select: expected indices of rank 1, one for a single number, found shape {:?}",
             index.shape()
         );
-        check_indices("index_select", "index", index, self.size(axis)).or_panic();
-        let i = self.tape().int_input(index);
-        self.tape().apply(IndexSelect { axis: a }, &[self, i])
+        check_indices("index_select", "index", index, x.size(axis as isize)).or_panic();
+        let i = self.tape().int_input(&line_of(index));
+        (self.tape().apply(IndexSelect { axis }, &[x, i])).unlined(self)
     }
 
     /// `self` plus the slices of `source` added at the given indices of an axis. Indices may repeat.
@@ -567,16 +573,21 @@ impl<'t, T: Float> Var<'t, T> {
     /// When an index is out of range or the shapes do not fit.
     #[track_caller]
     pub fn index_add(self, axis: isize, index: &Tensor<i64>, source: Self) -> Self {
-        let a = shape::axis("index_add", axis, self.rank()).or_panic();
+        let (x, axis) = self.line("index_add", axis);
         assert!(
-            index.rank() == 1,
-            "index_add: expected indices of rank 1, found shape {:?}",
-            index.shape()
+            index.rank() <= 1 && source.rank() == self.rank(),
+            "index_add: expected indices of rank 1 and a source of the rank of {:?}, found shapes {:?} and {:?}",
+            self.shape().as_slice(),
+            index.shape(),
+            source.shape().as_slice()
         );
-        check_indices("index_add", "index", index, self.size(axis)).or_panic();
-        let i = self.tape().int_input(index);
-        let shape = self.shape();
-        self + self.tape().apply(IndexAdd { axis: a, shape }, &[source, i])
+        check_indices("index_add", "index", index, x.size(axis as isize)).or_panic();
+        let i = self.tape().int_input(&line_of(index));
+        let op = IndexAdd {
+            axis,
+            shape: x.shape(),
+        };
+        (x + self.tape().apply(op, &[source.as_line(), i])).unlined(self)
     }
 
     /// Rows of an embedding table: `[vocabulary, size]` and indices of any shape `s` give `s + [size]`.

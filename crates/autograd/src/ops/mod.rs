@@ -5,6 +5,7 @@ use std::cell::RefCell;
 pub mod activation;
 pub mod arrange;
 pub mod attention;
+pub(crate) mod axes;
 pub mod batch;
 pub(crate) mod compose;
 pub mod conv;

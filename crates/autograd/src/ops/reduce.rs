@@ -342,7 +342,10 @@ impl<'t, T: Float> Var<'t, T> {
 
     #[track_caller]
     pub(crate) fn set(self, op: &'static str, axes: impl IntoAxes) -> u64 {
-        axis_set(op, &axes.into_axes(), self.rank()).or_panic()
+        let rank = self.rank();
+        // A single number as a line of one, whose axis is not there.
+        let set = axis_set(op, &axes.into_axes(), rank.max(1)).or_panic();
+        if rank == 0 { 0 } else { set }
     }
 
     #[track_caller]
@@ -382,7 +385,8 @@ impl<'t, T: Float> Var<'t, T> {
     }
 
     /// Variance of all elements around their mean, divided by n - `correction` (1: unbiased, as PyTorch's default;
-    /// 0: maximum likelihood). The mean is taken away in two parts, so a large one costs no accuracy. NaN for n ≤ correction = n.
+    /// 0: maximum likelihood). The mean is taken away in two parts, so a large one costs no accuracy. Infinite for
+    /// n ≤ correction, NaN for one element.
     #[track_caller]
     pub fn var(self, correction: f64) -> Self {
         let set = self.all_axes();

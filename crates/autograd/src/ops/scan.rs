@@ -5,9 +5,8 @@ use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::var::Var;
-use wengert_tensor::error::OrPanic;
 use wengert_tensor::scan::running_sums;
-use wengert_tensor::{Dims, Real, Result, Tensor, parallel, shape};
+use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
 
 compiled_here! {
     /// Kernels of this file.
@@ -286,11 +285,12 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range.
     #[track_caller]
     pub fn cumsum(self, axis: isize) -> Self {
-        let axis = shape::axis("cumsum", axis, self.rank()).or_panic();
-        self.apply(CumSum {
+        let (x, axis) = self.line("cumsum", axis);
+        let op = CumSum {
             axis,
             reverse: false,
-        })
+        };
+        x.apply(op).unlined(self)
     }
 
     /// Running product along an axis: y\[k\] = x\[0\] · … · x\[k\]. The derivatives are exact at zeros, to any order.
@@ -299,8 +299,8 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range.
     #[track_caller]
     pub fn cumprod(self, axis: isize) -> Self {
-        let a = shape::axis("cumprod", axis, self.rank()).or_panic();
-        let n = self.shape()[a];
+        let (x, a) = self.line("cumprod", axis);
+        let n = x.shape()[a];
         if n <= 1 {
             return self;
         }
@@ -317,8 +317,8 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range.
     #[track_caller]
     pub fn logcumsumexp(self, axis: isize) -> Self {
-        let axis = shape::axis("logcumsumexp", axis, self.rank()).or_panic();
-        self.apply(LogCumSumExp { axis })
+        let (x, axis) = self.line("logcumsumexp", axis);
+        x.apply(LogCumSumExp { axis }).unlined(self)
     }
 
     /// First-order linear recurrence along an axis: h\[0\] = b\[0\], h\[k\] = b\[k\] + a\[k\] h\[k-1\], with the factors
@@ -336,11 +336,11 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range or the shapes differ.
     #[track_caller]
     pub fn linear_recurrence(self, b: Self, axis: isize) -> Self {
-        let axis = shape::axis("linear_recurrence", axis, self.rank()).or_panic();
+        let (a, axis) = self.line("linear_recurrence", axis);
         let op = Recurrence {
             axis,
             reverse: false,
         };
-        self.tape().apply(op, &[self, b])
+        self.tape().apply(op, &[a, b.as_line()]).unlined(b)
     }
 }

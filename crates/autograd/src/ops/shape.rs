@@ -400,11 +400,11 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     pub fn flatten(self, start: isize, end: isize) -> Self {
         let s = self.shape();
+        let a = shape::axis("flatten", start, s.len().max(1)).or_panic();
+        let b = shape::axis("flatten", end, s.len().max(1)).or_panic();
         if s.is_empty() {
             return self.reshape([1]);
         }
-        let a = shape::axis("flatten", start, s.len()).or_panic();
-        let b = shape::axis("flatten", end, s.len()).or_panic();
         assert!(
             a <= b,
             "flatten: start axis {start} comes after end axis {end} (shape {:?})",
@@ -441,9 +441,12 @@ impl<'t, T: Float> Var<'t, T> {
     pub fn transpose(self, a: isize, b: isize) -> Self {
         let rank = self.rank();
         let (a, b) = (
-            shape::axis("transpose", a, rank).or_panic(),
-            shape::axis("transpose", b, rank).or_panic(),
+            shape::axis("transpose", a, rank.max(1)).or_panic(),
+            shape::axis("transpose", b, rank.max(1)).or_panic(),
         );
+        if rank == 0 {
+            return self;
+        }
         let mut order: SmallVec<[isize; 6]> = (0..rank as isize).listed();
         order.swap(a, b);
         self.permute(order)
@@ -488,7 +491,10 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     pub fn squeeze(self, axis: isize) -> Self {
         let mut s = self.shape();
-        let a = shape::axis("squeeze", axis, s.len()).or_panic();
+        let a = shape::axis("squeeze", axis, s.len().max(1)).or_panic();
+        if s.is_empty() {
+            return self;
+        }
         assert!(
             s[a] == 1,
             "squeeze: axis {axis} of shape {:?} has size {}, expected 1",

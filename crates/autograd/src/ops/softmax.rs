@@ -6,8 +6,7 @@ use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::var::Var;
 use crate::vmap::BatchCtx;
-use wengert_tensor::error::OrPanic;
-use wengert_tensor::{Dims, Result, Tensor, shape};
+use wengert_tensor::{Dims, Result, Tensor};
 
 mod kernels;
 use kernels::{cross_entropy, cross_entropy_grad, softmax};
@@ -193,8 +192,8 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range.
     #[track_caller]
     pub fn softmax(self, axis: isize) -> Self {
-        let axis = shape::axis("softmax", axis, self.rank()).or_panic();
-        T::record_softmax(self, axis, false)
+        let (x, axis) = self.line("softmax", axis);
+        T::record_softmax(x, axis, false).unlined(self)
     }
 
     /// ln softmax(x) along an axis, stable.
@@ -203,8 +202,8 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range.
     #[track_caller]
     pub fn log_softmax(self, axis: isize) -> Self {
-        let axis = shape::axis("log_softmax", axis, self.rank()).or_panic();
-        T::record_softmax(self, axis, true)
+        let (x, axis) = self.line("log_softmax", axis);
+        T::record_softmax(x, axis, true).unlined(self)
     }
 
     /// Mean cross-entropy of logits `[n, classes, ...]` with class labels `[n, ...]`:

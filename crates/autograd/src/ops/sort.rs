@@ -13,11 +13,10 @@ use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
 use crate::ops::compiled_here;
 use crate::ops::index::Gather;
 use crate::var::Var;
-use wengert_tensor::error::OrPanic;
 use wengert_tensor::fused::extreme_of;
 use wengert_tensor::simd::{Isa, Kernel, dispatch_narrow};
 use wengert_tensor::sort::{Use, Wanted, in_order};
-use wengert_tensor::{Dims, Real, Result, Tensor, parallel, shape};
+use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
 
 compiled_here! {
     /// Kernels of this file.
@@ -136,9 +135,9 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range.
     #[track_caller]
     pub fn sort_values(self, axis: isize, descending: bool) -> Self {
-        let a = shape::axis("sort_values", axis, self.rank()).or_panic();
-        let count = self.shape()[a];
-        self.in_order(a, Wanted::First { count, descending })
+        let (x, a) = self.line("sort_values", axis);
+        let count = x.shape()[a];
+        (x.in_order(a, Wanted::First { count, descending })).unlined(self)
     }
 
     /// The `k` largest (or smallest) elements along an axis, in order, without their places: [`Var::topk`] that
@@ -148,39 +147,55 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range or shorter than `k`.
     #[track_caller]
     pub fn topk_values(self, k: usize, axis: isize, largest: bool) -> Self {
-        let a = self.topk_axis(k, axis);
+        let (x, a) = self.topk_line(k, axis);
         let (count, descending) = (k, largest);
-        self.in_order(a, Wanted::First { count, descending })
+        (x.in_order(a, Wanted::First { count, descending })).unlined(self)
     }
 
     #[track_caller]
-    fn topk_axis(self, k: usize, axis: isize) -> usize {
-        let a = shape::axis("topk", axis, self.rank()).or_panic();
-        let s = self.shape();
+    fn topk_line(self, k: usize, axis: isize) -> (Self, usize) {
+        let (x, a) = self.line("topk", axis);
+        let s = x.shape();
         assert!(
-            k <= s[a],
-            "topk: k = {k} is more than the size of axis {axis} of shape {:?}",
-            s.as_slice()
+            k <= s[a] && (k > 0 || self.rank() > 0),
+            "topk: k = {k} does not fit axis {axis} of shape {:?}",
+            self.shape().as_slice()
         );
-        a
+        (x, a)
     }
 
     #[track_caller]
-    fn line_axis(self, op: &'static str, axis: isize) -> usize {
-        let a = shape::axis(op, axis, self.rank()).or_panic();
-        let s = self.shape();
+    fn some_line(self, op: &'static str, axis: isize) -> (Self, usize) {
+        let (x, a) = self.line(op, axis);
+        let s = x.shape();
         assert!(
             s[a] > 0,
             "{op}: expected at least one element along axis {axis}, found shape {:?}",
             s.as_slice()
         );
-        a
+        (x, a)
     }
 
     #[track_caller]
-    fn extreme(self, op: &'static str, axis: isize, largest: bool) -> (usize, Tensor<i64>) {
-        let a = self.line_axis(op, axis);
-        (a, T::extreme(&self.value(), a, largest))
+    fn extreme(self, op: &'static str, axis: isize, largest: bool) -> (Self, usize, Tensor<i64>) {
+        let (x, a) = self.some_line(op, axis);
+        (x, a, T::extreme(&x.value(), a, largest))
+    }
+
+    /// [`Var::extreme`], only the places.
+    #[track_caller]
+    fn extreme_place(
+        self,
+        op: &'static str,
+        axis: isize,
+        largest: bool,
+        keepdim: bool,
+    ) -> Tensor<i64> {
+        let (_, a, places) = self.extreme(op, axis, largest);
+        if keepdim {
+            return self.unlined_places(places);
+        }
+        places.select(a as isize, 0)
     }
 
     /// [`Var::gather`] at places that need no check.
@@ -191,10 +206,16 @@ impl<'t, T: Float> Var<'t, T> {
     }
 
     #[track_caller]
-    fn pick(self, axis: usize, places: Tensor<i64>, keepdim: bool) -> (Self, Tensor<i64>) {
-        let y = self.at_places(axis, &places);
+    fn pick(
+        self,
+        line: Self,
+        axis: usize,
+        places: Tensor<i64>,
+        keepdim: bool,
+    ) -> (Self, Tensor<i64>) {
+        let y = line.at_places(axis, &places);
         if keepdim {
-            (y, places)
+            (y.unlined(self), self.unlined_places(places))
         } else {
             (y.squeeze(axis as isize), places.select(axis as isize, 0))
         }
@@ -206,12 +227,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range or empty.
     #[track_caller]
     pub fn argmax(self, axis: isize, keepdim: bool) -> Tensor<i64> {
-        let (a, places) = self.extreme("argmax", axis, true);
-        if keepdim {
-            places
-        } else {
-            places.select(a as isize, 0)
-        }
+        self.extreme_place("argmax", axis, true, keepdim)
     }
 
     /// Place of the smallest element along an axis; the first of equals, the first NaN if there is one. Evaluates `self`.
@@ -220,12 +236,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range or empty.
     #[track_caller]
     pub fn argmin(self, axis: isize, keepdim: bool) -> Tensor<i64> {
-        let (a, places) = self.extreme("argmin", axis, false);
-        if keepdim {
-            places
-        } else {
-            places.select(a as isize, 0)
-        }
+        self.extreme_place("argmin", axis, false, keepdim)
     }
 
     /// Largest element along an axis, and its place: the gradient goes to that place alone (the first of equals; see
@@ -243,8 +254,8 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range or empty.
     #[track_caller]
     pub fn max_dim(self, axis: isize, keepdim: bool) -> (Self, Tensor<i64>) {
-        let (a, places) = self.extreme("max", axis, true);
-        self.pick(a, places, keepdim)
+        let (x, a, places) = self.extreme("max", axis, true);
+        self.pick(x, a, places, keepdim)
     }
 
     /// Smallest element along an axis, and its place; see [`Var::max_dim`]. Evaluates `self`.
@@ -253,8 +264,8 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range or empty.
     #[track_caller]
     pub fn min_dim(self, axis: isize, keepdim: bool) -> (Self, Tensor<i64>) {
-        let (a, places) = self.extreme("min", axis, false);
-        self.pick(a, places, keepdim)
+        let (x, a, places) = self.extreme("min", axis, false);
+        self.pick(x, a, places, keepdim)
     }
 
     /// Places that sort an axis, stable. NaN comes last when ascending, first when descending. Evaluates `self`.
@@ -263,8 +274,8 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range.
     #[track_caller]
     pub fn argsort(self, axis: isize, descending: bool) -> Tensor<i64> {
-        let a = shape::axis("argsort", axis, self.rank()).or_panic();
-        self.sorted(a, self.shape()[a], descending)
+        let (x, a) = self.line("argsort", axis);
+        self.unlined_places(x.sorted(a, x.shape()[a], descending))
     }
 
     fn sorted(self, axis: usize, count: usize, descending: bool) -> Tensor<i64> {
@@ -277,9 +288,10 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range.
     #[track_caller]
     pub fn sort(self, axis: isize, descending: bool) -> (Self, Tensor<i64>) {
-        let a = shape::axis("sort", axis, self.rank()).or_panic();
-        let places = self.sorted(a, self.shape()[a], descending);
-        (self.at_places(a, &places), places)
+        let (x, a) = self.line("sort", axis);
+        let places = x.sorted(a, x.shape()[a], descending);
+        let y = x.at_places(a, &places).unlined(self);
+        (y, self.unlined_places(places))
     }
 
     /// The `k` largest (or smallest) elements along an axis, in order, and their places. Evaluates `self`.
@@ -288,9 +300,10 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range or shorter than `k`.
     #[track_caller]
     pub fn topk(self, k: usize, axis: isize, largest: bool) -> (Self, Tensor<i64>) {
-        let a = self.topk_axis(k, axis);
-        let places = self.sorted(a, k, largest);
-        (self.at_places(a, &places), places)
+        let (x, a) = self.topk_line(k, axis);
+        let places = x.sorted(a, k, largest);
+        let y = x.at_places(a, &places).unlined(self);
+        (y, self.unlined_places(places))
     }
 
     /// The `k`-th smallest element along an axis (`k` counts from 1, as in PyTorch), and its place. Evaluates `self`.
@@ -299,16 +312,16 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range, or `k` is 0 or more than its size.
     #[track_caller]
     pub fn kthvalue(self, k: usize, axis: isize, keepdim: bool) -> (Self, Tensor<i64>) {
-        let a = self.line_axis("kthvalue", axis);
-        let s = self.shape();
+        let (x, a) = self.some_line("kthvalue", axis);
+        let s = x.shape();
         assert!(
             (1..=s[a]).contains(&k),
             "kthvalue: expected k in 1..={} for axis {axis} of shape {:?}, found {k}",
             s[a],
             s.as_slice()
         );
-        let places = places(&self.value(), a, Wanted::Ranks([k - 1; 2]));
-        self.pick(a, places.narrow(a as isize, 0, 1), keepdim)
+        let places = places(&x.value(), a, Wanted::Ranks([k - 1; 2]));
+        self.pick(x, a, places.narrow(a as isize, 0, 1), keepdim)
     }
 
     /// Median along an axis, and its place: of an even number of elements the lower of the two in the middle, as in
@@ -318,10 +331,10 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range or empty.
     #[track_caller]
     pub fn median_dim(self, axis: isize, keepdim: bool) -> (Self, Tensor<i64>) {
-        let a = self.line_axis("median", axis);
-        let middle = (self.shape()[a] - 1) / 2;
-        let places = places(&self.value(), a, Wanted::RanksOrNan([middle; 2]));
-        self.pick(a, places.narrow(a as isize, 0, 1), keepdim)
+        let (x, a) = self.some_line("median", axis);
+        let middle = (x.shape()[a] - 1) / 2;
+        let places = places(&x.value(), a, Wanted::RanksOrNan([middle; 2]));
+        self.pick(x, a, places.narrow(a as isize, 0, 1), keepdim)
     }
 
     /// Median of all elements (the lower of two); see [`Var::median_dim`].
@@ -331,8 +344,7 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     pub fn median(self) -> Self {
         let n = self.numel();
-        let x = self.reshape([n]);
-        let a = x.line_axis("median", 0);
+        let (x, a) = self.reshape([n]).some_line("median", 0);
         x.in_order(a, Wanted::RanksOrNan([(n - 1) / 2; 2]))
             .select(0, 0)
     }
@@ -357,19 +369,23 @@ impl<'t, T: Float> Var<'t, T> {
             (0.0..=1.0).contains(&q),
             "quantile: expected q in [0, 1], found {q}"
         );
-        let a = self.line_axis("quantile", axis);
-        let last = self.shape()[a] - 1;
+        let (x, a) = self.some_line("quantile", axis);
+        let last = x.shape()[a] - 1;
         let rank = q * last as f64;
         let low = (rank.floor() as usize).min(last);
         let high = (low + 1).min(last);
         let weight = rank - low as f64;
-        let both = self.in_order(a, Wanted::RanksOrNan([low, high]));
+        let both = x.in_order(a, Wanted::RanksOrNan([low, high]));
         let [low, high] = [0, 1].map(|k| both.narrow(a as isize, k, k + 1));
         let y = if weight == 0.0 {
             low
         } else {
             low.lerp(high, self.tape().scalar(weight))
         };
-        if keepdim { y } else { y.squeeze(a as isize) }
+        if keepdim {
+            y.unlined(self)
+        } else {
+            y.squeeze(a as isize)
+        }
     }
 }

@@ -187,14 +187,18 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range or shorter than a window, or the step is 0.
     #[track_caller]
     pub fn unfold(self, axis: isize, size: usize, step: usize) -> Self {
-        let axis = shape::axis("unfold", axis, self.rank()).or_panic();
+        let (x, axis) = self.line("unfold", axis);
         assert!(step > 0, "unfold: expected a step of at least 1, found 0");
-        self.apply(Windows {
+        let windows = x.apply(Windows {
             axis,
             size,
             step,
             dilation: 1,
-        })
+        });
+        if self.rank() == 0 {
+            return windows.select(0, 0);
+        }
+        windows
     }
 
     /// The adjoint of [`Var::unfold`]: windows, as a last axis, added at their places along an axis of `n` elements.
