@@ -52,6 +52,33 @@ impl Draw {
     }
 }
 
+/// A program over nothing refuses what one over something refuses.
+#[test]
+fn operands_that_do_not_broadcast_are_refused() {
+    for (rows, bad) in [(2, 5), (0, 5), (0, 0)] {
+        let [x, y] = [0, 1].map(Slot::Input);
+        let code = [Instr {
+            fun: fun::<f64>(Arith::Add, true),
+            imm: [0.0; 2],
+            args: smallvec::smallvec![x, y],
+            dst: Slot::Out(0),
+        }];
+        let p = Program::<f64>::new(&[rows, 3], 2, 0, 1, code, &[]).unwrap();
+        let mut out = vec![0.0; rows * 3];
+        let mut run = |shape: [usize; 2]| {
+            let (a, b) = (Tensor::ones([rows, 3]), Tensor::ones(shape));
+            let run = std::panic::AssertUnwindSafe(|| {
+                p.run(&[&a, &b], &mut [&mut out], &mut [], &[]);
+            });
+            let error = std::panic::catch_unwind(run).err()?;
+            Some(error.downcast_ref::<String>().expect("a message").clone())
+        };
+        assert_eq!(run([1, 3]), None);
+        let message = run([rows, bad]).expect("an operand that does not broadcast");
+        assert!(message.contains("broadcast"), "{message}");
+    }
+}
+
 /// Instructions and reductions, all over the registers `0..REGISTERS` and one output.
 type Code = (Vec<(Arith, Slot, [Slot; 2])>, Vec<(Slot, u64, Reduce)>);
 const REGISTERS: u32 = 3;

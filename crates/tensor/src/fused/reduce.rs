@@ -487,7 +487,11 @@ fn columns<T: Real, I: Isa>(x: &[T], largest: bool, acc: &mut [f64]) {
     let inner = acc.len();
     let mut tiles = acc.chunks_exact_mut(TILE);
     for (k, acc) in tiles.by_ref().enumerate() {
-        extremes::<T, I>(x, k * TILE, inner, largest, acc);
+        if largest {
+            extremes::<T, I, true>(x, k * TILE, inner, acc);
+        } else {
+            extremes::<T, I, false>(x, k * TILE, inner, acc);
+        }
     }
     let acc = tiles.into_remainder();
     if !acc.is_empty() {
@@ -501,29 +505,24 @@ fn columns<T: Real, I: Isa>(x: &[T], largest: bool, acc: &mut [f64]) {
 
 /// The best of each of [`TILE`] columns from `at` on, the first of equals.
 #[inline(always)]
-fn extremes<T: Real, I: Isa>(x: &[T], at: usize, inner: usize, largest: bool, acc: &mut [f64]) {
+fn extremes<T: Real, I: Isa, const LARGEST: bool>(
+    x: &[T],
+    at: usize,
+    inner: usize,
+    acc: &mut [f64],
+) {
     let mut tile = [T::ZERO; TILE];
     tile.copy_from_slice(&x[at..at + TILE]);
     // The next tile of each row is asked for: the processor does not foresee it.
-    if largest {
-        for row in x[inner..].chunks_exact(inner) {
-            let row = &row[at..at + TILE];
-            stream::ahead_by(row, TILE);
-            for k in T::Lane::<I>::places(TILE) {
-                tile[k] = better(tile[k], row[k], true);
-            }
-        }
-    } else {
-        for row in x[inner..].chunks_exact(inner) {
-            let row = &row[at..at + TILE];
-            stream::ahead_by(row, TILE);
-            for k in T::Lane::<I>::places(TILE) {
-                tile[k] = better(tile[k], row[k], false);
-            }
+    for row in x[inner..].chunks_exact(inner) {
+        let row = &row[at..at + TILE];
+        stream::ahead_by(row, TILE);
+        for k in T::Lane::<I>::places(TILE) {
+            tile[k] = better(tile[k], row[k], LARGEST);
         }
     }
     for k in T::Lane::<I>::places(TILE) {
-        acc[k] = better(acc[k], tile[k].as_f64(), largest);
+        acc[k] = better(acc[k], tile[k].as_f64(), LARGEST);
     }
 }
 

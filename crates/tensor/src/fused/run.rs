@@ -74,6 +74,10 @@ pub(super) fn run<T: Real>(
     watch: u64,
 ) -> u64 {
     if p.numel == 0 {
+        // What does not broadcast is refused here too.
+        for t in inputs {
+            Access::of(t, &p.shape, 0);
+        }
         for (r, (_, plan)) in reduced.iter_mut().zip(&p.reduces) {
             r.fill(T::from_f64(plan.kind.identity()));
         }
