@@ -383,7 +383,7 @@ impl BatchNorm {
     }
 
     /// `y = relu?((x − mean) / √(var + ε) · weight + bias)`, with mean and variance (divided by the count) of each
-    /// channel, which are returned too.
+    /// channel, which are returned too: NaN over nothing.
     ///
     /// # Panics
     /// When a slice has the wrong size.
@@ -399,8 +399,9 @@ impl BatchNorm {
         let given = |v: Option<&[T]>| v.map_or(self.channels, <[T]>::len);
         self.check(x, &[given(weight), given(bias), mean.len(), var.len()]);
         self.check(y, &[]);
-        if self.channels == 0 {
-            return;
+        if x.is_empty() {
+            mean.fill(T::nan());
+            return var.fill(T::nan());
         }
         // The statistics as they are returned, and what they make of weight and bias.
         let finish = |c: usize, seen: Seen| {

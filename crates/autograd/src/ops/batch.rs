@@ -309,7 +309,8 @@ impl<T: Float> PartRule<T> for GradPart {
 impl<'t, T: Float> Var<'t, T> {
     /// Batch normalization of `[n, channels, ..]` by the statistics of the batch (Ioffe and Szegedy 2015), and a relu
     /// behind it if asked for: `relu?((x − mean) / √(var + ε) · weight + bias)`, with mean and variance (divided by the
-    /// count) of each channel, which are returned too. The gradient flows through the statistics.
+    /// count) of each channel, which are returned too. The gradient flows through the statistics. Mean and variance over
+    /// nothing are NaN; the gradients of weight and bias are 0 then.
     ///
     /// Each direction passes the data as few times as there are tensors: x → y forward, x and the cotangent → the
     /// gradient backward; the relu costs no pass.
@@ -349,7 +350,12 @@ impl<'t, T: Float> Var<'t, T> {
         );
         let numel = self.numel();
         let plane: usize = shape[2..].iter().product();
-        if (plane != 1 && plane < LEAST_PLANE) || numel == 0 {
+        if numel == 0 {
+            // Weight and bias have a part in no element: their gradients are sums over nothing, whatever the statistics.
+            let (mean, var) = self.batch_statistics();
+            return (self.affine("batch_normalized", weight, bias), mean, var);
+        }
+        if plane != 1 && plane < LEAST_PLANE {
             let (mean, var) = self.batch_statistics();
             let y = self.batch_norm(mean, var, weight, bias, eps);
             return (if relu { y.relu() } else { y }, mean, var);

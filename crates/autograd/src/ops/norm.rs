@@ -397,7 +397,7 @@ impl<'t, T: Float> Var<'t, T> {
 
     /// Times a weight and plus a bias per channel (axis 1).
     #[track_caller]
-    fn affine(self, op: &'static str, weight: Option<Self>, bias: Option<Self>) -> Self {
+    pub(crate) fn affine(self, op: &'static str, weight: Option<Self>, bias: Option<Self>) -> Self {
         let mut y = self;
         if let Some(w) = weight {
             y = y * w.reshape(self.channel_shape(op, &[("weight", w)]));
