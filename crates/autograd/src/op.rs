@@ -284,6 +284,15 @@ impl<'t, T: Float> VjpCtx<'t, '_, T> {
     }
 }
 
+/// A number of an operation's configuration: equal if its bits are, so that -0 is not 0 and NaN is like itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exact(pub(crate) f64);
+impl PartialEq for Exact {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
 /// What a node does.
 #[derive(Clone)]
 pub enum NodeOp<T: Float> {

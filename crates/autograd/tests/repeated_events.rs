@@ -1,6 +1,7 @@
 //! What a step asks of its tape is repeated only where the step before asked the same, and what `no_grad` and hooks change is
 //! never taken over from another step.
 
+use wengert_autograd::ops::pad::Pad;
 use wengert_autograd::{Param, Tape, Tensor, Var, grad, hvp, jvp};
 
 fn param(x: f64) -> Param<f64> {
@@ -81,4 +82,28 @@ fn products_with_derivatives_stand_in_no_grad_regions() {
     // Nothing flows through the result.
     assert_eq!(values(grad(h.sum(), [x])[0]), [0.0, 0.0]);
     assert_eq!(values(grad(hvp(f, [x], [v])[0].sum(), [x])[0]), [6.0, 6.0]);
+}
+
+/// A number of an operation's configuration is another one if its bits are: 1 / -0 is not 1 / 0.
+#[test]
+fn a_negative_zero_is_another_number() {
+    let mut tape = Tape::<f64>::inference();
+    let mut found = Vec::new();
+    for c in [0.0, -0.0, 0.0, -0.0] {
+        tape.reset();
+        let x = tape.input(&Tensor::ones([1]));
+        let y = 1.0 / x.pad(&[(1, 0)], Pad::Constant(c));
+        found.push(y.value().to_vec()[0]);
+    }
+    let inf = f64::INFINITY;
+    assert_eq!(found, [inf, -inf, inf, -inf]);
+    // NaN is like itself: the step is planned once.
+    let mut tape = Tape::<f64>::inference();
+    for _ in 0..5 {
+        tape.reset();
+        let x = tape.input(&Tensor::ones([1]));
+        let y = x.pad(&[(1, 1)], Pad::Constant(f64::NAN));
+        assert!(y.sum().item().is_nan());
+    }
+    assert_eq!(tape.counters().plans, 1);
 }

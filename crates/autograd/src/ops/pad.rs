@@ -2,7 +2,7 @@
 
 use crate::float::Float;
 use crate::op::small;
-use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx};
+use crate::op::{Cotangents, Exact, ForwardCtx, Op, VjpCtx};
 use crate::ops::compiled_here;
 use crate::var::Var;
 use smallvec::SmallVec;
@@ -91,7 +91,7 @@ pub enum Pad {
 #[derive(Debug, PartialEq)]
 struct PadConstant {
     pads: SmallVec<[(usize, usize); 6]>,
-    value: f64,
+    value: Exact,
 }
 impl<T: Float> Op<T> for PadConstant {
     fn name(&self) -> &'static str {
@@ -106,11 +106,17 @@ impl<T: Float> Op<T> for PadConstant {
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
         let (x, shape) = (ctx.input(0), ctx.shape());
-        T::pad_constant(x, shape, &self.pads, T::from_f64(self.value), ctx.output());
+        T::pad_constant(
+            x,
+            shape,
+            &self.pads,
+            T::from_f64(self.value.0),
+            ctx.output(),
+        );
     }
     fn bound(&self, _: &[&[usize]], largest: &dyn Fn(usize) -> f64) -> Option<f64> {
         // A sum, because it keeps NaN.
-        Some(largest(0) + self.value.abs())
+        Some(largest(0) + self.value.0.abs())
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let mut g = ctx.cotangent();
@@ -172,6 +178,7 @@ impl<'t, T: Float> Var<'t, T> {
             Pad::Zeros => 0.0,
             _ => return x.pad_from_inside(&add, mode),
         };
+        let value = Exact(value);
         x.apply(PadConstant { pads: add, value })
     }
 
