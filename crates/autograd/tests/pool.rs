@@ -178,6 +178,10 @@ fn misuse_names_what_was_found() {
         ),
         (|x| x.lp_pool(0.0, [2]), ["lp_pool", "p > 0", "0"]),
         (
+            |x| x.max_unpool(&Tensor::full(x.shape(), 4i64), [4]),
+            ["max_unpool", "place 4", "4"],
+        ),
+        (
             |x| x.interpolate([0], Interpolation::LINEAR),
             ["interpolate", "at least one", "0"],
         ),
@@ -199,7 +203,7 @@ fn misuse_names_what_was_found() {
         ),
         (
             |x| x.max_unpool(&Tensor::<i64>::full([1, 4, 5], 9), [9]),
-            ["scatter", "9", "9"],
+            ["max_unpool", "place 9", "9"],
         ),
     ] {
         let text = message(f);

@@ -9,6 +9,7 @@
 use crate::float::Float;
 use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
+use crate::ops::index::check_indices;
 use crate::var::Var;
 pub use kernels::Divisor;
 use kernels::{Axes, Axis};
@@ -97,19 +98,20 @@ impl<const D: usize> Pool<D> {
             ));
         }
         let reach = (k - 1).checked_mul(d).and_then(|r| r.checked_add(1));
-        let room = reach.and_then(|r| n.saturating_add(2 * p).checked_sub(r));
+        let whole = n.saturating_add(2 * p);
+        let steps = reach.and_then(|r| match whole.checked_sub(r) {
+            Some(room) if self.ceil => Some(room.div_ceil(s)),
+            Some(room) => Some(room / s),
+            // The only window hangs over the end.
+            None => (self.ceil && r - whole < s).then_some(0),
+        });
         let too_short = || {
             shape_error(
                 op,
                 format!("axis {i} of the pooled axes has {n} elements, too few for {self:?}"),
             )
         };
-        let room = room.filter(|_| n > 0).ok_or_else(too_short)?;
-        let mut m = if self.ceil {
-            room.div_ceil(s)
-        } else {
-            room / s
-        } + 1;
+        let mut m = steps.filter(|_| n > 0).ok_or_else(too_short)? + 1;
         if self.ceil && (m - 1) * s >= n + p {
             m -= 1;
         }
@@ -416,6 +418,7 @@ impl<'t, T: Float> Var<'t, T> {
         let planes: usize = batch.iter().product();
         let m: usize = shape[shape.len() - D..].iter().product();
         let n: usize = sizes.iter().product();
+        check_indices("max_unpool", "place", places, n).or_panic();
         let mut out = Dims::from_slice(batch);
         out.extend(sizes);
         self.tape()
@@ -475,7 +478,7 @@ impl<'t, T: Float> Var<'t, T> {
     }
 
     /// Power mean without the mean: (Σ xᵖ)^(1/p) over each window of the last `D` axes (PyTorch's `lp_pool2d` and its kin);
-    /// p = 1 is the sum, p = ∞ the maximum. Where the sum is 0 the gradient is 0, as in PyTorch.
+    /// p = 1 is the sum, p = ∞ the largest magnitude. Where the sum is 0 the gradient is 0, as in PyTorch.
     ///
     /// The padding and what hangs over the end add nothing. (PyTorch scales a window that hangs over the end as if it
     /// were full, and knows no padding here.)
@@ -488,7 +491,7 @@ impl<'t, T: Float> Var<'t, T> {
         assert!(p > 0.0, "lp_pool: expected p > 0, found {p}");
         let w = windows.into();
         if p == f64::INFINITY {
-            return self.max_pool(w);
+            return self.abs().max_pool(w);
         }
         let sum = self.powf(p).avg_pool(w, Divisor::Fixed(1.0));
         let nothing = sum.eq(self.tape().scalar(0.0));

@@ -343,7 +343,7 @@ CASES = {
     "lp_pool": lambda x: F.lp_pool2d(x[0], 2.0, (2, 3), (2, 1)),
     "lp_pool cubes": lambda x: F.lp_pool1d(x[0], 3.0, 2, 1),
     "lp_pool volume": lambda x: F.lp_pool3d(x[0], 2.0, (2, 2, 3), stride=1),
-    "lp_pool infinity": lambda x: F.max_pool1d(x[0], 2),
+    "lp_pool infinity": lambda x: F.lp_pool1d(x[0], float("inf"), 2),
     "interpolate nearest": lambda x: F.interpolate(x[0], (7, 3)),
     "interpolate nearest exact": lambda x: F.interpolate(x[0], (7, 3), mode="nearest-exact"),
     "interpolate line": lambda x: F.interpolate(x[0], 8, mode="linear"),

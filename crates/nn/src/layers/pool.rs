@@ -169,7 +169,7 @@ impl<const D: usize, T: Float> Forward<T> for AvgPool<D> {
 
 /// Power sum of each window of the last `D` axes: y\[o\] = (Σ over i in window o of x\[i\]ᵖ)^(1/p).
 ///
-/// Windows and shapes as for [`MaxPool`]; p = 1 gives sums, p = ∞ maxima.
+/// Windows and shapes as for [`MaxPool`]; p = 1 gives sums, p = ∞ the largest magnitudes.
 ///
 /// ```
 /// use wengert_autograd::Tensor;
