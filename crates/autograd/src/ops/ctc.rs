@@ -270,6 +270,12 @@ impl<T: Float> Op<T> for CtcGrad {
             // The gradient of the composition, as a function of x and g.
             let (x, g) = (v[0], v[v.len() - 1]);
             let loss = Ctc::composed(x, v);
+            // A sample without an alignment has the gradient 0 or NaN whatever it is multiplied by.
+            let none = loss.gt_scalar(1e29);
+            let g = match self.0.zero_infinity {
+                true => g.mask_not(none),
+                false => g * none.where_(x.tape().scalar(f64::NAN), x.tape().scalar(1.0)),
+            };
             let depends = dependents(x.tape(), &[x.id], loss.id);
             let adjoint = T::differentiate(x.tape(), &[(loss.id, g.id)], &depends);
             let own = adjoint[x.id as usize].map(|a| Var::new(x.tape(), a));
