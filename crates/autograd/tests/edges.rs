@@ -47,6 +47,74 @@ fn clamp_takes_the_upper_limit_where_the_limits_cross() {
 }
 
 #[test]
+fn limits_that_are_nan_make_nan() {
+    let cases: [F<f64>; 4] = [
+        |x| x.clamp(NAN, 1.0),
+        |x| x.clamp(-1.0, NAN),
+        |x| x.hardtanh(NAN, 1.0),
+        |x| x.hardtanh(-1.0, NAN),
+    ];
+    for f in cases {
+        check("a limit", f, &[0.0, 2.0, INF], &[NAN; 3], &[0.0; 3]);
+    }
+}
+
+/// x, t, p, loss, derivatives for x, for t and for p: the limit where the logit is infinite.
+const WEIGHTED: [[f64; 7]; 16] = [
+    [INF, 0.0, 2.0, INF, 1.0, -INF, 0.0],
+    [INF, 1.0, 2.0, 0.0, 0.0, -INF, 0.0],
+    [INF, 0.5, 2.0, INF, 0.5, -INF, 0.0],
+    [INF, 1.0, 0.0, 0.0, 0.0, -INF, 0.0],
+    [-INF, 0.0, 2.0, 0.0, 0.0, INF, 0.0],
+    [-INF, 1.0, 2.0, INF, -2.0, INF, INF],
+    [-INF, 0.5, 2.0, INF, -1.0, INF, INF],
+    [-INF, 1.0, 0.0, 0.0, 0.0, 0.0, INF],
+    [-INF, 0.5, 0.0, 0.0, 0.0, 0.0, INF],
+    [800.0, 0.0, 2.0, 800.0, 1.0, -800.0, 0.0],
+    [800.0, 1.0, 2.0, 0.0, 0.0, -800.0, 0.0],
+    [-800.0, 1.0, 2.0, 1600.0, -2.0, 1600.0, 800.0],
+    [-800.0, 0.5, 0.5, 200.0, -0.25, 400.0, 400.0],
+    [-800.0, 0.0, 0.5, 0.0, 0.0, 400.0, 0.0],
+    [
+        0.0,
+        0.0,
+        3.0,
+        std::f64::consts::LN_2,
+        0.5,
+        2.0 * std::f64::consts::LN_2,
+        0.0,
+    ],
+    [
+        0.0,
+        1.0,
+        3.0,
+        3.0 * std::f64::consts::LN_2,
+        -1.5,
+        2.0 * std::f64::consts::LN_2,
+        std::f64::consts::LN_2,
+    ],
+];
+
+#[test]
+fn weighted_binary_cross_entropy_is_the_limit_at_infinity() {
+    fn one<T: Float>() {
+        for [x, t, p, loss, dx, dt, dp] in WEIGHTED {
+            let tape = Tape::<T>::training(0);
+            let [x, t, p] = [x, t, p].map(|v| tape.input(&vector(&[v; 37])));
+            let what = format!("{:?}", [x, t, p].map(|v| v.value().iter().next()));
+            let y = x.bce_with_logits(t, Some(p));
+            same(&what, &y.value(), &[loss; 37]);
+            let found = grad(y.sum(), [x, t, p]);
+            for (g, e) in found.into_iter().zip([dx, dt, dp]) {
+                same(&format!("gradient at {what}"), &g.value(), &[e; 37]);
+            }
+        }
+    }
+    one::<f32>();
+    one::<f64>();
+}
+
+#[test]
 fn the_first_factor_of_a_recurrence_has_no_part_in_the_gradient() {
     check::<f32>(
         "cumprod",

@@ -169,6 +169,38 @@ const CASES: &[(&str, F, &[f64], &[f64], &[f64])] = &[
         &[0.0, 1.0],
     ),
     (
+        "clamp_max",
+        |x| x.clamp_max(1.0),
+        &[1.0, 1.5],
+        &[1.0, 1.0],
+        &[1.0, 0.0],
+    ),
+    (
+        "clamp, equal limits",
+        |x| x.clamp(1.0, 1.0),
+        &[0.5, 1.0, 1.5],
+        &[1.0, 1.0, 1.0],
+        &[0.0, 1.0, 0.0],
+    ),
+    (
+        "clamp, crossing limits",
+        |x| x.clamp(2.0, 1.0),
+        &[1.0, 1.5, 2.0],
+        &[1.0, 1.0, 1.0],
+        &[0.0, 0.0, 0.0],
+    ),
+    (
+        "bce_with_logits",
+        |x| {
+            let tape = x.tape();
+            let t = tape.input(&Tensor::from_slice(&[0.0, 1.0], [2]));
+            x.bce_with_logits(t, None) + x.bce_with_logits(t, Some(tape.full([2], 3.0)))
+        },
+        &[-INF, INF],
+        &[0.0, 0.0],
+        &[0.0, 0.0],
+    ),
+    (
         "nan_to_num",
         |x| x.nan_to_num(7.0, 9.0),
         &[f64::NAN, INF, 1.0],
@@ -269,6 +301,13 @@ const CASES: &[(&str, F, &[f64], &[f64], &[f64])] = &[
     ("silu", |x| x.silu(), &[-INF], &[0.0], &[0.0]),
     ("gelu", |x| x.gelu(), &[-INF], &[0.0], &[0.0]),
     (
+        "gelu_tanh",
+        |x| x.gelu_tanh(),
+        &[-INF, INF],
+        &[0.0, INF],
+        &[0.0, 1.0],
+    ),
+    (
         "where",
         |x| x.gt_scalar(0.0).where_(x, x * 0.0),
         &[-1.0, 1.0],
@@ -312,6 +351,19 @@ fn over_nothing() {
     assert!(x.mean().item().is_nan() && x.var(1.0).item().is_nan());
     let one = tape.input(&Tensor::ones([1]));
     assert!(one.var(1.0).item().is_nan());
+    let two = tape.input(&Tensor::from_slice(&[1.0, 2.0], [2]));
+    assert_eq!((two.var(2.0).item(), two.var(3.0).item()), (INF, INF));
+    for shape in [&[0, 2][..], &[0, 2, 3], &[0, 2, 9], &[3, 2, 0]] {
+        let x = tape.zeros(shape);
+        let (w, b) = (tape.ones([2]), tape.ones([2]));
+        let (y, mean, var) = x.batch_normalized(Some(w), Some(b), 1e-5, true);
+        assert_eq!(y.shape().as_slice(), shape);
+        for v in [mean, var, x.batch_statistics().0, x.batch_statistics().1] {
+            assert!(v.shape().as_slice() == [2] && v.value().iter().all(f64::is_nan));
+        }
+        assert_eq!((slope(y, w), slope(y, b)), (vec![0.0; 2], vec![0.0; 2]));
+        assert_eq!(slope(y, x), []);
+    }
 }
 
 #[test]
@@ -392,6 +444,8 @@ fn losses_at_the_margin() {
     assert_eq!(slope(d.smooth_l1(tape.zeros([2]), 0.5), d), [1.0, -1.0]);
     let y = x.l1(x);
     zero(y, x, "l1");
+    let [v, one] = [1e-9, 1.0].map(|v| tape.input(&Tensor::from_slice(&[v], [1])));
+    assert_eq!(slope(one.gaussian_nll(a, v, false, 1e-6), v), [0.0]);
 }
 
 #[test]
@@ -427,6 +481,13 @@ fn ctc_without_an_alignment() {
     let (y, g) = run(false);
     assert!(y == [INF] && g.iter().all(|g| g.is_nan()), "{y:?} {g:?}");
     assert_eq!(run(true), (vec![0.0], vec![0.0; 6]));
+    // Forward mode says the same.
+    let direction = tape.input(&Tensor::from_fn([2, 1, 3], |i| (i[0] + 2 * i[2]) as f64));
+    for zero in [true, false] {
+        let y = x.log_softmax(-1).ctc(&labels, &[2], &[2], 0, zero);
+        let slope = y.jvp([x], [direction]).item();
+        assert!(if zero { slope == 0.0 } else { slope.is_nan() }, "{slope}");
+    }
 }
 
 #[test]

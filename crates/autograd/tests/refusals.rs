@@ -87,6 +87,13 @@ refusals! {
     "amin" "[0]": |t, x| x(&[0]).min();
     "prod" "axis 5": |t, x| x(&[2]).prod_dim(5, false);
     "logsumexp" "axis 5": |t, x| x(&[2]).logsumexp_dim(5, false);
+    "hardtanh" "lo <= hi", "2 and 1": |t, x| x(&[2]).hardtanh(2.0, 1.0);
+    "celu" "found 0": |t, x| x(&[2]).celu(0.0);
+    "softshrink" "-0.5": |t, x| x(&[2]).softshrink(-0.5);
+    "softshrink" "NaN": |t, x| x(&[2]).softshrink(f64::NAN);
+    "polygamma" "found 1.5": |t, x| x(&[2]).polygamma(1.5);
+    "polygamma" "found -1": |t, x| x(&[2]).polygamma(-1.0);
+    "huber" "found 0": |t, x| x(&[2]).huber(0.0);
     "norm" "NaN": |t, x| x(&[2]).norm(f64::NAN);
     "norm" "axis 5": |t, x| x(&[2]).norm_dim(2.0, 5, false);
     "cumsum" "axis 2": |t, x| x(&[2, 3]).cumsum(2);

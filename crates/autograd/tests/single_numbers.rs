@@ -5,7 +5,7 @@ use wengert_autograd::{Float, Tape, Tensor, Var, grad};
 
 type F<T> = for<'t> fn(Var<'t, T>, isize) -> Var<'t, T>;
 
-fn first<T: Float>(index: &[usize]) -> Tensor<i64> {
+fn first(index: &[usize]) -> Tensor<i64> {
     Tensor::zeros(index)
 }
 
@@ -49,15 +49,13 @@ fn along<T: Float>() -> Vec<(&'static str, F<T>)> {
         ("flip", |x, a| x.flip(a)),
         ("transpose", |x, a| x.transpose(a, -1 - a)),
         ("movedim", |x, a| x.movedim(a, -1 - a)),
-        ("gather", |x, a| x.gather(a, &first::<T>(&[]))),
-        ("scatter", |x, a| x.scatter(a, &first::<T>(&[]), x.square())),
+        ("gather", |x, a| x.gather(a, &first(&[]))),
+        ("scatter", |x, a| x.scatter(a, &first(&[]), x.square())),
         ("scatter_add", |x, a| {
-            x.scatter_add(a, &first::<T>(&[]), x.square())
+            x.scatter_add(a, &first(&[]), x.square())
         }),
-        ("index_select", |x, a| x.index_select(a, &first::<T>(&[1]))),
-        ("index_add", |x, a| {
-            x.index_add(a, &first::<T>(&[1]), x.square())
-        }),
+        ("index_select", |x, a| x.index_select(a, &first(&[1]))),
+        ("index_add", |x, a| x.index_add(a, &first(&[1]), x.square())),
     ]
 }
 
@@ -104,7 +102,7 @@ fn numbers<T: Float>() {
     assert_eq!(number.flatten(0, -1).shape().as_slice(), [1]);
     assert_eq!(number.unfold(0, 1, 1).shape().as_slice(), [1]);
     assert_eq!(Var::stack(&[number; 3], -1).shape().as_slice(), [3]);
-    assert_eq!(number.gather(0, &first::<T>(&[4])).shape().as_slice(), [4]);
+    assert_eq!(number.gather(0, &first(&[4])).shape().as_slice(), [4]);
     // Those that PyTorch refuses are refused.
     let refused: [fn(Var<'_, T>) -> Var<'_, T>; 11] = [
         |x| x.select(0, 0),

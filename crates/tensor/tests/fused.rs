@@ -63,7 +63,7 @@ fn operands_that_do_not_broadcast_are_refused() {
             args: smallvec::smallvec![x, y],
             dst: Slot::Out(0),
         }];
-        let p = Program::<f64>::new(&[rows, 3], 2, 0, 1, code, &[]).unwrap();
+        let p = Program::<f64>::new([rows, 3], 2, 0, 1, code, &[]).unwrap();
         let mut out = vec![0.0; rows * 3];
         let mut run = |shape: [usize; 2]| {
             let (a, b) = (Tensor::ones([rows, 3]), Tensor::ones(shape));

@@ -11,6 +11,9 @@
 //! `narrow = true` spares the copy for AVX-512, where wider vectors are not faster (divisions, roots, comparisons) or the code is
 //! large and seldom run.
 //!
+//! `requires condition, "message";` refuses other configurations; `instead |x| condition => y;`
+//! records something else for some.
+//!
 //! The rows of activations and losses stand in `elementwise/activations.rs`, behind those of this file.
 //!
 //! In a rule `y` is the output and `g` its cotangent. Conventions at kinks stand in `docs/conventions.md`.
@@ -56,6 +59,23 @@ const LN_10: f64 = std::f64::consts::LN_10;
 /// SELU's scale and alpha (Klambauer et al. 2017).
 const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
 const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
+
+/// g c / (a² + b²) for c one of a and b: 0 at the origin, and without squares that leave the range of numbers.
+fn over_squares<'t, T: Float>(g: Var<'t, T>, c: Var<'t, T>, [a, b]: [Var<'t, T>; 2]) -> Var<'t, T> {
+    // A unit of measure, by which the result does not change; finite, so that an infinite operand has the derivative 0.
+    let most = T::max_value().as_f64();
+    let unit = g
+        .tape()
+        .no_grad(|| a.abs().maximum(b.abs()).clamp_max(most));
+    let [a, b, c] = [a, b, c].map(|v| v.div_no_nan(unit));
+    ((g * c).div_no_nan(a.square() + b.square())).div_no_nan(unit)
+}
+
+/// a · b, and 0 where a is 0 and b infinite or NaN: a weight of 0 ends a loss. The derivative for a is b where b is finite.
+#[track_caller]
+pub(crate) fn weighed<'t, T: Float>(a: Var<'t, T>, b: Var<'t, T>) -> Var<'t, T> {
+    a * b.mask_not(a.logical_not() * b.isfinite().logical_not())
+}
 
 with_activations! {
     // ---- arithmetic ----
@@ -123,7 +143,7 @@ with_activations! {
     AddCDiv addcdiv(value = 0.7) {
         kernel |x, a, b| x + value * a / b;
         narrow = true;
-        vjp |y, g| [Some(g), Some(g * value / b), Some(-g * a * value / b.square())];
+        vjp |y, g| [Some(g), Some(g * value / b), Some(-(g * a * value / b) / b)];
         domain [-2.0..2.0, -2.0..2.0, 0.5..2.0];
     }
     /// a + w · (b - a): linear interpolation.
@@ -238,8 +258,8 @@ with_activations! {
     Atan2 atan2 {
         kernel |a, b| a.atan2(b);
         vjp |y, g| [
-            Some((g * b).div_no_nan(a.square() + b.square())),
-            Some(-(g * a).div_no_nan(a.square() + b.square()))
+            Some(over_squares(g, b, [a, b])),
+            Some(-over_squares(g, a, [a, b]))
         ];
         domain [0.5..2.0, -2.0..2.0];
     }
@@ -274,8 +294,10 @@ with_activations! {
     Lgamma lgamma { kernel |x| x.lgamma(); narrow = true; vjp |y, g| [Some(g * x.digamma())]; domain [0.5..4.0]; }
     /// Derivative of lgamma.
     Digamma digamma { kernel |x| x.digamma(); narrow = true; vjp |y, g| [Some(g * x.polygamma(1.0))]; domain [0.5..4.0]; }
-    /// Derivative of order n ≥ 1 of digamma; polygamma(1) is trigamma. Its own derivative is the next order.
+    /// Derivative of order n of digamma; polygamma(1) is trigamma. Its own derivative is the next order. Refuses orders that are
+    /// negative or not whole.
     Polygamma polygamma(n = 1.0) {
+        requires n >= 0.0 && n == n.trunc(), "polygamma: expected a whole order of at least 0, found {n}";
         kernel |x| x.polygamma(n.get().as_f64() as u32);
         narrow = true;
         vjp |y, g| [Some(g * x.polygamma(n + 1.0))];
@@ -312,8 +334,10 @@ with_activations! {
         vjp |y, g| [None, None];
         domain [-2.0..0.0, 0.1..2.0];
     }
-    /// x limited to lo ≤ y ≤ hi, `hi` everywhere where lo > hi; NaN stays NaN; derivative 1 at the limits, 0 outside.
+    /// x limited to lo ≤ y ≤ hi, `hi` everywhere where lo > hi; NaN stays NaN; derivative 1 at the limits, 0 outside. NaN for a
+    /// limit that is NaN.
     Clamp clamp(lo = -0.5, hi = 0.6) {
+        instead |x| lo.is_nan() || hi.is_nan() => x.tape().full(x.shape(), f64::NAN);
         kernel |x| {
             let y = V::select(x < lo, lo, x);
             V::select(y > hi, hi, y)

@@ -3,11 +3,12 @@
 //! Functions that weight samples return the weights too, because PyTorch's weighted mean is Σ losses / Σ weights.
 
 use crate::float::Float;
+use crate::ops::elementwise::weighed;
 use crate::ops::index::check_indices;
 use crate::var::Var;
 use smallvec::SmallVec;
 use wengert_tensor::error::OrPanic;
-use wengert_tensor::shape::{self, IntoAxes};
+use wengert_tensor::shape::IntoAxes;
 use wengert_tensor::{Dims, Tensor};
 
 impl<'t, T: Float> Var<'t, T> {
@@ -161,7 +162,7 @@ impl<'t, T: Float> Var<'t, T> {
             logs = logs * w.reshape(own);
         }
         // A target of 0 ends a logarithm of -∞.
-        -(logs * target).mask(target).sum_dim(axis as isize, false)
+        -weighed(target, logs).sum_dim(axis as isize, false)
     }
 
     /// Negative log-likelihood of log-probabilities `[n, classes, ..]` with labels `[n, ..]`: -w x\[label\]. Returns
@@ -182,12 +183,12 @@ impl<'t, T: Float> Var<'t, T> {
         let picked = x
             .gather(1, &safe(labels, ignore).reshape([n, 1]))
             .reshape([n]);
-        let losses = -(picked * w).mask(w);
+        let losses = -weighed(w, picked);
         (losses.reshape(labels.shape()), w.reshape(labels.shape()))
     }
 
     /// Binary cross-entropy of logits with targets in [0, 1], per element, stable. A `pos_weight` (it broadcasts)
-    /// multiplies the loss of the positive part: (1 - t) x + (1 + (p - 1) t) ln(1 + e⁻ˣ).
+    /// multiplies the loss of the positive part: (1 - t) ln(1 + eˣ) + p t ln(1 + e⁻ˣ), at infinite logits its limit.
     ///
     /// # Panics
     /// When the shapes differ.
@@ -196,7 +197,7 @@ impl<'t, T: Float> Var<'t, T> {
         same_shape("bce_with_logits", self, target);
         match pos_weight {
             None => self.bce_with_logits_(target),
-            Some(p) => (1 - target) * self + ((p - 1.0) * target + 1.0) * (-self).softplus(),
+            Some(p) => self.bce_with_weight(target, p),
         }
     }
 
@@ -207,7 +208,7 @@ impl<'t, T: Float> Var<'t, T> {
     #[track_caller]
     pub fn kl_div(self, target: Self) -> Self {
         same_shape("kl_div", self, target);
-        target.xlogy(target) - (target * self).mask(target)
+        target.xlogy(target) - weighed(target, self)
     }
 
     /// [`Var::kl_div`] with a target of log-probabilities: eᵗ (t - x).
@@ -255,7 +256,7 @@ impl<'t, T: Float> Var<'t, T> {
     }
 
     /// Gaussian negative log-likelihood per element: (ln v + (x - t)² / v) / 2 with the variance v = max(var, ε), plus
-    /// ln(2π)/2 with `full`. `var` broadcasts.
+    /// ln(2π)/2 with `full`. `var` broadcasts; below ε its derivative is 0 (PyTorch: that without the limit).
     ///
     /// # Panics
     /// When the shapes differ or ε is not positive.
@@ -367,14 +368,15 @@ impl<'t, T: Float> Var<'t, T> {
     /// ‖a - b + ε‖ₚ along the last axis (PyTorch's `pairwise_distance`).
     ///
     /// # Panics
-    /// When the shapes do not broadcast, or at rank 0.
+    /// When the shapes do not broadcast.
     #[track_caller]
     pub fn pairwise_distance(self, other: Self, p: f64, eps: f64) -> Self {
         (self - other + eps).norm_dim(p, -1, false)
     }
 
     /// Cosine embedding loss of two batches of vectors along the last axis: 1 - cos where t = 1, max(0, cos - margin)
-    /// where t = -1.
+    /// where t = -1. The cosine is [`Var::cosine_similarity`] with ε = 1e-8. (PyTorch adds 1e-12 to both squared lengths here,
+    /// which differs for vectors shorter than about 1e-6.)
     ///
     /// # Panics
     /// When the shapes do not fit.
@@ -429,7 +431,7 @@ impl<'t, T: Float> Var<'t, T> {
     pub fn dice(self, target: Self, axes: impl IntoAxes, smooth: f64) -> Self {
         same_shape("dice", self, target);
         let axes: SmallVec<[isize; 6]> = axes.into_axes();
-        shape::axis_set("dice", &axes, self.rank()).or_panic();
+        self.set("dice", axes.clone());
         let both = (self * target).sum_dim(axes.clone(), false) * 2.0 + smooth;
         1 - both / ((self + target).sum_dim(axes, false) + smooth)
     }

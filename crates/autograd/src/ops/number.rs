@@ -82,10 +82,21 @@ impl<'t, T: Float> Var<'t, T> {
     /// sin(π x) / (π x), and 1 at 0, with derivative 0 there.
     #[track_caller]
     pub fn sinc(self) -> Self {
-        let zero = self.logical_not();
-        // A stand-in keeps the branch at 0 finite, so that its derivative is masked, not NaN.
-        let x = zero.where_(self.number(1.0), self) * std::f64::consts::PI;
-        zero.where_(self.number(1.0), x.sin() / x)
+        let x = self * std::f64::consts::PI;
+        // Near 0 a series: derivatives of the quotient lose all accuracy there.
+        let near = x.abs().lt_scalar(0.25);
+        let square = x.mask(near).square();
+        let mut terms = [1.0; 7];
+        for k in 1..7 {
+            terms[k] = -terms[k - 1] / (2 * k * (2 * k + 1)) as f64;
+        }
+        let mut series = self.number(terms[6]);
+        for &term in terms[..6].iter().rev() {
+            series = series.mul_add(square, self.number(term));
+        }
+        // A stand-in keeps the other branch finite.
+        let far = near.where_(self.number(1.0), x);
+        near.where_(series, far.sin() / far)
     }
 
     /// |x - target|, by element.

@@ -138,6 +138,7 @@ ROWS = {
     "log_cosh": lambda x: torch.log(torch.cosh(x)),
     "huber": lambda x: F.huber_loss(x, torch.zeros_like(x), reduction="none", delta=0.9),
     "bce_with_logits_": lambda x, t: F.softplus(x) - x * t,
+    "bce_with_weight": lambda x, t, p: (1 - t) * F.softplus(x) + p * t * F.softplus(-x),
     "bce": lambda p, t: F.binary_cross_entropy(p, t, reduction="none"),
     "logaddexp": torch.logaddexp,
     "xlogy": torch.xlogy,

@@ -21,8 +21,11 @@ macro_rules! with_activations {
             vjp |y, g| [Some(g.hardtanh_grad(x, 0.0, 6.0))];
             domain [0.1..2.0];
         }
-        /// x limited to [lo, hi]; derivative 0 at and outside the limits (PyTorch's hardtanh).
+        /// x limited to [lo, hi]; derivative 0 at and outside the limits (PyTorch's hardtanh). Refuses lo > hi; NaN for a limit
+        /// that is NaN.
         Hardtanh hardtanh(lo = -1.0, hi = 1.0) {
+            requires lo <= hi || lo.is_nan() || hi.is_nan(), "hardtanh: expected lo <= hi, found {lo} and {hi}";
+            instead |x| lo.is_nan() || hi.is_nan() => x.tape().full(x.shape(), f64::NAN);
             kernel |x| {
                 let y = V::select(x < lo, lo, x);
                 V::select(y > hi, hi, y)
@@ -57,13 +60,13 @@ macro_rules! with_activations {
         /// g for x > 0, else a · g.
         PreluGrad prelu_grad {
             kernel |g, x, a| V::select(x > V::c(0.0), g, g * a);
-            vjp |z, c| [Some(c.prelu_grad(x, a)), None, Some((c * g).mask(x.le(x * 0.0)))];
+            vjp |z, c| [Some(c.prelu_grad(x, a)), None, Some((c * g).mask_not(x.gt_scalar(0.0)))];
             domain [-2.0..2.0, -2.0..-0.1, 0.1..0.5];
         }
         /// min(x, 0); derivative 1 at 0.
         MinZero min_zero {
             kernel |x| V::select(x > V::c(0.0), V::c(0.0), x);
-            vjp |y, g| [Some(g.mask(x.le_scalar(0.0)))];
+            vjp |y, g| [Some(g.mask_not(x.gt_scalar(0.0)))];
             domain [-2.0..-0.1];
         }
         /// x for x > 0, else α (eˣ - 1) (Clevert et al. 2016).
@@ -77,7 +80,7 @@ macro_rules! with_activations {
             kernel |g, x| V::select(x > V::c(0.0), g, g * alpha * b * (b * x).exp());
             vjp |z, c| [
                 Some(c.elu_grad(x, alpha, b)),
-                Some((c * g * (x * b).exp() * (alpha * b * b)).mask(x.le(x * 0.0)))
+                Some((c * g * (x * b).exp() * (alpha * b * b)).mask_not(x.gt_scalar(0.0)))
             ];
             domain [-2.0..2.0, -2.0..-0.1];
         }
@@ -87,8 +90,9 @@ macro_rules! with_activations {
             vjp |y, g| [Some(g.elu_grad(x, SELU_ALPHA, 1.0) * SELU_SCALE)];
             domain [-2.0..-0.1];
         }
-        /// x for x > 0, else α (e^(x/α) - 1) (Barron 2017).
+        /// x for x > 0, else α (e^(x/α) - 1) (Barron 2017). Refuses α = 0.
         Celu celu(alpha = 1.3) {
+            requires alpha != 0.0, "celu: expected α other than 0, found {alpha}";
             kernel |x| V::select(x > V::c(0.0), x, alpha * (x / alpha).expm1());
             vjp |y, g| [Some(g.elu_grad(x, alpha, 1.0 / alpha))];
             domain [-2.0..-0.1];
@@ -113,20 +117,27 @@ macro_rules! with_activations {
             };
             vjp |z, c| [
                 Some(c.gelu_grad(x)),
-                Some(c * g * (2 - x.square()) * (x.square() * -0.5).exp() * FRAC_1_SQRT_2PI)
+                Some({
+                    // Beyond it is 0, and a square of it may be infinite.
+                    let x = x.clamp(-40.0, 40.0);
+                    c * g * (2 - x.square()) * (x.square() * -0.5).exp() * FRAC_1_SQRT_2PI
+                })
             ];
             domain [-2.0..2.0, -2.0..2.0];
         }
-        /// GELU's tanh approximation: x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))).
+        /// GELU's tanh approximation: x/2 (1 + tanh(u)) with u = √(2/π) (x + 0.044715 x³), computed as x σ(2u).
         GeluTanh gelu_tanh {
             kernel |x| {
-                let u = V::c(SQRT_2_PI) * (x * x * x).mul_add(V::c(0.044715), x);
-                V::c(0.5) * x * (V::c(1.0) + u.tanh())
+                let u = V::c(2.0 * SQRT_2_PI) * (x * x * x).mul_add(V::c(0.044715), x);
+                let s = u.sigmoid();
+                V::select(s == V::c(0.0), V::c(0.0), x * s)
             };
             vjp |y, g| [{
-                let t = ((x.powi(3) * 0.044715 + x) * SQRT_2_PI).tanh();
-                let du = (x.square() * (3.0 * 0.044715) + 1.0) * SQRT_2_PI;
-                Some(g * ((t + 1.0) * 0.5 + x * (1 - t.square()) * du * 0.5))
+                // Beyond it is 0 or 1, and the polynomials may be infinite.
+                let x = x.clamp(-40.0, 40.0);
+                let s = ((x.powi(3) * 0.044715 + x) * (2.0 * SQRT_2_PI)).sigmoid();
+                let du = (x.square() * (3.0 * 0.044715) + 1.0) * (2.0 * SQRT_2_PI);
+                Some(g * (s + x * (s * (1 - s)) * du))
             }];
             domain [-2.0..2.0];
         }
@@ -153,7 +164,8 @@ macro_rules! with_activations {
         Softplus softplus_beta(beta = 1.3) {
             kernel |x| {
                 let u = x * beta;
-                u.softplus() / beta
+                // Where it is x, u may be infinite.
+                V::select(u > V::c(1e30), x, u.softplus() / beta)
             };
             vjp |y, g| [Some(g * (x * beta).sigmoid())];
             domain [-2.0..2.0];
@@ -185,6 +197,8 @@ macro_rules! with_activations {
         Mish mish {
             kernel |x| x.mish();
             vjp |y, g| [{
+                // Beyond it is 0 or 1.
+                let x = x.clamp(-800.0, 50.0);
                 let t = x.softplus().tanh();
                 Some(g * (t + x * x.sigmoid() * (1 - t.square())))
             }];
@@ -198,7 +212,7 @@ macro_rules! with_activations {
         }
         /// min(max(x/6 + ½, 0), 1); derivative 0 at the kinks.
         Hardsigmoid hardsigmoid {
-            kernel |x| V::select(x <= V::c(-3.0), V::c(0.0), V::select(x >= V::c(3.0), V::c(1.0), x / V::c(6.0) + V::c(0.5)));
+            kernel |x| V::select(x <= V::c(-3.0), V::c(0.0), V::select(x >= V::c(3.0), V::c(1.0), (x + V::c(3.0)) / V::c(6.0)));
             vjp |y, g| [Some(g.hardtanh_grad(x, -3.0, 3.0) / 6.0)];
             domain [-2.0..2.0];
         }
@@ -217,8 +231,9 @@ macro_rules! with_activations {
         }
         /// x - tanh(x).
         Tanhshrink tanhshrink { kernel |x| x - x.tanh(); vjp |y, g| [Some(g * x.tanh().square())]; domain [-2.0..2.0]; }
-        /// x ∓ λ outside [-λ, λ], else 0.
+        /// x ∓ λ outside [-λ, λ], else 0. Refuses λ < 0.
         Softshrink softshrink(lambda = 0.5) {
+            requires lambda >= 0.0, "softshrink: expected λ >= 0, found {lambda}";
             kernel |x| V::select(x > lambda, x - lambda, V::select(x < -lambda, x + lambda, x * V::c(0.0)));
             vjp |y, g| [Some(g.outside(x, lambda))];
             domain [0.6..2.0];
@@ -244,24 +259,31 @@ macro_rules! with_activations {
         /// (x + √(x² + b)) / 2 (Barron 2021).
         Squareplus squareplus(b = 4.0) {
             kernel |x| {
-                let r = (x * x + b).sqrt();
+                let (half, square) = (V::c(0.5), x * x + b);
+                let r = V::select(square == V::c(f64::INFINITY), x.abs(), square.sqrt());
                 // The difference cancels for negative x: use b / (2 (r - x)) there.
-                V::select(x < V::c(0.0), b / (V::c(2.0) * (r - x)), V::c(0.5) * (x + r))
+                V::select(x < V::c(0.0), half * b / (r - x), half * x + half * r)
             };
-            vjp |y, g| [Some(g * (x * (x.square() + b).rsqrt() + 1.0) * 0.5)];
+            // y / √(x² + b), where the root is 2 y - x.
+            vjp |y, g| [Some(g * y / (y - x + y))];
             domain [-2.0..2.0];
         }
         /// ln cosh x, stable.
         LogCosh log_cosh {
             kernel |x| {
-                let a = x.abs();
-                a + (V::c(-2.0) * a).exp().log1p() - V::c(LN_2)
+                // ln(1 + sinh² a) / 2 near 0, where a + ln(1 + q) - ln 2 for q = e⁻²ᵃ would cancel.
+                let (a, one) = (x.abs(), V::c(1.0));
+                let e = (V::c(-2.0) * a).expm1();
+                let (q, near) = (one + e, a < one);
+                let r = V::select(near, V::c(0.25) * e * e / q, q).log1p();
+                V::select(near, V::c(0.5) * r, a + r - V::c(LN_2))
             };
             vjp |y, g| [Some(g * x.tanh())];
             domain [0.2..2.0];
         }
-        /// Huber: x²/2 for |x| ≤ δ, else δ (|x| - δ/2).
+        /// Huber: x²/2 for |x| ≤ δ, else δ (|x| - δ/2). Refuses δ ≤ 0.
         Huber huber(delta = 0.9) {
+            requires delta > 0.0, "huber: expected δ > 0, found {delta}";
             kernel |x| {
                 let a = x.abs();
                 V::select(a <= delta, V::c(0.5) * x * x, delta * (a - V::c(0.5) * delta))
@@ -280,6 +302,22 @@ macro_rules! with_activations {
             };
             vjp |y, g| [Some(g * (x.sigmoid() - t)), Some(-g * x)];
             domain [-2.0..2.0, 0.1..0.9];
+        }
+        /// [`Var::bce_with_logits`] with a weight p of the positive part: (1 - t) softplus(x) + p t softplus(-x), and its limit
+        /// at infinite logits.
+        BceWithWeight bce_with_weight {
+            kernel |x, t, p| {
+                let (zero, one, size) = (V::c(0.0), V::c(1.0), x.abs());
+                let w = V::select(x > zero, one - t, p * t);
+                let rest = (-size).exp().log1p();
+                V::select(w == zero, zero, w * size) + (one - t + p * t) * rest
+            };
+            vjp |y, g| [
+                Some(g * ((1 - t) * x.sigmoid() - p * t * (-x).sigmoid())),
+                Some(g * (weighed(p, (-x).softplus()) - x.softplus())),
+                Some(g * weighed(t, (-x).softplus()))
+            ];
+            domain [-2.0..2.0, 0.1..0.9, 0.5..2.0];
         }
         /// Binary cross-entropy of probabilities p and targets t, both in [0, 1]: -(t ln p + (1 - t) ln(1 - p)), with
         /// logarithms of at least -100 and slopes of at most 10¹², as in PyTorch.

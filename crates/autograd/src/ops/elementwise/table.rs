@@ -6,6 +6,8 @@ macro_rules! table {
     ($(
         $(#[doc = $doc:literal])+
         $Name:ident $method:ident $(($($p:ident = $sample:literal),+))? {
+            $(requires $cond:expr, $want:literal;)?
+            $(instead |$s:ident| $case:expr => $other:expr;)?
             kernel |$($x:ident),+| $kernel:expr;
             $(narrow = $narrow:literal;)?
             $(near |$n:ident| $is_near:expr => $near:expr;)?
@@ -149,18 +151,26 @@ macro_rules! table {
         }
 
         impl<'t, T: Float> Var<'t, T> {
-            $(table!(@method [$(#[doc = $doc])+] $Name $method [$($x),+] [$($($p),+)?]);)*
+            $(table!(@method [$(#[doc = $doc])+] $Name $method [$($x),+] [$($($p),+)?] [$($cond, $want)?] [$(|$s| $case, $other)?]);)*
         }
     };
-    (@method [$(#[$doc:meta])+] $Name:ident $method:ident [$x:ident] [$($p:ident),*]) => {
+    (@method [$(#[$doc:meta])+] $Name:ident $method:ident [$x:ident] [$($p:ident),*] [$($cond:expr, $want:literal)?]
+     [$(|$s:ident| $case:expr, $other:expr)?]) => {
         $(#[$doc])+
         #[track_caller]
         #[allow(clippy::should_implement_trait)]
         pub fn $method(self $(, $p: f64)*) -> Self {
+            $(assert!($cond, $want);)?
+            $(
+                let $s = self;
+                if $case {
+                    return $other;
+                }
+            )?
             Var::elementwise(Elem::$Name, imm([$($p),*]), [self])
         }
     };
-    (@method [$(#[$doc:meta])+] $Name:ident $method:ident [$x:ident, $b:ident] [$($p:ident),*]) => {
+    (@method [$(#[$doc:meta])+] $Name:ident $method:ident [$x:ident, $b:ident] [$($p:ident),*] [] []) => {
         $(#[$doc])+
         #[track_caller]
         #[allow(clippy::should_implement_trait)]
@@ -168,7 +178,7 @@ macro_rules! table {
             Var::elementwise(Elem::$Name, imm([$($p),*]), [self, $b])
         }
     };
-    (@method [$(#[$doc:meta])+] $Name:ident $method:ident [$x:ident, $b:ident, $c:ident] [$($p:ident),*]) => {
+    (@method [$(#[$doc:meta])+] $Name:ident $method:ident [$x:ident, $b:ident, $c:ident] [$($p:ident),*] [] []) => {
         $(#[$doc])+
         #[track_caller]
         pub fn $method(self, $b: Self, $c: Self $(, $p: f64)*) -> Self {
