@@ -180,10 +180,15 @@ const FILL: &str = "0, or a stand-in for -∞";
 const SIGN: &str = "only its sign is read, by the relu";
 const EVEN: &str = "enters an even number of times, so that its sign cancels";
 const INVERSE: &str = "enters beside its inverse";
+const UNIT: &str = "a unit of measure, by which the result does not change";
 
 /// Mutants that change no derivative: the rule, the operation that records the value, what is done to it (`None`: either),
 /// and why. Each is held to it, see [`Fate::Same`].
 const EQUIVALENT: &[(&str, &str, Option<Mutation>, &str)] = &[
+    ("atan2", "abs", None, UNIT),
+    ("atan2", "clamp", None, UNIT),
+    ("atan2", "div_no_nan", Some(Mutation::Sign), EVEN),
+    ("atan2", "maximum", None, UNIT),
     ("batch_norm_grad_bias", "add", Some(Mutation::Scale), SIGN),
     (
         "batch_norm_grad_bias",
@@ -226,6 +231,8 @@ const EQUIVALENT: &[(&str, &str, Option<Mutation>, &str)] = &[
     ("batch_var", "detach", None, SHIFT),
     ("batch_var", "sum", None, SHIFT),
     ("batch_var", "mul_scalar", None, SHIFT),
+    ("bce_with_weight", "logical_not", None, TRUTH),
+    ("bce_with_weight", "mul", None, TRUTH),
     ("cholesky", "triangle", None, TRUTH),
     ("ctc_grad", "broadcast_to", None, FILL),
     ("ctc_grad", "reshape", None, TRUTH),
@@ -261,6 +268,12 @@ const LINEAR: &str =
 /// Values that no derivative of order 1 or 2 reads, not even if they are NaN: the rule, the operations that record them, how many
 /// mutants they make (two each), and why.
 const UNREAD: &[(&str, &str, usize, &str)] = &[
+    (
+        "bce_with_weight",
+        "isfinite",
+        4,
+        "read where a weight is 0 only: tests/edges.rs",
+    ),
     ("cholesky", "triangle", 2, GUARD),
     ("ctc_grad", "broadcast_to", 6, CHOSEN),
     ("ctc_grad", "reshape", 4, LINEAR),

@@ -99,6 +99,7 @@ refusals! {
     "cumsum" "axis 2": |t, x| x(&[2, 3]).cumsum(2);
     "cumprod" "axis -3": |t, x| x(&[2, 3]).cumprod(-3);
     "logcumsumexp" "axis 2": |t, x| x(&[2, 3]).logcumsumexp(2);
+    "linear_recurrence" "[]", "[1]": |t, x| x(&[]).linear_recurrence(x(&[1]), 0);
     "linear_recurrence" "[2, 3]", "[2, 4]": |t, x| x(&[2, 3]).linear_recurrence(x(&[2, 4]), 0);
     "argmax" "[2, 0]": |t, x| x(&[2, 0]).argmax(1, false);
     "argmin" "axis 1": |t, x| x(&[2]).argmin(1, false);

@@ -106,6 +106,11 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Whether a text, perhaps that of a panic, is that of [`Error::OutOfMemory`] or [`Error::TooLarge`].
+pub fn tells_no_memory(text: &str) -> bool {
+    text.contains("out of memory while allocating") || text.contains("(see `set_allocation_limit`)")
+}
+
 /// Result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -130,4 +135,27 @@ impl<T, E: std::fmt::Display> OrPanic<T> for std::result::Result<T, E> {
 #[track_caller]
 fn fail(e: &dyn std::fmt::Display) -> ! {
     panic!("{e}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lack_of_memory_is_known_by_its_text() {
+        let (op, bytes, limit) = ("zeros", 8, 4);
+        for (e, told) in [
+            (Error::OutOfMemory { op, bytes }, true),
+            (Error::TooLarge { op, bytes, limit }, true),
+            (
+                Error::ShapeOverflow {
+                    op,
+                    shape: vec![1].into(),
+                },
+                false,
+            ),
+        ] {
+            assert_eq!(tells_no_memory(&e.to_string()), told, "{e}");
+        }
+    }
 }

@@ -336,6 +336,12 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the axis is out of range or the shapes differ.
     #[track_caller]
     pub fn linear_recurrence(self, b: Self, axis: isize) -> Self {
+        assert!(
+            self.rank() == b.rank(),
+            "linear_recurrence: factors of shape {:?} and terms of shape {:?} differ",
+            self.shape().as_slice(),
+            b.shape().as_slice()
+        );
         let (a, axis) = self.line("linear_recurrence", axis);
         let op = Recurrence {
             axis,

@@ -192,10 +192,7 @@ pub fn focal<'t, T: Float>(
     let miss = y * (-x).sigmoid() + (1 - y) * p;
     // Below 1 the power has no derivative at 0, where the loss has: there it counts as constant.
     let factor = if gamma > 0.0 && gamma < 1.0 {
-        miss.clamp_min(match size_of::<T>() {
-            4 => f64::from(f32::MIN_POSITIVE),
-            _ => f64::MIN_POSITIVE,
-        })
+        miss.clamp_min(T::min_positive_value().as_f64())
     } else {
         miss
     };

@@ -22,6 +22,7 @@ use wengert_data::LoaderState;
 use wengert_optim::Optimize;
 use wengert_optim::transform::Pipeline;
 use wengert_optim::wrappers::{Accumulator, Ema, Sam, Swa};
+use wengert_tensor::error::tells_no_memory;
 
 /// How often something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -554,8 +555,7 @@ fn guard<R>(step: u64, f: impl FnOnce() -> Result<R>) -> Result<R> {
         Err(p) => p,
     };
     let text = panic.downcast_ref::<String>().map_or("", String::as_str);
-    // The texts of `wengert_tensor::Error::OutOfMemory` and `TooLarge`.
-    if text.contains("out of memory while allocating") || text.contains("set_allocation_limit") {
+    if tells_no_memory(text) {
         return Err(Error::Memory {
             step,
             message: text.to_owned(),

@@ -19,6 +19,7 @@ use wengert::flow::report::{
 };
 use wengert::nn::{Activation, Init};
 use wengert::prelude::{SeedableRng, Xoshiro256PlusPlus};
+use wengert::tensor::error::tells_no_memory;
 
 const HELP: &str = "\
 wengert - see, judge and cure the gradients of a network
@@ -506,22 +507,19 @@ fn run(command: &str, o: &Options) -> Result<bool, String> {
     }
 }
 
-/// What the tensors' errors say.
-const NO_MEMORY: &str = "out of memory while allocating";
-
 /// As [`run`]; memory that the system refuses is an error as others are.
 fn run_within_memory(command: &str, o: &Options) -> Result<bool, String> {
     let show = panic::take_hook();
     panic::set_hook(Box::new(move |about| {
         let text = about.payload().downcast_ref::<String>();
-        if !text.is_some_and(|t| t.contains(NO_MEMORY)) {
+        if !text.is_some_and(|t| tells_no_memory(t)) {
             show(about);
         }
     }));
     match panic::catch_unwind(panic::AssertUnwindSafe(|| run(command, o))) {
         Ok(result) => result,
         Err(p) => match p.downcast_ref::<String>() {
-            Some(text) if text.contains(NO_MEMORY) => Err(text.clone()),
+            Some(text) if tells_no_memory(text) => Err(text.clone()),
             _ => panic::resume_unwind(p),
         },
     }
