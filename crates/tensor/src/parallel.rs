@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::LocalKey;
 
 /// Elements below which a memory-bound pass is not worth a second thread.
 pub const GRAIN: usize = 1 << 15;
@@ -69,29 +70,23 @@ thread_local! {
     static BUSY: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a part that another thread may have offered.
+/// Runs `f` with `flag` set on this thread.
 #[inline]
-fn busy<R>(f: impl FnOnce() -> R) -> R {
-    struct Before(bool);
+fn with<R>(flag: &'static LocalKey<Cell<bool>>, f: impl FnOnce() -> R) -> R {
+    struct Before(&'static LocalKey<Cell<bool>>, bool);
     impl Drop for Before {
         fn drop(&mut self) {
-            BUSY.set(self.0);
+            self.0.set(self.1);
         }
     }
-    let _before = Before(BUSY.replace(true));
+    let _before = Before(flag, flag.replace(true));
     f()
 }
 
-struct Alone(bool);
-impl Alone {
-    fn enter() -> Self {
-        Alone(ALONE.replace(true))
-    }
-}
-impl Drop for Alone {
-    fn drop(&mut self) {
-        ALONE.set(self.0);
-    }
+/// Runs a part that another thread may have offered.
+#[inline]
+fn busy<R>(f: impl FnOnce() -> R) -> R {
+    with(&BUSY, f)
 }
 
 /// Runs `f`; meanwhile the other workers look for its tasks without going to sleep, because waking a thread costs as
@@ -433,8 +428,7 @@ pub fn join<A: Send, B: Send>(
 /// Runs `f` on the calling thread alone, for callers that are themselves one of several threads at work: what `f`
 /// computes does not spread, and nobody waits for the pool. The results are the same.
 pub fn alone<R>(f: impl FnOnce() -> R) -> R {
-    let _before = Alone::enter();
-    f()
+    with(&ALONE, f)
 }
 
 /// Sets the number of threads of the global pool; before its first use, once. The calling thread becomes one of them, so

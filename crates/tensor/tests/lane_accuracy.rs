@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::{FRAC_PI_2, PI};
 use std::sync::atomic::{AtomicU64, Ordering};
 use wengert_tensor::Real;
-use wengert_tensor::fused::{ElemFn, GELU, block_fns};
+use wengert_tensor::fused::{ElemFn, GELU, ROOTS, TANH, block_fns};
 use wengert_tensor::lane::Lane;
 use wengert_tensor::simd::{Baseline, Isa, Kernel, Level, best_level, dispatch_at};
 
@@ -69,22 +69,27 @@ functions! {
     rounding floor ceil round trunc
 }
 
-/// `gelu` as the loops of elementwise programs compute it.
-struct GeluPieces;
-impl ElemFn for GeluPieces {
-    const ARITY: usize = 1;
-    #[inline(always)]
-    fn eval<V: Lane>(x: V, _: V, _: V, _: [V; 2]) -> V {
-        x.gelu()
-    }
-    #[inline(always)]
-    fn in_pieces<T: Real, I: Isa>(dst: &mut [T], x: &[T]) -> bool {
-        GELU.fill::<Self, T, I>(dst, x)
-    }
+/// Functions as the loops of elementwise programs compute them.
+macro_rules! own_loops {
+    ($($Name:ident $f:ident $LOOP:ident),+) => {$(
+        struct $Name;
+        impl ElemFn for $Name {
+            const ARITY: usize = 1;
+            #[inline(always)]
+            fn eval<V: Lane>(x: V, _: V, _: V, _: [V; 2]) -> V {
+                x.$f()
+            }
+            #[inline(always)]
+            fn own_loop<T: Real, I: Isa>(dst: &mut [T], x: &[T]) -> bool {
+                $LOOP.fill::<Self, T, I>(dst, x)
+            }
+        }
+    )+};
 }
+own_loops!(GeluPieces gelu GELU, TanhPieces tanh TANH, Sqrt sqrt ROOTS);
 
 /// Functions made of pieces, whose loops are handed out whole.
-const IN_PIECES: &[&str] = &["gelu_pieces"];
+const IN_PIECES: &[&str] = &["gelu_pieces", "tanh_pieces"];
 
 /// Functions of one argument.
 fn unary() -> impl Iterator<Item = &'static str> {
@@ -121,7 +126,10 @@ fn apply<T: Real>(level: Level, name: &str, x: &[T], y: &[T]) -> Vec<T> {
     let mut out = vec![T::ZERO; x.len()];
     let out_ref = &mut out[..];
     if IN_PIECES.contains(&name) {
-        let loops = block_fns::<GeluPieces, T>();
+        let loops = match name {
+            "gelu_pieces" => block_fns::<GeluPieces, T>(),
+            _ => block_fns::<TanhPieces, T>(),
+        };
         loops[level as usize - Level::Baseline as usize](out_ref, [x; 3], [T::ZERO; 2]);
         return out;
     }
@@ -640,6 +648,7 @@ const SPECIAL: &str = "
     log10 0:-inf -0:-inf 1:0 10:1 1000:3 inf:inf -inf:nan -1:nan nan:nan
     log1p 0:0 -0:-0 -1:-inf inf:inf -inf:nan -1.5:nan nan:nan tiny:tiny -tiny:-tiny
     tanh 0:0 -0:-0 inf:1 -inf:-1 nan:nan tiny:tiny -tiny:-tiny max:1 -max:-1
+    tanh_pieces 0:0 -0:-0 inf:1 -inf:-1 nan:nan tiny:tiny -tiny:-tiny max:1 -max:-1
     sigmoid 0:0.5 -0:0.5 inf:1 -inf:0 nan:nan max:1 -max:0
     erf 0:0 -0:-0 inf:1 -inf:-1 nan:nan max:1 -max:-1
     erfc 0:1 -0:1 inf:0 -inf:2 nan:nan max:0 -max:2
@@ -793,34 +802,34 @@ fn scalar_remainder_equals_vector_code() {
     check::<f64>();
 }
 
-/// The root without the instruction for roots: every f32 of two binades (the others repeat them), and the ends of its range.
+/// Every f32 of two binades (the others repeat them), the ends of the range of products, and what they do not take, at every
+/// place of a group.
 #[test]
-fn roots_by_products_are_correctly_rounded() {
-    struct Root<'a>(&'a [f32], &'a mut [f32]);
-    impl Kernel for Root<'_> {
-        type Output = ();
-        #[inline(always)]
-        fn run<I: Isa>(self) {
-            for (o, &x) in self.1.iter_mut().zip(self.0) {
-                let x = <f32 as Real>::Lane::<I>::new(x);
-                *o = if x.is_sqrt_near() || !I::FMA {
-                    x.sqrt_near().get()
-                } else {
-                    -1.0
-                };
-            }
-        }
-    }
+fn roots_are_correctly_rounded() {
     let all = |from: f32, to: f32| (from.to_bits()..to.to_bits()).map(f32::from_bits);
     let least = 2.0f32.powi(-70);
-    let mut x: Vec<f32> = all(1.0, 4.0).collect();
-    x.extend(all(least, 4.0 * least).step_by(7));
+    let mut x = vec![1.0; 32];
+    x.extend(all(1.0, 4.0));
+    x.extend(all(least / 2.0, 4.0 * least).step_by(7));
     x.extend(all(f32::MAX / 4.0, f32::INFINITY).step_by(7));
+    for special in [0.0, -0.0, f32::INFINITY, f32::NAN, -1.0, 1e-40, -1e-40] {
+        for at in 0..48 {
+            x.extend(all(2.0, 2.1).take(at));
+            x.push(special);
+            x.extend(all(3.0, 3.1).take(47 - at));
+        }
+    }
+    let loops = block_fns::<Sqrt, f32>();
     for level in levels() {
-        let mut y = vec![0.0; x.len()];
-        dispatch_at(level, Root(&x, &mut y));
-        for (x, y) in x.iter().zip(&y) {
-            assert_eq!(y.to_bits(), x.sqrt().to_bits(), "{x:e} on {level:?}");
+        for from in [0, 16, 32] {
+            let x = &x[from..];
+            let mut y = vec![0.0; x.len()];
+            loops[level as usize - Level::Baseline as usize](&mut y, [x; 3], [0.0; 2]);
+            for (&x, y) in x.iter().zip(y) {
+                let root = x.sqrt();
+                let same = y.to_bits() == root.to_bits() || y.is_nan() && root.is_nan();
+                assert!(same, "{x:e}: {y:e} in place of {root:e} on {level:?}");
+            }
         }
     }
 }

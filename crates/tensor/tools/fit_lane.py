@@ -33,8 +33,8 @@ def chebyshev(a, b, n):
     return [(a + b) / 2 + (b - a) / 2 * (arb(2 * i + 1) / (2 * n)).cos_pi() for i in range(n)]
 
 
-def fit(f, weight, a, b, degree, bits):
-    """Coefficients c with sum c_i t^i ~ f(t) for t in [a, b], minimizing weight(t) * error."""
+def fit(f, weight, a, b, degree, bits, given=()):
+    """Coefficients c with sum c_i t^i ~ f(t) for t in [a, b], minimizing weight(t) * error; the lowest ones may be given."""
     n = 6 * degree + 40
     ts = chebyshev(a, b, n)
     ws = [weight(t) for t in ts]
@@ -48,7 +48,7 @@ def fit(f, weight, a, b, degree, bits):
         r = arb_mat([[v] for v in rhs])
         mt = m.transpose()
         sol = (mt * m).solve(mt * r)
-        c = nearest(sol[0, 0], bits)
+        c = given[k] if k < len(given) else nearest(sol[0, 0], bits)
         done.append(c)
         rhs = [v - row[k] * arb(c) for v, row in zip(rhs, powers)]
     worst = 0.0
@@ -270,20 +270,31 @@ def shortest32(v):
     return s
 
 
-WIDTH = 0.21875  # as in fused/pieces.rs
+GELU_WIDTH = 0.21875
+# Short enough for a relative error at the beginning of the second piece, and such that tanh of the first multiples is nearly f32.
+TANH_WIDTH = 13657 / 65536
+# Where the last piece ends: f32 has no number between tanh and 1.
+TANH_END = 9.125
 
 
 def pieces():
-    """Coefficients of Φ on 32 pieces around multiples of the width, by powers, and the largest relative error. Where a piece
-    ends, a place is rounded either way."""
-    rows, worst = [], 0.0
-    for k in range(-16, 16):
-        phi = lambda t: (-(k * arb(WIDTH) + t) / arb(2).sqrt()).erfc() / 2
-        h = WIDTH / 2 * 1.0005
-        c, error = fit(phi, lambda t: 1 / phi(t), -h, h, 5, 32)
-        rows.append(c)
-        worst = max(worst, error)
-    return list(zip(*rows)), worst
+    """Functions on 32 pieces around multiples of a width: name, text, width, coefficients by powers, and the largest relative
+    error. Where a piece ends, a place is rounded either way."""
+
+    def table(f, width, first, end=lambda k, h: (-h, h), given=lambda k: ()):
+        rows, worst = [], 0.0
+        for k in range(first, first + 32):
+            g = lambda t: f(k * arb(width) + t)
+            c, error = fit(g, lambda t: 1 / g(t), *end(k, width / 2 * 1.0005), 5, 32, given(k))
+            rows.append(c)
+            worst = max(worst, error)
+        return list(zip(*rows)), math.log2(worst)
+
+    yield "GELU", "Φ", GELU_WIDTH, *table(lambda x: (-x / arb(2).sqrt()).erfc() / 2, GELU_WIDTH, -16)
+    end = lambda k, h: (-h if k else 0, TANH_END - 31 * TANH_WIDTH if k == 31 else h)
+    # Exact for the smallest numbers.
+    given = lambda k: () if k else (0.0, 1.0)
+    yield "TANH", "tanh of positive numbers", TANH_WIDTH, *table(arb.tanh, TANH_WIDTH, 0, end, given)
 
 
 def main():
@@ -308,12 +319,13 @@ def main():
         return
     lines = ["//! Polynomial coefficients, lowest power first. Written by `tools/fit_lane.py`: do not edit.", "",
              "#![allow(clippy::excessive_precision, clippy::unreadable_literal, clippy::approx_constant)]", ""]
-    table, worst = pieces()
-    lines += [f"/// Φ on pieces, see `fused::pieces`; relative error 2^{math.log2(worst):.1f}.",
-              "pub(crate) const GELU_PIECES: [[f32; 32]; 6] = ["]
-    for row in table:
-        lines += ["    ["] + [f"        {rust(v, 32)}," for v in row] + ["    ],"]
-    lines += ["];", ""]
+    for name, doc, width, table, worst in pieces():
+        lines += [f"/// {doc} on pieces, see `fused::pieces`; relative error 2^{worst:.1f}.",
+                  f"pub(crate) const {name}_PIECES: [[f32; 32]; 6] = ["]
+        for row in table:
+            lines += ["    ["] + [f"        {rust(v, 32)}," for v in row] + ["    ],"]
+        lines += ["];", "/// The width of a piece.", f"pub(crate) const {name}_WIDTH: f32 = {width};", ""]
+    lines += ["/// Where the last piece ends.", f"pub(crate) const TANH_END: f32 = {TANH_END};", ""]
     for bits in (32, 64):
         lines += [f"/// For `f{bits}`.", f"pub(super) mod f{bits} {{"]
         for name, doc, c in out[bits]:

@@ -28,7 +28,7 @@ use crate::var::Var;
 use activations::with_activations;
 use table::{imm, is_common, is_none, pad, pad_bool, pad_imm, table};
 use wengert_tensor::Real;
-use wengert_tensor::fused::{BlockFn, ElemFn, GELU, block_fns, pick};
+use wengert_tensor::fused::{BlockFn, ElemFn, GELU, ROOTS, TANH, block_fns, pick};
 use wengert_tensor::lane::Lane;
 use wengert_tensor::simd::Isa;
 
@@ -165,7 +165,7 @@ with_activations! {
     /// √x; derivative ∞ at 0.
     Sqrt sqrt {
         kernel |x| x.sqrt();
-        shared |x| x.is_sqrt_near() => x.sqrt_near();
+        own_loop ROOTS;
         vjp |y, g| [Some(g / y * 0.5)];
         domain [0.5..2.0];
     }
@@ -268,7 +268,7 @@ with_activations! {
     /// Hyperbolic cosine.
     Cosh cosh { kernel |x| x.cosh(); vjp |y, g| [Some(g * x.sinh())]; domain [-2.0..2.0]; }
     /// Hyperbolic tangent.
-    Tanh tanh { kernel |x| x.tanh(); vjp |y, g| [Some(g.tanh_grad(y))]; domain [-2.0..2.0]; }
+    Tanh tanh { kernel |x| x.tanh(); own_loop TANH; vjp |y, g| [Some(g.tanh_grad(y))]; domain [-2.0..2.0]; }
     /// g (1 - y²): the derivative of [`Var::tanh`] from its output.
     TanhGrad tanh_grad {
         kernel |g, y| g * (V::c(1.0) - y * y);

@@ -33,17 +33,11 @@ pub trait ElemFn {
     fn bound<V: Lane>() -> f64 {
         0.0
     }
-    /// Whether `eval` and `eval_near` take half of a block each, because they wait for different units of the processor.
-    const SHARED: bool = false;
-    /// How many of `n` elements take `eval` in any case.
+    /// Fills `dst` by a loop of its own ([`Pieces`](super::Pieces), [`OddPieces`](super::OddPieces), [`Roots`](super::Roots)),
+    /// which stands in place of `eval` and `eval_near` where there are the instructions for it; `false`, and nothing
+    /// done, if there are none.
     #[inline(always)]
-    fn cut(n: usize) -> usize {
-        if Self::SHARED { n / 2 } else { 0 }
-    }
-    /// Fills `dst` by [`Pieces`](super::Pieces), which stand in place of `eval` and `eval_near` where there are
-    /// registers for them; `false`, and nothing done, if there are none.
-    #[inline(always)]
-    fn in_pieces<T: Real, I: Isa>(_dst: &mut [T], _x: &[T]) -> bool {
+    fn own_loop<T: Real, I: Isa>(_dst: &mut [T], _x: &[T]) -> bool {
         false
     }
     /// The bits of `eval`, where `is_near`.
@@ -76,19 +70,11 @@ fn body<F: ElemFn, T: Real, I: Isa>(dst: &mut [T], args: [&[T]; 3], imm: [T; 2])
     let n = dst.len();
     let a = &args[0][..n];
     match F::ARITY {
-        1 if F::in_pieces::<T, I>(dst, a) => {}
+        1 if F::own_loop::<T, I>(dst, a) => {}
         // A block of ordinary arguments takes the faster form.
-        1 if F::NEAR && L::<T, I>::INLINE && all_near::<F, T, I>(&a[F::cut(n)..]) => {
-            let cut = F::cut(n);
-            let ((a0, a), (d0, dst)) = (a.split_at(cut), dst.split_at_mut(cut));
-            let ((a1, a2), (d1, d2)) = (a.split_at(cut), dst.split_at_mut(cut));
-            for i in 0..cut {
-                let x = L::<T, I>::new(a0[i]);
-                d0[i] = F::eval(x, x, x, imm).get();
-                d1[i] = F::eval_near(L::<T, I>::new(a1[i])).get();
-            }
-            for (d, &x) in d2.iter_mut().zip(a2) {
-                *d = F::eval_near(L::<T, I>::new(x)).get();
+        1 if F::NEAR && L::<T, I>::INLINE && all_near::<F, T, I>(a) => {
+            for i in 0..n {
+                dst[i] = F::eval_near(L::<T, I>::new(a[i])).get();
             }
         }
         1 => {

@@ -14,6 +14,7 @@ mod kernel;
 mod lines;
 mod pieces;
 mod reduce;
+mod roots;
 mod run;
 mod terms;
 
@@ -22,8 +23,9 @@ pub use few::FewRows;
 pub use kernel::{
     BlockFn, BlockFns, ElemFn, IndexFn, IndexedFn, block_fn, block_fns, index_fn, pick,
 };
-pub use pieces::{GELU, Pieces};
+pub use pieces::{GELU, OddPieces, Pieces, TANH};
 pub use reduce::{Reduce, extreme_of, few_rows, sum_of};
+pub use roots::{ROOTS, Roots};
 
 use crate::error::{Error, Result};
 use crate::shape::{Dims, IntoDims, checked_numel};

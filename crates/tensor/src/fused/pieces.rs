@@ -3,22 +3,39 @@
 
 use super::ElemFn;
 use crate::Real;
-use crate::lane::GELU_PIECES;
+use crate::lane::{GELU_PIECES, GELU_WIDTH, TANH_END, TANH_PIECES, TANH_WIDTH};
 use crate::simd::Isa;
 
-/// x P(x), where P is a polynomial of degree 5 on each of 32 pieces of one width, the middle of the seventeenth is 0, and
-/// another function further out.
+/// A polynomial of degree 5 on each of 32 pieces of one width, P.
 #[repr(C, align(64))]
-pub struct Pieces {
+struct Table {
     /// Coefficients of the powers of the distance from the middle of each piece, the lowest power first.
-    table: [[f32; 32]; 6],
+    powers: [[f32; 32]; 6],
     width: f32,
 }
 
+/// x P(x), where the middle of the seventeenth piece is 0, and another function further out.
+pub struct Pieces(Table);
+
+/// P(|x|) with the sign of x, where the middle of the first piece is 0 and the last one goes on to an end; constant from there.
+pub struct OddPieces {
+    table: Table,
+    end: f32,
+}
+
 /// x Φ(x) for -3.6 < x < 3.39.
-pub static GELU: Pieces = Pieces {
-    table: GELU_PIECES,
-    width: 0.21875,
+pub static GELU: Pieces = Pieces(Table {
+    powers: GELU_PIECES,
+    width: GELU_WIDTH,
+});
+
+/// tanh x.
+pub static TANH: OddPieces = OddPieces {
+    table: Table {
+        powers: TANH_PIECES,
+        width: TANH_WIDTH,
+    },
+    end: TANH_END,
 };
 
 impl Pieces {
@@ -28,7 +45,19 @@ impl Pieces {
     pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
         assert_eq!(dst.len(), x.len(), "one result for each element");
         #[cfg(target_arch = "x86_64")]
-        return x86::fill::<F, T, I>(self, dst, x);
+        return x86::fill::<F, T, I>(&self.0, dst, x);
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+}
+
+impl OddPieces {
+    /// The function of every element; `false`, and nothing done, as for [`Pieces::fill`].
+    #[inline(always)]
+    pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
+        assert_eq!(dst.len(), x.len(), "one result for each element");
+        #[cfg(target_arch = "x86_64")]
+        return x86::fill_odd::<T, I>(self, dst, x);
         #[cfg(not(target_arch = "x86_64"))]
         false
     }
@@ -36,7 +65,7 @@ impl Pieces {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{ElemFn, Isa, Pieces, Real};
+    use super::{ElemFn, Isa, OddPieces, Real, Table};
     use crate::lane::{F32Lane, Lane};
     use crate::simd::{Avx512, same_type};
     use std::arch::x86_64::*;
@@ -45,11 +74,27 @@ mod x86 {
     const N: usize = 16;
     /// Elements that are looked at together.
     const GROUP: usize = 4 * N;
-    /// 3 · 2²², beside which a number is an integer in its last bits, and 16, the number of the piece around 0.
-    const INTEGER: f32 = 12_582_912.0 + 16.0;
+    /// 3 · 2²², beside which a number is an integer in its last bits.
+    const INTEGER: f32 = 12_582_912.0;
+
+    /// A table in registers.
+    macro_rules! polynomial {
+        ($table:expr) => {{
+            let half = |k: usize, h: usize| _mm512_load_ps($table.powers[k].as_ptr().add(h * N));
+            let at = move |k: usize, piece| _mm512_permutex2var_ps(half(k, 0), piece, half(k, 1));
+            move |piece: __m512i, t: __m512| {
+                let mut y = at(5, piece);
+                y = _mm512_fmadd_ps(y, t, at(4, piece));
+                y = _mm512_fmadd_ps(y, t, at(3, piece));
+                y = _mm512_fmadd_ps(y, t, at(2, piece));
+                y = _mm512_fmadd_ps(y, t, at(1, piece));
+                _mm512_fmadd_ps(y, t, at(0, piece))
+            }
+        }};
+    }
 
     #[inline(always)]
-    pub(super) fn fill<F: ElemFn, T: Real, I: Isa>(p: &Pieces, dst: &mut [T], x: &[T]) -> bool {
+    pub(super) fn fill<F: ElemFn, T: Real, I: Isa>(p: &Table, dst: &mut [T], x: &[T]) -> bool {
         if !same_type::<T, f32>() || !same_type::<I, Avx512>() {
             return false;
         }
@@ -73,30 +118,24 @@ mod x86 {
     /// # Safety
     /// `dst` and `x` hold `n` elements, and AVX-512 is available.
     #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")]
-    unsafe fn run<F: ElemFn>(p: &Pieces, dst: *mut f32, x: *const f32, n: usize) {
+    unsafe fn run<F: ElemFn>(p: &Table, dst: *mut f32, x: *const f32, n: usize) {
         // SAFETY: loads and stores are below `n` or masked so, and the caller vouches for the instruction set.
         unsafe {
             let width = _mm512_set1_ps(p.width);
             let scale = _mm512_set1_ps(1.0 / p.width);
             // Beyond the first piece, and more so beyond the last one.
             let end = _mm512_set1_ps(p.width * 17.0);
-            let integer = _mm512_set1_ps(INTEGER);
-            let first = _mm512_set1_epi32((INTEGER - 16.0).to_bits() as i32);
-            let half = |k: usize, h: usize| _mm512_load_ps(p.table[k].as_ptr().add(h * N));
-            let at = |k: usize, piece| _mm512_permutex2var_ps(half(k, 0), piece, half(k, 1));
+            // The number of the piece around 0 is 16.
+            let integer = _mm512_set1_ps(INTEGER + 16.0);
+            let first = _mm512_set1_epi32(INTEGER.to_bits() as i32);
+            let polynomial = polynomial!(p);
             // In its last bits the number of the piece, if there is one.
             let place = |x: __m512| _mm512_fmadd_ps(x, scale, integer);
             let beyond = |places: __m512i| _mm512_test_epi32_mask(places, _mm512_set1_epi32(!31));
             let near = |x: __m512, place: __m512| {
                 let piece = _mm512_castps_si512(place);
                 let t = _mm512_fnmadd_ps(_mm512_sub_ps(place, integer), width, x);
-                let mut y = at(5, piece);
-                y = _mm512_fmadd_ps(y, t, at(4, piece));
-                y = _mm512_fmadd_ps(y, t, at(3, piece));
-                y = _mm512_fmadd_ps(y, t, at(2, piece));
-                y = _mm512_fmadd_ps(y, t, at(1, piece));
-                y = _mm512_fmadd_ps(y, t, at(0, piece));
-                _mm512_mul_ps(y, x)
+                _mm512_mul_ps(polynomial(piece, t), x)
             };
             // What the places have beside `first`, together.
             let differ = |so_far: __m512i, place: __m512| {
@@ -154,6 +193,54 @@ mod x86 {
                     _mm512_mask_storeu_ps(dst.add(k * N), there(k), y);
                 }
                 i += GROUP;
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn fill_odd<T: Real, I: Isa>(p: &OddPieces, dst: &mut [T], x: &[T]) -> bool {
+        if !same_type::<T, f32>() || !same_type::<I, Avx512>() {
+            return false;
+        }
+        // SAFETY: as in `fill`.
+        unsafe { run_odd(p, dst.as_mut_ptr().cast(), x.as_ptr().cast(), dst.len()) };
+        true
+    }
+
+    /// # Safety
+    /// As for `run`.
+    #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")]
+    unsafe fn run_odd(p: &OddPieces, dst: *mut f32, x: *const f32, n: usize) {
+        // SAFETY: as in `run`.
+        unsafe {
+            let width = _mm512_set1_ps(p.table.width);
+            let scale = _mm512_set1_ps(1.0 / p.table.width);
+            let end = _mm512_set1_ps(p.end);
+            let integer = _mm512_set1_ps(INTEGER);
+            let last = _mm512_set1_ps(INTEGER + 31.0);
+            let sign = _mm512_set1_ps(-0.0);
+            let polynomial = polynomial!(p.table);
+            // The second operand of a minimum is taken where one is NaN.
+            let value = |x: __m512| {
+                let a = _mm512_min_ps(end, _mm512_andnot_ps(sign, x));
+                let place = _mm512_min_ps(last, _mm512_fmadd_ps(a, scale, integer));
+                let t = _mm512_fnmadd_ps(_mm512_sub_ps(place, integer), width, a);
+                let y = polynomial(_mm512_castps_si512(place), t);
+                _mm512_or_ps(y, _mm512_and_ps(sign, x))
+            };
+            let mut i = 0;
+            while i + GROUP <= n {
+                for k in 0..GROUP / N {
+                    let x = _mm512_loadu_ps(x.add(i + k * N));
+                    _mm512_storeu_ps(dst.add(i + k * N), value(x));
+                }
+                i += GROUP;
+            }
+            while i < n {
+                let there = (!0u32 >> (32 - (n - i).min(N))) as __mmask16;
+                let x = _mm512_maskz_loadu_ps(there, x.add(i));
+                _mm512_mask_storeu_ps(dst.add(i), there, value(x));
+                i += N;
             }
         }
     }

@@ -20,6 +20,7 @@
 //! | `log10` | 1.3 | 1.2 |
 //! | `log1p` | 1.1 | 1 |
 //! | `tanh` | 2 | 1.9 |
+//! | `tanh_pieces` | 1.9 | 1.9 |
 //! | `sigmoid` | 1.9 | 1.8 |
 //! | `erf` | 2 | 1.8 |
 //! | `erfc` | 1.9 | 1.7 |
@@ -70,7 +71,8 @@
 //! `silu` and `mish` are x times a number that is subnormal far below 0 (-87 in f32, -708 in f64): there the unit is |x| times the
 //! smallest subnormal number, if that is larger.
 //!
-//! `gelu_pieces` is `gelu` as elementwise programs compute it with AVX-512: see [`Pieces`](crate::fused::Pieces).
+//! `gelu_pieces` and `tanh_pieces` are `gelu` and `tanh` as elementwise programs compute them with AVX-512: see
+//! [`Pieces`](crate::fused::Pieces) and [`OddPieces`](crate::fused::OddPieces).
 //!
 //! Subnormal arguments and results are not flushed, odd functions keep the sign of zero, ±∞ give the limits, NaN
 //! stays NaN, and arguments outside of the domain give NaN.
@@ -86,7 +88,7 @@ mod reduce;
 mod round;
 mod trig;
 
-pub(crate) use coefficients::GELU_PIECES;
+pub(crate) use coefficients::{GELU_PIECES, GELU_WIDTH, TANH_END, TANH_PIECES, TANH_WIDTH};
 
 use crate::Real;
 use crate::simd::{Baseline, Isa};
@@ -253,10 +255,6 @@ pub trait Lane:
     fn gelu_near(self) -> Self;
     /// As [`Lane::exp`], for numbers up to 0 (and NaN) only; the same bits.
     fn exp_down(self) -> Self;
-    /// As [`Lane::sqrt`], for 2^-70 <= x < ∞ only, without the instruction for roots; the same bits.
-    fn sqrt_near(self) -> Self;
-    /// Whether [`Lane::sqrt_near`] is the root of x, and worth it.
-    fn is_sqrt_near(self) -> bool;
     /// Whether [`Lane::ln_normal`] is the logarithm of x.
     fn is_normal(self) -> bool;
     /// Inverse of erf.
@@ -376,15 +374,6 @@ macro_rules! lane {
                 inlined::gelu_near(self)
             }
             #[inline(always)]
-            fn sqrt_near(self) -> Self {
-                inlined::sqrt_near(self)
-            }
-            #[inline(always)]
-            fn is_sqrt_near(self) -> bool {
-                const LEAST: $t = 1.0 / (1u128 << 70) as $t;
-                I::FMA && size_of::<$t>() == 4 && (self.0 >= LEAST) & (self.0 <= $t::MAX)
-            }
-            #[inline(always)]
             fn is_normal(self) -> bool {
                 (self.0 >= $t::MIN_POSITIVE) & (self.0 <= $t::MAX)
             }
@@ -460,7 +449,7 @@ mod inlined {
         cosh, exp, exp_down, exp_near, exp2, expm1, sigmoid, sigmoid_near, sinh, tanh,
     };
     pub(super) use super::log::{acosh, asinh, atanh, ln, ln_normal, log1p, log2, log10};
-    pub(super) use super::power::{cbrt, hypot, pow, sqrt_near};
+    pub(super) use super::power::{cbrt, hypot, pow};
     use super::trig;
     pub(super) use super::trig::{acos, asin, atan, atan2};
     use super::{Ops, gamma};

@@ -102,8 +102,6 @@ pub(super) trait Ops: Lane {
     fn halve_exponent(self) -> (Self, Self);
     /// `(2^h, 2^(k - h))` out of `MAGIC + 2 BIAS + k`, with h = k / 2 rounded down.
     fn exponent_in_two(self) -> (Self, Self);
-    /// 1 / √x to 3.5 %, for normal positive numbers.
-    fn rsqrt_guess(self) -> Self;
     /// The number rounded to half of the bits of its significand.
     fn head(self) -> Self;
     /// `(m, k)` with self = m · 2^k and m in [√½, √2), for normal positive numbers.
@@ -281,12 +279,6 @@ macro_rules! ops {
                     Self::new($t::from_bits(half << $mantissa)),
                     Self::new($t::from_bits(bits.wrapping_sub(half) << $mantissa)),
                 )
-            }
-            #[inline(always)]
-            fn rsqrt_guess(self) -> Self {
-                // The bits are a logarithm to base 2, scaled and shifted, with straight lines between powers of two.
-                const CENTER: $bits = ((1.5 * ($bias as f64 - 0.045) * (1u64 << $mantissa) as f64) as $bits);
-                Self::new($t::from_bits(CENTER.wrapping_sub(self.get().to_bits() >> 1)))
             }
             #[inline(always)]
             fn head(self) -> Self {

@@ -93,22 +93,3 @@ pub(super) fn hypot<T: Ops>(x: T, y: T) -> T {
     let r = T::select(x.is_nan() | y.is_nan(), x + y, r);
     T::select((a == infinity) | (b == infinity), infinity, r)
 }
-
-/// √x for 2^-70 <= x < ∞, correctly rounded: by products, which other units of the processor work on than roots. In f64,
-/// and without fused multiply-adds, the instruction.
-#[inline(always)]
-pub(super) fn sqrt_near<T: Ops>(x: T) -> T {
-    if !(T::SHORT && T::FMA) {
-        return x.sqrt();
-    }
-    let c = T::c;
-    // 1 / √x by a step of order 3 (Householder 1970), then both roots by one of order 2 (Goldschmidt 1964).
-    let y = x.rsqrt_guess();
-    let e = (-(x * y)).mul_add(y, c(1.0));
-    let y = (e * y).mul_add(e.mul_add(c(0.375), c(0.5)), y);
-    let (s, h) = (x * y, y * c(0.5));
-    let e = (-s).mul_add(h, c(0.5));
-    let (s, h) = (s.mul_add(e, s), h.mul_add(e, h));
-    // What is missing is known exactly, so the last rounding is the only one (Markstein 1990).
-    (-s).mul_add(s, x).mul_add(h, s)
-}

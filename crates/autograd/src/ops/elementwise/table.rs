@@ -12,8 +12,7 @@ macro_rules! table {
             $(narrow = $narrow:literal;)?
             $(near |$n:ident| $is_near:expr => $near:expr;)?
             $(within $bound:expr, |$w:ident| $within:expr;)?
-            $(pieces $pieces:expr;)?
-            $(shared |$h:ident| $is_shared:expr => $shared:expr;)?
+            $(own_loop $own_loop:expr;)?
             vjp |$y:ident, $g:ident| [$($rule:expr),+];
             domain [$($lo:literal .. $hi:literal),+];
         }
@@ -35,8 +34,8 @@ macro_rules! table {
                 $(const NARROW: bool = $narrow;)?
                 $(
                     #[inline(always)]
-                    fn in_pieces<T: Real, I: Isa>(dst: &mut [T], x: &[T]) -> bool {
-                        $pieces.fill::<Self, T, I>(dst, x)
+                    fn own_loop<T: Real, I: Isa>(dst: &mut [T], x: &[T]) -> bool {
+                        $own_loop.fill::<Self, T, I>(dst, x)
                     }
                 )?
                 const COMMON: bool = is_common(stringify!($method));
@@ -71,18 +70,6 @@ macro_rules! table {
                     #[inline(always)]
                     fn eval_near<V: Lane>($w: V) -> V {
                         $within
-                    }
-                )?
-                $(
-                    const NEAR: bool = true;
-                    const SHARED: bool = true;
-                    #[inline(always)]
-                    fn is_near<V: Lane>($h: V) -> bool {
-                        $is_shared
-                    }
-                    #[inline(always)]
-                    fn eval_near<V: Lane>($h: V) -> V {
-                        $shared
                     }
                 )?
             }

@@ -1,0 +1,95 @@
+//! Square roots by two units of the processor: the instruction for roots works beside the units for products.
+
+use super::ElemFn;
+use crate::Real;
+use crate::simd::Isa;
+
+/// √x, correctly rounded: of three registers one by the instruction, two by products.
+pub struct Roots;
+
+/// √x.
+pub static ROOTS: Roots = Roots;
+
+impl Roots {
+    /// `dst = √x`; `false`, and nothing done, for other types and instruction sets than f32 and AVX-512.
+    #[inline(always)]
+    pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
+        assert_eq!(dst.len(), x.len(), "one result for each element");
+        #[cfg(target_arch = "x86_64")]
+        return x86::fill::<T, I>(dst, x);
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Isa, Real};
+    use crate::simd::{Avx512, same_type};
+    use std::arch::x86_64::*;
+
+    /// Elements of a register.
+    const N: usize = 16;
+    /// What the products take: from here to infinity nothing on the way is subnormal.
+    const LEAST: f32 = 1.0 / (1u128 << 70) as f32;
+
+    #[inline(always)]
+    pub(super) fn fill<T: Real, I: Isa>(dst: &mut [T], x: &[T]) -> bool {
+        if !same_type::<T, f32>() || !same_type::<I, Avx512>() {
+            return false;
+        }
+        // SAFETY: both hold `dst.len()` elements of f32, and a kernel compiled for an instruction set runs only where it is
+        // available, see `simd::dispatch`.
+        unsafe { run(dst.as_mut_ptr().cast(), x.as_ptr().cast(), dst.len()) };
+        true
+    }
+
+    /// # Safety
+    /// `dst` and `x` hold `n` elements, and AVX-512 is available.
+    #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")]
+    unsafe fn run(dst: *mut f32, x: *const f32, n: usize) {
+        // SAFETY: loads and stores are below `n` or masked so, and the caller vouches for the instruction set.
+        unsafe {
+            let least = _mm512_set1_epi32(LEAST.to_bits() as i32);
+            let many = _mm512_set1_epi32((f32::INFINITY.to_bits() - LEAST.to_bits()) as i32);
+            let is_near = |x: __m512| {
+                let above = _mm512_sub_epi32(_mm512_castps_si512(x), least);
+                _mm512_cmplt_epu32_mask(above, many)
+            };
+            let half = _mm512_set1_ps(0.5);
+            let by_products = |x: __m512| {
+                // 1 / √x to 14 bits, then both roots by a step of order 2 (Goldschmidt 1964).
+                let y = _mm512_rsqrt14_ps(x);
+                let (s, h) = (_mm512_mul_ps(x, y), _mm512_mul_ps(y, half));
+                let e = _mm512_fnmadd_ps(s, h, half);
+                let (s, h) = (_mm512_fmadd_ps(s, e, s), _mm512_fmadd_ps(h, e, h));
+                // What is missing is known exactly, so the last rounding is the only one (Markstein 1990).
+                _mm512_fmadd_ps(_mm512_fnmadd_ps(s, s, x), h, s)
+            };
+            let mut i = 0;
+            while i + 3 * N <= n {
+                let (dst, x) = (dst.add(i), x.add(i));
+                let v = [
+                    _mm512_loadu_ps(x),
+                    _mm512_loadu_ps(x.add(N)),
+                    _mm512_loadu_ps(x.add(2 * N)),
+                ];
+                _mm512_storeu_ps(dst, _mm512_sqrt_ps(v[0]));
+                let (a, b) = if is_near(v[1]) & is_near(v[2]) == !0 {
+                    (by_products(v[1]), by_products(v[2]))
+                } else {
+                    (_mm512_sqrt_ps(v[1]), _mm512_sqrt_ps(v[2]))
+                };
+                _mm512_storeu_ps(dst.add(N), a);
+                _mm512_storeu_ps(dst.add(2 * N), b);
+                i += 3 * N;
+            }
+            while i < n {
+                let there = (!0u32 >> (32 - (n - i).min(N))) as __mmask16;
+                let x = _mm512_maskz_loadu_ps(there, x.add(i));
+                _mm512_mask_storeu_ps(dst.add(i), there, _mm512_sqrt_ps(x));
+                i += N;
+            }
+        }
+    }
+}
