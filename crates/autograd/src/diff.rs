@@ -48,6 +48,20 @@ pub(crate) fn differentiate<'t, T: Float>(
             }
             adjoint[i] = Some(cotangent);
         }
+        let first = {
+            let g = tape.graph.borrow();
+            let n = &g.nodes[i];
+            n.copy.then_some(n.origin)
+        };
+        if let Some(first) = first.filter(|&f| depends[f as usize]) {
+            // The value is that of the node which it computes once more, and so is the derivative.
+            let slot = &mut adjoint[first as usize];
+            *slot = Some(match *slot {
+                Some(a) => (Var::new(tape, a) + Var::new(tape, cotangent)).id,
+                None => cotangent,
+            });
+            continue;
+        }
         let (op, args, shapes, needs) = {
             let mut g = tape.graph.borrow_mut();
             let n = &g.nodes[i];
@@ -167,9 +181,13 @@ pub(crate) fn dependents<T: Float>(tape: &Tape<T>, wrt: &[u32], last: u32) -> Ve
     }
     for i in 0..=last as usize {
         let n = &g.nodes[i];
-        if !n.stop && !depends[i] {
-            depends[i] = n.args.iter().any(|&a| depends[a as usize]);
+        if depends[i] {
+            continue;
         }
+        depends[i] = match n.copy {
+            true => depends[n.origin as usize],
+            false => !n.stop && n.args.iter().any(|&a| depends[a as usize]),
+        };
     }
     depends
 }
@@ -220,6 +238,8 @@ pub(crate) fn differentiate_outputs<'t, T: Float>(
             wrt: wrt.iter().map(|v| v.id).listed(),
             no_grad: g.no_grad > 0,
             stretch: g.stretch,
+            scope: g.scope,
+            origin: g.origin,
         }
     };
     {
@@ -227,8 +247,8 @@ pub(crate) fn differentiate_outputs<'t, T: Float>(
         g.refuse_if_spent("grad");
         if g.repeats(&event) {
             let at = g.event;
+            g.step_over(at);
             g.event += 1;
-            g.len = g.events[at].after;
             return g.events[at]
                 .results
                 .iter()

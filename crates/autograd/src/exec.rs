@@ -9,7 +9,7 @@ use crate::plan::{
     AVAILABLE, Event, EventRecord, FusedStep, Outline, Plan, Plans, ShownAt, StepKind, Tailed,
 };
 use crate::pool;
-use crate::tape::Graph;
+use crate::tape::{Graph, NO_ORIGIN, Node};
 use crate::values::{Ints, Values};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -34,11 +34,16 @@ impl<T: Float> Graph<T> {
     /// Appends an event that does not repeat the previous step.
     pub(crate) fn record_event(&mut self, event: Event, before: usize, results: Vec<u32>) {
         self.events.truncate(self.event);
+        // A number stays with its node; other leaves are given their values where they are recorded.
+        let given = |n: &Node<T>| n.op.is_leaf() && !matches!(n.op, NodeOp::Const(_));
+        let takes = self.nodes[before..self.len].iter().any(given);
         self.events.push(EventRecord {
-            hooked: self.is_hooked(&event),
+            once: self.is_hooked(&event) || takes || self.aborted,
             event,
             before,
             after: self.len,
+            streams: self.streams,
+            stretches: self.stretches,
             kept: self.kept.clone(),
             sides: self.sides.clone(),
             results,
@@ -59,18 +64,27 @@ impl<T: Float> Graph<T> {
     /// Evaluates the event at the cursor.
     fn run_recorded(&mut self, event: &Event) {
         let at = self.event;
-        self.len = self.events[at].after;
-        let observed = self.observer.is_some();
-        if self.events[at].plans.of(observed).is_none() {
+        self.step_over(at);
+        let (observed, after) = (self.observer.is_some(), self.watched);
+        if self.events[at].plans.of(observed, after).is_none() {
             T::plan(self, event);
         }
         // Out of the record while the program runs, which has the whole tape.
         let plans = std::mem::take(&mut self.events[at].plans);
-        if let Some((plan, shown)) = plans.of(observed) {
+        if let Some((plan, shown)) = plans.of(observed, after) {
+            let before = std::mem::replace(&mut self.aborted, true);
             T::execute(self, plan, shown);
+            self.aborted = before;
         }
         self.events[at].plans = plans;
+        self.watched = after.wrapping_mul(31).wrapping_add(1 + u64::from(observed));
         self.event += 1;
+    }
+
+    /// Brings the tape to where it was after recording the event at `at`.
+    pub(crate) fn step_over(&mut self, at: usize) {
+        let e = &self.events[at];
+        (self.len, self.streams, self.stretches) = (e.after, e.streams, e.stretches);
     }
 
     /// Evaluates loss and gradients, collects them, and spends the tape.
@@ -187,7 +201,7 @@ struct Run<'a, T: Float> {
     finite: &'a mut [bool],
     values: &'a mut Values<T>,
     ints: &'a Ints,
-    nodes: &'a [crate::tape::Node<T>],
+    nodes: &'a [Node<T>],
     pool: &'a mut pool::Pool<T>,
     seed: (u64, u64),
     anomaly: bool,
@@ -322,7 +336,7 @@ impl<T: Float> Run<'_, T> {
                 inputs: &inputs,
                 output: &mut output.as_mut_slice()[..numel],
                 shape: &n.shape,
-                key: key(self.seed, id | 1 << 31),
+                key: key(self.seed, if n.copy { n.origin } else { id } | 1 << 31),
                 tail,
                 watched: watch != 0,
                 finite: false,
@@ -437,7 +451,7 @@ impl<T: Float> Run<'_, T> {
 }
 
 fn info<'a, T: Float>(
-    nodes: &'a [crate::tape::Node<T>],
+    nodes: &'a [Node<T>],
     scopes: &'a [(u32, String)],
     id: u32,
 ) -> crate::observe::NodeInfo<'a> {
@@ -454,7 +468,7 @@ fn info<'a, T: Float>(
             NodeOp::Param(p) => Some(p),
             _ => None,
         },
-        origin: (n.origin != crate::tape::NO_ORIGIN).then_some(n.origin),
+        origin: (n.origin != NO_ORIGIN).then_some(n.origin),
     }
 }
 

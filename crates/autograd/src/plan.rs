@@ -17,6 +17,7 @@ use crate::tape::{Graph, NO_ORIGIN};
 use fuse::Body;
 use nodes::Nodes;
 use smallvec::SmallVec;
+use std::panic::Location;
 use wengert_tensor::Dims;
 use wengert_tensor::fused::Program;
 use wengert_tensor::list::Listed;
@@ -39,17 +40,24 @@ pub enum Event {
         no_grad: bool,
         /// The checkpointed stretch that they belong to; 0 for none.
         stretch: u32,
+        /// The scope, and the place that everything recorded inside is given.
+        scope: u32,
+        origin: Option<(&'static Location<'static>, u32)>,
     },
 }
 
 /// An event of a step, with what it led to, for the next step that repeats it.
 pub(crate) struct EventRecord<T: Float> {
     pub event: Event,
-    /// Whether hooks had a part in it: what they do is not compared, so that it is never repeated.
-    pub hooked: bool,
+    /// Whether it is never repeated: hooks had a part in it, or a rule took tensors in, which are not compared; or it was
+    /// planned with what an aborted evaluation had left.
+    pub once: bool,
     /// Nodes on the tape before and after.
     pub before: usize,
     pub after: usize,
+    /// Random streams and checkpointed stretches of the step after it.
+    pub streams: u32,
+    pub stretches: u32,
     pub kept: Vec<u32>,
     pub sides: Vec<(BufferId, u32)>,
     /// Grad: the results. Backward: the adjoint of every forward node (`u32::MAX` for none).
@@ -66,6 +74,8 @@ pub(crate) struct Plans<T: Float> {
     watched: Option<Plan<T>>,
     /// What the observer is shown, once it was asked.
     shown: Option<Shown>,
+    /// Which evaluations before were observed when the plans without and with an observer were made.
+    after: [u64; 2],
 }
 
 impl<T: Float> Default for Plans<T> {
@@ -74,13 +84,18 @@ impl<T: Float> Default for Plans<T> {
             plain: None,
             watched: None,
             shown: None,
+            after: [0; 2],
         }
     }
 }
 
 impl<T: Float> Plans<T> {
-    /// The plan to run, if there is one, and what the observer is shown meanwhile.
-    pub(crate) fn of(&self, observed: bool) -> Option<(&Plan<T>, &[ShownAt])> {
+    /// The plan to run after evaluations that were observed or not, if there is one, and what the observer is shown
+    /// meanwhile.
+    pub(crate) fn of(&self, observed: bool, after: u64) -> Option<(&Plan<T>, &[ShownAt])> {
+        if self.after[usize::from(observed)] != after {
+            return None;
+        }
         match (observed, &self.shown) {
             (false, _) => Some((self.plain.as_ref()?, &[])),
             (true, Some(shown)) => Some((self.watched.as_ref().or(self.plain.as_ref())?, shown)),
@@ -89,7 +104,8 @@ impl<T: Float> Plans<T> {
     }
 
     /// Keeps a plan; one for both if they do the same.
-    fn keep(&mut self, plan: Plan<T>, shown: Option<Shown>) {
+    fn keep(&mut self, plan: Plan<T>, shown: Option<Shown>, after: u64) {
+        self.after[usize::from(shown.is_some())] = after;
         if shown.is_some() {
             (self.watched, self.shown) = (Some(plan), shown);
         } else {
@@ -288,7 +304,8 @@ pub(crate) fn make<T: Float>(g: &mut Graph<T>, event: &Event) {
     let plan = Plan::new(g, outline, bodies);
     g.counters.plans += 1;
     let at = g.event;
-    g.events[at].plans.keep(plan, observed.then_some(shown));
+    let after = g.watched;
+    (g.events[at].plans).keep(plan, observed.then_some(shown), after);
 }
 
 /// Tells each step which gradients of parameters it makes.

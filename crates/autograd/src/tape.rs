@@ -39,6 +39,8 @@ pub(crate) struct Node<T: Float> {
     pub stop: bool,
     /// Whether a trainable parameter has a part in it.
     pub tracked: bool,
+    /// Whether it computes `origin` once more: a node of a checkpointed stretch in the backward pass.
+    pub copy: bool,
     pub shape: Dims,
 }
 
@@ -104,6 +106,10 @@ pub struct Graph<T: Float> {
     pub(crate) stretch: u32,
     pub(crate) stretches: u32,
     pub(crate) spent: bool,
+    /// Whether an evaluation of this step ended in a panic: what is at hand is not what the events before say.
+    pub(crate) aborted: bool,
+    /// Which evaluations of this step were observed, as one number. An observed one leaves more at hand.
+    pub(crate) watched: u64,
     pub(crate) training: bool,
     pub(crate) fuse: bool,
     pub(crate) anomaly: bool,
@@ -352,9 +358,13 @@ impl<T: Float> Tape<T> {
         let inside = {
             let mut g = self.graph.borrow_mut();
             let parent = g.scope;
+            // Where the name begins in the path of a scope inside this one; a name may hold dots of its own.
+            let start = match g.scopes[parent as usize].1.len() {
+                0 => 0,
+                n => n + 1,
+            };
             let found = g.scopes.iter().enumerate().skip(1).find_map(|(i, (p, n))| {
-                let tail = n.strip_suffix(name)?;
-                (*p == parent && (tail.is_empty() || tail.ends_with('.'))).then_some(i as u32)
+                (*p == parent && n.get(start..) == Some(name)).then_some(i as u32)
             });
             match found {
                 Some(i) => i,
@@ -518,26 +528,14 @@ impl<T: Float> Tape<T> {
             if let Some(n) = g.nodes.get(at)
                 && n.shape == shape
                 && same_node(&n.op, &op)
+                && g.same_place(n, loc)
             {
                 g.len += 1;
                 return Var::new(self, at as u32);
             }
             g.diverge();
         }
-        let (scope, stretch) = (g.scope, g.stretch);
-        let loc = g.origin.map_or(loc, |o| o.0);
-        let id = g.push(Node {
-            op,
-            args: SmallVec::new(),
-            shape,
-            tracked: false,
-            stop: false,
-            loc,
-            scope,
-            origin: NO_ORIGIN,
-            stretch,
-        });
-        Var::new(self, id)
+        Var::new(self, g.add(op, SmallVec::new(), shape, loc))
     }
 
     /// Records an elementwise operation or a reduction.
@@ -637,6 +635,8 @@ impl<T: Float> Graph<T> {
             stretch: 0,
             stretches: 0,
             spent: false,
+            aborted: false,
+            watched: 0,
             training,
             fuse: true,
             anomaly: false,
@@ -668,6 +668,8 @@ impl<T: Float> Graph<T> {
         self.streams = 0;
         self.step += 1;
         self.spent = false;
+        self.aborted = false;
+        self.watched = 0;
         self.no_grad = 0;
         self.stretch = 0;
         self.stretches = 0;
@@ -690,14 +692,10 @@ impl<T: Float> Graph<T> {
         self.replaying = false;
     }
 
-    /// Forgets the previous step, so that the next is planned anew.
+    /// Forgets the previous step, and that the next could repeat what this one has asked so far.
     pub(crate) fn forget(&mut self) {
-        if self.len == 0 {
-            self.diverge();
-        }
-        self.events.clear();
-        self.event = 0;
-        self.replaying = false;
+        self.diverge();
+        self.events.iter_mut().for_each(|e| e.once = true);
     }
 
     #[track_caller]
@@ -761,6 +759,7 @@ impl<T: Float> Graph<T> {
                 loc: n.loc,
                 scope: n.scope,
                 origin: i,
+                copy: true,
                 stretch: 0,
             };
             let copy = self.push(node);
@@ -808,6 +807,7 @@ impl<T: Float> Graph<T> {
             loc,
             scope,
             origin,
+            copy: false,
             stretch: self.stretch,
         })
     }
@@ -869,10 +869,11 @@ impl<T: Float> Graph<T> {
     /// Whether the next event is that of the previous step, with the same marks.
     pub(crate) fn repeats(&self, event: &Event) -> bool {
         self.replaying
+            && !self.aborted
             && !self.is_hooked(event)
             && self.events.get(self.event).is_some_and(|e| {
                 e.event == *event
-                    && !e.hooked
+                    && !e.once
                     && e.before == self.len
                     && e.kept == self.kept
                     && e.sides == self.sides

@@ -274,7 +274,11 @@ impl<'t, T: Float> Batch<'t, T> {
     /// A stand-in for one example of `x`, which carries the batch axis.
     #[track_caller]
     pub fn example(&mut self, x: Var<'t, T>) -> Var<'t, T> {
+        // It has no value that could be computed again: never part of a checkpointed stretch.
+        let region = Region::enter(self.tape);
+        self.tape.graph.borrow_mut().stretch = 0;
         let one = x.apply(Example);
+        drop(region);
         self.nodes.push((one.id, x.id));
         one
     }

@@ -15,7 +15,7 @@ use crate::ops::Scratch;
 use crate::ops::compiled_here;
 use crate::ops::index::IndexSelect;
 use crate::ops::matmul::MatMul;
-use crate::ops::shape::Reshape;
+use crate::ops::shape::{Reshape, is_identity};
 use crate::tape::Region;
 use crate::var::Var;
 use crate::vmap::BatchCtx;
@@ -95,9 +95,16 @@ fn rows_of<'t, T: Float>(v: Var<'t, T>) -> (Var<'t, T>, Order) {
         }
         v
     };
-    let v = reshaped(v);
-    let Some((axes, from)) = v.permutation() else {
-        return (v, Order::default());
+    let mut v = reshaped(v);
+    let (axes, from) = loop {
+        let (axes, from) = v.unpermuted();
+        if from.id == v.id {
+            return (v, Order::default());
+        }
+        if !is_identity(&axes) {
+            break (axes, from);
+        }
+        v = reshaped(from);
     };
     let last = axes.len() - 1;
     if axes[last] != last as isize {

@@ -184,7 +184,7 @@ impl<T: Float> Op<T> for MatMul {
 impl<'t, T: Float> Var<'t, T> {
     /// Whether it is a view with the last two axes exchanged.
     pub(crate) fn is_transposed(self) -> bool {
-        self.permutation().is_some_and(|(p, _)| {
+        self.permutation().is_some_and(|p| {
             let r = p.len();
             r >= 2 && p[r - 1] == r as isize - 2 && p[r - 2] == r as isize - 1
         })
@@ -298,10 +298,12 @@ fn record_matmul<'t, T: Float>(a: Var<'t, T>, b: Var<'t, T>) -> Var<'t, T> {
             );
             // Batch axes in another order than in memory: what is smaller is put in order, operand or result.
             if b.size(1) < k
-                && let Some((order, base)) = a.permutation()
+                && let Some(order) = a.permutation()
                 && order[ra - 1] == ra as isize - 1
             {
-                return base.matmul(b).permute(order);
+                let mut back = order.clone();
+                (order.iter().enumerate()).for_each(|(i, &a)| back[a as usize] = i as isize);
+                return a.permute(back).matmul(b).permute(order);
             }
             let rows: usize = shape[..ra - 1].iter().product();
             shape[ra - 1] = b.size(1);

@@ -425,15 +425,36 @@ impl<'t, T: Float> Var<'t, T> {
         T::record_permute(self, &order.into_axes())
     }
 
-    /// If this is a permuted view: the order and what it is a view of.
-    pub(crate) fn permutation(self) -> Option<(SmallVec<[isize; 6]>, Self)> {
+    /// The order of its axes in what it is a permuted view of, perhaps through several permutations, and that; its own
+    /// order and itself if it is none.
+    ///
+    /// To look at: what is recorded has to go through the views in between, on which somebody may have a hook or a derivative.
+    pub(crate) fn unpermuted(self) -> (SmallVec<[isize; 6]>, Self) {
         let g = self.tape().graph.borrow();
-        let n = &g.nodes[self.id as usize];
-        let crate::op::NodeOp::Op(op) = &n.op else {
-            return None;
-        };
-        let p = op.as_any().downcast_ref::<Permute>()?;
-        (!n.stop).then(|| (p.0.clone(), Var::new(self.tape(), n.args[0])))
+        let mut at = self.id;
+        let rank = g.nodes[at as usize].shape.len();
+        let mut order: SmallVec<[isize; 6]> = (0..rank as isize).listed();
+        loop {
+            let n = &g.nodes[at as usize];
+            let crate::op::NodeOp::Op(op) = &n.op else {
+                break;
+            };
+            let Some(p) = op.as_any().downcast_ref::<Permute>() else {
+                break;
+            };
+            if n.stop {
+                break;
+            }
+            order.iter_mut().for_each(|a| *a = p.0[*a as usize]);
+            at = n.args[0];
+        }
+        (order, Var::new(self.tape(), at))
+    }
+
+    /// The order of [`Var::unpermuted`], if it is not that of the axes themselves.
+    pub(crate) fn permutation(self) -> Option<SmallVec<[isize; 6]>> {
+        let (order, _) = self.unpermuted();
+        (!is_identity(&order)).then_some(order)
     }
 
     /// Two axes exchanged; a view.
@@ -615,6 +636,11 @@ fn record_broadcast<T: Float>(x: Var<'_, T>, shape: Dims) -> Var<'_, T> {
     x.apply(BroadcastTo(shape))
 }
 
+/// Whether it is the order of the axes as they are.
+pub(crate) fn is_identity(order: &[isize]) -> bool {
+    order.iter().enumerate().all(|(i, &a)| a == i as isize)
+}
+
 /// [`Var::permute`], compiled in this crate.
 #[track_caller]
 fn record_permute<'t, T: Float>(x: Var<'t, T>, order: &[isize]) -> Var<'t, T> {
@@ -623,15 +649,8 @@ fn record_permute<'t, T: Float>(x: Var<'t, T>, order: &[isize]) -> Var<'t, T> {
     for a in order {
         o.push(shape::axis("permute", *a, rank).or_panic() as isize);
     }
-    if o.len() == rank && o.iter().enumerate().all(|(i, &a)| a == i as isize) {
+    if o.len() == rank && is_identity(&o) {
         return x;
-    }
-    // Two permutations in a row are one, or none.
-    if let Some((before, source)) = x.permutation()
-        && before.len() == o.len()
-    {
-        let both: SmallVec<[isize; 6]> = o.iter().map(|&a| before[a as usize]).listed();
-        return source.permute(both);
     }
     x.apply(Permute(o))
 }

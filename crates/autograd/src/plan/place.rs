@@ -56,7 +56,12 @@ impl<'a> Planner<'a> {
                 args.for_each(|&a| named[a as usize] = true);
             }
             if needed[i] && !g.is_available(i) {
-                g.reads(i).for_each(|a| needed[a as usize] = true);
+                for a in g.reads(i) {
+                    needed[a as usize] = true;
+                    // One reader that cannot draw the numbers in passing is enough: they are made before anybody reads them.
+                    stored[a as usize] |=
+                        matches!(g.kind(a as usize), Kind::Random(_)) && !self.draws(i, a as usize);
+                }
             }
         }
         for i in 0..g.len() {
@@ -72,7 +77,7 @@ impl<'a> Planner<'a> {
                 "a leaf of the tape has no value: the tape is spent"
             );
             self.place(i);
-            // A random node that is asked for itself gets a step of its own, before anybody reads it.
+            // A random node that somebody wants as a tensor gets a step of its own, before anybody reads it.
             if stored[i] {
                 self.materialize(i);
             }
@@ -85,6 +90,12 @@ impl<'a> Planner<'a> {
         self.compile(&stored, targets, wanted, release, spend)
     }
 
+    /// Whether node `i` draws the random numbers `a` itself, wherever it runs.
+    fn draws(&self, i: usize, a: usize) -> bool {
+        let g = self.g;
+        self.fuse && matches!(g.kind(i), Kind::Elem(_)) && g.shape(i) == g.shape(a)
+    }
+
     fn place(&mut self, i: usize) {
         let g = self.g;
         let kind = g.kind(i);
@@ -93,9 +104,6 @@ impl<'a> Planner<'a> {
             Kind::Elem(_) => self.place_elementwise(i),
             Kind::Reduce(..) => self.place_reduce(i),
             Kind::View | Kind::Op => {
-                for a in g.reads(i) {
-                    self.materialize(a as usize);
-                }
                 if kind == Kind::View {
                     let s = self.step_of[g.args(i)[0] as usize];
                     self.step_of[i] = s;
@@ -146,11 +154,6 @@ impl<'a> Planner<'a> {
     fn place_elementwise(&mut self, i: usize) {
         let g = self.g;
         let (args, shape) = (g.args(i), g.shape(i));
-        for &a in args {
-            if self.step_of[a as usize] == LAZY && (g.shape(a as usize) != shape || !self.fuse) {
-                self.materialize(a as usize);
-            }
-        }
         let mut earliest = 0;
         let mut home = None;
         for &a in args {
@@ -219,9 +222,6 @@ impl<'a> Planner<'a> {
         let g = self.g;
         let a = g.args(i)[0] as usize;
         let domain = g.shape(a);
-        if self.step_of[a] == LAZY {
-            self.materialize(a);
-        }
         let s = self.step_of[a];
         let few = |r: usize| match g.kind(r) {
             Kind::Reduce(_, set) => few_rows(domain, set),

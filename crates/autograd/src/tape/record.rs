@@ -162,11 +162,13 @@ pub(crate) fn leaf<T: Float>(
     let mut g = tape.graph.borrow_mut();
     let at = g.len;
     if g.replaying {
-        if let Some(n) = g.nodes.get(at)
+        if let Some(n) = g.nodes.get_mut(at)
             && n.tracked == tracked
             && n.shape.as_slice() == shape
             && same_leaf(&n.op, &op)
         {
+            // No plan depends on the line.
+            n.loc = loc;
             g.len += 1;
             return at as u32;
         }
@@ -181,6 +183,7 @@ pub(crate) fn leaf<T: Float>(
         loc,
         scope: 0,
         origin: NO_ORIGIN,
+        copy: false,
         stretch: 0,
     })
 }
