@@ -320,7 +320,7 @@ fn made<'t, T: Float>(
                 }
             }
         }
-        "batch_norm" if x.numel() % 3 == 0 && x.numel() > 0 => {
+        "batch_norm" if x.numel().is_multiple_of(3) && x.numel() > 0 => {
             let x = x.reshape([x.numel() / 3, 3]);
             let w = (k % 2 == 0).then(|| param(2));
             let (y, mean, _) = x.batch_normalized(w, None, 1e-2, k / 2 % 2 == 0);

@@ -112,7 +112,7 @@ impl<T: Float> Observer<T> for Watch<T> {
     fn wants(&mut self, n: &NodeInfo<'_>) -> bool {
         match self.wants {
             0 | 3 => true,
-            1 => n.op.len() % 2 == 0,
+            1 => n.op.len().is_multiple_of(2),
             _ => !n.scope.is_empty(),
         }
     }
@@ -352,7 +352,7 @@ pub fn step<T: Float>(
     begin: impl FnOnce(&mut Tape<T>),
 ) -> Vec<Entry> {
     let log: Log = Default::default();
-    if s.data % 2 == 0 {
+    if s.data.is_multiple_of(2) {
         set(tape, settings, s);
         begin(tape);
     } else {
