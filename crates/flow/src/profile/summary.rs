@@ -4,6 +4,7 @@ use super::histogram::{Bins, Histogram};
 use super::moments::moments;
 use super::quantiles::{Grid, Quantiles, SORTED, sorted_quantiles};
 use crate::hub;
+use wengert_draw::svg::{Distribution, Ridge};
 use wengert_tensor::Real;
 
 /// Values that quantiles and histograms are taken from, unless told otherwise: enough for a median to 1 % of the standard
@@ -92,6 +93,23 @@ pub struct Summary {
     pub quantiles: Option<Quantiles>,
     /// Histogram, if asked for and there are finite values.
     pub histogram: Option<Histogram>,
+}
+
+impl Distribution for Summary {
+    fn ridge(&self) -> Option<Ridge> {
+        let h = self.histogram.as_ref().filter(|h| h.total() > 0)?;
+        Some(Ridge {
+            edges: h.edges.clone(),
+            counts: h.counts.clone(),
+            total: h.total(),
+            magnitude: h.magnitude,
+            zeros: self.zeros as f64 / self.finite() as f64,
+            min: self.min,
+            max: self.max,
+            mean: self.mean,
+            std: self.std,
+        })
+    }
 }
 
 impl Summary {

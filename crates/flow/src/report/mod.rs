@@ -1,64 +1,14 @@
 //! How profiles are shown: [`text`] for terminals, [`svg`] plots, one self-contained [`html`] page, [`json`],
-//! [`tensorboard`] event files, and [`compare`], which puts several runs side by side.
+//! [`tensorboard`] event files, and [`compare`], which puts several runs side by side. What draws stands in `wengert-draw`,
+//! which knows no tensors.
 //!
 //! Names that come from outside (layer paths, run names, metrics) may hold anything. Every renderer passes them
 //! through [`escape`]: control and direction characters become visible, long names are shortened, markup is escaped.
 
 pub mod compare;
-pub mod escape;
-mod file;
-pub mod html;
 pub mod json;
-pub mod number;
-pub mod svg;
-pub mod table;
 pub mod tensorboard;
-pub mod text;
 
-pub use file::{check_writable, write_atomic};
-
-/// A report could not be written.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Error {
-    /// The system refused.
-    Io {
-        /// What was tried: `create`, `write`, `sync`, `replace`, `open`.
-        action: &'static str,
-        /// The file, with control characters made visible.
-        path: String,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-}
-
-impl std::fmt::Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Error::Io {
-            action,
-            path,
-            source,
-        } = self;
-        write!(f, "cannot {action} {path}: {source}")
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        let Error::Io { source, .. } = self;
-        Some(source)
-    }
-}
-
-impl Error {
-    fn io(action: &'static str, path: &std::path::Path, source: std::io::Error) -> Error {
-        Error::Io {
-            action,
-            path: escape::clean(&path.to_string_lossy(), 400).into_owned(),
-            source,
-        }
-    }
-}
-
-/// Result with [`Error`].
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub use wengert_draw::{
+    Error, Result, check_writable, escape, html, number, svg, table, text, write_atomic,
+};

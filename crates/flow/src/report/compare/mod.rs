@@ -516,4 +516,7 @@ pub fn text(runs: &[RunProfile], terminal: &Terminal) -> String {
 }
 
 #[cfg(test)]
+#[path = "../../../../draw/src/html/markup.rs"]
+mod markup;
+#[cfg(test)]
 mod tests;

@@ -1,3 +1,4 @@
+use super::markup::check_markup;
 use super::*;
 use crate::profile::{Bins, Curve, Detail, Summary, TimeProfile};
 use crate::report::svg::Figure;
@@ -83,7 +84,7 @@ fn the_page_holds_every_section_and_no_foreign_markup() {
         RunProfile::new("empty"),
     ];
     let html = page(EVIL, &runs).render();
-    crate::report::html::check_markup(&html);
+    check_markup(&html);
     assert!(!html.contains("<script") && !html.contains(['\x1b', '\u{202e}']));
     for section in [
         "Where the learning signal gets lost",
@@ -97,8 +98,8 @@ fn the_page_holds_every_section_and_no_foreign_markup() {
         assert!(html.contains(section), "{section}");
     }
     assert!(!html.contains(">Findings<"));
-    crate::report::html::check_markup(&page("nothing", &[]).render());
-    crate::report::html::check_markup(&page("empty", &[RunProfile::default()]).render());
+    check_markup(&page("nothing", &[]).render());
+    check_markup(&page("empty", &[RunProfile::default()]).render());
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn standalone_drawings_are_well_formed() {
     );
     for f in all {
         let svg = f.to_svg();
-        crate::report::html::check_markup(&svg);
+        check_markup(&svg);
         assert!(!svg.contains("NaN\"") && !svg.contains("inf\""), "{svg}");
         assert!(!f.description().is_empty());
     }

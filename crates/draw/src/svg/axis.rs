@@ -1,6 +1,6 @@
 //! Scales, ranges, ticks.
 
-use crate::report::number::{decade, pretty};
+use crate::number::{decade, pretty};
 
 /// How values are laid out along an axis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,14 +74,14 @@ impl Axis {
 
 /// A tick: where, and what it says.
 #[derive(Clone, Debug, PartialEq)]
-pub(in super::super) struct Tick {
+pub(super) struct Tick {
     pub value: f64,
     pub label: String,
 }
 
 /// An axis with its range fixed and laid on the drawing.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Layout {
+pub(super) struct Layout {
     pub scale: Scale,
     lo: f64,
     hi: f64,

@@ -1,6 +1,6 @@
 use super::canvas::text_width;
 use super::*;
-use crate::profile::{Bins, Detail, Severity, Summary};
+use crate::Severity;
 
 /// Attribute of a tag.
 fn attribute<'a>(tag: &'a str, name: &str) -> Option<&'a str> {
@@ -43,8 +43,41 @@ fn texts(svg: &str) -> Vec<(f64, f64, f64, f64, String)> {
     out
 }
 
+/// Values counted in equal bins.
+struct Counted(Ridge);
+
+impl Distribution for Counted {
+    fn ridge(&self) -> Option<Ridge> {
+        Some(self.0.clone())
+    }
+}
+
+/// `values` in `n` bins from the smallest to the largest.
+fn counted(values: &[f64], n: usize) -> Counted {
+    let range = crate::number::Range::of(values);
+    let width = (range.hi - range.lo) / n as f64;
+    let mut counts = vec![0; n];
+    for x in values {
+        counts[(((x - range.lo) / width) as usize).min(n - 1)] += 1;
+    }
+    let all = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / all;
+    let square = |x: &f64| (x - mean) * (x - mean);
+    Counted(Ridge {
+        edges: (0..=n).map(|i| range.lo + i as f64 * width).collect(),
+        counts,
+        total: values.len() as u64,
+        magnitude: false,
+        zeros: values.iter().filter(|x| **x == 0.0).count() as f64 / all,
+        min: range.lo,
+        max: range.hi,
+        mean,
+        std: (values.iter().map(square).sum::<f64>() / all).sqrt(),
+    })
+}
+
 /// No two texts overlap, and none leaves the drawing.
-pub(in crate::report) fn check_texts(svg: &str) {
+pub(crate) fn check_texts(svg: &str) {
     let (_, view) = svg.split_once("viewBox=\"0 0 ").unwrap();
     let size: Vec<f64> = view
         .split('"')
@@ -127,7 +160,7 @@ fn texts_never_overlap() {
                         }
                         let svg = p.draw("p");
                         check_texts(&svg);
-                        crate::report::html::check_markup(&svg);
+                        crate::html::check_markup(&svg);
                         for d in svg.split(" d=\"").skip(1) {
                             let d = d.split('"').next().unwrap();
                             assert!(!d.contains("NaN") && !d.contains("inf"), "{d}");
@@ -147,7 +180,7 @@ fn texts_of_the_other_plots_never_overlap() {
                 let values: Vec<f64> = (0..50)
                     .map(|i| f64::from(i - 20).max(0.0) * scale)
                     .collect();
-                let s = Summary::with(&values, Detail::histogram(Bins::Auto));
+                let s = counted(&values, 64);
                 let mut ridge = RidgePlot::new("t")
                     .x(Axis::linear("output of the units"))
                     .size(width, 0.0);
@@ -170,7 +203,7 @@ fn texts_of_the_other_plots_never_overlap() {
                 }
                 for svg in [ridge.draw("p"), heat.draw("p"), bars.draw("p")] {
                     check_texts(&svg);
-                    crate::report::html::check_markup(&svg);
+                    crate::html::check_markup(&svg);
                 }
             }
         }
@@ -225,15 +258,8 @@ fn long_lines_are_thinned_but_keep_their_peaks() {
 
 #[test]
 fn exact_zeros_are_taken_out_of_their_bin() {
-    let values: Vec<f32> = (0..100).map(|i| (i as f32 - 50.0).max(0.0)).collect();
-    let s = Summary::with(
-        &values,
-        Detail::histogram(Bins::Linear {
-            lo: 0.0,
-            hi: 49.0,
-            count: 7,
-        }),
-    );
+    let values: Vec<f64> = (0..100).map(|i| (f64::from(i) - 50.0).max(0.0)).collect();
+    let s = counted(&values, 7);
     let svg = RidgePlot::new("t").row("relu", &s).draw("p");
     assert!(svg.contains("51 % exactly zero") && svg.contains("class=\"pin\""));
     // Six values in the first bin without the zeros, seven in the others, eight in the last: no bin dwarfs the rest.
@@ -256,10 +282,9 @@ fn exact_zeros_are_taken_out_of_their_bin() {
 fn rows_that_differ_only_in_scale_are_alike_in_their_own_units() {
     let v: Vec<f64> = (0..400).map(|i| (f64::from(i) * 0.7).sin()).collect();
     let large: Vec<f64> = v.iter().map(|x| x * f64::from(1 << 20)).collect();
-    let with = |v: &[f64]| Summary::with(v, Detail::histogram(Bins::Auto));
     let plot = RidgePlot::new("t")
-        .row("a", &with(&v))
-        .row("b", &with(&large));
+        .row("a", &counted(&v, 64))
+        .row("b", &counted(&large, 64));
     // Where the bins of each row end.
     let ends = |svg: &str| -> Vec<String> {
         let of_row = |area: &str| {
@@ -279,8 +304,20 @@ fn rows_that_differ_only_in_scale_are_alike_in_their_own_units() {
 /// Units that say the same to everything are a needle, as the page explains, and no hill.
 #[test]
 fn a_constant_is_a_needle() {
-    for x in [-100.0f32, 1e-30, 3e38, 0.0, f32::from_bits(1)] {
-        let s = Summary::with(&[x; 64], Detail::histogram(Bins::Auto));
+    for x in [-100.0, 1e-30, 3e38, 0.0, f64::from(f32::from_bits(1))] {
+        // As `flow` counts a constant.
+        let half = f64::max(f64::abs(x) / 2.0, f64::MIN_POSITIVE);
+        let s = Counted(Ridge {
+            edges: vec![x - half, x + half],
+            counts: vec![64],
+            total: 64,
+            magnitude: false,
+            zeros: f64::from(u8::from(x == 0.0)),
+            min: x,
+            max: x,
+            mean: x,
+            std: 0.0,
+        });
         let svg = RidgePlot::new("t").row("out", &s).draw("p");
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         let Some((_, area)) = svg.split_once("class=\"area\"") else {

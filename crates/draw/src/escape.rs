@@ -7,7 +7,7 @@ use std::fmt::Write;
 pub const LONGEST: usize = 80;
 
 /// Characters that move the cursor, reorder the line or cannot be seen.
-pub(super) fn hidden(c: char) -> bool {
+pub fn hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -21,7 +21,7 @@ pub(super) fn hidden(c: char) -> bool {
 /// Work and memory are bounded by `most`, not by the length of the name, apart from one walk to its end.
 ///
 /// ```
-/// use wengert_flow::report::escape::clean;
+/// use wengert_draw::escape::clean;
 /// assert_eq!(clean("fc1\u{1b}[31m\n", 80), "fc1\\u{1b}[31m\\n");
 /// assert_eq!(clean("encoder.blocks.11.attention", 11), "encod…ntion");
 /// assert_eq!(clean("fc1", 80), "fc1");
@@ -68,7 +68,7 @@ pub fn clean(name: &str, most: usize) -> Cow<'_, str> {
 /// Text for HTML and SVG content and attributes: [`clean`]ed to 4,000 characters, with `& < > " '` escaped.
 ///
 /// ```
-/// use wengert_flow::report::escape::xml;
+/// use wengert_draw::escape::xml;
 /// assert_eq!(xml("<script>'&\"\0"), "&lt;script&gt;&#39;&amp;&quot;\\u{0}");
 /// ```
 pub fn xml(text: &str) -> String {

@@ -3,23 +3,47 @@
 use super::Figure;
 use super::axis::{Axis, Layout};
 use super::canvas::{Anchor, Canvas, Color, at, fit_text, text_width};
-use crate::profile::{Histogram, Summary};
-use crate::report::escape::{LONGEST, clean};
-use crate::report::number::{percent, pretty};
-use crate::report::table::{Cell, Column, Table};
+use crate::escape::{LONGEST, clean};
+use crate::number::{percent, pretty};
+use crate::table::{Cell, Column, Table};
 use std::fmt::Write;
+
+/// Values counted in bins, and what is known about them: what a row of a [`RidgePlot`] shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ridge {
+    /// Rising borders, one more than there are bins.
+    pub edges: Vec<f64>,
+    /// Values per bin.
+    pub counts: Vec<u64>,
+    /// All values that were counted, in bins and outside of them.
+    pub total: u64,
+    /// Whether magnitudes are counted, on edges of equal ratio.
+    pub magnitude: bool,
+    /// Share of exact zeros, drawn as a pin instead of a bin that dwarfs the rest.
+    pub zeros: f64,
+    /// The smallest value.
+    pub min: f64,
+    /// The largest value.
+    pub max: f64,
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation.
+    pub std: f64,
+}
+
+/// What a row of a [`RidgePlot`] can show.
+pub trait Distribution {
+    /// The row; `None` where nothing was counted.
+    fn ridge(&self) -> Option<Ridge>;
+}
 
 /// One row: a histogram with its name.
 #[derive(Clone, Debug, PartialEq)]
 struct Row {
     label: String,
-    histogram: Histogram,
-    /// Share of exact zeros, drawn as a pin instead of a bin that dwarfs the rest.
-    zeros: f64,
+    ridge: Ridge,
     /// Whether all values are one.
     constant: bool,
-    mean: f64,
-    std: f64,
 }
 
 /// Histograms over a shared horizontal axis, one row each, every row as high as its highest bin.
@@ -90,34 +114,29 @@ impl RidgePlot {
         self
     }
 
-    /// Appends a row; a summary without histogram is left out.
-    pub fn row(mut self, label: impl Into<String>, summary: &Summary) -> RidgePlot {
-        if let Some(h) = summary.histogram.as_ref().filter(|h| h.total() > 0) {
-            let zeros = summary.zeros as f64 / summary.finite() as f64;
-            let mut histogram = h.clone();
-            let (x, half) = (summary.min, summary.min.abs() / 200.0);
-            let constant = x == summary.max && h.counts.len() == 1 && x - half < x + half;
+    /// Appends a row; what was not counted is left out.
+    pub fn row(mut self, label: impl Into<String>, values: &dyn Distribution) -> RidgePlot {
+        if let Some(mut ridge) = values.ridge() {
+            let (x, half) = (ridge.min, ridge.min.abs() / 200.0);
+            let constant = x == ridge.max && ridge.counts.len() == 1 && x - half < x + half;
             if constant {
                 // The bin of a constant has some width; what is meant is a needle.
-                histogram.edges = vec![x - half, x + half];
+                ridge.edges = vec![x - half, x + half];
             }
-            if !h.magnitude {
-                let n = h.counts.len();
-                let taken = (zeros * h.total() as f64).round() as u64;
+            if !ridge.magnitude {
+                let (n, edges) = (ridge.counts.len(), &ridge.edges);
+                let taken = (ridge.zeros * ridge.total as f64).round() as u64;
                 let bin = (0..n).find(|&i| {
-                    h.edges[i] <= 0.0 && (h.edges[i + 1] > 0.0 || (i + 1 == n && h.edges[n] == 0.0))
+                    edges[i] <= 0.0 && (edges[i + 1] > 0.0 || (i + 1 == n && edges[n] == 0.0))
                 });
                 if let Some(i) = bin {
-                    histogram.counts[i] = h.counts[i].saturating_sub(taken);
+                    ridge.counts[i] = ridge.counts[i].saturating_sub(taken);
                 }
             }
             self.rows.push(Row {
                 label: label.into(),
-                histogram,
-                zeros,
+                ridge,
                 constant,
-                mean: summary.mean,
-                std: summary.std,
             });
         }
         self
@@ -130,8 +149,8 @@ impl RidgePlot {
 
     /// What a row's values are divided by.
     fn unit(&self, r: &Row) -> f64 {
-        match self.own_units && r.std > 0.0 && r.std.is_finite() {
-            true => r.std,
+        match self.own_units && r.ridge.std > 0.0 && r.ridge.std.is_finite() {
+            true => r.ridge.std,
             false => 1.0,
         }
     }
@@ -140,11 +159,11 @@ impl RidgePlot {
     fn extent(&self) -> Vec<f64> {
         let mut out = Vec::new();
         for r in &self.rows {
-            let (h, unit) = (&r.histogram, self.unit(r));
+            let (h, unit) = (&r.ridge, self.unit(r));
             let (lo, hi) = match self.own_units {
                 true => (
-                    (r.mean / unit).min(0.0) - 4.0,
-                    (r.mean / unit).max(0.0) + 4.0,
+                    (r.ridge.mean / unit).min(0.0) - 4.0,
+                    (r.ridge.mean / unit).max(0.0) + 4.0,
                 ),
                 false => (f64::MIN, f64::MAX),
             };
@@ -154,7 +173,7 @@ impl RidgePlot {
                     out.push((h.edges[i + 1] / unit).clamp(lo, hi));
                 }
             }
-            if r.zeros > 0.0 || r.constant {
+            if r.ridge.zeros > 0.0 || r.constant {
                 out.push(0.0);
             }
         }
@@ -172,16 +191,16 @@ impl Figure for RidgePlot {
             return self.description.clone();
         }
         let tell = |r: &Row| {
-            let zeros = if r.zeros > 0.0 {
-                format!(", {} exactly zero", percent(r.zeros))
+            let zeros = if r.ridge.zeros > 0.0 {
+                format!(", {} exactly zero", percent(r.ridge.zeros))
             } else {
                 String::new()
             };
             format!(
                 "{}: mean {}, standard deviation {}{zeros}",
                 clean(&r.label, LONGEST),
-                pretty(r.mean),
-                pretty(r.std)
+                pretty(r.ridge.mean),
+                pretty(r.ridge.std)
             )
         };
         match &self.rows[..] {
@@ -220,11 +239,11 @@ impl Figure for RidgePlot {
         let notes: Vec<String> = self
             .rows
             .iter()
-            .map(|r| format!("± {}", pretty(r.std)))
+            .map(|r| format!("± {}", pretty(r.ridge.std)))
             .collect();
         let right =
             self.width - widest(&mut notes.iter().map(|t| text_width(t, SMALL))).max(40.0) - 12.0;
-        let any_zeros = self.rows.iter().any(|r| r.zeros > 0.001);
+        let any_zeros = self.rows.iter().any(|r| r.ridge.zeros > 0.001);
         let head = 18.0;
         let top = head + tall - step + 8.0;
         let bottom = top + step * n as f64;
@@ -243,23 +262,23 @@ impl Figure for RidgePlot {
         let color = Color(self.style);
         for (i, r) in self.rows.iter().enumerate() {
             let base = top + step * (i + 1) as f64;
-            let (h, unit) = (&r.histogram, self.unit(r));
+            let (h, unit) = (&r.ridge, self.unit(r));
             let density = |k: usize| h.counts[k] as f64 / (h.edges[k + 1] - h.edges[k]);
             let peak = (0..h.counts.len()).map(density).fold(0.0, f64::max);
             c.line("faint", left, base, right, base);
             let mut words = format!(
                 "{}: mean {}, standard deviation {}",
                 clean(&r.label, LONGEST),
-                pretty(r.mean),
-                pretty(r.std)
+                pretty(r.ridge.mean),
+                pretty(r.ridge.std)
             );
-            if r.zeros > 0.0 {
-                words += &format!(", {} exactly zero", percent(r.zeros));
+            if r.ridge.zeros > 0.0 {
+                words += &format!(", {} exactly zero", percent(r.ridge.zeros));
             }
             c.open_group("ridge", &words);
             c.raw(&format_args!(
                 "<title>{}</title>",
-                crate::report::escape::xml(&words)
+                crate::escape::xml(&words)
             ));
             if peak > 0.0 {
                 let full = if any_zeros { tall * 0.9 } else { tall };
@@ -301,9 +320,9 @@ impl Figure for RidgePlot {
                     &d,
                 );
             }
-            if r.zeros > 0.001 && x.contains(0.0) {
+            if r.ridge.zeros > 0.001 && x.contains(0.0) {
                 let zx = x.at(0.0);
-                let zy = base - tall * r.zeros.min(1.0);
+                let zy = base - tall * r.ridge.zeros.min(1.0);
                 c.path(
                     "pin",
                     &"",
@@ -363,9 +382,9 @@ impl Figure for RidgePlot {
         for r in &self.rows {
             t.rows.push(vec![
                 Cell::from(r.label.clone()),
-                Cell::Number(r.mean),
-                Cell::Number(r.std),
-                Cell::Percent(r.zeros),
+                Cell::Number(r.ridge.mean),
+                Cell::Number(r.ridge.std),
+                Cell::Percent(r.ridge.zeros),
             ]);
         }
         Some(t)

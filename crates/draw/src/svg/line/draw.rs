@@ -2,13 +2,11 @@
 
 use super::marks::{Stroke, marker, step};
 use super::{LinePlot, Mood, pretty_x};
-use crate::report::escape::name;
-use crate::report::number::pretty;
-use crate::report::svg::Figure;
-use crate::report::svg::axis::{Layout, Scale};
-use crate::report::svg::canvas::{
-    Anchor, Canvas, Color, at, fit_text, spread, text_width, wrap_text,
-};
+use crate::escape::name;
+use crate::number::pretty;
+use crate::svg::Figure;
+use crate::svg::axis::{Layout, Scale};
+use crate::svg::canvas::{Anchor, Canvas, Color, at, fit_text, spread, text_width, wrap_text};
 
 /// Heights and widths of the parts, in user units (pixels at full width).
 const SIZE: f64 = 13.0;
@@ -152,7 +150,7 @@ impl LinePlot {
                 (Scale::Log, 1) => " (log scale: 10 times less per line)".into(),
                 (Scale::Log, n) => format!(
                     " (log scale: 10{} times less per labelled line)",
-                    &crate::report::number::decade(n)[2..]
+                    &crate::number::decade(n)[2..]
                 ),
             };
             let label = fit_text(&self.y.label, SIZE, self.width);
@@ -478,7 +476,7 @@ impl LinePlot {
             for p in points {
                 let words = format!(
                     "{}, {} {}: {}",
-                    crate::report::escape::clean(&self.series[i].name, 80),
+                    crate::escape::clean(&self.series[i].name, 80),
                     self.x.label,
                     pretty_x(p.source.0),
                     pretty(p.source.1)
@@ -487,7 +485,7 @@ impl LinePlot {
                     "<circle class=\"hit\" cx=\"{}\" cy=\"{}\" r=\"7\"><title>{}</title></circle>",
                     at(p.x),
                     at(p.y),
-                    crate::report::escape::xml(&words)
+                    crate::escape::xml(&words)
                 ));
             }
         }

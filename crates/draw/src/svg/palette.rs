@@ -62,7 +62,7 @@ pub const DASHES: [&str; 8] = [
 
 /// The colour variables for both modes: `root` is given the light ones, and the dark ones where the reader prefers
 /// them; printed pages are light.
-pub(in super::super) fn variables(root: &str, dark_root: &str) -> String {
+pub(crate) fn variables(root: &str, dark_root: &str) -> String {
     let vars = |t: &Theme| {
         let mut s = format!(
             "--back:{};--box:{};--ink:{};--soft:{};--grid:{};",
@@ -84,7 +84,7 @@ pub(in super::super) fn variables(root: &str, dark_root: &str) -> String {
 }
 
 /// Rules for what is inside a plot.
-pub(in super::super) const CSS: &str = include_str!("plot.css");
+pub(crate) const CSS: &str = include_str!("plot.css");
 
 #[cfg(test)]
 mod tests {

@@ -4,9 +4,11 @@ use std::fmt::Write;
 
 /// Smallest and largest of the finite values seen so far; `lo > hi` before the first.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Range {
-    pub(crate) lo: f64,
-    pub(crate) hi: f64,
+pub struct Range {
+    /// The smallest.
+    pub lo: f64,
+    /// The largest.
+    pub hi: f64,
 }
 
 impl Default for Range {
@@ -19,13 +21,15 @@ impl Default for Range {
 }
 
 impl Range {
-    pub(crate) fn of(values: &[f64]) -> Range {
+    /// Of these values.
+    pub fn of(values: &[f64]) -> Range {
         let mut range = Range::default();
         values.iter().for_each(|x| range.see(*x));
         range
     }
 
-    pub(crate) fn see(&mut self, x: f64) {
+    /// Takes a value in, if it is finite.
+    pub fn see(&mut self, x: f64) {
         if x.is_finite() {
             self.lo = self.lo.min(x);
             self.hi = self.hi.max(x);
@@ -36,7 +40,7 @@ impl Range {
 /// Three significant digits, short enough for a column: `0.0123`, `12.3`, `1.23e-8`, `0`, `NaN`, `∞`.
 ///
 /// ```
-/// use wengert_flow::report::number::short;
+/// use wengert_draw::number::short;
 /// assert_eq!(short(0.012345), "0.0123");
 /// assert_eq!(short(123456.0), "1.23e5");
 /// assert_eq!(short(1.0), "1.00");
@@ -62,7 +66,7 @@ pub fn short(x: f64) -> String {
 /// As [`short`], in print: `1.23×10⁻⁸`.
 ///
 /// ```
-/// use wengert_flow::report::number::pretty;
+/// use wengert_draw::number::pretty;
 /// assert_eq!(pretty(1.234e-8), "1.23×10⁻⁸");
 /// assert_eq!(pretty(-0.5), "−0.500");
 /// ```
@@ -102,7 +106,7 @@ fn superscript(digits: &str) -> String {
 /// A share as percent: `97.2 %`, `<0.1 %`.
 ///
 /// ```
-/// use wengert_flow::report::number::percent;
+/// use wengert_draw::number::percent;
 /// assert_eq!(percent(0.972), "97.2 %");
 /// assert_eq!(percent(0.0001), "<0.1 %");
 /// assert_eq!((percent(1.0), percent(0.0)), ("100 %".into(), "0 %".into()));
@@ -122,7 +126,7 @@ pub fn percent(share: f64) -> String {
 /// How many times, in words where there are words: `3.2`, `40`, `5 thousand`, `12 million`, `7 trillion`, `10²⁴`.
 ///
 /// ```
-/// use wengert_flow::report::number::times;
+/// use wengert_draw::number::times;
 /// assert_eq!(times(3.21), "3.2");
 /// assert_eq!(times(5.4e3), "5 thousand");
 /// assert_eq!(times(2.5e7), "25 million");

@@ -1,6 +1,7 @@
+use super::markup::check_markup;
 use super::*;
-use crate::report::svg::{Axis, LinePlot, Series};
-use crate::report::table::Column;
+use crate::svg::{Axis, LinePlot, Series};
+use crate::table::Column;
 
 const EVIL: &str = "</title></style><script>alert(1)</script>\"'&\x1b[31m\u{202e}";
 
@@ -11,7 +12,7 @@ fn page() -> Page {
         .y(Axis::log(EVIL))
         .series(Series::new(EVIL, [(0.0, 1.0), (1.0, 0.0), (2.0, f64::NAN)]).note(EVIL))
         .series(Series::new(EVIL, []))
-        .band(0.1, 0.5, EVIL, crate::report::svg::Mood::Bad)
+        .band(0.1, 0.5, EVIL, crate::svg::Mood::Bad)
         .arrow(EVIL);
     let table = Table::new([Column::new(EVIL).hint(EVIL), Column::new("b")])
         .caption(EVIL)
@@ -41,38 +42,6 @@ fn page() -> Page {
         .section(EVIL)
         .details(EVIL, false, |p| p.text(EVIL).table(&table))
         .glossary([(EVIL, EVIL)])
-}
-
-/// Every element is closed in order, attributes are quoted, and ids are unique.
-pub(in crate::report) fn check_markup(html: &str) {
-    let void = ["meta", "!DOCTYPE", "br", "img"];
-    let (mut open, mut ids) = (Vec::new(), std::collections::HashSet::new());
-    let mut rest = html;
-    while let Some(i) = rest.find('<') {
-        let end = rest[i..].find('>').expect("a tag ends") + i;
-        let tag = &rest[i + 1..end];
-        rest = &rest[end + 1..];
-        assert!(!tag.contains('<'), "{tag}");
-        if tag.matches('"').count() % 2 == 1 {
-            panic!("quotes of <{tag}>");
-        }
-        if let Some(n) = tag.strip_prefix('/') {
-            assert_eq!(open.pop(), Some(n), "closing {n}");
-            continue;
-        }
-        let n = tag.split([' ', '/', '\n']).next().unwrap();
-        if let Some(id) = tag.split(" id=\"").nth(1) {
-            let id = id.split('"').next().unwrap();
-            assert!(ids.insert(id.to_string()), "id {id} twice");
-        }
-        if !void.contains(&n) && !tag.ends_with('/') {
-            open.push(n);
-        }
-        if n == "style" {
-            rest = &rest[rest.find("</style").expect("style ends")..];
-        }
-    }
-    assert!(open.is_empty(), "{open:?}");
 }
 
 #[test]

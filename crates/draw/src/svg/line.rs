@@ -5,9 +5,8 @@ mod marks;
 
 use super::Figure;
 use super::axis::Axis;
-use crate::report::number::{pretty, short};
-use crate::report::table::{Cell, Column, Table};
-use wengert_tensor::order::ascending_floats;
+use crate::number::{pretty, short};
+use crate::table::{Cell, Column, Table};
 
 /// One line.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -205,7 +204,7 @@ impl Figure for LinePlot {
     fn data(&self) -> Option<Table> {
         let mut xs = self.coordinates(|p| p.0);
         xs.retain(|x| x.is_finite());
-        ascending_floats(&mut xs);
+        xs.sort_by(f64::total_cmp);
         xs.dedup();
         let step = xs.len().div_ceil(200).max(1);
         let mut columns = vec![Column::new(self.x.label.clone())];
@@ -232,7 +231,7 @@ impl Figure for LinePlot {
 impl LinePlot {
     /// One line in words.
     fn tell(&self, s: &Series) -> String {
-        let who = crate::report::escape::clean(&s.name, crate::report::escape::LONGEST);
+        let who = crate::escape::clean(&s.name, crate::escape::LONGEST);
         match (s.points.first(), s.points.last()) {
             (Some(a), Some(b)) if s.points.len() > 1 => format!(
                 "{who}: {} at {} {}, {} at {} {}.",

@@ -3,10 +3,10 @@
 use super::Figure;
 use super::axis::{Axis, Layout, Scale};
 use super::canvas::{Anchor, Canvas, fit_text, text_width};
-use crate::profile::Severity;
-use crate::report::escape::{LONGEST, clean, xml};
-use crate::report::number::{percent, pretty};
-use crate::report::table::{Cell, Column, Table};
+use crate::Severity;
+use crate::escape::{LONGEST, clean, xml};
+use crate::number::{percent, pretty};
+use crate::table::{Cell, Column, Table};
 
 /// One bar.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,9 +119,9 @@ impl Figure for BarChart {
             .bars
             .iter()
             .map(|b| {
-                let sign = b.severity.map_or(String::new(), |s| {
-                    format!("{} ", crate::report::text::mark(s))
-                });
+                let sign = b
+                    .severity
+                    .map_or(String::new(), |s| format!("{} ", crate::text::mark(s)));
                 fit_text(&format!("{sign}{}", b.label), SIZE, room)
             })
             .collect();

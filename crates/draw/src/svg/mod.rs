@@ -5,7 +5,7 @@
 //! besides, distinct markers and dashes, and follow the reader's light or dark setting.
 //!
 //! ```
-//! use wengert_flow::report::svg::{Axis, Figure, LinePlot, Series};
+//! use wengert_draw::svg::{Axis, Figure, LinePlot, Series};
 //! let plot = LinePlot::new("Gradient by layer")
 //!     .x(Axis::linear("layer").whole())
 //!     .y(Axis::log("RMS of the gradient"))
@@ -27,7 +27,7 @@ pub use bars::BarChart;
 pub use heat::HeatMap;
 pub use line::{Band, LinePlot, Mood, Series};
 pub use palette::{DARK, DASHES, LIGHT, Theme};
-pub use ridge::RidgePlot;
+pub use ridge::{Distribution, Ridge, RidgePlot};
 
 pub(super) use palette::{CSS, variables};
 

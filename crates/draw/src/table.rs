@@ -1,6 +1,6 @@
 //! A table of mixed content that [`text`](super::text) and [`html`](super::html) both render.
 
-use crate::profile::Severity;
+use crate::Severity;
 
 /// Content of one cell.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,8 +115,8 @@ impl Column {
 /// Columns and rows.
 ///
 /// ```
-/// use wengert_flow::report::table::{Cell, Column, Table};
-/// use wengert_flow::report::text::Terminal;
+/// use wengert_draw::table::{Cell, Column, Table};
+/// use wengert_draw::text::Terminal;
 /// let t = Table::new([Column::new("layer"), Column::new("gradient").log_bars(0)])
 ///     .row([Cell::from("fc1"), Cell::Bar(1e-6)])
 ///     .row([Cell::from("fc2"), Cell::Bar(1.0)]);

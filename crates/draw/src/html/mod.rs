@@ -2,9 +2,9 @@
 //! paper, by keyboard and by screen reader.
 //!
 //! ```
-//! use wengert_flow::profile::{Finding, Severity};
-//! use wengert_flow::report::html::Page;
-//! use wengert_flow::report::svg::{Axis, LinePlot, Series};
+//! use wengert_draw::{Finding, Severity};
+//! use wengert_draw::html::Page;
+//! use wengert_draw::svg::{Axis, LinePlot, Series};
 //! let plot = LinePlot::new("Loss").x(Axis::linear("epoch").whole()).y(Axis::linear("loss"))
 //!     .series(Series::new("training", [(0.0, 2.3), (1.0, 0.7)]));
 //! let html = Page::new("A run")
@@ -25,7 +25,7 @@ use super::number::{percent, pretty};
 use super::svg::{CSS, Figure, size_of, variables};
 use super::table::{Cell, Table};
 use super::text::mark;
-use crate::profile::{Finding, Severity};
+use crate::{Finding, Severity};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -365,6 +365,8 @@ fn number(x: f64, text: &str) -> String {
 }
 
 #[cfg(test)]
-pub(in crate::report) use tests::check_markup;
+mod markup;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use markup::check_markup;

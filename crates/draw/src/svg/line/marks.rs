@@ -1,7 +1,7 @@
 //! Markers and dashes: what tells lines apart besides their colour.
 
-use crate::report::svg::canvas::{Canvas, Color, at};
-use crate::report::svg::palette::DASHES;
+use crate::svg::canvas::{Canvas, Color, at};
+use crate::svg::palette::DASHES;
 use std::fmt::{self, Display, Write};
 
 /// Attributes of a line in a style.

@@ -1,11 +1,10 @@
 //! Elements of a drawing, and how wide text is.
 
-use crate::report::escape::{clean, xml};
+use crate::escape::{clean, xml};
 use std::fmt::{self, Display, Write};
-use wengert_tensor::order::order;
 
 /// A growing list of elements. Text is escaped here and nowhere else.
-pub(in super::super) struct Canvas {
+pub(super) struct Canvas {
     pub width: f64,
     pub height: f64,
     body: String,
@@ -13,16 +12,16 @@ pub(in super::super) struct Canvas {
 
 /// Which point of a text its position means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in super::super) enum Anchor {
+pub(super) enum Anchor {
     Start,
     Middle,
     End,
 }
 
 /// A coordinate with one decimal: enough on screens and in print, half the bytes.
-pub(in super::super) struct At(f64);
+pub(super) struct At(f64);
 
-pub(in super::super) fn at(x: f64) -> At {
+pub(super) fn at(x: f64) -> At {
     At(x)
 }
 
@@ -37,7 +36,7 @@ impl Display for At {
 }
 
 /// Reference to the colour of a style.
-pub(in super::super) struct Color(pub usize);
+pub(super) struct Color(pub usize);
 
 impl Display for Color {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -148,7 +147,7 @@ impl Canvas {
 
 /// Width of `text` in user units at a font size, on the safe side: the advance widths of a wide sans-serif face
 /// (DejaVu, Verdana), so that what fits here fits in whatever face the reader's system has.
-pub(in super::super) fn text_width(text: &str, size: f64) -> f64 {
+pub(super) fn text_width(text: &str, size: f64) -> f64 {
     let em: f64 = text
         .chars()
         .map(|c| match c {
@@ -170,7 +169,7 @@ pub(in super::super) fn text_width(text: &str, size: f64) -> f64 {
 }
 
 /// `text` cut to a width.
-pub(in super::super) fn fit_text(text: &str, size: f64, room: f64) -> String {
+pub(super) fn fit_text(text: &str, size: f64, room: f64) -> String {
     let cut = |most: usize| clean(text, most).into_owned();
     // No face is so narrow that more characters fit.
     let (mut fits, mut most) = (1, ((room / size / 0.2) as usize).clamp(1, 400));
@@ -190,7 +189,7 @@ pub(in super::super) fn fit_text(text: &str, size: f64, room: f64) -> String {
 }
 
 /// `text` in lines of a width.
-pub(in super::super) fn wrap_text(text: &str, size: f64, room: f64) -> Vec<String> {
+pub(super) fn wrap_text(text: &str, size: f64, room: f64) -> Vec<String> {
     let mut lines: Vec<String> = vec![String::new()];
     for word in clean(text, 4000).split_whitespace() {
         let line = lines.last_mut().expect("never empty");
@@ -208,9 +207,10 @@ pub(in super::super) fn wrap_text(text: &str, size: f64, room: f64) -> Vec<Strin
 
 /// Moves positions apart until neighbours are `gap(i, j)` apart, staying within `[lo, hi]` as long as there is room,
 /// and as near as can be to where they were. Returns them in the order given.
-pub(in super::super) fn spread(want: &[f64], height: &[f64], lo: f64, hi: f64) -> Vec<f64> {
+pub(super) fn spread(want: &[f64], height: &[f64], lo: f64, hi: f64) -> Vec<f64> {
     // Groups of touching labels, each centred on the mean of what its members want (pool adjacent violators).
-    let order = order(want.len(), &|a, b| want[a].total_cmp(&want[b]));
+    let mut order: Vec<usize> = (0..want.len()).collect();
+    order.sort_by(|&a, &b| want[a].total_cmp(&want[b]));
     struct Group {
         members: Vec<usize>,
         height: f64,

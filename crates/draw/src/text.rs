@@ -3,7 +3,7 @@
 use super::escape::clean;
 use super::number::{Range, percent, short};
 use super::table::{Cell, Table};
-use crate::profile::Severity;
+use crate::Severity;
 use std::io::IsTerminal;
 
 /// What the output can show.
@@ -151,7 +151,7 @@ pub fn width(text: &str) -> usize {
 /// Heights are relative to the values' own range; what is NaN or infinite shows as `×`.
 ///
 /// ```
-/// use wengert_flow::report::text::sparkline;
+/// use wengert_draw::text::sparkline;
 /// assert_eq!(sparkline(&[0.0, 1.0, 2.0, 3.0, f64::NAN], 10), "▁▃▆█×");
 /// ```
 pub fn sparkline(values: &[f64], columns: usize) -> String {
@@ -474,7 +474,7 @@ fn push_line(out: &mut String, line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::table::Column;
+    use crate::table::Column;
 
     fn table() -> Table {
         Table::new([

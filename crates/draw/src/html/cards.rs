@@ -1,9 +1,9 @@
 //! Verdict boxes.
 
 use super::{badge, inline, mood};
-use crate::profile::{Finding, Severity};
-use crate::report::escape::{name, xml};
-use crate::report::number::Range;
+use crate::escape::{name, xml};
+use crate::number::Range;
+use crate::{Finding, Severity};
 use std::fmt::Write;
 
 /// A box that says how something is, at a glance.

@@ -3,9 +3,9 @@
 use super::Figure;
 use super::axis::{Axis, Layout, Scale};
 use super::canvas::{Anchor, Canvas, at, fit_text, text_width};
-use crate::report::escape::{LONGEST, clean, xml};
-use crate::report::number::pretty;
-use crate::report::table::{Cell, Column, Table};
+use crate::escape::{LONGEST, clean, xml};
+use crate::number::pretty;
+use crate::table::{Cell, Column, Table};
 
 /// Values by row and column as colours, with a colour bar.
 ///
@@ -400,7 +400,7 @@ mod tests {
         assert_eq!(svg.matches("class=\"cross\"").count(), 2);
         assert!(svg.contains("exactly 0") && svg.contains("not a number"));
         assert!(svg.contains(&viridis(1.0)) && svg.contains(&viridis(0.0)));
-        crate::report::html::check_markup(&svg);
+        crate::html::check_markup(&svg);
         let calm = HeatMap::new("t", "step", Axis::log("g"))
             .row("a", [Some(1.0)])
             .draw("m");
