@@ -252,8 +252,10 @@ const EQUIVALENT: &[(&str, &str, Option<Mutation>, &str)] = &[
     ("svd_u", "svd_u", Some(Mutation::Sign), EVEN),
     ("svd_vt", "diagonal_embed", None, TRUTH),
     ("svd_vt", "permute", Some(Mutation::Sign), EVEN),
+    ("svd_vt", "svd_s", Some(Mutation::Sign), EVEN),
     ("svd_vt", "svd_vt", Some(Mutation::Sign), EVEN),
     ("tanhshrink", "tanh", Some(Mutation::Sign), EVEN),
+    ("triangular_solve", "triangle", None, TRUTH),
     ("var_grad", "detach", None, SHIFT),
     ("var_grad", "mul_scalar", None, SHIFT),
     ("var_grad", "sum", None, SHIFT),
@@ -299,6 +301,7 @@ const UNREAD: &[(&str, &str, usize, &str)] = &[
     ),
     ("qr_r", "triangle", 2, GUARD),
     ("svd_u", "broadcast_to", 2, CHOSEN),
+    ("svd_vt", "broadcast_to", 2, CHOSEN),
 ];
 
 #[test]
