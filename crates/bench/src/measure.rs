@@ -4,10 +4,24 @@ use crate::Workload;
 use crate::times::Times;
 use std::time::{Duration, Instant};
 
+/// What takes a number.
+const OPTIONS: [&str; 3] = ["--threads", "--secs", "--min-steps"];
+
 /// Runs the workload that the command line names and prints its line; see `steps`.
 pub fn main(workload: impl Fn(&str) -> Option<Box<dyn Workload>>) {
     let start = Instant::now();
     let args: Vec<String> = std::env::args().skip(1).collect();
+    // Every line is JSON already: `--json` asks for what there is.
+    let mut rest = args.iter().skip(1).filter(|a| *a != "--json");
+    while let Some(option) = rest.next() {
+        if !OPTIONS.contains(&option.as_str()) {
+            fail(&format!(
+                "unknown option {option}: expected {} or --json",
+                OPTIONS.join(", ")
+            ));
+        }
+        rest.next();
+    }
     let value = |name: &str, default: f64| -> f64 {
         match args.iter().position(|a| a == name) {
             None => default,

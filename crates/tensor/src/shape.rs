@@ -170,15 +170,22 @@ pub fn axis_set(op: &'static str, axes: &[isize], rank: usize) -> Result<u64> {
     let mut set = 0u64;
     for &a in axes {
         let i = axis(op, a, rank)?;
-        if i >= 64 || set & (1 << i) != 0 {
-            return Err(Error::Shape {
-                op,
-                message: format!("axis {a} is named twice in {axes:?}"),
-            });
-        }
-        set |= 1 << i;
+        add_axis(op, &mut set, i, a, axes)?;
     }
     Ok(set)
+}
+
+/// Adds axis `i`, called `named` in `axes`, to a set that it is not in yet.
+#[inline]
+fn add_axis(op: &'static str, set: &mut u64, i: usize, named: isize, axes: &[isize]) -> Result<()> {
+    if i >= 64 || *set & (1 << i) != 0 {
+        return Err(Error::Shape {
+            op,
+            message: format!("axis {named} is named twice in {axes:?}"),
+        });
+    }
+    *set |= 1 << i;
+    Ok(())
 }
 
 /// Where the elements of a tensor stand in its storage.
@@ -456,12 +463,13 @@ impl Layout {
                 ),
             });
         }
-        axis_set(op, order, rank)?;
         let mut out = self.clone();
-        for (i, &a) in order.iter().enumerate() {
-            let a = axis(op, a, rank)?;
-            out.shape[i] = self.shape[a];
-            out.strides[i] = self.strides[a];
+        let mut set = 0u64;
+        let to = out.shape.iter_mut().zip(out.strides.iter_mut());
+        for (&named, (d, s)) in order.iter().zip(to) {
+            let a = axis(op, named, rank)?;
+            add_axis(op, &mut set, a, named, order)?;
+            (*d, *s) = (self.shape[a], self.strides[a]);
         }
         Ok(out)
     }

@@ -416,11 +416,14 @@ impl<T: Element> Tensor<T> {
     /// The axes in another order.
     #[track_caller]
     pub fn permute(&self, order: impl IntoAxes) -> Self {
-        self.view(
-            self.layout
-                .permute("permute", &order.into_axes())
-                .or_panic(),
-        )
+        self.permuted(&order.into_axes())
+    }
+
+    /// [`Tensor::permute`] without a copy of the order.
+    #[doc(hidden)]
+    #[track_caller]
+    pub fn permuted(&self, order: &[isize]) -> Self {
+        self.view(self.layout.permute("permute", order).or_panic())
     }
 
     /// Two axes exchanged.

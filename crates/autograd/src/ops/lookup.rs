@@ -97,10 +97,9 @@ fn rows_of<'t, T: Float>(v: Var<'t, T>) -> (Var<'t, T>, Order) {
     };
     let mut v = reshaped(v);
     let (axes, from) = loop {
-        let (axes, from) = v.unpermuted();
-        if from.id == v.id {
+        let Some((axes, from)) = v.unpermuted() else {
             return (v, Order::default());
-        }
+        };
         if !is_identity(&axes) {
             break (axes, from);
         }

@@ -5,6 +5,7 @@ use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
 use crate::ops::lookup;
 use crate::ops::reduce::sum_to;
+use crate::ops::shape::inverse;
 use crate::var::Var;
 use crate::vmap::{BatchCtx, align};
 use smallvec::SmallVec;
@@ -153,18 +154,14 @@ impl<T: Float> Op<T> for MatMul {
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let (a, b, g) = (ctx.input(0), ctx.input(1), ctx.cotangent());
         // A gradient for a transposed view is computed transposed, so that undoing the view costs no copy.
-        let product = |x: Var<'t, T>, y: Var<'t, T>, flip: bool| {
-            let p = if flip { y.t().mm(x.t()).t() } else { x.mm(y) };
-            Some(p)
-        };
-        let da = ctx
-            .needs(0)
-            .then(|| product(g, b.t(), a.is_transposed()))
-            .flatten();
-        let db = ctx
-            .needs(1)
-            .then(|| product(a.t(), g, b.is_transposed()))
-            .flatten();
+        let da = ctx.needs(0).then(|| match a.is_transposed() {
+            true => b.mm(g.t()).t(),
+            false => g.mm(b.t()),
+        });
+        let db = ctx.needs(1).then(|| match b.is_transposed() {
+            true => g.t().mm(a).t(),
+            false => a.t().mm(g),
+        });
         [
             da.map(|d| sum_to(d, &a.shape())),
             db.map(|d| sum_to(d, &b.shape())),
@@ -301,9 +298,7 @@ fn record_matmul<'t, T: Float>(a: Var<'t, T>, b: Var<'t, T>) -> Var<'t, T> {
                 && let Some(order) = a.permutation()
                 && order[ra - 1] == ra as isize - 1
             {
-                let mut back = order.clone();
-                (order.iter().enumerate()).for_each(|(i, &a)| back[a as usize] = i as isize);
-                return a.permute(back).matmul(b).permute(order);
+                return a.permute(inverse(&order)).matmul(b).permute(order);
             }
             let rows: usize = shape[..ra - 1].iter().product();
             shape[ra - 1] = b.size(1);

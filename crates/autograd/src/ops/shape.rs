@@ -151,10 +151,10 @@ impl<T: Float> Op<T> for Permute {
         Ok(l.permute("permute", &self.0)?.shape)
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
-        T::copy_tensor(&ctx.input(0).permute(self.0.clone()), ctx.output());
+        T::copy_tensor(&ctx.input(0).permuted(&self.0), ctx.output());
     }
     fn view(&self, input: &Tensor<T>) -> Option<Tensor<T>> {
-        Some(input.permute(self.0.clone()))
+        Some(input.permuted(&self.0))
     }
     fn is_view(&self) -> bool {
         true
@@ -166,11 +166,7 @@ impl<T: Float> Op<T> for Permute {
         Some(ctx.input(0).permute(order))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        let mut inverse: SmallVec<[isize; 6]> = SmallVec::from_elem(0, self.0.len());
-        for (i, &a) in self.0.iter().enumerate() {
-            inverse[a as usize] = i as isize;
-        }
-        small![Some(ctx.cotangent().permute(inverse))]
+        small![Some(ctx.cotangent().permute(inverse(&self.0)))]
     }
 }
 
@@ -425,36 +421,31 @@ impl<'t, T: Float> Var<'t, T> {
         T::record_permute(self, &order.into_axes())
     }
 
-    /// The order of its axes in what it is a permuted view of, perhaps through several permutations, and that; its own
-    /// order and itself if it is none.
+    /// If it is a permuted view, perhaps through several permutations: the order of its axes in what it is a view of, and that.
     ///
     /// To look at: what is recorded has to go through the views in between, on which somebody may have a hook or a derivative.
-    pub(crate) fn unpermuted(self) -> (SmallVec<[isize; 6]>, Self) {
+    pub(crate) fn unpermuted(self) -> Option<(SmallVec<[isize; 6]>, Self)> {
         let g = self.tape().graph.borrow();
-        let mut at = self.id;
-        let rank = g.nodes[at as usize].shape.len();
-        let mut order: SmallVec<[isize; 6]> = (0..rank as isize).listed();
-        loop {
-            let n = &g.nodes[at as usize];
+        let step = |id: u32| {
+            let n = &g.nodes[id as usize];
             let crate::op::NodeOp::Op(op) = &n.op else {
-                break;
+                return None;
             };
-            let Some(p) = op.as_any().downcast_ref::<Permute>() else {
-                break;
-            };
-            if n.stop {
-                break;
-            }
-            order.iter_mut().for_each(|a| *a = p.0[*a as usize]);
-            at = n.args[0];
+            let p = op.as_any().downcast_ref::<Permute>()?;
+            (!n.stop).then(|| (&p.0, n.args[0]))
+        };
+        let (order, mut from) = step(self.id)?;
+        let mut order = order.clone();
+        while let Some((inner, next)) = step(from) {
+            order.iter_mut().for_each(|a| *a = inner[*a as usize]);
+            from = next;
         }
-        (order, Var::new(self.tape(), at))
+        Some((order, Var::new(self.tape(), from)))
     }
 
     /// The order of [`Var::unpermuted`], if it is not that of the axes themselves.
     pub(crate) fn permutation(self) -> Option<SmallVec<[isize; 6]>> {
-        let (order, _) = self.unpermuted();
-        (!is_identity(&order)).then_some(order)
+        (self.unpermuted()).and_then(|(order, _)| (!is_identity(&order)).then_some(order))
     }
 
     /// Two axes exchanged; a view.
@@ -639,6 +630,13 @@ fn record_broadcast<T: Float>(x: Var<'_, T>, shape: Dims) -> Var<'_, T> {
 /// Whether it is the order of the axes as they are.
 pub(crate) fn is_identity(order: &[isize]) -> bool {
     order.iter().enumerate().all(|(i, &a)| a == i as isize)
+}
+
+/// The order that undoes `order`.
+pub(crate) fn inverse(order: &[isize]) -> SmallVec<[isize; 6]> {
+    let mut back = SmallVec::from_elem(0, order.len());
+    (order.iter().enumerate()).for_each(|(i, &a)| back[a as usize] = i as isize);
+    back
 }
 
 /// [`Var::permute`], compiled in this crate.
