@@ -260,13 +260,15 @@ pub(super) fn add_total<T: Real>(
         #[inline(always)]
         fn run<I: Isa>(self) -> (f64, f64) {
             let Total([x, y], at, kind, term, far, (mut sum, mut err)) = self;
+            // A sum of squares reads one tensor.
+            let apart = term != Term::Value && !std::ptr::eq(x, y);
             let mut from = 0;
             while from < x.len() {
                 let to = (((at + from) / UNIT + 1) * UNIT - at).min(x.len());
                 let (x, y) = (&x[from..to], &y[from..to]);
                 if far {
                     ask(x);
-                    if term != Term::Value {
+                    if apart {
                         ask(y);
                     }
                 }
