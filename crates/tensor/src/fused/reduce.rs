@@ -8,7 +8,7 @@ use super::few::{FewRows, ROWS as GROUP};
 use super::terms::Term;
 use super::{UNIT, lines};
 use crate::lane::Lane;
-use crate::simd::{Isa, Kernel, dispatch};
+use crate::simd::{Isa, Kernel, dispatch, dispatch_for};
 use crate::{Real, stream};
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -180,7 +180,7 @@ impl ReducePlan {
             let groups = (chunk.start + first)
                 .saturating_sub(start + done)
                 .div_ceil(inner);
-            dispatch(Span {
+            dispatch_for::<T, _>(Span {
                 kind: self.kind,
                 x: &x[done..done + run],
                 at: start + done,
