@@ -34,19 +34,20 @@ const TWO_OVER_PI: [u64; 20] = [
     0xf0cf_bc20_9af4_361d,
 ];
 
+/// 64 bits of 2/π; 0 before and behind those that are known.
+const fn word_at(i: i32) -> u128 {
+    if i < 0 || i as usize >= TWO_OVER_PI.len() {
+        0
+    } else {
+        TWO_OVER_PI[i as usize] as u128
+    }
+}
+
 /// `count` bits of 2/π from the one of weight 2^-(start + 1) on, as an integer times 2^scale.
 const fn window(start: i32, count: i32, scale: i32) -> f64 {
-    let mut n = 0u64;
-    let mut i = start;
-    while i < start + count {
-        let bit = if i < 0 {
-            0
-        } else {
-            TWO_OVER_PI[i as usize / 64] >> (63 - i % 64) & 1
-        };
-        n = n << 1 | bit;
-        i += 1;
-    }
+    // By words: a loop over bits takes the compiler a second.
+    let word = start.div_euclid(64);
+    let n = (word_at(word) << 64 | word_at(word + 1)) << start.rem_euclid(64) >> (128 - count);
     n as f64 * f64::from_bits(((1023 + scale) as u64) << 52)
 }
 
