@@ -1,6 +1,6 @@
 """Single operations against PyTorch eager, in turn: `torch_ops.py [--program target/release/ops] [--threads N]
 [--elements N] [--seconds S] [--only WORDS]` prints a table in Markdown, `--all` the ratios at three sizes with one and two
-threads, `--sized` a table of matrix products and other operations on matrices of their own sizes. Each cell is measured three times on both sides,
+threads, `--further` takes further operations, `--sized` makes a table of matrix products and other operations on matrices of their own sizes. Each cell is measured three times on both sides,
 one after the other; the figures are medians of the best times (microseconds)."""
 
 import argparse
@@ -79,6 +79,55 @@ OPS = {
     "pad": lambda x, b: F.pad(x, (2, 2, 2, 2)),
     "repeat": lambda x, b: x.repeat(2, 1),
 }
+
+FURTHER = {
+    **{n: (lambda f: lambda x, b: f(x))(getattr(torch, n)) for n in "neg abs sign rsqrt square reciprocal exp2 expm1 log2 log10 log1p cos tan atan sinh cosh asinh erfc lgamma digamma floor round trunc frac sinc nan_to_num isfinite".split()},
+    **{n: (lambda f: lambda x, b: f(x))(getattr(F, n)) for n in "logsigmoid relu6 selu mish softsign hardsigmoid hardswish tanhshrink".split()},
+    "cbrt": lambda x, b: x.pow(1 / 3),
+    "gelu_tanh": lambda x, b: F.gelu(x, approximate="tanh"),
+    "asin of x - 1": lambda x, b: (x - 1).asin(),
+    "acos of x - 1": lambda x, b: (x - 1).acos(),
+    "atanh of x - 1": lambda x, b: (x - 1).atanh(),
+    "acosh of x + 1": lambda x, b: (x + 1).acosh(),
+    "erfinv of x - 1": lambda x, b: (x - 1).erfinv(),
+    "atan2": lambda x, b: torch.atan2(x, b),
+    "hypot": lambda x, b: torch.hypot(x, b),
+    "pow": lambda x, b: torch.pow(x, b),
+    "minimum": lambda x, b: torch.minimum(x, b),
+    "lerp": lambda x, b: torch.lerp(x, b, 0.3),
+    "logaddexp": lambda x, b: torch.logaddexp(x, b),
+    "greater": lambda x, b: x > b,
+    "leaky_relu of x - 1": lambda x, b: F.leaky_relu(x - 1),
+    "elu of x - 1": lambda x, b: F.elu(x - 1),
+    "celu of x - 1": lambda x, b: F.celu(x - 1),
+    "hardtanh": lambda x, b: F.hardtanh(x),
+    "softshrink": lambda x, b: F.softshrink(x),
+    "hardshrink": lambda x, b: F.hardshrink(x),
+    "threshold": lambda x, b: F.threshold(x, 1.0, 0.0),
+    "glu": lambda x, b: F.glu(x, 1),
+    "mean rows": lambda x, b: x.mean(1),
+    "mean columns": lambda x, b: x.mean(0),
+    "var": lambda x, b: x.var(),
+    "var columns": lambda x, b: x.var(0),
+    "std rows": lambda x, b: x.std(1),
+    "amax": lambda x, b: x.amax(),
+    "amin rows": lambda x, b: x.amin(1),
+    "prod": lambda x, b: x.prod(),
+    "norm rows": lambda x, b: torch.linalg.vector_norm(x, 2, 1),
+    "norm 1": lambda x, b: torch.linalg.vector_norm(x, 1),
+    "norm 3": lambda x, b: torch.linalg.vector_norm(x, 3),
+    "logsumexp columns": lambda x, b: x.logsumexp(0),
+    "cumsum columns": lambda x, b: x.cumsum(0),
+    "cumprod rows": lambda x, b: x.cumprod(1),
+    "logcumsumexp rows": lambda x, b: x.logcumsumexp(1),
+    "log_softmax columns": lambda x, b: x.log_softmax(0),
+    "l1": lambda x, b: F.l1_loss(x, b),
+    "huber": lambda x, b: F.huber_loss(x, b, delta=0.3),
+    "instance_norm": lambda x, b: F.instance_norm(channels(x)),
+}
+
+# Without a derivative in PyTorch.
+STEPS = {"greater", "isfinite"}
 
 # Operations on matrices of their own sizes: those of the operands, and whether the derivative is taken by both.
 SIZED = {
@@ -164,14 +213,14 @@ def compare(a, threads, elements):
     torch.set_num_threads(threads)
     ours = Ours(a.program, threads)
     rows = {}
-    for name, op in OPS.items():
+    for name, op in (FURTHER if a.further else OPS).items():
         if a.only and not any(w in name for w in a.only.split(",")):
             continue
         rounds = []
         for _ in range(a.rounds):
             # Memory alone, in warm buffers: a copy (one read, one write) and a read.
             floors = [ours.ask(elements, pass_, a.seconds / 4, "-") for pass_ in ("copy", "read")]
-            pairs = [(ours.ask(elements, mode, a.seconds, name), measure_at(op, elements, mode, a.seconds)) for mode in ("forward", "backward")]
+            pairs = [(ours.ask(elements, mode, a.seconds, name), measure_at(op, elements, mode, a.seconds)) for mode in (("forward",) * 2 if name in STEPS else ("forward", "backward"))]
             rounds.append([*pairs[0], *pairs[1], *floors])
         rows[name] = [statistics.median(column) for column in zip(*rounds)]
     ours.close()
@@ -242,6 +291,7 @@ def main():
     p.add_argument("--all", action="store_true", help="1e3, 1e5 and 1e7 elements with 1 and 2 threads, as one table of ratios")
     p.add_argument("--keep", default="", help="with --all: keep each size's figures in files that begin so, and take up what is there")
     p.add_argument("--one", action="store_true", help="with --keep: one size in a call")
+    p.add_argument("--further", action="store_true", help="further elementwise operations, reductions and normalizations in place of the others")
     p.add_argument("--sized", action="store_true", help="matrix products, a transposed copy and sorting, microseconds with 1 and 2 threads")
     a = p.parse_args()
     if a.sized:

@@ -90,6 +90,90 @@ pub const SHAPES: &[(&str, Operation)] = &[
     ("repeat", |x, _| x.repeat([2, 1])),
 ];
 
+/// Further operations of these kinds, for a table of its own.
+pub const FURTHER: &[(&str, Operation)] = &[
+    ("neg", |x, _| x.neg()),
+    ("abs", |x, _| x.abs()),
+    ("sign", |x, _| x.sign()),
+    ("rsqrt", |x, _| x.rsqrt()),
+    ("cbrt", |x, _| x.cbrt()),
+    ("square", |x, _| x.square()),
+    ("reciprocal", |x, _| x.reciprocal()),
+    ("exp2", |x, _| x.exp2()),
+    ("expm1", |x, _| x.expm1()),
+    ("log2", |x, _| x.log2()),
+    ("log10", |x, _| x.log10()),
+    ("log1p", |x, _| x.log1p()),
+    ("cos", |x, _| x.cos()),
+    ("tan", |x, _| x.tan()),
+    ("atan", |x, _| x.atan()),
+    ("sinh", |x, _| x.sinh()),
+    ("cosh", |x, _| x.cosh()),
+    ("asinh", |x, _| x.asinh()),
+    ("erfc", |x, _| x.erfc()),
+    ("lgamma", |x, _| x.lgamma()),
+    ("digamma", |x, _| x.digamma()),
+    ("logsigmoid", |x, _| x.logsigmoid()),
+    ("floor", |x, _| x.floor()),
+    ("round", |x, _| x.round()),
+    ("trunc", |x, _| x.trunc()),
+    ("frac", |x, _| x.frac()),
+    ("relu6", |x, _| x.relu6()),
+    ("selu", |x, _| x.selu()),
+    ("gelu_tanh", |x, _| x.gelu_tanh()),
+    ("mish", |x, _| x.mish()),
+    ("softsign", |x, _| x.softsign()),
+    ("hardsigmoid", |x, _| x.hardsigmoid()),
+    ("hardswish", |x, _| x.hardswish()),
+    ("tanhshrink", |x, _| x.tanhshrink()),
+    ("sinc", |x, _| x.sinc()),
+    ("nan_to_num", |x, _| x.nan_to_num(0.0, 1e30)),
+    ("isfinite", |x, _| x.isfinite()),
+    ("asin of x - 1", |x, _| (x - 1.0).asin()),
+    ("acos of x - 1", |x, _| (x - 1.0).acos()),
+    ("atanh of x - 1", |x, _| (x - 1.0).atanh()),
+    ("acosh of x + 1", |x, _| (x + 1.0).acosh()),
+    ("erfinv of x - 1", |x, _| (x - 1.0).erfinv()),
+    ("atan2", |x, b| x.atan2(b)),
+    ("hypot", |x, b| x.hypot(b)),
+    ("pow", |x, b| x.pow(b)),
+    ("minimum", |x, b| x.minimum(b)),
+    ("lerp", |x, b| x.lerp(b, x.tape().scalar(0.3))),
+    ("logaddexp", |x, b| x.logaddexp(b)),
+    ("greater", |x, b| x.gt(b)),
+    ("leaky_relu of x - 1", |x, _| (x - 1.0).leaky_relu(0.01)),
+    ("elu of x - 1", |x, _| (x - 1.0).elu(1.0)),
+    ("celu of x - 1", |x, _| (x - 1.0).celu(1.0)),
+    ("hardtanh", |x, _| x.hardtanh(-1.0, 1.0)),
+    ("softshrink", |x, _| x.softshrink(0.5)),
+    ("hardshrink", |x, _| x.hardshrink(0.5)),
+    ("threshold", |x, _| x.threshold(1.0, 0.0)),
+    ("glu", |x, _| x.glu(1)),
+    ("mean rows", |x, _| x.mean_dim([1], false)),
+    ("mean columns", |x, _| x.mean_dim([0], false)),
+    ("var", |x, _| x.var_dim([0, 1], 1.0, false)),
+    ("var columns", |x, _| x.var_dim([0], 1.0, false)),
+    ("std rows", |x, _| x.std_dim([1], 1.0, false)),
+    ("amax", |x, _| x.amax()),
+    ("amin rows", |x, _| x.amin_dim([1], false)),
+    ("prod", |x, _| x.prod()),
+    ("norm rows", |x, _| x.norm_dim(2.0, [1], false)),
+    ("norm 1", |x, _| x.norm(1.0)),
+    ("norm 3", |x, _| x.norm(3.0)),
+    ("logsumexp columns", |x, _| x.logsumexp_dim([0], false)),
+    ("cumsum columns", |x, _| x.cumsum(0)),
+    ("cumprod rows", |x, _| x.cumprod(1)),
+    ("logcumsumexp rows", |x, _| x.logcumsumexp(1)),
+    ("log_softmax columns", |x, _| x.log_softmax(0)),
+    ("l1", |x, b| x.l1(b)),
+    ("huber", |x, b| (x - b).huber(0.3).mean()),
+    ("instance_norm", |x, _| {
+        let s = x.shape();
+        x.reshape([s[0], 10, s[1] / 10])
+            .instance_norm(None, None, 1e-5)
+    }),
+];
+
 /// Operations on matrices of their own sizes: those of the operands, and whether the derivative is taken by both.
 pub const SIZED: &[(&str, [[usize; 2]; 2], bool, Operation)] = &[
     ("matmul 512", [[512, 512]; 2], true, |x, b| x.matmul(b)),
@@ -245,7 +329,7 @@ fn labels(x: Var<'_>) -> Tensor<i64> {
 /// Every row.
 pub fn all() -> impl Iterator<Item = &'static (&'static str, Operation)> {
     let first = ELEMENTWISE.iter().chain(REDUCTIONS);
-    first.chain(NORMALIZATIONS).chain(SHAPES)
+    first.chain(NORMALIZATIONS).chain(SHAPES).chain(FURTHER)
 }
 
 /// Rows and columns of the matrix with `n` elements.

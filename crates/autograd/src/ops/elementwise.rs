@@ -234,9 +234,9 @@ with_activations! {
     /// Natural logarithm.
     Ln ln { kernel |x| x.ln(); near |x| x.is_normal() => x.ln_normal(); vjp |y, g| [Some(g / x)]; domain [0.5..2.0]; }
     /// Logarithm to base 2.
-    Log2 log2 { kernel |x| x.log2(); vjp |y, g| [Some(g / x / LN_2)]; domain [0.5..2.0]; }
+    Log2 log2 { kernel |x| x.log2(); near |x| x.is_normal() => x.log2_normal(); vjp |y, g| [Some(g / x / LN_2)]; domain [0.5..2.0]; }
     /// Logarithm to base 10.
-    Log10 log10 { kernel |x| x.log10(); vjp |y, g| [Some(g / x / LN_10)]; domain [0.5..2.0]; }
+    Log10 log10 { kernel |x| x.log10(); near |x| x.is_normal() => x.log10_normal(); vjp |y, g| [Some(g / x / LN_10)]; domain [0.5..2.0]; }
     /// ln(1 + x), accurate near 0.
     Log1p log1p { kernel |x| x.log1p(); vjp |y, g| [Some(g / (x + 1.0))]; domain [-0.5..2.0]; }
 

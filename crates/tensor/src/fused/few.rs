@@ -6,7 +6,7 @@ use super::{CHUNK, Reduce, UNIT};
 use crate::lane::Lane;
 use crate::list::Listed;
 use crate::parallel::Parts;
-use crate::simd::{Isa, Kernel, dispatch_for};
+use crate::simd::{Isa, Kernel, dispatch};
 use crate::{Real, parallel};
 use smallvec::SmallVec;
 
@@ -70,7 +70,7 @@ impl<T: Real> Plan<'_, T> {
                                     self.ahead(next, k, pieces);
                                 }
                                 let piece = len * k / pieces..len * (k + 1) / pieces;
-                                dispatch_for::<T, _>(Row {
+                                dispatch(Row {
                                     kind: plan.kind,
                                     first: row == 0,
                                     x: &x[piece.clone()],

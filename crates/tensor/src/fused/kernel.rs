@@ -197,8 +197,6 @@ impl<F: ElemFn, T: Real> Loops<F, T> {
         match (F::NARROW, F::COMMON) {
             (true, _) => Self::AVX2,
             (_, true) => common512::<F, T>,
-            // As `dispatch_for`.
-            _ if size_of::<T>() == 8 => Self::AVX2,
             _ => avx512::<F, T>,
         },
     ];

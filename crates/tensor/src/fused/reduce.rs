@@ -8,7 +8,7 @@ use super::few::{FewRows, ROWS as GROUP};
 use super::terms::Term;
 use super::{UNIT, lines};
 use crate::lane::Lane;
-use crate::simd::{Isa, Kernel, dispatch, dispatch_for};
+use crate::simd::{Isa, Kernel, dispatch};
 use crate::{Real, stream};
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -144,13 +144,20 @@ impl ReducePlan {
         }
     }
 
-    /// Adds `x`, which starts at iteration element `start` and is `far` if memory holds it, to the partial results.
+    /// Whether what is added up may be more than the value itself, see [`Term`]: in totals and along rows.
+    pub fn takes_terms(&self) -> bool {
+        let rows = self.few.is_none() && self.axes.last().is_some_and(|a| a.1 == 0);
+        self.kind == Reduce::Sum && (self.all || rows)
+    }
+
+    /// Adds the terms of `x` and `y`, which start at iteration element `start` and are `far` if memory holds them, to the
+    /// partial results.
     ///
     /// Runs of reduced elements are cut at multiples of [`UNIT`] and groups of rows are counted from the first whole row of
     /// the chunk, so the bits do not depend on how a chunk is cut into blocks.
     pub fn add_block<T: Real>(
         &self,
-        x: &[T],
+        [x, y]: [&[T]; 2],
         start: usize,
         chunk: Range<usize>,
         far: bool,
@@ -180,9 +187,11 @@ impl ReducePlan {
             let groups = (chunk.start + first)
                 .saturating_sub(start + done)
                 .div_ceil(inner);
-            dispatch_for::<T, _>(Span {
+            dispatch(Span {
                 kind: self.kind,
                 x: &x[done..done + run],
+                y: &y[done..done + run],
+                term: self.term,
                 at: start + done,
                 inner,
                 first: first % inner,
@@ -272,12 +281,7 @@ pub(super) fn add_total<T: Real>(
                         ask(y);
                     }
                 }
-                let v = match term {
-                    Term::Value => reduce_run::<T, I>(x, kind),
-                    Term::Times(_) => lines::sum_products::<T, I>(x, y),
-                    Term::SquareMinus(_) => lines::sum_square_differences::<T, I>(x, y),
-                };
-                let v = v.as_f64();
+                let v = reduce_terms::<T, I>([x, y], kind, term).as_f64();
                 let t = combine_total(kind, sum, v);
                 err += lost(kind, sum, v, t);
                 sum = t;
@@ -289,11 +293,23 @@ pub(super) fn add_total<T: Real>(
     dispatch(Total([x, y], at, plan.kind, plan.term, far, total))
 }
 
+/// The terms of a run.
+#[inline(always)]
+fn reduce_terms<T: Real, I: Isa>([x, y]: [&[T]; 2], kind: Reduce, term: Term) -> T {
+    match term {
+        Term::Value => reduce_run::<T, I>(x, kind),
+        Term::Times(_) => lines::sum_products::<T, I>(x, y),
+        Term::SquareMinus(_) => lines::sum_square_differences::<T, I>(x, y),
+    }
+}
+
 /// Part of a matrix of rows of `inner` elements, from element `first` of a row: each row is reduced to the accumulator of
 /// its own, or added element by element to the row of accumulators.
 struct Span<'a, T: Real> {
     kind: Reduce,
     x: &'a [T],
+    y: &'a [T],
+    term: Term,
     at: usize,
     inner: usize,
     first: usize,
@@ -320,6 +336,8 @@ impl<T: Real> Kernel for Span<'_, T> {
         let Span {
             kind,
             x,
+            y,
+            term,
             at,
             inner,
             mut first,
@@ -330,15 +348,19 @@ impl<T: Real> Kernel for Span<'_, T> {
             ..
         } = self;
         let (mut done, mut out) = (0, 0);
+        let apart = term != Term::Value && !std::ptr::eq(x, y);
         while done < x.len() {
             if reduced {
                 let mut run = (inner - first).min(x.len() - done);
                 run = run.min(UNIT - (at + done) % UNIT);
-                let x = &x[done..done + run];
+                let (x, y) = (&x[done..done + run], &y[done..done + run]);
                 if far {
                     ask(x);
+                    if apart {
+                        ask(y);
+                    }
                 }
-                let v = reduce_run::<T, I>(x, kind).as_f64();
+                let v = reduce_terms::<T, I>([x, y], kind, term).as_f64();
                 acc[out] = combine_total(kind, acc[out], v);
                 done += run;
                 first += run;

@@ -271,9 +271,7 @@ impl<T: Real> Plan<'_, T> {
         for (k, (slot, r)) in p.reduces.iter().enumerate() {
             match operands(*slot, r) {
                 Some(xy) if r.all => all[k] = add_total(xy, start, r, self.far, all[k]),
-                Some([x, _]) => {
-                    r.add_block(x, start, start..end, self.far, &mut accs[k]);
-                }
+                Some(xy) => r.add_block(xy, start, start..end, self.far, &mut accs[k]),
                 None => blocks = true,
             }
         }
@@ -310,12 +308,11 @@ impl<T: Real> Plan<'_, T> {
                     if done(*slot, r) {
                         continue;
                     }
-                    let x = frame.slot(*slot);
+                    let xy = [*slot, r.term.other().unwrap_or(*slot)].map(|s| frame.slot(s));
                     if r.all {
-                        let y = frame.slot(r.term.other().unwrap_or(*slot));
-                        all[k] = add_total([x, y], at, r, false, all[k]);
+                        all[k] = add_total(xy, at, r, false, all[k]);
                     } else {
-                        r.add_block(x, at, start..end, false, &mut accs[k]);
+                        r.add_block(xy, at, start..end, false, &mut accs[k]);
                     }
                 }
             }

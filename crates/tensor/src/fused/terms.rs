@@ -1,9 +1,9 @@
-//! Total sums of squares, products and squared differences: what is added up goes from memory through registers into the
+//! Sums of squares, products and squared differences, of all or along rows: what is added up goes from memory through registers into the
 //! sum, in one pass, with the bits of the same instructions and the sum one after the other.
 
+use super::CInstr;
 use super::chain::Arith;
 use super::reduce::ReducePlan;
-use super::{CInstr, Reduce};
 use crate::Real;
 use std::ops::Range;
 
@@ -37,7 +37,7 @@ pub(super) fn absorb<T: Real>(
 ) {
     for k in 0..reduces.len() {
         let (slot, plan) = &reduces[k];
-        if !plan.all || plan.kind != Reduce::Sum {
+        if !plan.takes_terms() {
             continue;
         }
         let Some((at, [a, b])) = maker(code, reduces, &registers, *slot, Arith::Mul) else {

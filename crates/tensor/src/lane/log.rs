@@ -46,10 +46,16 @@ fn whole<T: Ops>(m: T, k: T) -> T {
 
 #[inline(always)]
 pub(super) fn ln<T: Ops>(x: T) -> T {
+    let (m, k) = scaled(x);
+    domain(x, whole(m, k))
+}
+
+/// `(m, k)` with x = m · 2^(k UNIT), m in [√½, √2), for x > 0, subnormal ones too.
+#[inline(always)]
+fn scaled<T: Ops>(x: T) -> (T, T) {
     let subnormal = x < T::c(T::TINY);
     let (m, k) = T::select(subnormal, x * T::c(1.0 / T::UNDER.1), x).split_scaled();
-    let k = T::select(subnormal, k - T::c(T::UNDER.0 / T::UNIT), k);
-    domain(x, whole(m, k))
+    (m, T::select(subnormal, k - T::c(T::UNDER.0 / T::UNIT), k))
 }
 
 /// As [`ln`], for normal positive numbers only.
@@ -82,26 +88,72 @@ pub(super) fn log1p<T: Ops>(x: T) -> T {
     T::select(x == T::c(0.0), x, domain(u, y))
 }
 
-/// The logarithm to the base whose reciprocal natural logarithm is `scale` in two parts, and in which ln 2 is `two`.
+/// A base: its reciprocal natural logarithm, and the logarithm of 2, each in two parts.
+type Base = ((f64, f64), (f64, f64));
+
+/// The logarithm of m · 2^(k UNIT) to a base, m in [√½, √2): for f32 with one rounding where k = 0.
 #[inline(always)]
-fn log_base<T: Ops>(x: T, scale: (f64, f64), two: (f64, f64)) -> T {
-    let (k, m) = split(x);
+fn short_base<T: Ops>((m, k): (T, T), (scale, two): Base) -> T {
+    let f = m - T::c(1.0);
+    let tail = f.poly(T::LN).mul_add(f, T::c(-0.5)) * (f * f);
+    let rest = f.mul_add(T::c(scale.1), tail * T::c(scale.0));
+    let rest = match two.1 == 0.0 {
+        true => rest,
+        false => k.mul_add(T::c(two.1 * T::UNIT), rest),
+    };
+    k.mul_add(T::c(two.0 * T::UNIT), f.mul_add(T::c(scale.0), rest))
+}
+
+/// The logarithm of m · 2^k to a base, m in [√½, √2).
+#[inline(always)]
+fn long_base<T: Ops>((m, k): (T, T), (scale, two): Base) -> T {
     let f = m - T::c(1.0);
     let z = f * f;
     let t = (z * f).mul_add(f.poly(T::LN), z * T::c(-0.5));
     let (p, e) = two_prod(f, T::c(scale.0));
     let rest = e + (t * T::c(scale.0) + f * T::c(scale.1));
-    domain(x, k.mul_add(T::c(two.0), p + k.mul_add(T::c(two.1), rest)))
+    k.mul_add(T::c(two.0), p + k.mul_add(T::c(two.1), rest))
+}
+
+#[inline(always)]
+fn log_base<T: Ops>(x: T, base: Base) -> T {
+    let y = if T::SHORT && T::FMA {
+        short_base(scaled(x), base)
+    } else {
+        let (k, m) = split(x);
+        long_base((m, k), base)
+    };
+    domain(x, y)
+}
+
+/// As [`log_base`], for normal positive numbers only.
+#[inline(always)]
+fn log_base_normal<T: Ops>(x: T, base: Base) -> T {
+    if T::SHORT && T::FMA {
+        short_base(x.split_scaled(), base)
+    } else {
+        long_base(x.split_normal(), base)
+    }
 }
 
 #[inline(always)]
 pub(super) fn log2<T: Ops>(x: T) -> T {
-    log_base(x, T::LOG2_E, (1.0, 0.0))
+    log_base(x, (T::LOG2_E, (1.0, 0.0)))
+}
+
+#[inline(always)]
+pub(super) fn log2_normal<T: Ops>(x: T) -> T {
+    log_base_normal(x, (T::LOG2_E, (1.0, 0.0)))
 }
 
 #[inline(always)]
 pub(super) fn log10<T: Ops>(x: T) -> T {
-    log_base(x, T::LOG10_E, T::LOG10_2)
+    log_base(x, (T::LOG10_E, T::LOG10_2))
+}
+
+#[inline(always)]
+pub(super) fn log10_normal<T: Ops>(x: T) -> T {
+    log_base_normal(x, (T::LOG10_E, T::LOG10_2))
 }
 
 /// ln(1 + x + low) for x >= 0 and a relatively small `low`; ln 2 more where `double`.

@@ -242,6 +242,10 @@ pub trait Lane:
     }
     /// As [`Lane::ln`], for normal positive numbers below ∞ only; the same bits.
     fn ln_normal(self) -> Self;
+    /// As [`Lane::log2`], for normal positive numbers below ∞ only; the same bits.
+    fn log2_normal(self) -> Self;
+    /// As [`Lane::log10`], for normal positive numbers below ∞ only; the same bits.
+    fn log10_normal(self) -> Self;
     /// As [`Lane::exp`], for |x| <= [`Lane::EXP_BOUND`] only; the same bits.
     fn exp_near(self) -> Self;
     /// As [`Lane::sigmoid`], for |x| <= [`Lane::EXP_BOUND`] only; the same bits.
@@ -255,7 +259,7 @@ pub trait Lane:
     fn gelu_near(self) -> Self;
     /// As [`Lane::exp`], for numbers up to 0 (and NaN) only; the same bits.
     fn exp_down(self) -> Self;
-    /// Whether [`Lane::ln_normal`] is the logarithm of x.
+    /// Whether [`Lane::ln_normal`], [`Lane::log2_normal`] and [`Lane::log10_normal`] are the logarithms of x.
     fn is_normal(self) -> bool;
     /// Inverse of erf.
     fn erfinv(self) -> Self;
@@ -362,6 +366,14 @@ macro_rules! lane {
                 inlined::ln_normal(self)
             }
             #[inline(always)]
+            fn log2_normal(self) -> Self {
+                inlined::log2_normal(self)
+            }
+            #[inline(always)]
+            fn log10_normal(self) -> Self {
+                inlined::log10_normal(self)
+            }
+            #[inline(always)]
             fn exp_near(self) -> Self {
                 inlined::exp_near(self)
             }
@@ -448,7 +460,9 @@ mod inlined {
     pub(super) use super::exp::{
         cosh, exp, exp_down, exp_near, exp2, expm1, sigmoid, sigmoid_near, sinh, tanh,
     };
-    pub(super) use super::log::{acosh, asinh, atanh, ln, ln_normal, log1p, log2, log10};
+    pub(super) use super::log::{
+        acosh, asinh, atanh, ln, ln_normal, log1p, log2, log2_normal, log10, log10_normal,
+    };
     pub(super) use super::power::{cbrt, hypot, pow};
     use super::trig;
     pub(super) use super::trig::{acos, asin, atan, atan2};
