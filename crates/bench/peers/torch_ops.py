@@ -82,7 +82,7 @@ OPS = {
 
 FURTHER = {
     **{n: (lambda f: lambda x, b: f(x))(getattr(torch, n)) for n in "neg abs sign rsqrt square reciprocal exp2 expm1 log2 log10 log1p cos tan atan sinh cosh asinh erfc lgamma digamma floor round trunc frac sinc nan_to_num isfinite".split()},
-    **{n: (lambda f: lambda x, b: f(x))(getattr(F, n)) for n in "logsigmoid relu6 selu mish softsign hardsigmoid hardswish tanhshrink".split()},
+    **{n: (lambda f: lambda x, b: f(x))(getattr(F, n)) for n in "logsigmoid relu6 mish softsign hardsigmoid hardswish tanhshrink".split()},
     "cbrt": lambda x, b: x.pow(1 / 3),
     "gelu_tanh": lambda x, b: F.gelu(x, approximate="tanh"),
     "asin of x - 1": lambda x, b: (x - 1).asin(),
@@ -98,6 +98,7 @@ FURTHER = {
     "logaddexp": lambda x, b: torch.logaddexp(x, b),
     "greater": lambda x, b: x > b,
     "leaky_relu of x - 1": lambda x, b: F.leaky_relu(x - 1),
+    "selu of x - 1": lambda x, b: F.selu(x - 1),
     "elu of x - 1": lambda x, b: F.elu(x - 1),
     "celu of x - 1": lambda x, b: F.celu(x - 1),
     "hardtanh": lambda x, b: F.hardtanh(x),
