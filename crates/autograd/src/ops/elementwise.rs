@@ -289,11 +289,11 @@ with_activations! {
     /// 1 - erf(x), accurate in the tail.
     Erfc erfc { kernel |x| x.erfc(); vjp |y, g| [Some(g * (-x.square()).exp() * -FRAC_2_SQRT_PI)]; domain [-2.0..2.0]; }
     /// Inverse of erf.
-    Erfinv erfinv { kernel |x| x.erfinv(); narrow = true; vjp |y, g| [Some(g * y.square().exp() / FRAC_2_SQRT_PI)]; domain [-0.8..0.8]; }
+    Erfinv erfinv { kernel |x| x.erfinv(); vjp |y, g| [Some(g * y.square().exp() / FRAC_2_SQRT_PI)]; domain [-0.8..0.8]; }
     /// ln |Γ(x)|.
-    Lgamma lgamma { kernel |x| x.lgamma(); narrow = true; vjp |y, g| [Some(g * x.digamma())]; domain [0.5..4.0]; }
+    Lgamma lgamma { kernel |x| x.lgamma(); vjp |y, g| [Some(g * x.digamma())]; domain [0.5..4.0]; }
     /// Derivative of lgamma.
-    Digamma digamma { kernel |x| x.digamma(); narrow = true; vjp |y, g| [Some(g * x.polygamma(1.0))]; domain [0.5..4.0]; }
+    Digamma digamma { kernel |x| x.digamma(); vjp |y, g| [Some(g * x.polygamma(1.0))]; domain [0.5..4.0]; }
     /// Derivative of order n of digamma; polygamma(1) is trigamma. Its own derivative is the next order. Refuses orders that are
     /// negative or not whole.
     Polygamma polygamma(n = 1.0) {

@@ -33,7 +33,8 @@ pub(super) fn lgamma<I: Isa>(x: F64Lane<I>) -> F64Lane<I> {
     let (q, q_low) = two_prod(a, up);
     let q_low = a.mul_add((one - up) + a, q_low);
     let mut p = F64Lane::select(below, q, F64Lane::select(n == one, a, one));
-    for j in 1..=6 {
+    // Not `1..=6`: a loop over an inclusive range is unrolled too late for the loop around it to become vector code.
+    for j in 1..7 {
         let j = f64::from(j);
         p = F64Lane::select(n >= c(j + 2.0), p * (a - c(j)), p);
     }
@@ -110,7 +111,7 @@ pub(super) fn digamma<I: Isa>(x: F64Lane<I>) -> F64Lane<I> {
     let t = F64Lane::select(below, a - c(0.75), t);
     let value = ((t - c(ROOT.0)) - c(ROOT.1)) * t.poly(&DIGAMMA);
     let (mut p, mut q) = (zero, one);
-    for j in 1..=6 {
+    for j in 1..7 {
         let step = a - c(f64::from(j));
         let active = (n >= c(f64::from(j) + 2.0)) & (a >= c(2.5));
         p = F64Lane::select(active, p.mul_add(step, q), p);
@@ -192,7 +193,7 @@ const PI_2: f64 = std::f64::consts::PI * std::f64::consts::PI;
 fn factorial_over_power<I: Isa>(v: F64Lane<I>, n: u32) -> F64Lane<I> {
     let c = F64Lane::<I>::c;
     let mut y = c(1.0) / v;
-    for i in 1..=n {
+    for i in 1..n + 1 {
         y = y * (c(f64::from(i)) / v);
     }
     y
