@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use wengert_autograd::{Gradients, ParamId};
 use wengert_tensor::parallel;
-use wengert_tensor::simd::{Isa, Kernel, dispatch_for, dispatch_narrow};
+use wengert_tensor::simd::{Isa, Kernel, dispatch, dispatch_narrow};
 use wengert_tensor::{Real, Tensor};
 
 /// Elements of one stretch.
@@ -128,7 +128,7 @@ impl<T: Real> Kernel for Squares<'_, T> {
 /// The sum of squares over a stretch of the elements of a tensor.
 fn squares_in<T: Hub>(t: &Tensor<T>, from: usize, to: usize) -> f64 {
     match dense(t) {
-        Some(range) => dispatch_for::<T, _>(Squares(&t.storage().as_slice()[range][from..to])),
+        Some(range) => dispatch(Squares(&t.storage().as_slice()[range][from..to])),
         None => {
             let squares = t.iter().skip(from).take(to - from);
             squares.map(|x| x.as_f64() * x.as_f64()).sum()

@@ -4,7 +4,7 @@ use super::quantiles::{Quantiles, Walk};
 use super::summary::Summary;
 use wengert_tensor::Real;
 use wengert_tensor::lane::{F64Lane, Lane};
-use wengert_tensor::simd::{Isa, Kernel, dispatch_for};
+use wengert_tensor::simd::{Isa, Kernel, dispatch};
 
 /// Which bins a histogram has.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
@@ -135,7 +135,7 @@ impl Histogram {
 
     /// Counts values; NaN and infinities are ignored.
     pub fn count<T: Real>(&mut self, values: &[T]) {
-        dispatch_for::<T, _>(CountPass(self, values));
+        dispatch(CountPass(self, values));
     }
 
     fn ruler(&self) -> Ruler {

@@ -1,7 +1,7 @@
 //! Moments, extremes and counts in one pass.
 
 use super::Summary;
-use wengert_tensor::simd::{Isa, Kernel, dispatch_for};
+use wengert_tensor::simd::{Isa, Kernel, dispatch};
 use wengert_tensor::{Real, parallel};
 
 /// Values that are counted together, and that one thread takes at a time.
@@ -16,13 +16,13 @@ pub(super) fn moments<T: Real>(values: &[T]) -> (f64, Moments) {
     let origin = finite.unwrap_or(0.0);
     if values.len() <= GRAIN {
         let parts = values.chunks(CHUNK);
-        let parts = parts.map(|part| dispatch_for::<T, _>(MomentPass(part, origin)));
+        let parts = parts.map(|part| dispatch(MomentPass(part, origin)));
         return (origin, parts.fold(Moments::EMPTY, Moments::join));
     }
     let mut parts = vec![Moments::EMPTY; values.len().div_ceil(CHUNK)];
     parallel::chunks_mut(&mut parts, 1, |i, part| {
         let end = values.len().min((i + 1) * CHUNK);
-        part[0] = dispatch_for::<T, _>(MomentPass(&values[i * CHUNK..end], origin));
+        part[0] = dispatch(MomentPass(&values[i * CHUNK..end], origin));
     });
     let all = parts.into_iter().fold(Moments::EMPTY, Moments::join);
     (origin, all)

@@ -4,7 +4,7 @@ use super::Summary;
 use super::moments::LANES;
 use wengert_tensor::Real;
 use wengert_tensor::order::ascending_floats;
-use wengert_tensor::simd::{Isa, Kernel, dispatch_for};
+use wengert_tensor::simd::{Isa, Kernel, dispatch};
 
 /// Quantiles of the finite values.
 ///
@@ -134,7 +134,7 @@ impl Grid {
     /// Counts values.
     pub(super) fn count<T: Real>(&mut self, values: &[T]) {
         self.counted += values.len() as u64;
-        dispatch_for::<T, _>(GridPass(self, values));
+        dispatch(GridPass(self, values));
     }
 
     /// Quantiles of what was counted.

@@ -2,7 +2,7 @@
 
 use crate::ops::{Scratch, compiled_here};
 use wengert_tensor::lane::Lane;
-use wengert_tensor::simd::{Isa, Kernel, Level, dispatch_for, dispatch_narrow, level};
+use wengert_tensor::simd::{Isa, Kernel, Level, dispatch, dispatch_narrow, level};
 use wengert_tensor::{Real, Tensor, parallel};
 
 compiled_here! {
@@ -436,7 +436,7 @@ fn each_max<T: Scratch>(axes: &Axes, x: &[T], f: &mut dyn FnMut(usize, &[usize])
         let (best, place) = memory.split_at_mut(w.m);
         for o0 in 0..axes[0].m {
             for o1 in 0..axes[1].m {
-                dispatch_for::<T, _>(RowMax {
+                dispatch(RowMax {
                     axes,
                     x,
                     row: [o0, o1],
