@@ -1,43 +1,51 @@
-//! Running sums of lines.
+//! Running sums and products of lines.
 
 use crate::Real;
 use crate::simd::{Isa, Kernel, dispatch, dispatch_narrow};
 
-/// Lines that are summed side by side, so that one need not wait for the other's additions.
+/// Lines that are worked on side by side, so that one need not wait for the other's operations.
 const LINES: usize = 4;
+/// The same where each step is a multiplication and an addition.
+const MORE_LINES: usize = 8;
+/// Elements of a line that are widened as vectors, worked on one by one, and narrowed as vectors.
+const STRETCH: usize = 64;
 
 /// Running sums of lines of `n` elements, from the start or from the end, carried in f64: rounding does not build up.
 ///
 /// # Panics
 /// When `x` and `out` differ in length or are not whole lines.
 pub fn running_sums<T: Real>(x: &[T], out: &mut [T], n: usize, reverse: bool) {
+    check("running_sums", [x.len(); 2], out.len(), n);
+    running::<_, false>(x, out, n, reverse);
+}
+
+/// Running products of lines of `n` elements, carried in f64.
+///
+/// # Panics
+/// When `x` and `out` differ in length or are not whole lines.
+pub fn running_products<T: Real>(x: &[T], out: &mut [T], n: usize) {
+    check("running_products", [x.len(); 2], out.len(), n);
+    running::<_, true>(x, out, n, false);
+}
+
+fn check(name: &str, found: [usize; 2], out: usize, n: usize) {
     assert!(
-        x.len() == out.len() && (x.len() == n || x.len().is_multiple_of(n.max(1))),
-        "running_sums: {} and {} elements in lines of {n}",
-        x.len(),
-        out.len()
+        found == [out; 2] && (out == n || out.is_multiple_of(n.max(1))),
+        "{name}: {} and {out} elements in lines of {n}",
+        found[0],
     );
+}
+
+fn running<T: Real, const PRODUCT: bool>(x: &[T], out: &mut [T], n: usize, reverse: bool) {
     if x.is_empty() {
         return;
     }
     #[cfg(target_arch = "x86_64")]
-    if x86::running_sums(x, out, n, reverse) {
+    if x86::running::<_, PRODUCT>(x, out, n, reverse) {
         return;
     }
-    let groups = out.chunks_mut(LINES * n).zip(x.chunks(LINES * n));
-    for (out, x) in groups {
-        if out.len() == LINES * n {
-            lines(Lines::<_, LINES> { x, out, n, reverse });
-        } else {
-            for (out, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
-                lines(Lines::<_, 1> { x, out, n, reverse });
-            }
-        }
-    }
-}
-
-/// In single precision without a copy for AVX-512, which has a way of its own.
-fn lines<T: Real, const L: usize>(lines: Lines<'_, T, L>) {
+    let lines = Lines::<_, PRODUCT> { x, out, n, reverse };
+    // In single precision without a copy for AVX-512, which has a way of its own.
     if const { size_of::<T>() == 4 } {
         dispatch_narrow(lines);
     } else {
@@ -45,43 +53,130 @@ fn lines<T: Real, const L: usize>(lines: Lines<'_, T, L>) {
     }
 }
 
-/// Running sums of `L` lines of `n` elements.
-struct Lines<'a, T: Real, const L: usize> {
+/// Running sums or products of lines of `n` elements.
+struct Lines<'a, T: Real, const PRODUCT: bool> {
     x: &'a [T],
     out: &'a mut [T],
     n: usize,
     reverse: bool,
 }
-impl<T: Real, const L: usize> Kernel for Lines<'_, T, L> {
+impl<T: Real, const PRODUCT: bool> Kernel for Lines<'_, T, PRODUCT> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        // A stretch is widened as vectors, summed one by one, and narrowed as vectors.
-        const B: usize = 64;
-        let (n, mut sum) = (self.n, [0.0f64; L]);
-        let mut wide = [[0.0f64; B]; L];
-        let mut done = 0;
-        while done < n {
-            let b = B.min(n - done);
-            let at = if self.reverse { n - done - b } else { done };
-            for (wide, x) in wide.iter_mut().zip(self.x.chunks_exact(n)) {
-                for (w, x) in wide.iter_mut().zip(&x[at..at + b]) {
-                    *w = x.as_f64();
+        let n = self.n;
+        let lines = self.x.len() / n;
+        let mut wide = [[0.0f64; STRETCH]; LINES];
+        for first in (0..lines).step_by(LINES) {
+            // Where there are fewer lines, the last one is made several times.
+            let start = |line: usize| (first + line).min(lines - 1) * n;
+            let mut carry = [if PRODUCT { 1.0 } else { 0.0 }; LINES];
+            let mut done = 0;
+            while done < n {
+                let b = STRETCH.min(n - done);
+                let at = if self.reverse { n - done - b } else { done };
+                for (l, wide) in wide.iter_mut().enumerate() {
+                    for (w, x) in wide.iter_mut().zip(&self.x[start(l) + at..][..b]) {
+                        *w = x.as_f64();
+                    }
+                }
+                for k in 0..b {
+                    let k = if self.reverse { b - 1 - k } else { k };
+                    for (carry, wide) in carry.iter_mut().zip(&mut wide) {
+                        if PRODUCT {
+                            *carry *= wide[k];
+                        } else {
+                            *carry += wide[k];
+                        }
+                        wide[k] = *carry;
+                    }
+                }
+                for (l, wide) in wide.iter().enumerate() {
+                    for (w, y) in wide.iter().zip(&mut self.out[start(l) + at..][..b]) {
+                        *y = T::from_f64(*w);
+                    }
+                }
+                done += b;
+            }
+        }
+    }
+}
+
+/// The cotangents `out` of lines `x` of `n` elements, from their running products `y` and the cotangents `g` of those:
+/// out\[k\] = y\[k-1\] h\[k\] with h\[k\] = g\[k\] + x\[k+1\] h\[k+1\], carried in f64. There is no division: a zero is a
+/// number as any other.
+///
+/// # Panics
+/// When the slices differ in length or are not whole lines.
+pub fn running_product_cotangents<T: Real>(x: &[T], y: &[T], g: &[T], out: &mut [T], n: usize) {
+    check(
+        "running_product_cotangents",
+        [x.len(), g.len()],
+        out.len(),
+        n,
+    );
+    check("running_product_cotangents", [y.len(); 2], out.len(), n);
+    if !out.is_empty() {
+        dispatch_narrow(Cotangents { x, y, g, out, n });
+    }
+}
+
+struct Cotangents<'a, T: Real> {
+    x: &'a [T],
+    y: &'a [T],
+    g: &'a [T],
+    out: &'a mut [T],
+    n: usize,
+}
+impl<T: Real> Kernel for Cotangents<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let n = self.n;
+        let lines = self.out.len() / n;
+        let mut factors = [[0.0f64; STRETCH]; MORE_LINES];
+        let mut wide = [[0.0f64; STRETCH]; MORE_LINES];
+        for first in (0..lines).step_by(MORE_LINES) {
+            // Where there are fewer lines, the last one is made several times.
+            let start = |line: usize| (first + line).min(lines - 1) * n;
+            // Times the factor behind the last element, which is 0, this changes nothing, not even the sign of a zero.
+            let mut h = [-0.0f64; MORE_LINES];
+            let mut end = n;
+            while end > 0 {
+                let b = STRETCH.min(end);
+                let behind = b - usize::from(end == n);
+                end -= b;
+                for l in 0..MORE_LINES {
+                    let at = start(l) + end;
+                    factors[l][b - 1] = 0.0;
+                    for (w, x) in factors[l].iter_mut().zip(&self.x[at + 1..][..behind]) {
+                        *w = x.as_f64();
+                    }
+                    for (w, g) in wide[l].iter_mut().zip(&self.g[at..][..b]) {
+                        *w = g.as_f64();
+                    }
+                }
+                for k in (0..b).rev() {
+                    for l in 0..MORE_LINES {
+                        h[l] = wide[l][k] + factors[l][k] * h[l];
+                        wide[l][k] = h[l];
+                    }
+                }
+                for l in 0..MORE_LINES {
+                    let at = start(l) + end;
+                    let (mut y, mut out) = (&self.y[at..][..b], &mut self.out[at..][..b]);
+                    let mut wide = &wide[l][..b];
+                    if end > 0 {
+                        y = &self.y[at - 1..][..b];
+                    } else {
+                        out[0] = T::from_f64(wide[0]);
+                        (wide, out) = (&wide[1..], &mut out[1..]);
+                    }
+                    for ((out, w), y) in out.iter_mut().zip(wide).zip(y) {
+                        *out = T::from_f64(y.as_f64() * *w);
+                    }
                 }
             }
-            for k in 0..b {
-                let k = if self.reverse { b - 1 - k } else { k };
-                for (sum, wide) in sum.iter_mut().zip(&mut wide) {
-                    *sum += wide[k];
-                    wide[k] = *sum;
-                }
-            }
-            for (wide, y) in wide.iter().zip(self.out.chunks_exact_mut(n)) {
-                for (w, y) in wide.iter().zip(&mut y[at..at + b]) {
-                    *y = T::from_f64(*w);
-                }
-            }
-            done += b;
         }
     }
 }
@@ -93,7 +188,12 @@ mod x86 {
     use std::arch::x86_64::*;
 
     /// Lines of f32 with AVX-512; false where it is something else. The lengths have been checked.
-    pub(super) fn running_sums<T: Real>(x: &[T], out: &mut [T], n: usize, reverse: bool) -> bool {
+    pub(super) fn running<T: Real, const PRODUCT: bool>(
+        x: &[T],
+        out: &mut [T],
+        n: usize,
+        reverse: bool,
+    ) -> bool {
         if level() != Level::Avx512 || !same_type::<T, f32>() {
             return false;
         }
@@ -101,44 +201,59 @@ mod x86 {
             let (x, out) = (x.as_ptr().cast::<f32>(), out.as_mut_ptr().cast::<f32>());
             // SAFETY: T is f32, both lines have `n` elements, and `level` has detected AVX-512.
             unsafe {
-                if reverse {
-                    line::<true>(x, out, n);
+                if PRODUCT {
+                    line::<false, true>(x, out, n);
+                } else if reverse {
+                    line::<true, false>(x, out, n);
                 } else {
-                    line::<false>(x, out, n);
+                    line::<false, false>(x, out, n);
                 }
             }
         }
         true
     }
 
-    /// Sums of eight neighbours in registers, as a tree; then one addition carries on what was before.
+    /// Sums of eight neighbours in registers, as a tree; then one addition carries on what was before. Or products, which in f64
+    /// do not overflow for eight numbers of f32.
     ///
     /// # Safety
     /// The machine has AVX-512 F and VL, and `x` and `out` are valid for `n` elements.
     #[target_feature(enable = "avx512f,avx512vl,avx2")]
-    unsafe fn line<const REVERSE: bool>(x: *const f32, out: *mut f32, n: usize) {
+    unsafe fn line<const REVERSE: bool, const PRODUCT: bool>(
+        x: *const f32,
+        out: *mut f32,
+        n: usize,
+    ) {
         const N: usize = 8;
-        let zero = _mm512_setzero_si512();
+        let none = _mm512_set1_pd(if PRODUCT { 1.0 } else { 0.0 });
+        let join = |a, b| {
+            if PRODUCT {
+                _mm512_mul_pd(a, b)
+            } else {
+                _mm512_add_pd(a, b)
+            }
+        };
+        let outside = _mm512_castpd_si512(none);
         let last = _mm512_set1_epi64(if REVERSE { 0 } else { N as i64 - 1 });
-        let mut carry = _mm512_setzero_pd();
+        let mut carry = none;
         let mut step = |v: __m256| {
             let mut v = _mm512_cvtps_pd(v);
             macro_rules! shift {
                 ($by:literal) => {{
                     let all = _mm512_castpd_si512(v);
                     let moved = if REVERSE {
-                        _mm512_alignr_epi64::<$by>(zero, all)
+                        _mm512_alignr_epi64::<$by>(outside, all)
                     } else {
-                        _mm512_alignr_epi64::<{ 8 - $by }>(all, zero)
+                        _mm512_alignr_epi64::<{ 8 - $by }>(all, outside)
                     };
-                    v = _mm512_add_pd(v, _mm512_castsi512_pd(moved));
+                    v = join(v, _mm512_castsi512_pd(moved));
                 }};
             }
             shift!(1);
             shift!(2);
             shift!(4);
-            let y = _mm512_add_pd(v, carry);
-            carry = _mm512_add_pd(carry, _mm512_permutexvar_pd(last, v));
+            let y = join(v, carry);
+            carry = join(carry, _mm512_permutexvar_pd(last, v));
             _mm512_cvtpd_ps(y)
         };
         // Where what is read soon lies: further on, or in the next line, which begins at the end if that is the order.
@@ -172,7 +287,7 @@ mod x86 {
 
 #[cfg(test)]
 mod tests {
-    use super::running_sums;
+    use super::{running_product_cotangents, running_products, running_sums};
 
     /// Against sums one by one, at all lengths of a line around whole registers, and where f32 alone would go wrong.
     #[test]
@@ -221,5 +336,62 @@ mod tests {
         running_sums(&x, &mut y, 40, true);
         assert!(y[31..].iter().all(|y| y.is_finite()));
         assert!(y[..31].iter().all(|y| y.is_nan()));
+    }
+
+    /// Against products one by one, at all lengths of a line around whole registers and stretches.
+    #[test]
+    fn running_products_of_short_and_long_lines() {
+        for n in (1..40).chain([63, 64, 65, 128, 129]) {
+            for lines in [1, 3, 4, 5, 8, 9] {
+                let number = |salt: usize| {
+                    move |i: usize| {
+                        ((i * 37 + salt) % 101) as f32 * if i % 50 == 7 { 0.0 } else { 0.013 } - 0.7
+                    }
+                };
+                let make = |salt| (0..n * lines).map(number(salt)).collect::<Vec<f32>>();
+                let (x, g) = (make(5), make(8));
+                let (mut y, mut out) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+                running_products(&x, &mut y, n);
+                running_product_cotangents(&x, &y, &g, &mut out, n);
+                for at in (0..x.len()).step_by(n) {
+                    let (mut product, mut h) = (1.0f64, 0.0f64);
+                    for k in at..at + n {
+                        product *= f64::from(x[k]);
+                        let found = f64::from(y[k]);
+                        assert!(
+                            (found - product).abs() <= 1e-7 * product.abs() + 1e-38,
+                            "line of {n} at {k}: {found} for {product}"
+                        );
+                    }
+                    for k in (at..at + n).rev() {
+                        let factor = if k + 1 < at + n { x[k + 1] } else { 0.0 };
+                        h = f64::from(g[k]) + f64::from(factor) * h;
+                        let before = if k > at { y[k - 1] } else { 1.0 };
+                        assert_eq!(out[k], (f64::from(before) * h) as f32, "line of {n} at {k}");
+                    }
+                }
+            }
+        }
+        running_products::<f64>(&[], &mut [], 0);
+        running_product_cotangents::<f64>(&[], &[], &[], &mut [], 3);
+    }
+
+    /// Zero, NaN and infinity stay where they are and behind, and infinity times zero is NaN.
+    #[test]
+    fn running_products_of_what_is_not_finite() {
+        let mut x = vec![1.0f32; 40];
+        (x[3], x[21], x[30]) = (f32::INFINITY, 0.0, 2.0);
+        let mut y = vec![7.0; 40];
+        running_products(&x, &mut y, 40);
+        assert!(y[..3].iter().all(|&y| y == 1.0));
+        assert!(y[3..21].iter().all(|&y| y == f32::INFINITY));
+        assert!(y[21..].iter().all(|y| y.is_nan()));
+        // The largest numbers, beyond f32, and back.
+        let x: Vec<f32> = (0..24)
+            .map(|i| if i < 8 { f32::MAX } else { f32::MAX.recip() })
+            .collect();
+        running_products(&x, &mut y[..24], 24);
+        assert!(y[1..14].iter().all(|&y| y == f32::INFINITY));
+        assert!((y[15] - 1.0).abs() < 1e-6 && y[18] == 0.0, "{y:?}");
     }
 }

@@ -4,14 +4,16 @@ use crate::float::Float;
 use crate::op::small;
 use crate::op::{Cotangents, ForwardCtx, Op, VjpCtx, shape_error};
 use crate::ops::compiled_here;
+use crate::ops::compose::partials;
 use crate::var::Var;
-use wengert_tensor::scan::running_sums;
+use wengert_tensor::scan::{running_product_cotangents, running_products, running_sums};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
 
 compiled_here! {
     /// Kernels of this file.
     ScanKernels {
-        fn cumsum(x: &Tensor<Self>, out: &mut [Self], axis: usize, reverse: bool) = cumsum;
+        fn running(x: &Tensor<Self>, out: &mut [Self], axis: usize, way: Way) = running;
+        fn cumprod_grad(x: &Tensor<Self>, y: &Tensor<Self>, g: &Tensor<Self>, out: &mut [Self]) = cumprod_grad;
         fn recurrence(a: &Tensor<Self>, b: &Tensor<Self>, out: &mut [Self], axis: usize, reverse: bool) = recurrence;
         fn logcumsumexp(x: &Tensor<Self>, out: &mut [Self], axis: usize) = logcumsumexp;
     }
@@ -27,7 +29,28 @@ fn order(n: usize, reverse: bool) -> impl Iterator<Item = usize> {
     (0..n).map(move |k| if reverse { n - 1 - k } else { k })
 }
 
-fn cumsum<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, reverse: bool) {
+/// What runs along an axis.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Way {
+    /// The sum, from the start or from the end.
+    Sum {
+        /// From the end.
+        reverse: bool,
+    },
+    /// The product.
+    Product,
+}
+impl Way {
+    fn reverse(self) -> bool {
+        self == Way::Sum { reverse: true }
+    }
+    /// What is there before the first element.
+    fn none(self) -> f64 {
+        if self == Way::Product { 1.0 } else { 0.0 }
+    }
+}
+
+fn running<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, way: Way) {
     let (n, inner) = extents(x.shape(), axis);
     if out.is_empty() {
         return;
@@ -38,7 +61,11 @@ fn cumsum<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, reverse: bool) {
     if inner == 1 {
         let grain = (parallel::GRAIN / 8).div_ceil(row).next_multiple_of(4) * row;
         parallel::chunks_mut(out, grain, |chunk, part| {
-            running_sums(&x[chunk * grain..][..part.len()], part, n, reverse);
+            let x = &x[chunk * grain..][..part.len()];
+            match way {
+                Way::Sum { reverse } => running_sums(x, part, n, reverse),
+                Way::Product => running_products(x, part, n),
+            }
         });
         return;
     }
@@ -48,10 +75,10 @@ fn cumsum<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, reverse: bool) {
         parallel::bands([(out, 1)], inner, columns, |first, count, [mut out]| {
             for c in (0..count).step_by(COLUMNS) {
                 let b = COLUMNS.min(count - c);
-                let mut sum = [0.0f64; COLUMNS];
-                for k in order(n, reverse) {
+                let mut carry = [way.none(); COLUMNS];
+                for k in order(n, way.reverse()) {
                     let x = &x[k * inner + first + c..][..b];
-                    cum_row(&mut sum, x, &mut out.at_mut(k)[c..c + b]);
+                    cum_row(&mut carry, x, &mut out.at_mut(k)[c..c + b], way);
                 }
             }
         });
@@ -63,26 +90,47 @@ fn cumsum<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize, reverse: bool) {
         for (r, x) in part.chunks_exact_mut(row).zip(x.chunks_exact(row)) {
             for c in (0..inner).step_by(COLUMNS) {
                 let b = COLUMNS.min(inner - c);
-                let mut sum = [0.0f64; COLUMNS];
-                for k in order(n, reverse) {
+                let mut carry = [way.none(); COLUMNS];
+                for k in order(n, way.reverse()) {
                     let at = k * inner + c..k * inner + c + b;
-                    cum_row(&mut sum, &x[at.clone()], &mut r[at]);
+                    cum_row(&mut carry, &x[at.clone()], &mut r[at], way);
                 }
             }
         }
     });
 }
 
-/// Columns that are summed side by side.
+/// Columns that are worked on side by side.
 const COLUMNS: usize = 64;
 
-/// One step of running sums along columns, carried in f64: rounding does not build up along the axis.
+/// One step of running sums or products along columns, carried in f64: rounding does not build up along the axis.
 #[inline]
-fn cum_row<T: Real>(sum: &mut [f64; COLUMNS], x: &[T], y: &mut [T]) {
-    for ((s, y), x) in sum.iter_mut().zip(y).zip(x) {
-        *s += x.as_f64();
-        *y = T::from_f64(*s);
+fn cum_row<T: Real>(carry: &mut [f64; COLUMNS], x: &[T], y: &mut [T], way: Way) {
+    let all = carry.iter_mut().zip(y).zip(x);
+    if way == Way::Product {
+        for ((s, y), x) in all {
+            *s *= x.as_f64();
+            *y = T::from_f64(*s);
+        }
+    } else {
+        for ((s, y), x) in all {
+            *s += x.as_f64();
+            *y = T::from_f64(*s);
+        }
     }
+}
+
+/// Along the last axis; all of one shape.
+fn cumprod_grad<T: Real>(x: &Tensor<T>, y: &Tensor<T>, g: &Tensor<T>, out: &mut [T]) {
+    let n = x.shape().last().copied().unwrap_or(1);
+    let (x, y, g) = (x.contiguous(), y.contiguous(), g.contiguous());
+    let [x, y, g] = [&x, &y, &g].map(|t| t.as_slice().expect("made contiguous above"));
+    let grain = (parallel::GRAIN / 8).div_ceil(n.max(1)).next_multiple_of(8) * n;
+    parallel::chunks_mut(out, grain, |chunk, part| {
+        let at = chunk * grain..chunk * grain + part.len();
+        let (x, y, g) = (&x[at.clone()], &y[at.clone()], &g[at]);
+        running_product_cotangents(x, y, g, part, n);
+    });
 }
 
 fn recurrence<T: Real>(a: &Tensor<T>, b: &Tensor<T>, out: &mut [T], axis: usize, reverse: bool) {
@@ -168,13 +216,70 @@ impl<T: Float> Op<T> for CumSum {
         Ok(Dims::from_slice(inputs[0]))
     }
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
-        T::cumsum(ctx.input(0), ctx.output(), self.axis, self.reverse);
+        let reverse = self.reverse;
+        T::running(ctx.input(0), ctx.output(), self.axis, Way::Sum { reverse });
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         small![Some(ctx.cotangent().apply(CumSum {
             axis: self.axis,
             reverse: !self.reverse
         }))]
+    }
+}
+
+/// Running product from the start.
+#[derive(Debug, PartialEq)]
+struct CumProd {
+    axis: usize,
+}
+impl<T: Float> Op<T> for CumProd {
+    fn name(&self) -> &'static str {
+        "cumprod"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        Ok(Dims::from_slice(inputs[0]))
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        T::running(ctx.input(0), ctx.output(), self.axis, Way::Product);
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        let (x, y, g) = (ctx.input(0), ctx.output(), ctx.cotangent());
+        small![Some(if self.axis + 1 == x.rank() {
+            x.tape().apply(CumProdGrad, &[x, y, g])
+        } else {
+            cumprod_cotangent(x, y, g, self.axis)
+        })]
+    }
+}
+
+/// y\[k-1\] h\[k\] with h\[k\] = g\[k\] + x\[k+1\] h\[k+1\]: no division, so zeros need no care.
+fn cumprod_cotangent<'t, T: Float>(
+    x: Var<'t, T>,
+    y: Var<'t, T>,
+    g: Var<'t, T>,
+    axis: usize,
+) -> Var<'t, T> {
+    let reverse = true;
+    y.delayed(axis, 1.0) * x.tape().apply(Recurrence { axis, reverse }, &[x, g])
+}
+
+/// [`cumprod_cotangent`] along the last axis, for factors, products and the cotangent of these.
+#[derive(Debug, PartialEq)]
+struct CumProdGrad;
+impl<T: Float> Op<T> for CumProdGrad {
+    fn name(&self) -> &'static str {
+        "cumprod_grad"
+    }
+    fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
+        Ok(Dims::from_slice(inputs[0]))
+    }
+    fn forward(&self, ctx: &mut ForwardCtx<'_, T>) {
+        T::cumprod_grad(ctx.input(0), ctx.input(1), ctx.input(2), ctx.output());
+    }
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        partials(ctx.inputs(), ctx.needs, ctx.cotangent(), |v| {
+            cumprod_cotangent(v[0], v[1], v[2], v[0].rank() - 1)
+        })
     }
 }
 
@@ -293,22 +398,18 @@ impl<'t, T: Float> Var<'t, T> {
         x.apply(op).unlined(self)
     }
 
-    /// Running product along an axis: y\[k\] = x\[0\] · … · x\[k\]. The derivatives are exact at zeros, to any order.
+    /// Running product along an axis: y\[k\] = x\[0\] · … · x\[k\], carried in f64. The derivatives are exact at zeros,
+    /// to any order.
     ///
     /// # Panics
     /// When the axis is out of range.
     #[track_caller]
     pub fn cumprod(self, axis: isize) -> Self {
         let (x, a) = self.line("cumprod", axis);
-        let n = x.shape()[a];
-        if n <= 1 {
+        if x.shape()[a] <= 1 {
             return self;
         }
-        let first = self.narrow(axis, 0, 1);
-        let mut rest = self.shape();
-        rest[a] = n - 1;
-        let terms = Var::cat(&[first, self.tape().zeros(rest)], a as isize);
-        self.linear_recurrence(terms, axis)
+        x.apply(CumProd { axis: a }).unlined(self)
     }
 
     /// ln Σ e^x over the elements up to and including each along an axis, stable.
