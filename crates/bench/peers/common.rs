@@ -1,9 +1,12 @@
 // What the Rust peers share: contents by SplitMix64, arguments, the measuring loop, the JSON line. Included by `#[path]`, so that
 // every peer stays a package of its own, outside of the workspace, with its own lock file.
 
+#[path = "../src/peak.rs"]
+mod peak;
 #[path = "../src/times.rs"]
 mod times;
 
+use peak::peak_rss_mb;
 use std::time::{Duration, Instant};
 use times::Times;
 
@@ -131,12 +134,6 @@ fn first_core() -> String {
     } else {
         digits
     }
-}
-
-/// VmHWM of this process.
-fn peak_rss_mb() -> f64 {
-    let kib: Option<f64> = status_line("VmHWM:").and_then(|k| k.parse().ok());
-    kib.map_or(f64::NAN, |k| k / 1024.0)
 }
 
 fn fail(peer: &str, message: &str) -> ! {

@@ -9,6 +9,7 @@ pub mod measure;
 pub mod mlp;
 pub mod more;
 pub mod ops;
+pub mod peak;
 pub mod recurrent;
 pub mod scalar;
 pub mod times;

@@ -1,6 +1,7 @@
 //! The measuring loop of the programs behind `steps`.
 
 use crate::Workload;
+use crate::peak::peak_rss_mb;
 use crate::times::Times;
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ pub fn main(workload: impl Fn(&str) -> Option<Box<dyn Workload>>) {
     let threads = value("--threads", 2.0) as usize;
     let (secs, min_steps) = (value("--secs", 2.0), value("--min-steps", 20.0) as usize);
     let name = args.first().map_or("", String::as_str);
-    if let Err(e) = wengert::tensor::parallel::set_global_threads(threads) {
+    if let Err(e) = wengert::tensor::parallel::set_threads(threads) {
         fail(&e);
     }
     let Some(mut work) = workload(name) else {
@@ -80,12 +81,4 @@ pub fn main(workload: impl Fn(&str) -> Option<Box<dyn Workload>>) {
 pub fn fail(message: &str) -> ! {
     eprintln!("steps: {message}");
     std::process::exit(2)
-}
-
-/// VmHWM of this process.
-fn peak_rss_mb() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|l| l.starts_with("VmHWM:"));
-    let kib: Option<f64> = line.and_then(|l| l.split_whitespace().nth(1)?.parse().ok());
-    kib.map_or(f64::NAN, |k| k / 1024.0)
 }

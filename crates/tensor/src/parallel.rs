@@ -7,7 +7,8 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::LocalKey;
 
 /// Elements below which a memory-bound pass is not worth a second thread.
@@ -19,7 +20,7 @@ pub fn threads() -> usize {
     if ALONE.get() {
         1
     } else {
-        rayon_core::current_num_threads()
+        asked().unwrap_or_else(rayon_core::current_num_threads)
     }
 }
 
@@ -31,8 +32,10 @@ pub fn threads() -> usize {
 pub fn install<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     let n = threads();
     if n == 1 {
-        f()
-    } else if rayon_core::current_thread_index().is_some() {
+        return f();
+    }
+    build();
+    if rayon_core::current_thread_index().is_some() {
         awake(n, f)
     } else if ENTERED
         .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
@@ -48,7 +51,7 @@ pub fn install<R: Send>(f: impl FnOnce() -> R + Send) -> R {
 /// Whether the calling thread is one of the pool, so that tasks it starts cost little.
 #[inline]
 pub fn inside() -> bool {
-    rayon_core::current_thread_index().is_some()
+    rayon_core::current_thread_index().is_some() || ASKED.load(Ordering::Relaxed) > 1 && ASKS.get()
 }
 
 /// Whether a thread from outside is inside the pool.
@@ -61,7 +64,57 @@ impl Drop for Leave {
     }
 }
 
+/// The number of threads of a pool that nothing has been large enough for yet; 0 if there is none to build.
+static ASKED: AtomicUsize = AtomicUsize::new(0);
+
+/// Threads of the pool that is not built yet, on a thread that would enter it.
+#[inline]
+fn asked() -> Option<usize> {
+    match ASKED.load(Ordering::Relaxed) {
+        0 => None,
+        n => rayon_core::current_thread_index().is_none().then_some(n),
+    }
+}
+
+/// Builds the pool that [`set_threads`] asked for, if that is still to be done.
+#[inline]
+fn build() {
+    #[cold]
+    #[inline(never)]
+    fn now() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            let n = ASKED.load(Ordering::Relaxed);
+            let builder = || pool(n, ASKS.get());
+            // Somebody has a global pool already: this thread has another one for itself, as long as it lives.
+            if builder().build_global().is_err()
+                && ASKS.get()
+                && let Ok(own) = builder().build()
+            {
+                std::mem::forget(own);
+            }
+            ASKED.store(0, Ordering::Release);
+        });
+    }
+    if asked().is_some() {
+        now();
+    }
+}
+
+/// A pool of `n` threads, of which the calling one may be one.
+fn pool(n: usize, with_this: bool) -> rayon_core::ThreadPoolBuilder {
+    let builder = rayon_core::ThreadPoolBuilder::new().num_threads(n);
+    // A pool of one would have no thread left for callers from other threads.
+    if with_this && n > 1 {
+        builder.use_current_thread()
+    } else {
+        builder
+    }
+}
+
 thread_local! {
+    /// Whether this thread is the one that [`set_threads`] was called on.
+    static ASKS: Cell<bool> = const { Cell::new(false) };
     /// Whether this thread runs its tasks by itself.
     static ALONE: Cell<bool> = const { Cell::new(false) };
     /// Whether this thread keeps the others awake, or is kept awake.
@@ -163,6 +216,7 @@ fn run(n: usize, all: &dyn Tasks) {
     if n <= 1 || threads() == 1 {
         return (0..n).for_each(|i| all.one(i));
     }
+    build();
     /// The tasks of a range, one half offered to the other threads.
     fn halves(from: usize, to: usize, all: &dyn Tasks) {
         if to - from == 1 {
@@ -421,6 +475,7 @@ pub fn join<A: Send, B: Send>(
     if threads() == 1 {
         (a(), b())
     } else {
+        build();
         rayon_core::join(a, || busy(b))
     }
 }
@@ -438,14 +493,28 @@ pub fn alone<R>(f: impl FnOnce() -> R) -> R {
 /// # Errors
 /// When the global pool exists already.
 pub fn set_global_threads(n: usize) -> Result<(), String> {
-    let builder = rayon_core::ThreadPoolBuilder::new().num_threads(n);
-    // A pool of one would have no thread left for callers from other threads.
-    let builder = if n == 1 {
-        builder
-    } else {
-        builder.use_current_thread()
-    };
-    builder.build_global().map_err(|e| e.to_string())
+    pool(n, true).build_global().map_err(|e| e.to_string())
+}
+
+/// As [`set_global_threads`], but the pool is built when something is large enough for more than one thread: a program
+/// of small tensors has no threads and spares their memory. For programs that do not use rayon themselves; one that
+/// does, and before the pool is built, has rayon's own number of threads in its own work, and `n` here.
+///
+/// If another thread is the first with something large, it builds the pool, and the calling thread enters it from outside.
+///
+/// # Errors
+/// When `n` is 0, or something was asked for before.
+pub fn set_threads(n: usize) -> Result<(), String> {
+    if n == 0 {
+        return Err("set_threads: at least one thread is needed".into());
+    }
+    static CALLED: AtomicBool = AtomicBool::new(false);
+    if CALLED.swap(true, Ordering::Relaxed) {
+        return Err("set_threads: called before".into());
+    }
+    ASKS.set(true);
+    ASKED.store(n, Ordering::Release);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ pub const ALIGN: usize = 64;
 
 static LIMIT: AtomicUsize = AtomicUsize::new(0);
 
+/// Bytes that every machine has: up to these nobody asks how much memory there is, which means reading a file.
+const SMALL: usize = 1 << 24;
+
 /// Largest single buffer in bytes that will be allocated; larger requests are errors, not aborts.
 ///
 /// By default the physical memory of the machine, because an allocation above it can succeed and kill the process when
@@ -57,9 +60,11 @@ fn block(bytes: usize) -> Option<Block> {
 
 /// Memory of `bytes` zeros: where the block begins, and where the data.
 fn zeroed(op: &'static str, bytes: usize) -> Result<(NonNull<u8>, NonNull<u8>)> {
-    let limit = allocation_limit();
-    if bytes > limit {
-        return Err(Error::TooLarge { op, bytes, limit });
+    if bytes > SMALL || LIMIT.load(Ordering::Relaxed) != 0 {
+        let limit = allocation_limit();
+        if bytes > limit {
+            return Err(Error::TooLarge { op, bytes, limit });
+        }
     }
     if bytes == 0 {
         // No memory: any aligned, non-null address will do.

@@ -17,7 +17,7 @@ fn main() {
     }
     let at = args.iter().position(|a| a == "--threads");
     let threads = at.and_then(|i| args.get(i + 1)?.parse().ok()).unwrap_or(2);
-    if let Err(e) = wengert::tensor::parallel::set_global_threads(threads) {
+    if let Err(e) = wengert::tensor::parallel::set_threads(threads) {
         fail(&e);
     }
     for line in std::io::stdin().lock().lines() {

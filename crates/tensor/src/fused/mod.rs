@@ -58,6 +58,29 @@ pub enum Slot {
     Out(u32),
 }
 
+impl Slot {
+    /// Its number among all, of so many inputs, registers and outputs.
+    fn index(self, [n_inputs, n_regs, n_outs]: [usize; 3]) -> Result<usize> {
+        let (i, n, base) = match self {
+            Slot::Input(i) => (i as usize, n_inputs, 0),
+            Slot::Reg(i) => (i as usize, n_regs, n_inputs),
+            Slot::Out(i) => (i as usize, n_outs, n_inputs + n_regs),
+        };
+        if i < n {
+            Ok(base + i)
+        } else {
+            Err(bad("slot out of range"))
+        }
+    }
+}
+
+fn bad(what: &str) -> Error {
+    Error::Value {
+        op: "fused",
+        message: what.to_string(),
+    }
+}
+
 /// What an instruction runs.
 #[derive(Clone, Copy)]
 pub enum Fun<T: Real> {
@@ -137,41 +160,19 @@ impl<T: Real> Program<T> {
         reduces: &[(Slot, u64, Reduce)],
     ) -> Result<Self> {
         let shape = shape.into_dims();
-        Self::compile(
-            shape,
-            n_inputs,
-            n_regs,
-            n_outs,
-            &mut instrs.into_iter(),
-            reduces,
-        )
+        let sizes = [n_inputs, n_regs, n_outs];
+        // What instructions come from is gone before more is made of them: of a long program both take memory.
+        let resolved = Self::resolve(sizes, &mut instrs.into_iter())?;
+        Self::compile(shape, sizes, resolved, reduces)
     }
 
-    fn compile(
-        shape: Dims,
-        n_inputs: usize,
-        n_regs: usize,
-        n_outs: usize,
+    /// Instructions with the numbers of their slots, and which slots are written.
+    fn resolve(
+        sizes: [usize; 3],
         instrs: &mut dyn Iterator<Item = Instr<T>>,
-        reduces: &[(Slot, u64, Reduce)],
-    ) -> Result<Self> {
-        let numel = checked_numel("fused", &shape)?;
-        let bad = |what: &str| Error::Value {
-            op: "fused",
-            message: what.to_string(),
-        };
-        let index = |s: Slot| -> Result<usize> {
-            let (i, n, base) = match s {
-                Slot::Input(i) => (i as usize, n_inputs, 0),
-                Slot::Reg(i) => (i as usize, n_regs, n_inputs),
-                Slot::Out(i) => (i as usize, n_outs, n_inputs + n_regs),
-            };
-            if i < n {
-                Ok(base + i)
-            } else {
-                Err(bad("slot out of range"))
-            }
-        };
+    ) -> Result<(Vec<CInstr<T>>, Vec<bool>)> {
+        let [n_inputs, n_regs, n_outs] = sizes;
+        let index = |s: Slot| s.index(sizes);
         let mut written = vec![false; n_inputs + n_regs + n_outs];
         written[..n_inputs].fill(true);
         let mut code = Vec::with_capacity(instrs.size_hint().0);
@@ -214,10 +215,21 @@ impl<T: Real> Program<T> {
         if let Some(k) = written[n_inputs + n_regs..].iter().position(|w| !w) {
             return Err(bad(&format!("output {k} is never written")));
         }
+        Ok((code, written))
+    }
+
+    fn compile(
+        shape: Dims,
+        sizes: [usize; 3],
+        (mut code, written): (Vec<CInstr<T>>, Vec<bool>),
+        reduces: &[(Slot, u64, Reduce)],
+    ) -> Result<Self> {
+        let [n_inputs, n_regs, n_outs] = sizes;
+        let numel = checked_numel("fused", &shape)?;
         let mut plans = Vec::new();
         let mut chunk = CHUNK;
         for &(s, axes, kind) in reduces {
-            let s = index(s)?;
+            let s = s.index(sizes)?;
             if !written[s] {
                 return Err(bad("slot is reduced before it is written"));
             }

@@ -61,12 +61,19 @@ impl<T> Kernels<T> {
     }
 }
 
+// The compiler puts a module's functions in the order of their names' lengths. Tiles of one register, which small products run,
+// are among the first, so that a program of small products has few pages of kernels in memory.
 macro_rules! kernels {
     ($vis:vis $name:ident, $elem:ty, $v:ty, $lanes:expr, $transpose:expr, [$feature:meta], $nvs:tt, $mrs:tt, [$($more:literal),*], [$less:literal, $full:literal]) => {
         $vis static $name: Kernels<$elem> = {
             #[$feature]
-            unsafe fn plain<const MR: usize, const NV: usize>(job: &Job<$elem>, spot: &Spot<$elem>) {
+            unsafe fn tile_of_one<const MR: usize>(job: &Job<$elem>, spot: &Spot<$elem>) {
                 // SAFETY: the contract of the tile is passed on.
+                unsafe { tile::<$v, MR, 1, false>(job, spot) }
+            }
+            #[$feature]
+            unsafe fn tile_of_more<const MR: usize, const NV: usize>(job: &Job<$elem>, spot: &Spot<$elem>) {
+                // SAFETY: as above.
                 unsafe { tile::<$v, MR, NV, false>(job, spot) }
             }
             #[$feature]
@@ -147,7 +154,7 @@ macro_rules! kernels {
                 line,
                 dots,
                 lanes: $lanes,
-                tiles: kernels!(@rows plain, $nvs, $mrs),
+                tiles: kernels!(@rows tile_of_one, tile_of_more, $nvs, $mrs),
                 packing_one: kernels!(@row packing, 1, $mrs),
                 packing: &[$([packing::<$less, $more>, packing::<$full, $more>]),*],
                 finish,
@@ -155,7 +162,10 @@ macro_rules! kernels {
             }
         };
     };
-    (@rows $f:ident, [$($nv:literal),*], $mrs:tt) => { &[$(kernels!(@row $f, $nv, $mrs)),*] };
+    (@rows $one:ident, $more:ident, [1, $($nv:literal),*], $mrs:tt) => {
+        &[kernels!(@ones $one, $mrs), $(kernels!(@row $more, $nv, $mrs)),*]
+    };
+    (@ones $f:ident, [$($mr:literal),*]) => { &[$($f::<$mr>),*] };
     (@row $f:ident, $nv:literal, [$($mr:literal),*]) => { &[$($f::<$mr, $nv>),*] };
 }
 
