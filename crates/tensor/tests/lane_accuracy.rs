@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::{FRAC_PI_2, PI};
 use std::sync::atomic::{AtomicU64, Ordering};
 use wengert_tensor::Real;
-use wengert_tensor::fused::{ElemFn, GELU, ROOTS, TANH, block_fns};
+use wengert_tensor::fused::{ERFC, ElemFn, GELU, ROOTS, TANH, block_fns};
 use wengert_tensor::lane::Lane;
 use wengert_tensor::simd::{Baseline, Isa, Kernel, Level, best_level, dispatch_at};
 
@@ -86,10 +86,10 @@ macro_rules! own_loops {
         }
     )+};
 }
-own_loops!(GeluPieces gelu GELU, TanhPieces tanh TANH, Sqrt sqrt ROOTS);
+own_loops!(GeluPieces gelu GELU, TanhPieces tanh TANH, ErfcPieces erfc ERFC, Sqrt sqrt ROOTS);
 
 /// Functions made of pieces, whose loops are handed out whole.
-const IN_PIECES: &[&str] = &["gelu_pieces", "tanh_pieces"];
+const IN_PIECES: &[&str] = &["gelu_pieces", "tanh_pieces", "erfc_pieces"];
 
 /// Functions of one argument.
 fn unary() -> impl Iterator<Item = &'static str> {
@@ -128,7 +128,8 @@ fn apply<T: Real>(level: Level, name: &str, x: &[T], y: &[T]) -> Vec<T> {
     if IN_PIECES.contains(&name) {
         let loops = match name {
             "gelu_pieces" => block_fns::<GeluPieces, T>(),
-            _ => block_fns::<TanhPieces, T>(),
+            "tanh_pieces" => block_fns::<TanhPieces, T>(),
+            _ => block_fns::<ErfcPieces, T>(),
         };
         loops[level as usize - Level::Baseline as usize](out_ref, [x; 3], [T::ZERO; 2]);
         return out;
@@ -276,20 +277,28 @@ fn oracle(name: &str, xs: &[f32], quick: bool) -> Vec<f64> {
     xs.iter().map(|&x| f(f64::from(x))).collect()
 }
 
-/// Functions that are x times a number that is subnormal below -87.
-fn products(name: &str) -> bool {
-    matches!(name, "silu" | "mish")
+/// Below which argument the errors of a function may have another unit than the last place of the result: `silu` and `mish` are x
+/// times a number that is subnormal there, and `lgamma` has zeros.
+fn other_units_below(name: &str) -> f32 {
+    match name {
+        "silu" | "mish" => -87.0,
+        "lgamma" => 0.0,
+        _ => f32::NEG_INFINITY,
+    }
 }
 
-/// How many units in the last place of the result `e` the error of a function is measured in, where that is more than one (see
-/// [`products`]).
-fn unit_of_products(name: &str, x: f32, e: f64) -> f64 {
-    if !products(name) || x.is_nan() || x > -87.0 || e == 0.0 {
+/// How many units in the last place of the result `e` the error of a function is measured in (see [`other_units_below`]).
+fn unit(name: &str, x: f32, e: f64) -> f64 {
+    if x.is_nan() || x > other_units_below(name) || e == 0.0 || e.is_infinite() {
         return 1.0;
     }
     let ulp = f64::from(f32::from_bits((e.abs() as f32).to_bits() & 0xff80_0000)) * 2f64.powi(-23);
     let least = 2f64.powi(-149);
-    (-f64::from(x) * least / ulp.max(least)).max(1.0)
+    let other = match name {
+        "lgamma" => 2f64.powi(-23),
+        _ => -f64::from(x) * least,
+    };
+    (other / ulp.max(least)).max(1.0)
 }
 
 /// The arguments that a function promises something for.
@@ -391,22 +400,14 @@ fn sweep(name: &str, every: u64) -> Vec<Worst> {
                         x: &xs,
                         y: &ys,
                         expected: &expected,
-                        least: if products(name) {
-                            -87.0
-                        } else {
-                            f32::NEG_INFINITY
-                        },
+                        least: other_units_below(name),
                         out: &mut errors,
                     },
                 );
                 for (i, &error) in errors.iter().enumerate() {
                     if error < 0.0 || error > worst.ulps {
                         let (x, y, e) = (xs[i], ys[i], expected[i]);
-                        worst.see(
-                            ulps32(y, e) / unit_of_products(name, x, e),
-                            f64::from(x),
-                            f64::from(y),
-                        );
+                        worst.see(ulps32(y, e) / unit(name, x, e), f64::from(x), f64::from(y));
                     }
                 }
             }
@@ -652,6 +653,7 @@ const SPECIAL: &str = "
     sigmoid 0:0.5 -0:0.5 inf:1 -inf:0 nan:nan max:1 -max:0
     erf 0:0 -0:-0 inf:1 -inf:-1 nan:nan max:1 -max:-1
     erfc 0:1 -0:1 inf:0 -inf:2 nan:nan max:0 -max:2
+    erfc_pieces 0:1 -0:1 inf:0 -inf:2 nan:nan max:0 -max:2
     sinh 0:0 -0:-0 inf:inf -inf:-inf nan:nan tiny:tiny -tiny:-tiny max:inf -max:-inf
     cosh 0:1 -0:1 inf:inf -inf:inf nan:nan tiny:1 max:inf -max:inf
     asinh 0:0 -0:-0 inf:inf -inf:-inf nan:nan tiny:tiny -tiny:-tiny

@@ -248,6 +248,12 @@ add("DIGAMMA_TAIL", "(ln b - 1/(2b) - ψ(b)) b², z = 1/b², b >= 8", digamma_ta
     None, (5, -58))
 add("SINC", "sin(πf)/(πf), z = f², |f| <= 1/2", sinc, lambda z: ONE, LITTLE, 0.25, None, (8, -56))
 add("X_COT", "πf cot πf, z = f², |f| <= 1/2", x_cot, lambda z: ONE, LITTLE, 0.25, None, (15, -56))
+add("LN_SHORT", "(ln(1 + f) - f + f²/2) / f³, 1 + f in [√½, √2], for results in f32", ln1pf3, lambda f: f * f, S - 1, 1 / S - 1, None, (8, -29.5))
+add("LGAMMA_SHORT", "lnΓ(2 + d)/d, |d| <= 1/2, for results in f32", lambda d: (d + 2).lgamma() / d, lambda d: ONE, -0.5, 0.5,
+    None, (8, -29.5))
+add("STIRLING_SHORT", "a (lnΓ(a) - Stirling's formula), z = 1/a², a >= 2.5, for results in f32", stirling, lambda z: z.sqrt() * 4, LITTLE, 0.16,
+    None, (4, -30))
+add("SINC_SHORT", "sin(πf)/(πf), z = f², |f| <= 1/2, for results in f32", sinc, lambda z: ONE, LITTLE, 0.25, None, (5, -30))
 CONSTANTS = {
     "ERFC_CENTER": ERFC_CENTER,
     "ERFINV_CENTER": LOW_CENTER,
@@ -297,6 +303,24 @@ def pieces():
     yield "TANH", "tanh of positive numbers", TANH_WIDTH, *table(arb.tanh, TANH_WIDTH, 0, end, given)
 
 
+def octaves(degree=5):
+    """e^(a²) erfc(a) on 8 pieces of each of the octaves of a + 1 from [1, 2) to [8, 16), in the order of the last bits of its exponent
+    and the first ones of its significand: the places around which, the coefficients by powers, and the largest relative error."""
+    scaled = lambda a: (a * a).exp() * a.erfc()
+    rows, worst = {}, 0.0
+    for o in range(4):
+        for i in range(8):
+            low, high = (2.0**o * (1 + j / 8) - 1 for j in (i, i + 1))
+            first = not o and not i
+            middle = 0.0 if first else center(scaled, (low + high) / 2, 32)
+            g = lambda t: scaled(arb(middle) + t)
+            h = (high - low) / 2 * 1e-3
+            c, error = fit(g, lambda t: 1 / g(t), low - middle - (0 if first else h), high - middle + h, degree, 32, (1.0,) if first else ())
+            rows[(127 + o) % 4 * 8 + i] = [middle, *c]
+            worst = max(worst, error)
+    return list(zip(*(rows[k] for k in range(32)))), math.log2(worst)
+
+
 def main():
     only = sys.argv[1:]
     out = {32: [], 64: []}
@@ -326,6 +350,12 @@ def main():
             lines += ["    ["] + [f"        {rust(v, 32)}," for v in row] + ["    ],"]
         lines += ["];", "/// The width of a piece.", f"pub(crate) const {name}_WIDTH: f32 = {width};", ""]
     lines += ["/// Where the last piece ends.", f"pub(crate) const TANH_END: f32 = {TANH_END};", ""]
+    table, worst = octaves()
+    lines += [f"/// The middles of pieces and coefficients of e^(a²) erfc(a), see `fused::octaves`; relative error 2^{worst:.1f}.",
+              f"pub(crate) const ERFC_OCTAVES: [[f32; 32]; {len(table)}] = ["]
+    for row in table:
+        lines += ["    ["] + [f"        {rust(v, 32)}," for v in row] + ["    ],"]
+    lines += ["];", ""]
     for bits in (32, 64):
         lines += [f"/// For `f{bits}`.", f"pub(super) mod f{bits} {{"]
         for name, doc, c in out[bits]:

@@ -28,7 +28,7 @@ use crate::var::Var;
 use activations::with_activations;
 use table::{imm, is_common, is_none, pad, pad_bool, pad_imm, table};
 use wengert_tensor::Real;
-use wengert_tensor::fused::{BlockFn, ElemFn, GELU, ROOTS, TANH, block_fns, pick};
+use wengert_tensor::fused::{BlockFn, ERFC, ElemFn, GELU, ROOTS, TANH, block_fns, pick};
 use wengert_tensor::lane::Lane;
 use wengert_tensor::simd::Isa;
 
@@ -287,7 +287,7 @@ with_activations! {
     /// Error function.
     Erf erf { kernel |x| x.erf(); vjp |y, g| [Some(g * (-x.square()).exp() * FRAC_2_SQRT_PI)]; domain [-2.0..2.0]; }
     /// 1 - erf(x), accurate in the tail.
-    Erfc erfc { kernel |x| x.erfc(); vjp |y, g| [Some(g * (-x.square()).exp() * -FRAC_2_SQRT_PI)]; domain [-2.0..2.0]; }
+    Erfc erfc { kernel |x| x.erfc(); own_loop ERFC; vjp |y, g| [Some(g * (-x.square()).exp() * -FRAC_2_SQRT_PI)]; domain [-2.0..2.0]; }
     /// Inverse of erf.
     Erfinv erfinv { kernel |x| x.erfinv(); vjp |y, g| [Some(g * y.square().exp() / FRAC_2_SQRT_PI)]; domain [-0.8..0.8]; }
     /// ln |Γ(x)|.

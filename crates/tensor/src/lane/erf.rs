@@ -247,6 +247,24 @@ fn around<T: Ops>(x: T, low: T, center: f64, c: &'static [T::Elem]) -> (T, T) {
 pub(super) fn erfinv<T: Ops>(x: T) -> T {
     let one = T::c(1.0);
     let a = x.abs();
+    if T::SHORT && T::FMA {
+        let w = -log::ln_normal((-a).mul_add(a, one));
+        let s = w.sqrt();
+        let tail = w > T::c(5.0);
+        let (near, far) = (w - T::c(T::ERFINV_CENTER), s - T::c(T::ERFINV_MID_CENTER));
+        let rest = T::select(
+            tail,
+            far.strided::<1>(T::ERFINV_MID, 1),
+            near.strided::<1>(T::ERFINV, 1),
+        );
+        let first = T::select(tail, T::new(T::ERFINV_MID[0]), T::new(T::ERFINV[0]));
+        let (p, p_low) = two_prod(T::select(tail, far, near), rest);
+        let (g, g_low) = fast_two_sum(first, p);
+        let f = T::select(tail, s, a);
+        let y = f.mul_add(g, f * (g_low + p_low));
+        let y = T::select(a == one, T::c(f64::INFINITY), y);
+        return T::select(a <= one, y.copysign(x), T::c(f64::NAN));
+    }
     let (z, z_low) = two_prod(a, a);
     let (w, w_low) = log::ln_normal_pair((one - z) - z_low);
     let (w, w_low) = (T::select(w > T::c(0.0), T::c(0.0), -w), -w_low);

@@ -1,6 +1,9 @@
 //! The logarithm of the gamma function and its derivatives, in f64; f32 arguments are widened.
 
-use super::coefficients::f64::{DIGAMMA, DIGAMMA_TAIL, LGAMMA, SINC, STIRLING, X_COT};
+use super::coefficients::f64::{
+    DIGAMMA, DIGAMMA_TAIL, LGAMMA, LGAMMA_SHORT, LN_SHORT, SINC, SINC_SHORT, STIRLING,
+    STIRLING_SHORT, X_COT,
+};
 use super::log::{ln, ln_pair};
 use super::ops::{Ops, two_prod, two_sum};
 use super::{F64Lane, Lane};
@@ -89,6 +92,41 @@ pub(super) fn lgamma<I: Isa>(x: F64Lane<I>) -> F64Lane<I> {
     let y = F64Lane::select(negative, reflected, h + l);
     let y = F64Lane::select(pole | (negative & (d == c(0.0))), infinity, y);
     F64Lane::select(x.is_nan(), x, y)
+}
+
+/// As [`lgamma`], for results in f32: nothing in two parts, and Stirling's series from 2.5 on, so that no product leads there.
+#[inline(always)]
+pub(super) fn lgamma_short<I: Isa>(x: F64Lane<I>) -> F64Lane<I> {
+    let c = F64Lane::<I>::c;
+    let (zero, one, half) = (c(0.0), c(1.0), c(0.5));
+    let a = x.abs();
+    let far = a >= c(2.5);
+    let n = a.round();
+    let d = a - n;
+    let p = F64Lane::select(n < one, a.mul_add(a, a), a);
+    let p = F64Lane::select((n < c(2.0)) | far, p, one);
+    let l = ln_short(p);
+    let near = d.mul_add(d.poly(&LGAMMA_SHORT), -l);
+    let r = one / a;
+    let series = r.mul_add((r * r).poly(&STIRLING_SHORT), c(HALF_LN_2PI.0 - 0.5));
+    let y = F64Lane::select(far, (a - half).mul_add(l - one, series), near);
+
+    let v = a * d.abs() * (d * d).poly(&SINC_SHORT);
+    let negative = x < zero;
+    let y = F64Lane::select(negative, -(ln_short(v) + y), y);
+    let pole = (a == c(f64::INFINITY)) | (a == zero) | (negative & (d == zero));
+    let y = F64Lane::select(pole, c(f64::INFINITY), y);
+    F64Lane::select(x.is_nan(), x, y)
+}
+
+/// ln x for normal positive numbers, for results in f32.
+#[inline(always)]
+fn ln_short<I: Isa>(x: F64Lane<I>) -> F64Lane<I> {
+    let (m, k) = x.split_normal();
+    let f = m - F64Lane::c(1.0);
+    let z = f * f;
+    let tail = f.poly(&LN_SHORT).mul_add(f, F64Lane::c(-0.5));
+    k.mul_add(F64Lane::c(std::f64::consts::LN_2), z.mul_add(tail, f))
 }
 
 /// ψ(x), the derivative of [`lgamma`].

@@ -24,6 +24,7 @@
 //! | `sigmoid` | 1.9 | 1.8 |
 //! | `erf` | 2 | 1.8 |
 //! | `erfc` | 1.9 | 1.7 |
+//! | `erfc_pieces` | 1.9 | 1.7 |
 //! | `sinh` | 1 | 1 |
 //! | `cosh` | 1 | 1 |
 //! | `asinh` | 1.4 | 1.3 |
@@ -33,10 +34,10 @@
 //! | `pow` | 1 | 1 |
 //! | `sin` | 1.7 | 1 |
 //! | `cos` | 1.7 | 1 |
-//! | `tan` | 1.4 | 1.2 |
+//! | `tan` | 1.7 | 1.2 |
 //! | `sin_bounded` | 1.7 | 1 |
 //! | `cos_bounded` | 1.7 | 1 |
-//! | `tan_bounded` | 1.4 | 1.2 |
+//! | `tan_bounded` | 1.7 | 1.2 |
 //! | `asin` | 1.7 | 1.6 |
 //! | `acos` | 1.2 | 1.2 |
 //! | `atan` | 1.8 | 1.6 |
@@ -66,13 +67,13 @@
 //!
 //! The functions of the gamma family have zeros and poles between negative integers, where they are ill-conditioned: there
 //! the unit is the last place of the larger of |f(x)| and 1, which bounds the absolute error near a zero (in f32, where the
-//! arguments are widened, it is that of the result everywhere). `polygammaN` is the derivative of order N of digamma.
+//! arguments are widened, it is that of the result everywhere but for `lgamma`). `polygammaN` is the derivative of order N of digamma.
 //!
 //! `silu` and `mish` are x times a number that is subnormal far below 0 (-87 in f32, -708 in f64): there the unit is |x| times the
 //! smallest subnormal number, if that is larger.
 //!
-//! `gelu_pieces` and `tanh_pieces` are `gelu` and `tanh` as elementwise programs compute them with AVX-512: see
-//! [`Pieces`](crate::fused::Pieces) and [`OddPieces`](crate::fused::OddPieces).
+//! `gelu_pieces`, `tanh_pieces` and `erfc_pieces` are `gelu`, `tanh` and `erfc` as elementwise programs compute them with AVX-512: see
+//! [`Pieces`](crate::fused::Pieces), [`OddPieces`](crate::fused::OddPieces) and [`Octaves`](crate::fused::Octaves).
 //!
 //! Subnormal arguments and results are not flushed, odd functions keep the sign of zero, ±∞ give the limits, NaN
 //! stays NaN, and arguments outside of the domain give NaN.
@@ -88,7 +89,17 @@ mod reduce;
 mod round;
 mod trig;
 
-pub(crate) use coefficients::{GELU_PIECES, GELU_WIDTH, TANH_END, TANH_PIECES, TANH_WIDTH};
+pub(crate) use coefficients::{
+    ERFC_OCTAVES, GELU_PIECES, GELU_WIDTH, TANH_END, TANH_PIECES, TANH_WIDTH,
+};
+
+/// (eʳ - 1 - r) / r² as a polynomial.
+pub(crate) const EXP: [f32; 5] = coefficients::f32::EXP;
+/// ln 2 in two parts, of which the first is short.
+pub(crate) const LN2_F32: (f32, f32) = {
+    let (high, low) = <F32Lane<Baseline> as Ops>::LN2;
+    (high as f32, low as f32)
+};
 
 use crate::Real;
 use crate::simd::{Baseline, Isa};
@@ -481,7 +492,8 @@ mod inlined {
                         V::select(bounded, r, s),
                         V::select(bounded, low, rest),
                     );
-                    trig::$f(x, parts)
+                    let y = trig::$f(x, parts);
+                    V::select(x.abs() < V::c(f64::INFINITY), y, V::c(f64::NAN))
                 }
                 #[inline(always)]
                 pub(in super::super) fn $bounded<V: Ops>(x: V) -> V {
@@ -496,7 +508,16 @@ mod inlined {
             )*
         };
     }
-    of!(sin sin_bounded reduce_bounded cos cos_bounded reduce_bounded tan tan_bounded reduce_bounded_pair; lgamma digamma);
+    of!(sin sin_bounded reduce_bounded cos cos_bounded reduce_bounded tan tan_bounded reduce_bounded_pair; digamma);
+
+    #[inline(always)]
+    pub(super) fn lgamma<V: Ops>(x: V) -> V {
+        V::from_wide(if V::SHORT {
+            gamma::lgamma_short(x.wide())
+        } else {
+            gamma::lgamma(x.wide())
+        })
+    }
 
     #[inline(always)]
     pub(super) fn polygamma<V: Ops>(x: V, n: u32) -> V {

@@ -86,7 +86,7 @@ pub(super) trait Ops: Lane {
     fn wide(self) -> F64Lane<Self::Isa>;
     /// Rounded from f64.
     fn from_wide(x: F64Lane<Self::Isa>) -> Self;
-    /// A bit of an integer (in two's complement) below `MAGIC / 4`.
+    /// A bit of the integer n (in two's complement) out of `MAGIC + n`, |n| < `MAGIC / 4`.
     fn integer_bit(self, bit: u32) -> bool;
     /// See [`reduce`]; exact for |x| <= [`Lane::TRIG_BOUND`].
     fn reduce_bounded(self) -> Reduced<Self>;
@@ -237,7 +237,7 @@ macro_rules! ops {
             }
             #[inline(always)]
             fn integer_bit(self, bit: u32) -> bool {
-                (self + Self::c(Self::MAGIC)).get().to_bits() >> bit & 1 == 1
+                self.get().to_bits() >> bit & 1 == 1
             }
             #[inline(always)]
             fn reduce_bounded(self) -> Reduced<Self> {

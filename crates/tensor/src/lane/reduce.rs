@@ -95,17 +95,17 @@ const HALF_PI_SHORT: [f64; 2] = [1.570_796_326_734_125_6, 6.077_100_506_506_192e
 /// What [`FRAC_PI_2`] lacks.
 const HALF_PI_LOW: f64 = 6.123_233_995_736_766e-17;
 
-/// `(n, r, low)` with x = n·π/2 + r + low.
+/// `(n + MAGIC, r, low)` with x = n·π/2 + r + low: the last bits of the first are those of n.
 pub(super) type Reduced<T> = (T, T, T);
 
 #[inline(always)]
 pub(super) fn bounded_f64<I: Isa>(x: F64Lane<I>) -> Reduced<F64Lane<I>> {
     let c = F64Lane::<I>::c;
-    let n = (x * c(FRAC_2_PI)).round_small();
+    let (shifted, n) = quarters(x);
     let r = n.mul_add(-c(HALF_PI[0]), x);
     let (r, e1) = two_sum(r, n * -c(HALF_PI[1]));
     let (r, e2) = two_sum(r, n * -c(HALF_PI[2]));
-    (n, r, n.mul_add(-c(HALF_PI[3]), e1 + e2))
+    (shifted, r, n.mul_add(-c(HALF_PI[3]), e1 + e2))
 }
 
 /// As f32 lanes.
@@ -114,37 +114,55 @@ fn narrow<I: Isa>(n: F64Lane<I>, r: F64Lane<I>) -> Reduced<F32Lane<I>> {
     let high = r.get() as f32;
     let low = (r.get() - f64::from(high)) as f32;
     (
-        F32Lane::new(n.get() as f32),
+        F32Lane::new(n.get() as f32) + F32Lane::c(F32Lane::<I>::MAGIC),
         F32Lane::new(high),
         F32Lane::new(low),
     )
 }
 
-/// π/2 in three parts of f32.
+/// π/2 in three parts of f32, all of them positive: so they keep the sign of 0.
 const HALF_PI_F32: [f64; 3] = [
-    1.570_796_370_506_286_6,
-    -4.371_138_828_673_793e-8,
-    -1.715_124_510_005_881_9e-15,
+    1.570_796_251_296_997,
+    7.549_789_415_861_596e-8,
+    5.390_302_953_474_238e-15,
 ];
+
+/// The nearest integer to x · 2/π, with `MAGIC` and without.
+#[inline(always)]
+fn quarters<T: Ops>(x: T) -> (T, T) {
+    let magic = T::c(T::MAGIC);
+    let shifted = x.mul_add(T::c(FRAC_2_PI), magic);
+    (shifted, shifted - magic)
+}
 
 #[inline(always)]
 pub(super) fn bounded_f32<I: Isa>(x: F32Lane<I>) -> Reduced<F32Lane<I>> {
     if I::FMA {
         // The first step is exact, because its result is a multiple of the last place of the constant and below 1.
-        let part = |k: usize| F32Lane::<I>::c(-HALF_PI_F32[k]);
-        let (a, b, c) = (part(0), part(1), part(2));
-        let n = (x * F32Lane::c(FRAC_2_PI)).round_small();
-        let r = n.mul_add(c, n.mul_add(b, n.mul_add(a, x)));
-        return (n, r, F32Lane::c(0.0));
+        let [a, b, c] = HALF_PI_F32;
+        let (shifted, n) = quarters(x);
+        let r = n.mul_add(F32Lane::c(-b), n.mul_add(F32Lane::c(-a), x));
+        return (shifted, n.mul_add(F32Lane::c(-c), r), F32Lane::c(0.0));
     }
     bounded_pair_f32(x)
 }
 
 #[inline(always)]
 pub(super) fn bounded_pair_f32<I: Isa>(x: F32Lane<I>) -> Reduced<F32Lane<I>> {
+    if I::FMA {
+        let [a, b, c] = HALF_PI_F32;
+        let (shifted, n) = quarters(x);
+        let exact = n.mul_add(F32Lane::c(-a), x);
+        let r = n.mul_add(F32Lane::c(-b), exact);
+        // exact - r = d + e: where r is far below `exact`, e counts; where it is above, at most half a unit of r is lost.
+        let d = exact - r;
+        let e = (exact - d) - r;
+        let low = n.mul_add(F32Lane::c(-b), d) + e;
+        return (shifted, r, n.mul_add(F32Lane::c(-c), low));
+    }
     let c = F64Lane::<I>::c;
     let x = F64Lane::<I>::new(f64::from(x.get()));
-    let n = (x * c(FRAC_2_PI)).round_small();
+    let (_, n) = quarters(x);
     let r = n.mul_add(-c(HALF_PI_SHORT[0]), x);
     narrow(n, n.mul_add(-c(HALF_PI_SHORT[1]), r))
 }
@@ -196,7 +214,7 @@ pub(super) fn full_f64<I: Isa>(x: F64Lane<I>) -> Reduced<F64Lane<I>> {
     let half_pi = F64Lane::c(FRAC_PI_2);
     let (r, r_low) = two_prod(f, half_pi);
     let low = low.mul_add(half_pi, f.mul_add(F64Lane::c(HALF_PI_LOW), r_low));
-    (n, r, low)
+    (n + F64Lane::c(F64Lane::<I>::MAGIC), r, low)
 }
 
 #[cfg(test)]

@@ -20,27 +20,24 @@ fn sin_cos<T: Ops>(r: T, low: T) -> (T, T) {
     (r + u, w + (((one - w) - h) + v))
 }
 
-/// `y`, but x itself where x is so small that f(x) = x in the format, and NaN for infinite x.
+/// `y`, but x itself where x is so small that f(x) = x in the format.
 #[inline(always)]
-fn at_ends<T: Ops>(x: T, y: T) -> T {
-    let a = x.abs();
-    let y = T::select(a < T::c(T::SINE_IS_X), x, y);
-    T::select(a < T::c(f64::INFINITY), y, T::c(f64::NAN))
+fn at_zero<T: Ops>(x: T, y: T) -> T {
+    T::select(x.abs() < T::c(T::SINE_IS_X), x, y)
 }
 
 #[inline(always)]
 pub(super) fn sin<T: Ops>(x: T, (n, r, low): Reduced<T>) -> T {
     let (s, c) = sin_cos(r, low);
     let y = T::select(n.integer_bit(0), c, s);
-    at_ends(x, T::select(n.integer_bit(1), -y, y))
+    at_zero(x, T::select(n.integer_bit(1), -y, y))
 }
 
 #[inline(always)]
-pub(super) fn cos<T: Ops>(x: T, (n, r, low): Reduced<T>) -> T {
+pub(super) fn cos<T: Ops>(_: T, (n, r, low): Reduced<T>) -> T {
     let (s, c) = sin_cos(r, low);
     let y = T::select(n.integer_bit(0), s, c);
-    let y = T::select((n + T::c(1.0)).integer_bit(1), -y, y);
-    T::select(x.abs() < T::c(f64::INFINITY), y, T::c(f64::NAN))
+    T::select((n + T::c(1.0)).integer_bit(1), -y, y)
 }
 
 #[inline(always)]
@@ -48,13 +45,34 @@ pub(super) fn tan<T: Ops>(x: T, (n, r, low): Reduced<T>) -> T {
     let one = T::c(1.0);
     // tan(r + low) = t + t_low, and for an odd number of quarter turns -1 / (t + t_low).
     let z = r * r;
-    let u = (z * r) * z.poly(T::TAN);
-    let u = low.mul_add((r + u).mul_add(r + u, one), u);
+    let u = (z * r) * z.strided::<1>(T::TAN, 0);
+    let short = T::SHORT && T::FMA;
+    // The derivative of the tangent is 1 + 1.4 z but for 7 % of it; f32 can do with 1.
+    let slope = if short {
+        one
+    } else {
+        z.mul_add(T::c(1.4), one)
+    };
+    let u = low.mul_add(slope, u);
     let (t, t_low) = fast_two_sum(r, u);
     let q = -one / t;
-    let (m, m_low) = two_prod(q, t);
-    let q = q.mul_add(((m + one) + m_low) + q * t_low, q);
-    at_ends(x, T::select(n.integer_bit(0), q, t))
+    // 1 + q (t + t_low)
+    let rest = if short {
+        q.mul_add(u, q.mul_add(r, one))
+    } else if T::FMA {
+        q.mul_add(t_low, q.mul_add(t, one))
+    } else {
+        let (m, m_low) = two_prod(q, t);
+        ((m + one) + m_low) + q * t_low
+    };
+    let q = q.mul_add(rest, q);
+    let odd = n.integer_bit(0);
+    if short {
+        // Only the sum lost the sign of 0.
+        T::select(odd, q, t.copysign(r))
+    } else {
+        at_zero(x, T::select(odd, q, t))
+    }
 }
 
 /// atan(t) for 0 <= t <= 1.
