@@ -1,7 +1,7 @@
 //! Running sums and products of lines.
 
 use crate::Real;
-use crate::simd::{Isa, Kernel, dispatch, dispatch_narrow};
+use crate::simd::{Isa, Kernel, dispatch_narrow};
 
 /// Lines that are worked on side by side, so that one need not wait for the other's operations.
 const LINES: usize = 4;
@@ -44,13 +44,7 @@ fn running<T: Real, const PRODUCT: bool>(x: &[T], out: &mut [T], n: usize, rever
     if x86::running::<_, PRODUCT>(x, out, n, reverse) {
         return;
     }
-    let lines = Lines::<_, PRODUCT> { x, out, n, reverse };
-    // In single precision without a copy for AVX-512, which has a way of its own.
-    if const { size_of::<T>() == 4 } {
-        dispatch_narrow(lines);
-    } else {
-        dispatch(lines);
-    }
+    dispatch_narrow(Lines::<_, PRODUCT> { x, out, n, reverse });
 }
 
 /// Running sums or products of lines of `n` elements.

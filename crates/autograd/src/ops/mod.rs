@@ -24,6 +24,7 @@ pub mod norm;
 pub mod number;
 pub mod pad;
 pub mod pool;
+pub mod product;
 pub mod random;
 pub mod recurrent;
 pub mod reduce;
@@ -56,7 +57,7 @@ pub(crate) use compiled_here;
 
 /// All kernels of this crate, for one element type.
 pub trait Kernels:
-    reduce::ReduceKernels
+    product::ProductKernels
     + softmax::SoftmaxKernels
     + index::IndexKernels
     + matmul::MatmulKernels

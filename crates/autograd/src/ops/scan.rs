@@ -124,7 +124,9 @@ fn cum_row<T: Real>(carry: &mut [f64; COLUMNS], x: &[T], y: &mut [T], way: Way) 
 fn cumprod_grad<T: Real>(x: &Tensor<T>, y: &Tensor<T>, g: &Tensor<T>, out: &mut [T]) {
     let n = x.shape().last().copied().unwrap_or(1);
     let (x, y, g) = (x.contiguous(), y.contiguous(), g.contiguous());
-    let [x, y, g] = [&x, &y, &g].map(|t| t.as_slice().expect("made contiguous above"));
+    let x = x.as_slice().expect("made contiguous above");
+    let y = y.as_slice().expect("made contiguous above");
+    let g = g.as_slice().expect("made contiguous above");
     let grain = (parallel::GRAIN / 8).div_ceil(n.max(1)).next_multiple_of(8) * n;
     parallel::chunks_mut(out, grain, |chunk, part| {
         let at = chunk * grain..chunk * grain + part.len();

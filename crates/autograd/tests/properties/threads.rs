@@ -41,6 +41,7 @@ fn bits_do_not_depend_on_threads_or_runs() {
             |x| (x * 0.01 + 1.0).prod_dim([1], false),
             &[101, 997],
         ),
+        ("prod of all", |x| (x * 0.01 + 1.0).prod(), &[101, 997]),
         (
             "prod columns",
             |x| (x * 0.01 + 1.0).prod_dim([0], false),
