@@ -339,14 +339,18 @@ impl<'t, T: Float> Var<'t, T> {
         if p == f64::NEG_INFINITY {
             return self.abs().reduce(Reduce::Min, set, keep);
         }
-        let nonzero = self.nonzero_mask();
         if p == 0.0 {
-            return nonzero.reduce(Reduce::Sum, set, keep);
+            return self.nonzero_mask().reduce(Reduce::Sum, set, keep);
         }
-        // A zero takes no part in the power, whose derivatives may be infinite there; the same for the sum.
         let one = self.tape().scalar(1.0);
-        let sum =
-            (nonzero.where_(self.abs(), one).powf(p).mask(nonzero)).reduce(Reduce::Sum, set, keep);
+        let powers = if p == 3.0 {
+            self.abs() * self.square()
+        } else {
+            // A zero takes no part in the power, whose derivatives may be infinite there; the same for the sum.
+            let nonzero = self.nonzero_mask();
+            nonzero.where_(self.abs(), one).powf(p).mask(nonzero)
+        };
+        let sum = powers.reduce(Reduce::Sum, set, keep);
         let some = sum.nonzero_mask();
         let norm = some.where_(sum, one).powf(1.0 / p).mask(some);
         if p > 0.0 {
