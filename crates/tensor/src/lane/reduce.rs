@@ -95,11 +95,31 @@ const HALF_PI_SHORT: [f64; 2] = [1.570_796_326_734_125_6, 6.077_100_506_506_192e
 /// What [`FRAC_PI_2`] lacks.
 const HALF_PI_LOW: f64 = 6.123_233_995_736_766e-17;
 
+/// π/2 in three parts of f64.
+const HALF_PI_F64: [f64; 3] = [FRAC_PI_2, HALF_PI_LOW, -1.497_384_904_859_169_8e-33];
+
 /// `(n + MAGIC, r, low)` with x = n·π/2 + r + low: the last bits of the first are those of n.
 pub(super) type Reduced<T> = (T, T, T);
 
+/// Where `mul_add` rounds once: the first step is exact, because its result is a multiple of the last place of the constant and
+/// below 1.
+#[inline(always)]
+fn in_three_steps<T: Ops>(x: T, [a, b, c]: [f64; 3]) -> Reduced<T> {
+    let (shifted, n) = quarters(x);
+    let exact = n.mul_add(T::c(-a), x);
+    let r = n.mul_add(T::c(-b), exact);
+    // exact - r = d + e: where r is far below `exact`, e counts; where it is above, at most half a unit of r is lost.
+    let d = exact - r;
+    let e = (exact - d) - r;
+    let low = n.mul_add(T::c(-b), d) + e;
+    (shifted, r, n.mul_add(T::c(-c), low))
+}
+
 #[inline(always)]
 pub(super) fn bounded_f64<I: Isa>(x: F64Lane<I>) -> Reduced<F64Lane<I>> {
+    if I::FMA {
+        return in_three_steps(x, HALF_PI_F64);
+    }
     let c = F64Lane::<I>::c;
     let (shifted, n) = quarters(x);
     let r = n.mul_add(-c(HALF_PI[0]), x);
@@ -138,7 +158,7 @@ fn quarters<T: Ops>(x: T) -> (T, T) {
 #[inline(always)]
 pub(super) fn bounded_f32<I: Isa>(x: F32Lane<I>) -> Reduced<F32Lane<I>> {
     if I::FMA {
-        // The first step is exact, because its result is a multiple of the last place of the constant and below 1.
+        // As in `in_three_steps`, with one rounding more.
         let [a, b, c] = HALF_PI_F32;
         let (shifted, n) = quarters(x);
         let r = n.mul_add(F32Lane::c(-b), n.mul_add(F32Lane::c(-a), x));
@@ -150,15 +170,7 @@ pub(super) fn bounded_f32<I: Isa>(x: F32Lane<I>) -> Reduced<F32Lane<I>> {
 #[inline(always)]
 pub(super) fn bounded_pair_f32<I: Isa>(x: F32Lane<I>) -> Reduced<F32Lane<I>> {
     if I::FMA {
-        let [a, b, c] = HALF_PI_F32;
-        let (shifted, n) = quarters(x);
-        let exact = n.mul_add(F32Lane::c(-a), x);
-        let r = n.mul_add(F32Lane::c(-b), exact);
-        // exact - r = d + e: where r is far below `exact`, e counts; where it is above, at most half a unit of r is lost.
-        let d = exact - r;
-        let e = (exact - d) - r;
-        let low = n.mul_add(F32Lane::c(-b), d) + e;
-        return (shifted, r, n.mul_add(F32Lane::c(-c), low));
+        return in_three_steps(x, HALF_PI_F32);
     }
     let c = F64Lane::<I>::c;
     let x = F64Lane::<I>::new(f64::from(x.get()));

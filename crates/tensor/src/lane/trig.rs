@@ -20,17 +20,22 @@ fn sin_cos<T: Ops>(r: T, low: T) -> (T, T) {
     (r + u, w + (((one - w) - h) + v))
 }
 
-/// `y`, but x itself where x is so small that f(x) = x in the format.
+/// f(r + low) = `y` for an odd function f with f'(0) = 1, where x is so small that f(x) = x: only the sign of 0 may be lost.
 #[inline(always)]
-fn at_zero<T: Ops>(x: T, y: T) -> T {
-    T::select(x.abs() < T::c(T::SINE_IS_X), x, y)
+fn at_zero<T: Ops>(x: T, r: T, y: T) -> T {
+    if T::FMA {
+        // The steps that led to r kept it.
+        y.copysign(r)
+    } else {
+        T::select(x.abs() < T::c(T::SINE_IS_X), x, y)
+    }
 }
 
 #[inline(always)]
 pub(super) fn sin<T: Ops>(x: T, (n, r, low): Reduced<T>) -> T {
     let (s, c) = sin_cos(r, low);
-    let y = T::select(n.integer_bit(0), c, s);
-    at_zero(x, T::select(n.integer_bit(1), -y, y))
+    let y = T::select(n.integer_bit(0), c, at_zero(x, r, s));
+    T::select(n.integer_bit(1), -y, y)
 }
 
 #[inline(always)]
@@ -46,9 +51,8 @@ pub(super) fn tan<T: Ops>(x: T, (n, r, low): Reduced<T>) -> T {
     // tan(r + low) = t + t_low, and for an odd number of quarter turns -1 / (t + t_low).
     let z = r * r;
     let u = (z * r) * z.strided::<1>(T::TAN, 0);
-    let short = T::SHORT && T::FMA;
     // The derivative of the tangent is 1 + 1.4 z but for 7 % of it; f32 can do with 1.
-    let slope = if short {
+    let slope = if T::SHORT && T::FMA {
         one
     } else {
         z.mul_add(T::c(1.4), one)
@@ -57,22 +61,14 @@ pub(super) fn tan<T: Ops>(x: T, (n, r, low): Reduced<T>) -> T {
     let (t, t_low) = fast_two_sum(r, u);
     let q = -one / t;
     // 1 + q (t + t_low)
-    let rest = if short {
+    let rest = if T::FMA {
         q.mul_add(u, q.mul_add(r, one))
-    } else if T::FMA {
-        q.mul_add(t_low, q.mul_add(t, one))
     } else {
         let (m, m_low) = two_prod(q, t);
         ((m + one) + m_low) + q * t_low
     };
     let q = q.mul_add(rest, q);
-    let odd = n.integer_bit(0);
-    if short {
-        // Only the sum lost the sign of 0.
-        T::select(odd, q, t.copysign(r))
-    } else {
-        at_zero(x, T::select(odd, q, t))
-    }
+    T::select(n.integer_bit(0), q, at_zero(x, r, t))
 }
 
 /// atan(t) for 0 <= t <= 1.
