@@ -291,7 +291,8 @@ refusals! {
     "fftn" "twice": |t, x| x(&[3, 2]).fftn([0, 0], FftNorm::Inverse);
     "ifftn" "axis 3": |t, x| x(&[3, 2]).ifftn([3], FftNorm::Inverse);
     "rfft" "axis 1": |t, x| x(&[3]).rfft(1, FftNorm::Inverse);
-    "irfft" "[3, 2]", "4 frequencies": |t, x| x(&[3, 2]).irfft(7, 0, FftNorm::Inverse);
+    "irfft" "[0, 2]", "found 7": |t, x| x(&[0, 2]).irfft(7, 0, FftNorm::Inverse);
+    "irfft" "found 0": |t, x| x(&[3, 2]).irfft(0, 0, FftNorm::Inverse);
     "rfftn" "at least one": |t, x| x(&[3]).rfftn([], FftNorm::Inverse);
     "irfftn" "at least one": |t, x| x(&[3, 2]).irfftn(4, [], FftNorm::Inverse);
     "size" "axis 4": |t, x| x(&[3, 2]).fftshift(4);
@@ -307,6 +308,7 @@ refusals! {
     "drop_path" "NaN": |t, x| x(&[3]).drop_path(f64::NAN);
     "alpha_dropout" "2": |t, x| x(&[3]).alpha_dropout(2.0);
     "gaussian_noise" "-1": |t, x| x(&[3]).gaussian_noise(-1.0);
+    "uniform" "2 and 1": |t, x| t.uniform([2], 2.0, 1.0);
     "normal" "-1": |t, x| t.normal([2], 0.0, -1.0);
     "bernoulli" "1.1": |t, x| t.bernoulli([2], 1.1);
 }

@@ -469,33 +469,33 @@ impl<'t, T: Float> Var<'t, T> {
     }
 
     /// The real tensor of `n` elements along an axis whose [`Var::rfft`] this is. Imaginary parts that such a transform
-    /// cannot have (at frequency 0, and n/2 for even n) are not read.
+    /// cannot have (at frequency 0, and n/2 for even n) are not read, nor are frequencies above n/2; missing ones are 0.
     ///
     /// # Panics
-    /// When the tensor is not complex, the axis is out of range, n is 0, or there are not n/2 + 1 frequencies.
+    /// When the tensor is not complex, the axis is out of range or empty, or n is 0.
     #[track_caller]
     pub fn irfft(self, n: usize, axis: isize, norm: FftNorm) -> Self {
         let rank = self.complex_rank("irfft");
         let a = shape::axis("irfft", axis, rank).or_panic();
         let shape = self.shape();
         assert!(
-            n > 0 && shape[a] == n / 2 + 1,
-            "irfft: expected {} frequencies along axis {axis} for {n} elements, found shape {:?}",
-            n / 2 + 1,
+            n > 0 && shape[a] > 0,
+            "irfft: expected elements and frequencies along axis {axis}, found {n} and shape {:?}",
             shape.as_slice()
         );
+        let count = shape[a].min(n / 2 + 1);
         // Every frequency but the first, and the middle one, stands for two. The sum's real part is the result.
-        let last = n / 2 + 1 - usize::from(n.is_multiple_of(2) && n > 1);
+        let last = count.min(n.div_ceil(2));
         let axis = a as isize;
         let mut parts: SmallVec<[Self; 12]> = small![self.narrow(axis, 0, 1)];
         if last > 1 {
             parts.push(self.narrow(axis, 1, last) * 2.0);
         }
-        if last < shape[a] {
-            parts.push(self.narrow(axis, last, shape[a]));
+        if last < count {
+            parts.push(self.narrow(axis, last, count));
         }
         let mut pads = vec![(0, 0); rank + 1];
-        pads[a] = (0, (n - shape[a]) as isize);
+        pads[a] = (0, (n - count) as isize);
         let x = Var::cat(&parts, axis).pad(&pads, Pad::Zeros);
         x.transform("irfft", axis, norm, true).select(-1, 0)
     }

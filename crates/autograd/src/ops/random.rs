@@ -99,8 +99,15 @@ fn probability(op: &str, p: f64) {
 
 impl<T: Float> Tape<T> {
     /// Uniform random numbers on [low, high), new at every step, of the tape's seed.
+    ///
+    /// # Panics
+    /// When the bounds are not finite or `low > high`.
     #[track_caller]
     pub fn uniform(&self, shape: impl IntoDims, low: f64, high: f64) -> Var<'_, T> {
+        assert!(
+            low.is_finite() && high.is_finite() && low <= high,
+            "uniform: expected finite bounds in order, found {low} and {high}"
+        );
         self.random(Random::Uniform, low, high, shape.into_dims())
     }
 

@@ -436,6 +436,9 @@ cases! {
     "rfft even" [([6, 2], AROUND)] |x| x[0].rfft(0, FftNorm::Both);
     "irfft" [([2, 4, 2], AROUND)] |x| x[0].irfft(7, 1, FftNorm::Inverse);
     "irfft even" [([2, 4, 2], AROUND)] |x| x[0].irfft(6, 1, FftNorm::Inverse);
+    "irfft fewer" [([2, 3, 2], AROUND)] |x| x[0].irfft(8, 1, FftNorm::Inverse);
+    "irfft more" [([2, 6, 2], AROUND)] |x| x[0].irfft(7, 1, FftNorm::Both);
+    "irfft cut in the middle" [([6, 2], AROUND)] |x| x[0].irfft(4, 0, FftNorm::Inverse);
     "rfftn" [([3, 4], AROUND)] |x| x[0].rfftn([0, 1], FftNorm::Inverse);
     "irfftn" [([3, 3, 2], AROUND)] |x| x[0].irfftn(4, [0, 1], FftNorm::Inverse);
     "fftshift" [([5, 4], AROUND)] |x| x[0].fftshift([0, 1]);
