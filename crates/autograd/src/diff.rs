@@ -4,7 +4,7 @@ use crate::float::Float;
 use crate::gradients::Gradients;
 use crate::op::small;
 use crate::op::{Cotangents, NodeOp, VjpCtx};
-use crate::ops::reduce;
+use crate::ops::{arrange, reduce};
 use crate::plan::Event;
 use crate::tape::{Region, Tape, copy_of};
 use crate::var::Var;
@@ -130,7 +130,7 @@ pub(crate) fn differentiate<'t, T: Float>(
             }
             let slot = &mut adjoint[args[k] as usize];
             *slot = Some(match *slot {
-                Some(a) => (Var::new(tape, a) + ct).id,
+                Some(a) => arrange::sum(Var::new(tape, a), ct).id,
                 None => ct.id,
             });
         }

@@ -1,12 +1,47 @@
 //! Rearrangements made of views and concatenations: repeating, rolling, splitting, moving axes.
 
 use crate::float::Float;
+use crate::op::NodeOp;
+use crate::ops::shape::{Embed, Slice};
 use crate::var::Var;
 use smallvec::SmallVec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::list::Listed;
 use wengert_tensor::shape::{self, IntoAxes, checked_numel};
 use wengert_tensor::{Dims, IntoDims};
+
+/// The sum of two cotangents of one tensor. Those of neighbouring slices, such as the halves of an axis, are put side by side:
+/// no zeros are made around them, and nothing is added.
+pub(crate) fn sum<'t, T: Float>(a: Var<'t, T>, b: Var<'t, T>) -> Var<'t, T> {
+    (neighbours(a, b).or_else(|| neighbours(b, a))).unwrap_or_else(|| a + b)
+}
+
+fn neighbours<'t, T: Float>(a: Var<'t, T>, b: Var<'t, T>) -> Option<Var<'t, T>> {
+    let tape = a.tape();
+    let (s, t, parts) = {
+        let g = tape.graph.borrow();
+        let embedded = |v: Var<'t, T>| {
+            let node = &g.nodes[v.id as usize];
+            let NodeOp::Op(op) = &node.op else {
+                return None;
+            };
+            let embed = op.as_ref().as_any().downcast_ref::<Embed>()?;
+            Some((embed.slice, node.args[0]))
+        };
+        let ((s, x), (t, y)) = (embedded(a)?, embedded(b)?);
+        (s, t, [Var::new(tape, x), Var::new(tape, y)])
+    };
+    if (s.axis, s.step, t.step) != (t.axis, 1, 1) || s.start + s.len != t.start {
+        return None;
+    }
+    let (both, shape) = (Var::cat(&parts, s.axis as isize), a.shape());
+    if both.shape() == shape {
+        return Some(both);
+    }
+    let len = s.len + t.len;
+    let slice = Slice { len, ..s };
+    Some(both.apply(Embed { slice, shape }))
+}
 
 impl<'t, T: Float> Var<'t, T> {
     /// Stretched to `shape` by broadcasting, where -1 keeps the size of an axis; a view.

@@ -199,11 +199,11 @@ impl<T: Float> Op<T> for BroadcastTo {
 
 /// Elements `start`, `start + step`, … (`len` of them) of an axis.
 #[derive(Debug, PartialEq, Clone, Copy)]
-struct Slice {
-    axis: usize,
-    start: usize,
-    len: usize,
-    step: isize,
+pub(super) struct Slice {
+    pub axis: usize,
+    pub start: usize,
+    pub len: usize,
+    pub step: isize,
 }
 impl<T: Float> Op<T> for Slice {
     fn name(&self) -> &'static str {
@@ -245,9 +245,9 @@ impl<T: Float> Op<T> for Slice {
 
 /// The adjoint of [`Slice`]: zeros with the input at the slice's places.
 #[derive(Debug, PartialEq)]
-struct Embed {
-    slice: Slice,
-    shape: Dims,
+pub(super) struct Embed {
+    pub slice: Slice,
+    pub shape: Dims,
 }
 impl<T: Float> Op<T> for Embed {
     fn name(&self) -> &'static str {
