@@ -6,7 +6,7 @@ use crate::op::small;
 use crate::op::{Cotangents, NodeOp, VjpCtx};
 use crate::ops::{arrange, reduce};
 use crate::plan::Event;
-use crate::tape::{Region, Tape, copy_of};
+use crate::tape::{Node, Region, Tape, copy_of};
 use crate::var::Var;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub(crate) fn differentiate<'t, T: Float>(
         let first = {
             let g = tape.graph.borrow();
             let n = &g.nodes[i];
-            n.copy.then_some(n.origin)
+            n.copy().then_some(n.origin)
         };
         if let Some(first) = first.filter(|&f| depends[f as usize]) {
             // The value is that of the node which it computes once more, and so is the derivative.
@@ -65,7 +65,7 @@ pub(crate) fn differentiate<'t, T: Float>(
         let (op, args, shapes, needs) = {
             let mut g = tape.graph.borrow_mut();
             let n = &g.nodes[i];
-            if n.op.is_leaf() || n.stop {
+            if n.op.is_leaf() || n.stop() {
                 continue;
             }
             let args: SmallVec<[u32; 4]> = n.args.clone();
@@ -73,11 +73,7 @@ pub(crate) fn differentiate<'t, T: Float>(
             if !needs.contains(&true) {
                 continue;
             }
-            let shapes: SmallVec<[_; 3]> = n
-                .args
-                .iter()
-                .map(|&a| g.nodes[a as usize].shape.clone())
-                .listed();
+            let shapes: SmallVec<[_; 3]> = n.args.iter().map(|&a| g.shape(a).clone()).listed();
             let op = n.op.clone();
             let (loc, own) = (n.loc, n.stretch);
             if own != stretch {
@@ -184,9 +180,9 @@ pub(crate) fn dependents<T: Float>(tape: &Tape<T>, wrt: &[u32], last: u32) -> Ve
         if depends[i] {
             continue;
         }
-        depends[i] = match n.copy {
+        depends[i] = match n.copy() {
             true => depends[n.origin as usize],
-            false => !n.stop && n.args.iter().any(|&a| depends[a as usize]),
+            false => !n.stop() && n.args.iter().any(|&a| depends[a as usize]),
         };
     }
     depends
@@ -351,7 +347,7 @@ pub(crate) fn backward<T: Float>(loss: Var<'_, T>) -> Gradients<T> {
             "backward: called inside a no_grad region, where no gradient flows"
         );
         assert!(
-            g.nodes[loss.id as usize].tracked,
+            g.nodes[loss.id as usize].tracked(),
             "backward: no trainable parameter has a part in this loss (recorded at {}:{}); parameters enter with \
                  `tape.param`, and `grad` differentiates with respect to any value",
             g.nodes[loss.id as usize].loc.file(),
@@ -369,7 +365,7 @@ pub(crate) fn backward<T: Float>(loss: Var<'_, T>) -> Gradients<T> {
         };
         let depends: Vec<bool> = {
             let g = tape.graph.borrow();
-            g.nodes[..g.len].iter().map(|n| n.tracked).collect()
+            g.nodes[..g.len].iter().map(Node::tracked).collect()
         };
         let seed = tape.ones(loss.shape());
         let adjoint = T::differentiate(tape, &[(loss.id, seed.id)], &depends);

@@ -9,7 +9,7 @@ use crate::plan::{
     AVAILABLE, Event, EventRecord, FusedStep, Outline, Plan, Plans, ShownAt, StepKind, Tailed,
 };
 use crate::pool;
-use crate::tape::{Graph, NO_ORIGIN, Node};
+use crate::tape::{Graph, NO_ORIGIN, Node, Shapes};
 use crate::values::{Ints, Values};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -172,6 +172,7 @@ pub(crate) fn execute<T: Float>(g: &mut Graph<T>, plan: &Plan<T>, shown: &[Shown
         values: &mut g.values,
         ints: &g.ints,
         nodes: &g.nodes,
+        shapes: &g.shapes,
         pool: &mut g.pool,
         seed: (g.seed, g.step),
         anomaly: g.anomaly,
@@ -202,6 +203,7 @@ struct Run<'a, T: Float> {
     values: &'a mut Values<T>,
     ints: &'a Ints,
     nodes: &'a [Node<T>],
+    shapes: &'a Shapes,
     pool: &'a mut pool::Pool<T>,
     seed: (u64, u64),
     anomaly: bool,
@@ -218,7 +220,7 @@ struct Run<'a, T: Float> {
     found: Option<Anomaly>,
 }
 
-impl<T: Float> Run<'_, T> {
+impl<'a, T: Float> Run<'a, T> {
     fn all(&mut self, plan: &Outline) {
         for &v in &plan.prologue {
             self.view(v);
@@ -267,12 +269,17 @@ impl<T: Float> Run<'_, T> {
         }
     }
 
+    /// The shape of a node.
+    fn shape(&self, node: u32) -> &'a wengert_tensor::Dims {
+        self.shapes.of(&self.nodes[node as usize])
+    }
+
     /// Runs a fused step; returns which results of the set `watch` are finite.
     fn run_fused(&mut self, f: &FusedStep, watch: u64) -> u64 {
         self.fused += 1;
         let mut buffers: SmallVec<[(u32, Arc<wengert_tensor::Storage<T>>); 6]> = SmallVec::new();
         for &o in f.outs.iter().chain(&f.reduced) {
-            let n: usize = self.nodes[o as usize].shape.iter().product();
+            let n: usize = self.shape(o).iter().product();
             buffers.push((o, self.pool.take(n)));
         }
         let finite = {
@@ -281,7 +288,7 @@ impl<T: Float> Run<'_, T> {
             let keys: SmallVec<[u64; 2]> = f.streams.iter().map(|&s| key(self.seed, s)).listed();
             let mut slices: SmallVec<[&mut [T]; 6]> = (buffers.iter_mut())
                 .map(|(o, b)| {
-                    let n: usize = self.nodes[*o as usize].shape.iter().product();
+                    let n: usize = self.shape(*o).iter().product();
                     &mut Arc::get_mut(b)
                         .expect("buffers of the pool are unique")
                         .as_mut_slice()[..n]
@@ -291,8 +298,7 @@ impl<T: Float> Run<'_, T> {
             self.programs[f.program].run_watching(&inputs, outs, reduced, &keys, watch)
         };
         for (o, b) in buffers {
-            self.values
-                .set(o as usize, pool::tensor(b, &self.nodes[o as usize].shape));
+            self.values.set(o as usize, pool::tensor(b, self.shape(o)));
             if self.anomalies() {
                 self.check(o);
             }
@@ -321,22 +327,23 @@ impl<T: Float> Run<'_, T> {
         let NodeOp::Op(op) = &n.op else {
             unreachable!("only operations with kernels come here")
         };
-        let numel: usize = n.shape.iter().product();
+        let shape = self.shape(id);
+        let numel: usize = shape.iter().product();
         let mut buffer = self.pool.take(numel);
         let finite = {
             let inputs: SmallVec<[Operand<'_, T>; 4]> = (n.args.iter())
                 .map(|&a| match (self.values.get(a as usize), self.ints.get(a)) {
                     (Some(t), _) => Operand::Float(t),
                     (None, Some(t)) => Operand::Int(t),
-                    (None, None) => Operand::Unread(&self.nodes[a as usize].shape),
+                    (None, None) => Operand::Unread(self.shape(a)),
                 })
                 .listed();
             let output = Arc::get_mut(&mut buffer).expect("buffers of the pool are unique");
             let mut ctx = ForwardCtx {
                 inputs: &inputs,
                 output: &mut output.as_mut_slice()[..numel],
-                shape: &n.shape,
-                key: key(self.seed, if n.copy { n.origin } else { id } | 1 << 31),
+                shape,
+                key: key(self.seed, if n.copy() { n.origin } else { id } | 1 << 31),
                 tail,
                 watched: watch != 0,
                 finite: false,
@@ -344,8 +351,7 @@ impl<T: Float> Run<'_, T> {
             op.forward(&mut ctx);
             ctx.finite
         };
-        self.values
-            .set(out as usize, pool::tensor(buffer, &n.shape));
+        self.values.set(out as usize, pool::tensor(buffer, shape));
         if self.anomalies() {
             self.check(out);
         }
@@ -361,7 +367,7 @@ impl<T: Float> Run<'_, T> {
             Some(t) => {
                 debug_assert_eq!(
                     t.shape(),
-                    n.shape.as_slice(),
+                    self.shape(id).as_slice(),
                     "{}: shape of a view",
                     op.name()
                 );
@@ -387,7 +393,7 @@ impl<T: Float> Run<'_, T> {
         self.shown = rest;
         for &(_, at, of, what) in list {
             if let Some(t) = self.values.get(at as usize) {
-                observer.see(&info(self.nodes, self.scopes, of), what, t);
+                observer.see(&info((self.nodes, self.shapes), self.scopes, of), what, t);
             }
         }
         let mut i = 0;
@@ -412,10 +418,9 @@ impl<T: Float> Run<'_, T> {
         }
         let n = &self.nodes[root as usize];
         let NodeOp::Op(op) = &n.op else { return false };
-        let shapes: SmallVec<[&[usize]; 4]> = (n.args.iter())
-            .map(|&a| self.nodes[a as usize].shape.as_slice())
-            .listed();
-        let most = op.flops(&shapes, &n.shape) / WORK_PER_LOOK;
+        let shapes: SmallVec<[&[usize]; 4]> =
+            (n.args.iter()).map(|&a| self.shape(a).as_slice()).listed();
+        let most = op.flops(&shapes, self.shape(root)) / WORK_PER_LOOK;
         let read: usize = shapes.iter().map(|s| s.iter().product::<usize>()).sum();
         let cheap = read as u64 <= most || read <= g.numel() / SMALLER;
         if read < g.numel() && cheap {
@@ -451,7 +456,7 @@ impl<T: Float> Run<'_, T> {
 }
 
 fn info<'a, T: Float>(
-    nodes: &'a [Node<T>],
+    (nodes, shapes): (&'a [Node<T>], &'a Shapes),
     scopes: &'a [(u32, String)],
     id: u32,
 ) -> crate::observe::NodeInfo<'a> {
@@ -460,7 +465,7 @@ fn info<'a, T: Float>(
         id,
         op: n.op.name(),
         imm: n.op.constants(),
-        shape: &n.shape,
+        shape: shapes.of(n),
         args: &n.args,
         location: n.loc,
         scope: &scopes[n.scope as usize].1,

@@ -113,7 +113,7 @@ impl<T: Float> Var<'_, T> {
         for i in (0..n).rev() {
             for &a in &g.nodes[i].args {
                 used[a as usize] |= used[i];
-                reached[a as usize] |= reached[i] && !g.nodes[i].stop;
+                reached[a as usize] |= reached[i] && !g.nodes[i].stop();
             }
         }
         let adjoints = g.events[..g.event]
@@ -149,7 +149,7 @@ impl<T: Float> Var<'_, T> {
             if !reached[p] {
                 let end = (p..n)
                     .rev()
-                    .find(|&i| above[i] && reached[i] && g.nodes[i].stop);
+                    .find(|&i| above[i] && reached[i] && g.nodes[i].stop());
                 return end.map(|i| {
                     let (op, at) = node(i);
                     WhyMissing::Cut { op, at }

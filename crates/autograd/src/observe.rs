@@ -67,7 +67,7 @@ impl<T: Float> Graph<T> {
             id,
             op: n.op.name(),
             imm: n.op.constants(),
-            shape: &n.shape,
+            shape: self.shapes.of(n),
             args: &n.args,
             location: n.loc,
             scope: &self.scopes[n.scope as usize].1,

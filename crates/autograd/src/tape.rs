@@ -1,8 +1,11 @@
 //! The tape: recording.
 
+mod node;
 mod passed;
 mod record;
 
+use node::Form;
+pub(crate) use node::{Node, Shapes};
 pub use passed::Passed;
 use record::same_node;
 pub(crate) use record::{append, leaf, record, record_elem, record_pair, repeated};
@@ -23,26 +26,6 @@ use std::sync::Arc;
 use wengert_tensor::fused::Reduce;
 use wengert_tensor::shape::broadcast;
 use wengert_tensor::{Dims, IntoDims, Result, Tensor};
-
-/// A node of the tape. What is compared when a step repeats the last one comes first, in one line of the cache.
-#[repr(C, align(64))]
-pub(crate) struct Node<T: Float> {
-    pub args: SmallVec<[u32; 4]>,
-    pub op: NodeOp<T>,
-    pub loc: &'static Location<'static>,
-    /// For a node of an adjoint program: the forward node it belongs to.
-    pub origin: u32,
-    /// Number of the checkpointed stretch it belongs to; 0 for none.
-    pub stretch: u32,
-    pub scope: u32,
-    /// Whether cotangents end here (no-grad regions).
-    pub stop: bool,
-    /// Whether a trainable parameter has a part in it.
-    pub tracked: bool,
-    /// Whether it computes `origin` once more: a node of a checkpointed stretch in the backward pass.
-    pub copy: bool,
-    pub shape: Dims,
-}
 
 pub(crate) const NO_ORIGIN: u32 = u32::MAX;
 
@@ -84,6 +67,7 @@ impl<T: Float> Drop for Region<'_, T> {
 /// recording repeats them.
 pub struct Graph<T: Float> {
     pub(crate) nodes: Vec<Node<T>>,
+    pub(crate) shapes: Shapes,
     pub(crate) len: usize,
     pub(crate) values: Values<T>,
     pub(crate) ints: Ints,
@@ -526,7 +510,7 @@ impl<T: Float> Tape<T> {
         let at = g.len;
         if g.replaying {
             if let Some(n) = g.nodes.get(at)
-                && n.shape == shape
+                && *g.shapes.of(n) == shape
                 && same_node(&n.op, &op)
                 && g.same_place(n, loc)
             {
@@ -616,6 +600,7 @@ impl<T: Float> Graph<T> {
     pub(crate) fn new(training: bool, seed: u64) -> Self {
         Graph {
             nodes: Vec::new(),
+            shapes: Shapes::new(),
             len: 0,
             values: Values::new(),
             ints: Ints::default(),
@@ -684,6 +669,7 @@ impl<T: Float> Graph<T> {
     pub(crate) fn diverge(&mut self) {
         let len = self.len;
         self.nodes.truncate(len);
+        self.shapes.truncate(len);
         self.values.truncate(len);
         self.ints.truncate(len as u32);
         self.params.retain(|p| (p.1 as usize) < len);
@@ -707,9 +693,15 @@ impl<T: Float> Graph<T> {
         );
     }
 
+    /// The shape of a node.
+    #[inline]
+    pub(crate) fn shape(&self, node: u32) -> &Dims {
+        self.shapes.of(&self.nodes[node as usize])
+    }
+
     #[inline]
     fn same_place(&self, n: &Node<T>, loc: &'static Location<'static>) -> bool {
-        n.stop == (self.no_grad > 0)
+        n.stop() == (self.no_grad > 0)
             && n.stretch == self.stretch
             && match self.origin {
                 Some((l, o)) => {
@@ -753,13 +745,10 @@ impl<T: Float> Graph<T> {
             let node = Node {
                 op: n.op.clone(),
                 args: n.args.iter().map(|&a| copy_of(&copies, a)).listed(),
-                shape: n.shape.clone(),
-                tracked: n.tracked,
-                stop: n.stop,
+                form: n.form.copied(),
                 loc: n.loc,
                 scope: n.scope,
                 origin: i,
-                copy: true,
                 stretch: 0,
             };
             let copy = self.push(node);
@@ -792,28 +781,31 @@ impl<T: Float> Graph<T> {
         loc: &'static Location<'static>,
     ) -> u32 {
         let stop = self.no_grad > 0;
-        let tracked = !stop && args.iter().any(|&a| self.nodes[a as usize].tracked);
+        let tracked = !stop && args.iter().any(|&a| self.nodes[a as usize].tracked());
         let (loc, origin) = self.origin.unwrap_or((loc, NO_ORIGIN));
         let scope = match origin {
             NO_ORIGIN => self.scope,
             o => self.nodes[o as usize].scope,
         };
+        // Mostly that of an operand.
+        let same = |&&a: &&u32| *self.shape(a) == shape;
+        let shape = match args.iter().find(same) {
+            Some(&a) => self.shapes.id(&self.nodes[a as usize]),
+            None => self.shapes.find(shape, self.len),
+        };
         self.push(Node {
             op,
             args,
-            shape,
-            tracked,
-            stop,
+            form: Form::new(shape, tracked, stop),
             loc,
             scope,
             origin,
-            copy: false,
             stretch: self.stretch,
         })
     }
 
     fn infer(&self, op: &NodeOp<T>, args: &[u32]) -> Result<Dims> {
-        let shape = |i: usize| self.nodes[args[i] as usize].shape.as_slice();
+        let shape = |i: usize| self.shape(args[i]).as_slice();
         match op {
             NodeOp::Elem(e, _) => {
                 let mut s = Dims::from_slice(shape(0));

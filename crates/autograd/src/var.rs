@@ -36,7 +36,7 @@ impl<T: Float> fmt::Debug for Var<'_, T> {
             "Var(%{} = {} {:?} at {}:{})",
             self.id,
             n.op.name(),
-            n.shape.as_slice(),
+            g.shapes.of(n).as_slice(),
             n.loc.file(),
             n.loc.line()
         )
@@ -63,22 +63,17 @@ impl<'t, T: Float> Var<'t, T> {
 
     /// Sizes of the axes.
     pub fn shape(&self) -> Dims {
-        self.tape.graph.borrow().nodes[self.id as usize]
-            .shape
-            .clone()
+        self.tape.graph.borrow().shape(self.id).clone()
     }
 
     /// Number of axes.
     pub fn rank(&self) -> usize {
-        self.tape.graph.borrow().nodes[self.id as usize].shape.len()
+        self.tape.graph.borrow().shape(self.id).len()
     }
 
     /// Number of elements.
     pub fn numel(&self) -> usize {
-        self.tape.graph.borrow().nodes[self.id as usize]
-            .shape
-            .iter()
-            .product()
+        self.tape.graph.borrow().shape(self.id).iter().product()
     }
 
     /// Size of one axis; negative axes count from the end.
@@ -96,7 +91,7 @@ impl<'t, T: Float> Var<'t, T> {
 
     /// Whether a trainable parameter has a part in the value.
     pub fn is_tracked(&self) -> bool {
-        self.tape.graph.borrow().nodes[self.id as usize].tracked
+        self.tape.graph.borrow().nodes[self.id as usize].tracked()
     }
 
     #[track_caller]

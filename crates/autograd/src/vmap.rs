@@ -349,8 +349,8 @@ impl<'t, T: Float> Batch<'t, T> {
         let (op, args, shape) = {
             let mut g = tape.graph.borrow_mut();
             let n = &g.nodes[i as usize];
-            let (op, args, shape) = (n.op.clone(), n.args.clone(), n.shape.clone());
-            let (place, scope, stop) = ((n.loc, n.origin), n.scope, n.stop);
+            let (op, args, shape) = (n.op.clone(), n.args.clone(), g.shape(i).clone());
+            let (place, scope, stop) = ((n.loc, n.origin), n.scope, n.stop());
             g.origin = Some(place);
             (g.scope, g.no_grad) = (scope, g.no_grad + u32::from(stop));
             (op, args, shape)
@@ -388,7 +388,7 @@ impl<'t, T: Float> Batch<'t, T> {
         drop(region);
         {
             let g = tape.graph.borrow();
-            let (found, name) = (&g.nodes[y.id as usize].shape, g.nodes[i as usize].op.name());
+            let (found, name) = (g.shape(y.id), g.nodes[i as usize].op.name());
             assert!(
                 *found == lead(self.size, &shape),
                 "{name}: the batching rule gave shape {:?} for a batch of {} of shape {:?}",

@@ -79,7 +79,7 @@ fn is<T: Float, O: Op<T>, R>(v: Var<'_, T>, f: impl FnOnce(&O, &[u32]) -> R) -> 
     let n = &g.nodes[v.id as usize];
     let NodeOp::Op(op) = &n.op else { return None };
     let op = op.as_any().downcast_ref::<O>()?;
-    (!n.stop).then(|| f(op, &n.args))
+    (!n.stop()).then(|| f(op, &n.args))
 }
 
 /// What the rows of `v` are rows of: through views that leave the last axis alone.

@@ -432,7 +432,7 @@ impl<'t, T: Float> Var<'t, T> {
                 return None;
             };
             let p = op.as_any().downcast_ref::<Permute>()?;
-            (!n.stop).then(|| (&p.0, n.args[0]))
+            (!n.stop()).then(|| (&p.0, n.args[0]))
         };
         let (order, mut from) = step(self.id)?;
         let mut order = order.clone();

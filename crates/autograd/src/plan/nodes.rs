@@ -78,9 +78,9 @@ impl<'a> dyn Nodes + 'a {
 }
 
 impl<T: Float> Graph<T> {
-    fn shapes(&self, n: &Node<T>) -> SmallVec<[&[usize]; 4]> {
+    fn operands(&self, n: &Node<T>) -> SmallVec<[&[usize]; 4]> {
         (n.args.iter())
-            .map(|&a| self.nodes[a as usize].shape.as_slice())
+            .map(|&a| self.shapes.of(&self.nodes[a as usize]).as_slice())
             .listed()
     }
 }
@@ -106,7 +106,7 @@ impl<T: Float> Nodes for Graph<T> {
     }
 
     fn shape(&self, i: usize) -> &Dims {
-        &self.nodes[i].shape
+        self.shapes.of(&self.nodes[i])
     }
 
     fn reads_operand(&self, i: usize, k: usize) -> bool {
@@ -119,7 +119,7 @@ impl<T: Float> Nodes for Graph<T> {
     fn flops(&self, i: usize) -> u64 {
         let n = &self.nodes[i];
         match &n.op {
-            NodeOp::Op(op) => op.flops(&self.shapes(n), &n.shape),
+            NodeOp::Op(op) => op.flops(&self.operands(n), self.shapes.of(n)),
             _ => 0,
         }
     }
@@ -127,7 +127,7 @@ impl<T: Float> Nodes for Graph<T> {
     fn bias_axis(&self, i: usize) -> Option<usize> {
         let n = &self.nodes[i];
         match &n.op {
-            NodeOp::Op(op) => op.bias_axis(&self.shapes(n), &n.shape),
+            NodeOp::Op(op) => op.bias_axis(&self.operands(n), self.shapes.of(n)),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! Appending nodes: a step that repeats the last one finds its nodes at their places.
 
+use super::node::Form;
 use super::{NO_ORIGIN, Node, Tape};
 use crate::float::Float;
 use crate::op::{NodeOp, Op};
@@ -141,10 +142,8 @@ pub(crate) fn append<T: Float>(
     let mut g = tape.graph.borrow_mut();
     let ids = args.iter().map(|a| a.id).collect::<SmallVec<_>>();
     let shape = {
-        let shapes: SmallVec<[&[usize]; 4]> = ids
-            .iter()
-            .map(|&i: &u32| g.nodes[i as usize].shape.as_slice())
-            .listed();
+        let shapes: SmallVec<[&[usize]; 4]> =
+            ids.iter().map(|&i: &u32| g.shape(i).as_slice()).listed();
         op.shape(&shapes).or_panic()
     };
     g.add(NodeOp::Op(op), ids, shape, loc)
@@ -162,9 +161,10 @@ pub(crate) fn leaf<T: Float>(
     let mut g = tape.graph.borrow_mut();
     let at = g.len;
     if g.replaying {
+        let g = &mut *g;
         if let Some(n) = g.nodes.get_mut(at)
-            && n.tracked == tracked
-            && n.shape.as_slice() == shape
+            && n.tracked() == tracked
+            && g.shapes.of(n).as_slice() == shape
             && same_leaf(&n.op, &op)
         {
             // No plan depends on the line.
@@ -174,16 +174,14 @@ pub(crate) fn leaf<T: Float>(
         }
         g.diverge();
     }
+    let shape = g.shapes.find(Dims::from_slice(shape), at);
     g.push(Node {
         op,
         args: SmallVec::new(),
-        shape: Dims::from_slice(shape),
-        tracked,
-        stop: false,
+        form: Form::new(shape, tracked, false),
         loc,
         scope: 0,
         origin: NO_ORIGIN,
-        copy: false,
         stretch: 0,
     })
 }
