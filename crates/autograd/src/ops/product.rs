@@ -349,7 +349,7 @@ fn prod_grad_lines<T: Real>(x: &[T], g: &[T], out: &mut [T], n: usize) {
     }
 }
 
-/// Derivative of [`Prod`] for its input, from that and the cotangent, for many columns.
+/// Derivative of [`Prod`] for its input, from that and the cotangent: for lines, and for many columns.
 #[derive(Debug, PartialEq)]
 struct ProdGrad {
     axis: usize,
@@ -421,8 +421,8 @@ impl<'t, T: Float> Var<'t, T> {
         self.reshape([n]).prod_axis(0, false)
     }
 
-    /// Product over some axes; 1 over nothing. The derivatives are those of a balanced tree of multiplications: exact at
-    /// zeros, to any order.
+    /// Product over some axes; 1 over nothing. The derivatives are products of the other factors, without a division: exact
+    /// at zeros, to any order.
     #[track_caller]
     pub fn prod_dim(self, axes: impl IntoAxes, keepdim: bool) -> Self {
         let set = self.set("prod", axes);
