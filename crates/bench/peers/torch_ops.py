@@ -1,6 +1,6 @@
 """Single operations against PyTorch eager, in turn: `torch_ops.py [--program target/release/ops] [--threads N]
 [--elements N] [--seconds S] [--only WORDS]` prints a table in Markdown, `--all` the ratios at three sizes with one and two
-threads, `--further` takes further operations, `--sized` makes a table of matrix products and other operations on matrices of their own sizes. Each cell is measured three times on both sides,
+threads, `--further` takes further operations, `--f64` double precision, `--sized` makes a table of matrix products and other operations on matrices of their own sizes. Each cell is measured three times on both sides,
 one after the other; the figures are medians of the best times (microseconds)."""
 
 import argparse
@@ -155,10 +155,10 @@ SIZED = {
 }
 
 
-def measure_at(op, n, mode, budget):
+def measure_at(op, n, mode, budget, dtype):
     """An operation on matrices of n elements, the derivative by the first."""
     cols = 100 if n < 10_000 else 1000
-    return measure(op, (n // cols, cols), (n // cols, cols), False, mode, budget)
+    return measure(op, (n // cols, cols), (n // cols, cols), False, mode, budget, dtype)
 
 
 def measure(op, x_shape, b_shape, both, mode, budget, dtype=torch.float32):
@@ -196,8 +196,8 @@ def measure(op, x_shape, b_shape, both, mode, budget, dtype=torch.float32):
 class Ours:
     """The program on the other side, with a number of threads."""
 
-    def __init__(self, program, threads):
-        self.process = subprocess.Popen([program, "--threads", str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, program, threads, double=False):
+        self.process = subprocess.Popen([program, "--threads", str(threads)] + ["--f64"] * double, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, elements, mode, seconds, name):
         self.process.stdin.write(f"{elements} {mode} {seconds} {name}\n")
@@ -212,7 +212,8 @@ class Ours:
 def compare(a, threads, elements):
     """Rows of name -> [ours, torch] forward, [ours, torch] with derivative, and the times of a copy and of a read beside them."""
     torch.set_num_threads(threads)
-    ours = Ours(a.program, threads)
+    ours = Ours(a.program, threads, a.f64)
+    dtype = torch.float64 if a.f64 else torch.float32
     rows = {}
     for name, op in (FURTHER if a.further else OPS).items():
         if a.only and not any(w in name for w in a.only.split(",")):
@@ -221,7 +222,7 @@ def compare(a, threads, elements):
         for _ in range(a.rounds):
             # Memory alone, in warm buffers: a copy (one read, one write) and a read.
             floors = [ours.ask(elements, pass_, a.seconds / 4, "-") for pass_ in ("copy", "read")]
-            pairs = [(ours.ask(elements, mode, a.seconds, name), measure_at(op, elements, mode, a.seconds)) for mode in (("forward",) * 2 if name in STEPS else ("forward", "backward"))]
+            pairs = [(ours.ask(elements, mode, a.seconds, name), measure_at(op, elements, mode, a.seconds, dtype)) for mode in (("forward",) * 2 if name in STEPS else ("forward", "backward"))]
             rounds.append([*pairs[0], *pairs[1], *floors])
         rows[name] = [statistics.median(column) for column in zip(*rounds)]
     ours.close()
@@ -293,6 +294,7 @@ def main():
     p.add_argument("--keep", default="", help="with --all: keep each size's figures in files that begin so, and take up what is there")
     p.add_argument("--one", action="store_true", help="with --keep: one size in a call")
     p.add_argument("--further", action="store_true", help="further elementwise operations, reductions and normalizations in place of the others")
+    p.add_argument("--f64", action="store_true", help="in double precision")
     p.add_argument("--sized", action="store_true", help="matrix products, a transposed copy and sorting, microseconds with 1 and 2 threads")
     a = p.parse_args()
     if a.sized:

@@ -12,167 +12,180 @@ use wengert::{Float, Tape, Tensor, Var};
 /// An operation on `x` and a second operand of the same shape.
 pub type Operation<T = f32> = for<'t> fn(Var<'t, T>, Var<'t, T>) -> Var<'t, T>;
 
+/// A row of a table: its name and what it does.
+pub type Row<T> = (&'static str, Operation<T>);
+
 /// Operations of one element or two, on a matrix.
-pub const ELEMENTWISE: &[(&str, Operation)] = &[
-    ("add", |x, b| x + b),
-    ("mul", |x, b| x * b),
-    ("div", |x, b| x / b),
-    ("maximum", |x, b| x.maximum(b)),
-    ("where", |x, b| x.gt(b).where_(x, b)),
-    ("sqrt", |x, _| x.sqrt()),
-    ("exp", |x, _| x.exp()),
-    ("ln", |x, _| x.ln()),
-    ("sin", |x, _| x.sin()),
-    ("tanh", |x, _| x.tanh()),
-    ("erf", |x, _| x.erf()),
-    ("pow 2.5", |x, _| x.powf(2.5)),
-    ("relu", |x, _| x.relu()),
-    ("sigmoid", |x, _| x.sigmoid()),
-    ("gelu", |x, _| x.gelu()),
-    ("gelu far out", |x, _| (x * 20.0).gelu()),
-    ("silu", |x, _| x.silu()),
-    ("softplus", |x, _| x.softplus()),
-    ("clamp", |x, _| x.clamp(0.3, 1.2)),
-];
+fn elementwise<T: Float>() -> Vec<Row<T>> {
+    vec![
+        ("add", |x, b| x + b),
+        ("mul", |x, b| x * b),
+        ("div", |x, b| x / b),
+        ("maximum", |x, b| x.maximum(b)),
+        ("where", |x, b| x.gt(b).where_(x, b)),
+        ("sqrt", |x, _| x.sqrt()),
+        ("exp", |x, _| x.exp()),
+        ("ln", |x, _| x.ln()),
+        ("sin", |x, _| x.sin()),
+        ("tanh", |x, _| x.tanh()),
+        ("erf", |x, _| x.erf()),
+        ("pow 2.5", |x, _| x.powf(2.5)),
+        ("relu", |x, _| x.relu()),
+        ("sigmoid", |x, _| x.sigmoid()),
+        ("gelu", |x, _| x.gelu()),
+        ("gelu far out", |x, _| (x * 20.0).gelu()),
+        ("silu", |x, _| x.silu()),
+        ("softplus", |x, _| x.softplus()),
+        ("clamp", |x, _| x.clamp(0.3, 1.2)),
+    ]
+}
 
 /// Reductions of a matrix.
-pub const REDUCTIONS: &[(&str, Operation)] = &[
-    ("sum", |x, _| x.sum()),
-    ("sum rows", |x, _| x.sum_dim([1], false)),
-    ("sum columns", |x, _| x.sum_dim([0], false)),
-    ("mean", |x, _| x.mean()),
-    ("var rows", |x, _| x.var_dim([1], 1.0, false)),
-    ("amax rows", |x, _| x.amax_dim([1], false)),
-    ("amax columns", |x, _| x.amax_dim([0], false)),
-    ("max rows", |x, _| x.max_dim(1, false).0),
-    ("logsumexp rows", |x, _| x.logsumexp_dim([1], false)),
-    ("norm", |x, _| x.norm(2.0)),
-    ("prod columns", |x, _| x.prod_dim(0, false)),
-    ("cumsum rows", |x, _| x.cumsum(1)),
-];
+fn reductions<T: Float>() -> Vec<Row<T>> {
+    vec![
+        ("sum", |x, _| x.sum()),
+        ("sum rows", |x, _| x.sum_dim([1], false)),
+        ("sum columns", |x, _| x.sum_dim([0], false)),
+        ("mean", |x, _| x.mean()),
+        ("var rows", |x, _| x.var_dim([1], 1.0, false)),
+        ("amax rows", |x, _| x.amax_dim([1], false)),
+        ("amax columns", |x, _| x.amax_dim([0], false)),
+        ("max rows", |x, _| x.max_dim(1, false).0),
+        ("logsumexp rows", |x, _| x.logsumexp_dim([1], false)),
+        ("norm", |x, _| x.norm(2.0)),
+        ("prod columns", |x, _| x.prod_dim(0, false)),
+        ("cumsum rows", |x, _| x.cumsum(1)),
+    ]
+}
 
 /// Softmax, losses and normalizations of a matrix, or of `[n, channels, length]` for the last ones.
-pub const NORMALIZATIONS: &[(&str, Operation)] = &[
-    ("softmax rows", |x, _| x.softmax(1)),
-    ("softmax rows far apart", |x, _| (x * 300.0).softmax(1)),
-    ("softmax columns", |x, _| x.softmax(0)),
-    ("log_softmax rows", |x, _| x.log_softmax(1)),
-    ("mse", |x, b| x.mse(b)),
-    ("bce with logits", |x, b| x.bce_with_logits(b, None).mean()),
-    ("cross entropy", |x, _| x.cross_entropy(&labels(x))),
-    ("cross entropy, smoothed", |x, _| {
-        cross_entropy(x, &labels(x), None, None, 0.1, Reduction::Mean)
-    }),
-    ("layer_norm", |x, _| x.layer_norm(1, None, None, 1e-5)),
-    ("rms_norm", |x, _| x.rms_norm(1, None, 1e-5)),
-    ("batch_norm", |x, _| {
-        let s = x.shape();
-        x.reshape([s[0], 10, s[1] / 10])
-            .batch_normalized(None, None, 1e-5, false)
-            .0
-    }),
-    ("group_norm", |x, _| {
-        let s = x.shape();
-        x.reshape([s[0], 10, s[1] / 10])
-            .group_norm(2, None, None, 1e-5)
-    }),
-];
+fn normalizations<T: Float>() -> Vec<Row<T>> {
+    vec![
+        ("softmax rows", |x, _| x.softmax(1)),
+        ("softmax rows far apart", |x, _| (x * 300.0).softmax(1)),
+        ("softmax columns", |x, _| x.softmax(0)),
+        ("log_softmax rows", |x, _| x.log_softmax(1)),
+        ("mse", |x, b| x.mse(b)),
+        ("bce with logits", |x, b| x.bce_with_logits(b, None).mean()),
+        ("cross entropy", |x, _| x.cross_entropy(&labels(x))),
+        ("cross entropy, smoothed", |x, _| {
+            cross_entropy(x, &labels(x), None, None, 0.1, Reduction::Mean)
+        }),
+        ("layer_norm", |x, _| x.layer_norm(1, None, None, 1e-5)),
+        ("rms_norm", |x, _| x.rms_norm(1, None, 1e-5)),
+        ("batch_norm", |x, _| {
+            let s = x.shape();
+            x.reshape([s[0], 10, s[1] / 10])
+                .batch_normalized(None, None, 1e-5, false)
+                .0
+        }),
+        ("group_norm", |x, _| {
+            let s = x.shape();
+            x.reshape([s[0], 10, s[1] / 10])
+                .group_norm(2, None, None, 1e-5)
+        }),
+    ]
+}
 
 /// Elements that change their places.
-pub const SHAPES: &[(&str, Operation)] = &[
-    ("transpose", |x, _| x.t().contiguous()),
-    ("flip rows", |x, _| x.flip([1]).contiguous()),
-    ("cat rows", |x, b| Var::cat(&[x, b], 1)),
-    ("slice rows", |x, _| {
-        x.narrow(1, 5, x.size(1) - 5).contiguous()
-    }),
-    ("pad", |x, _| x.pad(&[(2, 2), (2, 2)], Pad::Zeros)),
-    ("repeat", |x, _| x.repeat([2, 1])),
-];
+fn shapes<T: Float>() -> Vec<Row<T>> {
+    vec![
+        ("transpose", |x, _| x.t().contiguous()),
+        ("flip rows", |x, _| x.flip([1]).contiguous()),
+        ("cat rows", |x, b| Var::cat(&[x, b], 1)),
+        ("slice rows", |x, _| {
+            x.narrow(1, 5, x.size(1) - 5).contiguous()
+        }),
+        ("pad", |x, _| x.pad(&[(2, 2), (2, 2)], Pad::Zeros)),
+        ("repeat", |x, _| x.repeat([2, 1])),
+    ]
+}
 
 /// Further operations of these kinds, for a table of its own.
-pub const FURTHER: &[(&str, Operation)] = &[
-    ("neg", |x, _| x.neg()),
-    ("abs", |x, _| x.abs()),
-    ("sign", |x, _| x.sign()),
-    ("rsqrt", |x, _| x.rsqrt()),
-    ("cbrt", |x, _| x.cbrt()),
-    ("square", |x, _| x.square()),
-    ("reciprocal", |x, _| x.reciprocal()),
-    ("exp2", |x, _| x.exp2()),
-    ("expm1", |x, _| x.expm1()),
-    ("log2", |x, _| x.log2()),
-    ("log10", |x, _| x.log10()),
-    ("log1p", |x, _| x.log1p()),
-    ("cos", |x, _| x.cos()),
-    ("tan", |x, _| x.tan()),
-    ("atan", |x, _| x.atan()),
-    ("sinh", |x, _| x.sinh()),
-    ("cosh", |x, _| x.cosh()),
-    ("asinh", |x, _| x.asinh()),
-    ("erfc", |x, _| x.erfc()),
-    ("lgamma", |x, _| x.lgamma()),
-    ("digamma", |x, _| x.digamma()),
-    ("logsigmoid", |x, _| x.logsigmoid()),
-    ("floor", |x, _| x.floor()),
-    ("round", |x, _| x.round()),
-    ("trunc", |x, _| x.trunc()),
-    ("frac", |x, _| x.frac()),
-    ("relu6", |x, _| x.relu6()),
-    ("gelu_tanh", |x, _| x.gelu_tanh()),
-    ("mish", |x, _| x.mish()),
-    ("softsign", |x, _| x.softsign()),
-    ("hardsigmoid", |x, _| x.hardsigmoid()),
-    ("hardswish", |x, _| x.hardswish()),
-    ("tanhshrink", |x, _| x.tanhshrink()),
-    ("sinc", |x, _| x.sinc()),
-    ("nan_to_num", |x, _| x.nan_to_num(0.0, 1e30)),
-    ("isfinite", |x, _| x.isfinite()),
-    ("asin of x - 1", |x, _| (x - 1.0).asin()),
-    ("acos of x - 1", |x, _| (x - 1.0).acos()),
-    ("atanh of x - 1", |x, _| (x - 1.0).atanh()),
-    ("acosh of x + 1", |x, _| (x + 1.0).acosh()),
-    ("erfinv of x - 1", |x, _| (x - 1.0).erfinv()),
-    ("atan2", |x, b| x.atan2(b)),
-    ("hypot", |x, b| x.hypot(b)),
-    ("pow", |x, b| x.pow(b)),
-    ("minimum", |x, b| x.minimum(b)),
-    ("lerp", |x, b| x.lerp(b, x.tape().scalar(0.3))),
-    ("logaddexp", |x, b| x.logaddexp(b)),
-    ("greater", |x, b| x.gt(b)),
-    ("leaky_relu of x - 1", |x, _| (x - 1.0).leaky_relu(0.01)),
-    ("selu of x - 1", |x, _| (x - 1.0).selu()),
-    ("elu of x - 1", |x, _| (x - 1.0).elu(1.0)),
-    ("celu of x - 1", |x, _| (x - 1.0).celu(1.0)),
-    ("hardtanh", |x, _| x.hardtanh(-1.0, 1.0)),
-    ("softshrink", |x, _| x.softshrink(0.5)),
-    ("hardshrink", |x, _| x.hardshrink(0.5)),
-    ("threshold", |x, _| x.threshold(1.0, 0.0)),
-    ("glu", |x, _| x.glu(1)),
-    ("mean rows", |x, _| x.mean_dim([1], false)),
-    ("mean columns", |x, _| x.mean_dim([0], false)),
-    ("var", |x, _| x.var_dim([0, 1], 1.0, false)),
-    ("var columns", |x, _| x.var_dim([0], 1.0, false)),
-    ("std rows", |x, _| x.std_dim([1], 1.0, false)),
-    ("amax", |x, _| x.amax()),
-    ("amin rows", |x, _| x.amin_dim([1], false)),
-    ("prod", |x, _| x.prod()),
-    ("norm rows", |x, _| x.norm_dim(2.0, [1], false)),
-    ("norm 1", |x, _| x.norm(1.0)),
-    ("norm 3", |x, _| x.norm(3.0)),
-    ("logsumexp columns", |x, _| x.logsumexp_dim([0], false)),
-    ("cumsum columns", |x, _| x.cumsum(0)),
-    ("cumprod rows", |x, _| x.cumprod(1)),
-    ("logcumsumexp rows", |x, _| x.logcumsumexp(1)),
-    ("log_softmax columns", |x, _| x.log_softmax(0)),
-    ("l1", |x, b| x.l1(b)),
-    ("huber", |x, b| (x - b).huber(0.3).mean()),
-    ("instance_norm", |x, _| {
-        let s = x.shape();
-        x.reshape([s[0], 10, s[1] / 10])
-            .instance_norm(None, None, 1e-5)
-    }),
-];
+fn further<T: Float>() -> Vec<Row<T>> {
+    vec![
+        ("neg", |x, _| x.neg()),
+        ("abs", |x, _| x.abs()),
+        ("sign", |x, _| x.sign()),
+        ("rsqrt", |x, _| x.rsqrt()),
+        ("cbrt", |x, _| x.cbrt()),
+        ("square", |x, _| x.square()),
+        ("reciprocal", |x, _| x.reciprocal()),
+        ("exp2", |x, _| x.exp2()),
+        ("expm1", |x, _| x.expm1()),
+        ("log2", |x, _| x.log2()),
+        ("log10", |x, _| x.log10()),
+        ("log1p", |x, _| x.log1p()),
+        ("cos", |x, _| x.cos()),
+        ("tan", |x, _| x.tan()),
+        ("atan", |x, _| x.atan()),
+        ("sinh", |x, _| x.sinh()),
+        ("cosh", |x, _| x.cosh()),
+        ("asinh", |x, _| x.asinh()),
+        ("erfc", |x, _| x.erfc()),
+        ("lgamma", |x, _| x.lgamma()),
+        ("digamma", |x, _| x.digamma()),
+        ("logsigmoid", |x, _| x.logsigmoid()),
+        ("floor", |x, _| x.floor()),
+        ("round", |x, _| x.round()),
+        ("trunc", |x, _| x.trunc()),
+        ("frac", |x, _| x.frac()),
+        ("relu6", |x, _| x.relu6()),
+        ("gelu_tanh", |x, _| x.gelu_tanh()),
+        ("mish", |x, _| x.mish()),
+        ("softsign", |x, _| x.softsign()),
+        ("hardsigmoid", |x, _| x.hardsigmoid()),
+        ("hardswish", |x, _| x.hardswish()),
+        ("tanhshrink", |x, _| x.tanhshrink()),
+        ("sinc", |x, _| x.sinc()),
+        ("nan_to_num", |x, _| x.nan_to_num(0.0, 1e30)),
+        ("isfinite", |x, _| x.isfinite()),
+        ("asin of x - 1", |x, _| (x - 1.0).asin()),
+        ("acos of x - 1", |x, _| (x - 1.0).acos()),
+        ("atanh of x - 1", |x, _| (x - 1.0).atanh()),
+        ("acosh of x + 1", |x, _| (x + 1.0).acosh()),
+        ("erfinv of x - 1", |x, _| (x - 1.0).erfinv()),
+        ("atan2", |x, b| x.atan2(b)),
+        ("hypot", |x, b| x.hypot(b)),
+        ("pow", |x, b| x.pow(b)),
+        ("minimum", |x, b| x.minimum(b)),
+        ("lerp", |x, b| x.lerp(b, x.tape().scalar(0.3))),
+        ("logaddexp", |x, b| x.logaddexp(b)),
+        ("greater", |x, b| x.gt(b)),
+        ("leaky_relu of x - 1", |x, _| (x - 1.0).leaky_relu(0.01)),
+        ("selu of x - 1", |x, _| (x - 1.0).selu()),
+        ("elu of x - 1", |x, _| (x - 1.0).elu(1.0)),
+        ("celu of x - 1", |x, _| (x - 1.0).celu(1.0)),
+        ("hardtanh", |x, _| x.hardtanh(-1.0, 1.0)),
+        ("softshrink", |x, _| x.softshrink(0.5)),
+        ("hardshrink", |x, _| x.hardshrink(0.5)),
+        ("threshold", |x, _| x.threshold(1.0, 0.0)),
+        ("glu", |x, _| x.glu(1)),
+        ("mean rows", |x, _| x.mean_dim([1], false)),
+        ("mean columns", |x, _| x.mean_dim([0], false)),
+        ("var", |x, _| x.var_dim([0, 1], 1.0, false)),
+        ("var columns", |x, _| x.var_dim([0], 1.0, false)),
+        ("std rows", |x, _| x.std_dim([1], 1.0, false)),
+        ("amax", |x, _| x.amax()),
+        ("amin rows", |x, _| x.amin_dim([1], false)),
+        ("prod", |x, _| x.prod()),
+        ("norm rows", |x, _| x.norm_dim(2.0, [1], false)),
+        ("norm 1", |x, _| x.norm(1.0)),
+        ("norm 3", |x, _| x.norm(3.0)),
+        ("logsumexp columns", |x, _| x.logsumexp_dim([0], false)),
+        ("cumsum columns", |x, _| x.cumsum(0)),
+        ("cumprod rows", |x, _| x.cumprod(1)),
+        ("logcumsumexp rows", |x, _| x.logcumsumexp(1)),
+        ("log_softmax columns", |x, _| x.log_softmax(0)),
+        ("l1", |x, b| x.l1(b)),
+        ("huber", |x, b| (x - b).huber(0.3).mean()),
+        ("instance_norm", |x, _| {
+            let s = x.shape();
+            x.reshape([s[0], 10, s[1] / 10])
+                .instance_norm(None, None, 1e-5)
+        }),
+    ]
+}
 
 /// Operations on matrices of their own sizes: those of the operands, and whether the derivative is taken by both.
 pub const SIZED: &[(&str, [[usize; 2]; 2], bool, Operation)] = &[
@@ -321,15 +334,21 @@ pub const DOUBLE: &[(&str, [[usize; 2]; 2], bool, Operation<f64>)] = &[
 ];
 
 /// A class for each row.
-fn labels(x: Var<'_>) -> Tensor<i64> {
+fn labels<T: Float>(x: Var<'_, T>) -> Tensor<i64> {
     let (n, classes) = (x.size(0), x.size(1));
     Tensor::from_vec((0..n).map(|i| (i * 7 % classes) as i64).collect(), [n])
 }
 
 /// Every row.
-pub fn all() -> impl Iterator<Item = &'static (&'static str, Operation)> {
-    let first = ELEMENTWISE.iter().chain(REDUCTIONS);
-    first.chain(NORMALIZATIONS).chain(SHAPES).chain(FURTHER)
+pub fn all<T: Float>() -> Vec<Row<T>> {
+    let tables = [
+        elementwise(),
+        reductions(),
+        normalizations(),
+        shapes(),
+        further(),
+    ];
+    tables.into_iter().flatten().collect()
 }
 
 /// Rows and columns of the matrix with `n` elements.
@@ -341,7 +360,7 @@ fn matrix(n: usize) -> [usize; 2] {
 }
 
 /// [`measure`] of an operation on matrices of `n` elements, the derivative by the first.
-pub fn measure_at(op: Operation, n: usize, pass: &str, budget: f64) -> (f64, f64) {
+pub fn measure_at<T: Float>(op: Operation<T>, n: usize, pass: &str, budget: f64) -> (f64, f64) {
     measure(op, [matrix(n); 2], false, pass, budget)
 }
 

@@ -15,7 +15,7 @@ const STRETCH: usize = 64;
 /// # Panics
 /// When `x` and `out` differ in length or are not whole lines.
 pub fn running_sums<T: Real>(x: &[T], out: &mut [T], n: usize, reverse: bool) {
-    check("running_sums", [x.len(); 2], out.len(), n);
+    check("running_sums", &[x.len(), out.len()], n);
     running::<_, false>(x, out, n, reverse);
 }
 
@@ -24,15 +24,16 @@ pub fn running_sums<T: Real>(x: &[T], out: &mut [T], n: usize, reverse: bool) {
 /// # Panics
 /// When `x` and `out` differ in length or are not whole lines.
 pub fn running_products<T: Real>(x: &[T], out: &mut [T], n: usize) {
-    check("running_products", [x.len(); 2], out.len(), n);
+    check("running_products", &[x.len(), out.len()], n);
     running::<_, true>(x, out, n, false);
 }
 
-fn check(name: &str, found: [usize; 2], out: usize, n: usize) {
+/// Slices of one length, in whole lines.
+fn check(name: &str, lengths: &[usize], n: usize) {
+    let all = lengths[0];
     assert!(
-        found == [out; 2] && (out == n || out.is_multiple_of(n.max(1))),
-        "{name}: {} and {out} elements in lines of {n}",
-        found[0],
+        lengths.iter().all(|&l| l == all) && (all == 0 || n > 0 && all.is_multiple_of(n)),
+        "{name}: slices of {lengths:?} elements, expected one length, in lines of {n}",
     );
 }
 
@@ -103,13 +104,8 @@ impl<T: Real, const PRODUCT: bool> Kernel for Lines<'_, T, PRODUCT> {
 /// # Panics
 /// When the slices differ in length or are not whole lines.
 pub fn running_product_cotangents<T: Real>(x: &[T], y: &[T], g: &[T], out: &mut [T], n: usize) {
-    check(
-        "running_product_cotangents",
-        [x.len(), g.len()],
-        out.len(),
-        n,
-    );
-    check("running_product_cotangents", [y.len(); 2], out.len(), n);
+    let lengths = [x.len(), y.len(), g.len(), out.len()];
+    check("running_product_cotangents", &lengths, n);
     if !out.is_empty() {
         dispatch_narrow(Cotangents { x, y, g, out, n });
     }

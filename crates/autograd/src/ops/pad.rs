@@ -7,7 +7,7 @@ use crate::ops::compiled_here;
 use crate::var::Var;
 use smallvec::SmallVec;
 use wengert_tensor::list::Listed;
-use wengert_tensor::shape::{Layout, advance, checked_numel, contiguous_strides};
+use wengert_tensor::shape::checked_numel;
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
 
 compiled_here! {
@@ -30,42 +30,50 @@ fn pad_constant<T: Real>(
     if x.numel() == 0 {
         return parallel::fill(out, value);
     }
-    // Axes in front that stay as they are: every index of them is a block of its own.
-    let lead = pads.iter().take_while(|&&p| p == (0, 0)).count();
-    let (sizes, pads) = (&x.shape()[lead..], &pads[lead..]);
-    let Some((&inner, outer)) = sizes.split_last() else {
+    let Some(last) = pads.iter().rposition(|&p| p != (0, 0)) else {
         return x.copy_into(out);
     };
-    let dense = x.as_slice();
-    let strides = contiguous_strides(&shape[lead..]);
-    let start: usize = (pads.iter().zip(&strides))
-        .map(|(&(before, _), &s)| before * s as usize)
-        .sum();
-    let rows = Layout {
-        shape: Dims::from_slice(outer),
-        strides,
-        offset: start,
-    };
-    let (from, to): (usize, usize) = (sizes.iter().product(), shape[lead..].iter().product());
-    let some = (2 * parallel::GRAIN).div_ceil(to);
-    parallel::chunks_mut(out, some * to, |i, out| {
-        let mut own = Vec::new();
-        for (b, out) in out.chunks_exact_mut(to).enumerate() {
-            let b = i * some + b;
-            let values = match dense {
-                Some(s) => &s[b * from..][..from],
-                None => {
-                    own.resize(from, T::zero());
-                    x.copy_part_into(lead, b, &mut own);
-                    &own
+    // Rows of the last padded axis; the axes behind it stay as they are.
+    let sizes = x.shape();
+    let inner: usize = sizes[last + 1..].iter().product();
+    let [before, len, after] = [pads[last].0, sizes[last], pads[last].1].map(|n| n * inner);
+    let to = before + len + after;
+    let x = x.contiguous();
+    let x = x.as_slice().expect("made contiguous above");
+    if out.len() == to {
+        parallel::fill(&mut out[..before], value);
+        parallel::copy(x, &mut out[before..before + len]);
+        return parallel::fill(&mut out[before + len..], value);
+    }
+    let some = (parallel::GRAIN / 2).div_ceil(to);
+    parallel::chunks_mut(out, some * to, |task, out| {
+        // Indices of a row of the result, and where it lies in the input, if it does.
+        let mut index = Dims::from_elem(0, last);
+        let mut rest = task * some;
+        for k in (0..last).rev() {
+            index[k] = rest % shape[k];
+            rest /= shape[k];
+        }
+        for out in out.chunks_exact_mut(to) {
+            let mut row = Some(0);
+            for k in 0..last {
+                let i = index[k].wrapping_sub(pads[k].0);
+                row = row.filter(|_| i < sizes[k]).map(|r| r * sizes[k] + i);
+            }
+            match row {
+                Some(row) => {
+                    out[..before].fill(value);
+                    out[before..][..len].copy_from_slice(&x[row * len..][..len]);
+                    out[before + len..].fill(value);
                 }
-            };
-            parallel::fill(out, value);
-            // Rows of the last axis are copied as a whole.
-            let (mut at, mut index) = (start as isize, Dims::from_elem(0, outer.len()));
-            for row in values.chunks_exact(inner) {
-                out[at as usize..][..inner].copy_from_slice(row);
-                advance(&rows, &mut index, &mut at, outer.len());
+                None => out.fill(value),
+            }
+            for k in (0..last).rev() {
+                index[k] += 1;
+                if index[k] < shape[k] {
+                    break;
+                }
+                index[k] = 0;
             }
         }
     });

@@ -1,20 +1,23 @@
 //! Single operations: `ops --threads N` answers requests on standard input, one a line: `elements pass seconds name`
 //! (`pass` is `forward`, `backward`, `copy` or `read`), with `best median` in seconds, `elements` being `-` for
-//! operations on matrices of their own sizes; `ops --list` prints the names. `crates/bench/peers/torch_ops.py`
-//! drives it.
+//! operations on matrices of their own sizes; with `--f64` those of a number of elements are in double precision.
+//! `ops --list` prints the names. `crates/bench/peers/torch_ops.py` drives it.
 #![forbid(unsafe_code)]
 
 use std::io::{BufRead, Write};
+use wengert::Float;
 use wengert_bench::ops;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.iter().any(|a| a == "--list") {
-        ops::all().for_each(|(name, _)| println!("{name}"));
+        ops::all::<f32>().iter().for_each(|o| println!("{}", o.0));
         ops::SIZED.iter().for_each(|o| println!("{}", o.0));
         ops::DOUBLE.iter().for_each(|o| println!("{}", o.0));
         return;
     }
+    let (single, double) = (ops::all::<f32>(), ops::all::<f64>());
+    let is_double = args.iter().any(|a| a == "--f64");
     let at = args.iter().position(|a| a == "--threads");
     let threads = at.and_then(|i| args.get(i + 1)?.parse().ok()).unwrap_or(2);
     if let Err(e) = wengert::tensor::parallel::set_threads(threads) {
@@ -45,21 +48,34 @@ fn main() {
             continue;
         }
         let Ok(n) = n.parse() else { wrong() };
+        // The floors move words of 32 bits.
+        let words = if is_double { 2 * n } else { n };
         answer(match pass {
             "copy" => {
-                let t = ops::copy_floor(n, threads, budget);
+                let t = ops::copy_floor(words, threads, budget);
                 (t, t)
             }
             "read" => {
-                let t = ops::read_floor(n, threads, budget);
+                let t = ops::read_floor(words, threads, budget);
                 (t, t)
             }
-            "forward" | "backward" => match ops::all().find(|o| o.0 == name) {
-                Some(&(_, op)) => ops::measure_at(op, n, pass, budget),
-                None => fail(&format!("unknown operation `{name}`")),
-            },
+            "forward" | "backward" if is_double => measure(&double, name, n, pass, budget),
+            "forward" | "backward" => measure(&single, name, n, pass, budget),
             _ => fail(&format!("unknown pass `{pass}`")),
         });
+    }
+}
+
+fn measure<T: Float>(
+    rows: &[ops::Row<T>],
+    name: &str,
+    n: usize,
+    pass: &str,
+    budget: f64,
+) -> (f64, f64) {
+    match rows.iter().find(|o| o.0 == name) {
+        Some(&(_, op)) => ops::measure_at(op, n, pass, budget),
+        None => fail(&format!("unknown operation `{name}`")),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::lines;
 use crate::Real;
 use crate::lane::Lane;
-use crate::simd::{Avx2, Avx512, Baseline, Isa, Level, level};
+use crate::simd::{Avx2, Avx512, Baseline, Isa, Level, level, same_type};
 use std::marker::PhantomData;
 
 /// `dst[i] = f(args[0][i], args[1][i], args[2][i])`, all slices of one length.
@@ -45,6 +45,28 @@ pub trait ElemFn {
     fn eval_near<V: Lane>(a: V) -> V {
         a
     }
+}
+
+/// The result and the operand of an [`ElemFn::own_loop`] as numbers of f32, if that is what they are and the instruction set is
+/// AVX-512.
+#[inline(always)]
+pub(super) fn wide_f32<'a, T: Real, I: Isa>(
+    dst: &'a mut [T],
+    x: &'a [T],
+) -> Option<(&'a mut [f32], &'a [f32])> {
+    assert_eq!(dst.len(), x.len(), "one result for each element");
+    if !same_type::<T, f32>() || !same_type::<I, Avx512>() {
+        return None;
+    }
+    let n = dst.len();
+    // SAFETY: T is f32.
+    let (dst, x) = unsafe {
+        (
+            std::slice::from_raw_parts_mut(dst.as_mut_ptr().cast(), n),
+            std::slice::from_raw_parts(x.as_ptr().cast(), n),
+        )
+    };
+    Some((dst, x))
 }
 
 /// A function of an element's index as a type; see [`index_fn`].

@@ -2,6 +2,7 @@
 //! eight to an octave of |x| + 1, because it changes as slowly as its argument is large.
 
 use super::ElemFn;
+use super::kernel::wide_f32;
 use crate::Real;
 use crate::simd::Isa;
 
@@ -15,19 +16,22 @@ impl Octaves {
     /// The function of every element; `false`, and nothing done, for other types and instruction sets than f32 and AVX-512.
     #[inline(always)]
     pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
-        assert_eq!(dst.len(), x.len(), "one result for each element");
-        #[cfg(target_arch = "x86_64")]
-        return x86::fill::<T, I>(dst, x);
-        #[cfg(not(target_arch = "x86_64"))]
-        false
+        match wide_f32::<T, I>(dst, x) {
+            #[cfg(target_arch = "x86_64")]
+            Some((dst, x)) => {
+                // SAFETY: they are of one length, and a kernel compiled for AVX-512 runs only where it is available, see
+                // `simd::dispatch`.
+                unsafe { x86::run(dst.as_mut_ptr(), x.as_ptr(), dst.len()) };
+                true
+            }
+            _ => false,
+        }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Isa, Real};
     use crate::lane::{ERFC_OCTAVES, EXP, LN2_F32};
-    use crate::simd::{Avx512, same_type};
     use std::arch::x86_64::*;
 
     /// Elements of a register.
@@ -56,21 +60,10 @@ mod x86 {
         rows
     });
 
-    #[inline(always)]
-    pub(super) fn fill<T: Real, I: Isa>(dst: &mut [T], x: &[T]) -> bool {
-        if !same_type::<T, f32>() || !same_type::<I, Avx512>() {
-            return false;
-        }
-        // SAFETY: both hold `dst.len()` elements of f32, and a kernel compiled for an instruction set runs only where it is
-        // available, see `simd::dispatch`.
-        unsafe { run(dst.as_mut_ptr().cast(), x.as_ptr().cast(), dst.len()) };
-        true
-    }
-
     /// # Safety
     /// `dst` and `x` hold `n` elements, and AVX-512 is available.
     #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")]
-    unsafe fn run(dst: *mut f32, x: *const f32, n: usize) {
+    pub(super) unsafe fn run(dst: *mut f32, x: *const f32, n: usize) {
         let all = |v: f32| _mm512_set1_ps(v);
         // SAFETY: the table has 32 numbers to a row.
         let half = |k: usize, h: usize| unsafe { _mm512_load_ps(TABLE.0[k].as_ptr().add(h * N)) };

@@ -2,6 +2,7 @@
 //! takes one instruction each, and on short pieces short polynomials are exact enough.
 
 use super::ElemFn;
+use super::kernel::wide_f32;
 use crate::Real;
 use crate::lane::{GELU_PIECES, GELU_WIDTH, TANH_END, TANH_PIECES, TANH_WIDTH};
 use crate::simd::Isa;
@@ -43,11 +44,16 @@ impl Pieces {
     /// and AVX-512. The bits of an element do not depend on its neighbours.
     #[inline(always)]
     pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
-        assert_eq!(dst.len(), x.len(), "one result for each element");
-        #[cfg(target_arch = "x86_64")]
-        return x86::fill::<F, T, I>(&self.0, dst, x);
-        #[cfg(not(target_arch = "x86_64"))]
-        false
+        match wide_f32::<T, I>(dst, x) {
+            #[cfg(target_arch = "x86_64")]
+            Some((dst, x)) => {
+                // SAFETY: they are of one length, and a kernel compiled for AVX-512 runs only where it is available, see
+                // `simd::dispatch`.
+                unsafe { x86::run::<F>(&self.0, dst.as_mut_ptr(), x.as_ptr(), dst.len()) };
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -55,19 +61,23 @@ impl OddPieces {
     /// The function of every element; `false`, and nothing done, as for [`Pieces::fill`].
     #[inline(always)]
     pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
-        assert_eq!(dst.len(), x.len(), "one result for each element");
-        #[cfg(target_arch = "x86_64")]
-        return x86::fill_odd::<T, I>(self, dst, x);
-        #[cfg(not(target_arch = "x86_64"))]
-        false
+        match wide_f32::<T, I>(dst, x) {
+            #[cfg(target_arch = "x86_64")]
+            Some((dst, x)) => {
+                // SAFETY: as in `Pieces::fill`.
+                unsafe { x86::run_odd(self, dst.as_mut_ptr(), x.as_ptr(), dst.len()) };
+                true
+            }
+            _ => false,
+        }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{ElemFn, Isa, OddPieces, Real, Table};
+    use super::{ElemFn, OddPieces, Table};
     use crate::lane::{F32Lane, Lane};
-    use crate::simd::{Avx512, same_type};
+    use crate::simd::Avx512;
     use std::arch::x86_64::*;
 
     /// Elements of a register.
@@ -93,17 +103,6 @@ mod x86 {
         }};
     }
 
-    #[inline(always)]
-    pub(super) fn fill<F: ElemFn, T: Real, I: Isa>(p: &Table, dst: &mut [T], x: &[T]) -> bool {
-        if !same_type::<T, f32>() || !same_type::<I, Avx512>() {
-            return false;
-        }
-        // SAFETY: both hold `dst.len()` elements of f32, and a kernel compiled for an instruction set runs only where it is
-        // available, see `simd::dispatch`.
-        unsafe { run::<F>(p, dst.as_mut_ptr().cast(), x.as_ptr().cast(), dst.len()) };
-        true
-    }
-
     #[inline(never)]
     #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")]
     fn others<F: ElemFn>(dst: &mut [[f32; GROUP]], x: &[[f32; GROUP]]) {
@@ -118,7 +117,7 @@ mod x86 {
     /// # Safety
     /// `dst` and `x` hold `n` elements, and AVX-512 is available.
     #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")]
-    unsafe fn run<F: ElemFn>(p: &Table, dst: *mut f32, x: *const f32, n: usize) {
+    pub(super) unsafe fn run<F: ElemFn>(p: &Table, dst: *mut f32, x: *const f32, n: usize) {
         // SAFETY: loads and stores are below `n` or masked so, and the caller vouches for the instruction set.
         unsafe {
             let width = _mm512_set1_ps(p.width);
@@ -197,20 +196,10 @@ mod x86 {
         }
     }
 
-    #[inline(always)]
-    pub(super) fn fill_odd<T: Real, I: Isa>(p: &OddPieces, dst: &mut [T], x: &[T]) -> bool {
-        if !same_type::<T, f32>() || !same_type::<I, Avx512>() {
-            return false;
-        }
-        // SAFETY: as in `fill`.
-        unsafe { run_odd(p, dst.as_mut_ptr().cast(), x.as_ptr().cast(), dst.len()) };
-        true
-    }
-
     /// # Safety
     /// As for `run`.
     #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")]
-    unsafe fn run_odd(p: &OddPieces, dst: *mut f32, x: *const f32, n: usize) {
+    pub(super) unsafe fn run_odd(p: &OddPieces, dst: *mut f32, x: *const f32, n: usize) {
         // SAFETY: as in `run`.
         unsafe {
             let width = _mm512_set1_ps(p.table.width);

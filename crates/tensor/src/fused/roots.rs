@@ -1,6 +1,7 @@
 //! Square roots by two units of the processor: the instruction for roots works beside the units for products.
 
 use super::ElemFn;
+use super::kernel::wide_f32;
 use crate::Real;
 use crate::simd::Isa;
 
@@ -14,18 +15,21 @@ impl Roots {
     /// `dst = √x`; `false`, and nothing done, for other types and instruction sets than f32 and AVX-512.
     #[inline(always)]
     pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
-        assert_eq!(dst.len(), x.len(), "one result for each element");
-        #[cfg(target_arch = "x86_64")]
-        return x86::fill::<T, I>(dst, x);
-        #[cfg(not(target_arch = "x86_64"))]
-        false
+        match wide_f32::<T, I>(dst, x) {
+            #[cfg(target_arch = "x86_64")]
+            Some((dst, x)) => {
+                // SAFETY: they are of one length, and a kernel compiled for AVX-512 runs only where it is available, see
+                // `simd::dispatch`.
+                unsafe { x86::run(dst.as_mut_ptr(), x.as_ptr(), dst.len()) };
+                true
+            }
+            _ => false,
+        }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Isa, Real};
-    use crate::simd::{Avx512, same_type};
     use std::arch::x86_64::*;
 
     /// Elements of a register.
@@ -33,21 +37,10 @@ mod x86 {
     /// What the products take: from here to infinity nothing on the way is subnormal.
     const LEAST: f32 = 1.0 / (1u128 << 70) as f32;
 
-    #[inline(always)]
-    pub(super) fn fill<T: Real, I: Isa>(dst: &mut [T], x: &[T]) -> bool {
-        if !same_type::<T, f32>() || !same_type::<I, Avx512>() {
-            return false;
-        }
-        // SAFETY: both hold `dst.len()` elements of f32, and a kernel compiled for an instruction set runs only where it is
-        // available, see `simd::dispatch`.
-        unsafe { run(dst.as_mut_ptr().cast(), x.as_ptr().cast(), dst.len()) };
-        true
-    }
-
     /// # Safety
     /// `dst` and `x` hold `n` elements, and AVX-512 is available.
     #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")]
-    unsafe fn run(dst: *mut f32, x: *const f32, n: usize) {
+    pub(super) unsafe fn run(dst: *mut f32, x: *const f32, n: usize) {
         // SAFETY: loads and stores are below `n` or masked so, and the caller vouches for the instruction set.
         unsafe {
             let least = _mm512_set1_epi32(LEAST.to_bits() as i32);

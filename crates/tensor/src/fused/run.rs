@@ -84,10 +84,11 @@ pub(super) fn run<T: Real>(
         // Reductions over nothing may be infinite; nobody has looked.
         return watch & low_bits(p.n_outs);
     }
-    let whole = inputs.iter().filter(|t| t.numel() == p.numel).count();
+    // Views with gaps are gathered before they are used, which short blocks would make slower.
+    let whole = (inputs.iter()).filter(|t| t.numel() == p.numel && t.is_contiguous());
     let stream = p.n_outs > 0
         && p.instrs.len() <= STREAMED
-        && whole >= 2
+        && whole.count() >= 2
         && stream::pays(p.numel * size_of::<T>());
     let block = if stream { p.block.min(UNIT) } else { p.block };
     let mut at = p.n_regs * block;

@@ -3,7 +3,7 @@
 use super::conv::winograd;
 use super::line::{self, Dots, DotsFn, Line, LineFn};
 use super::pack::{self, Copy, CopyFn, PackRows, PackRowsFn, PackTiles, PackTilesFn};
-use super::skinny::{self, Across, AcrossFn, Axpy, AxpyFn, Dot, DotFn, Fold, FoldFn};
+use super::skinny::{self, Across, AcrossFn, Axpy, AxpyEndsFn, AxpyFn, Dot, DotFn, Fold, FoldFn};
 use super::tile::{self, FinishFn, Job, Spot, TileFn, tile};
 use super::transpose;
 use crate::simd::Level;
@@ -29,7 +29,9 @@ pub(super) struct Kernels<T: 'static> {
     /// See [`skinny`].
     pub fold: FoldFn<T>,
     /// Kernels for `mr` rows at `[mr - 1]`, see [`skinny`].
-    pub axpy: &'static [AxpyFn<T>; skinny::NARROW],
+    axpy: &'static [AxpyFn<T>; skinny::NARROW],
+    /// See [`skinny`].
+    axpy_ends: AxpyEndsFn<T>,
     /// See [`pack`].
     pub pack_rows: PackRowsFn<T>,
     /// See [`pack`].
@@ -58,6 +60,19 @@ impl<T> Kernels<T> {
     #[inline]
     pub fn nv(&self) -> usize {
         self.tiles.len()
+    }
+    /// Rows of sums over rows, see [`Axpy`].
+    ///
+    /// # Safety
+    /// All addressed elements are valid, with `rows` of them; the instruction set is available.
+    pub unsafe fn axpy(&self, job: &Axpy<T>, rows: usize) {
+        // SAFETY: the contract of the function.
+        unsafe {
+            (self.axpy[rows - 1])(job);
+            if !job.cols.is_multiple_of(self.lanes) {
+                (self.axpy_ends)(job, rows);
+            }
+        }
     }
 }
 
@@ -132,6 +147,11 @@ macro_rules! kernels {
                 unsafe { skinny::axpy::<$v, MR>(job) }
             }
             #[$feature]
+            unsafe fn axpy_ends(job: &Axpy<$elem>, rows: usize) {
+                // SAFETY: as above.
+                unsafe { skinny::axpy_ends::<$v>(job, rows) }
+            }
+            #[$feature]
             unsafe fn wino_in(job: &winograd::Input<$elem>) {
                 // SAFETY: as above.
                 unsafe { winograd::input::<$v>(job) }
@@ -148,6 +168,7 @@ macro_rules! kernels {
                 across,
                 fold,
                 axpy: &[axpy::<1>, axpy::<2>, axpy::<3>, axpy::<4>],
+                axpy_ends,
                 pack_rows,
                 pack_tiles,
                 copy,

@@ -216,7 +216,7 @@ pub(super) unsafe fn by_lane<T: Real>(p: &Problem<T>, kernels: &Kernels<T>, rows
                     for q in (0..terms).step_by(turn) {
                         for l in 0..lanes.min(p.k - q * lanes) {
                             let k = q * lanes + l;
-                            (kernels.axpy[width - 1])(&Axpy {
+                            let job = Axpy {
                                 k: (p.k - k).div_ceil(lanes).min(turn),
                                 cols: count,
                                 s: factors.add(l * terms + q),
@@ -226,7 +226,8 @@ pub(super) unsafe fn by_lane<T: Real>(p: &Problem<T>, kernels: &Kernels<T>, rows
                                 c: sums.add(l * block),
                                 c_row: (lanes * block) as isize,
                                 fresh: q == 0,
-                            });
+                            };
+                            kernels.axpy(&job, width);
                         }
                     }
                     for (c, col) in group.clone().enumerate() {
@@ -260,7 +261,7 @@ pub(super) unsafe fn axpy<T: Real>(p: &Problem<T>, kernels: &Kernels<T>, cols: R
         // SAFETY: elements, rows and columns exist; the buffer has room for rows x k factors.
         unsafe {
             in_order(p.s, (p.s_row, p.s_k), (p.rows, p.k), factors);
-            (kernels.axpy[p.rows - 1])(&Axpy {
+            let job = Axpy {
                 k: p.k,
                 cols: cols.len(),
                 s: factors,
@@ -270,7 +271,8 @@ pub(super) unsafe fn axpy<T: Real>(p: &Problem<T>, kernels: &Kernels<T>, cols: R
                 c: p.c.add(cols.start),
                 c_row: p.c_row,
                 fresh: true,
-            });
+            };
+            kernels.axpy(&job, p.rows);
             if p.bias_s.is_null() && p.bias_v.is_null() && !p.relu {
                 return;
             }

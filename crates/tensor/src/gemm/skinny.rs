@@ -262,10 +262,13 @@ pub(super) struct Axpy<T> {
 /// A kernel for a fixed number of rows.
 pub(super) type AxpyFn<T> = unsafe fn(&Axpy<T>);
 
+/// A kernel for any number of rows.
+pub(super) type AxpyEndsFn<T> = unsafe fn(&Axpy<T>, usize);
+
 /// Rows of the long operand that are read side by side.
 pub(super) const DEPTH: usize = 8;
 
-/// The body of all [`AxpyFn`]: `MR` rows.
+/// The body of all [`AxpyFn`]: `MR` rows, and as many columns as fill registers.
 ///
 /// # Safety
 /// The instruction set of `V` is available and all addressed elements are valid.
@@ -318,19 +321,32 @@ unsafe fn axpy_step<V: Vector, const MR: usize, const FULL: bool>(job: &Axpy<V::
             }
             j += lanes;
         }
-        if j < job.cols {
-            let mask = V::mask(job.cols - j);
-            for i in 0..MR {
-                let c = job.c.offset(i as isize * job.c_row).add(j);
-                let mut acc = V::zero();
-                if !fresh {
-                    acc = V::load_part(c, mask);
-                }
-                for d in 0..depth {
-                    acc = acc.fma(factor(i, d), V::load_part(rows[d].add(j), mask));
-                }
-                acc.store_part(c, mask);
+    }
+}
+
+/// The columns behind those that fill registers, which [`axpy`] leaves out.
+///
+/// # Safety
+/// As [`axpy`], with `rows` rows.
+#[inline(always)]
+pub(super) unsafe fn axpy_ends<V: Vector>(job: &Axpy<V::Elem>, rows: usize) {
+    let left = job.cols % V::LANES;
+    let first = job.cols - left;
+    // SAFETY: the contract of the function.
+    unsafe {
+        let mask = V::mask(left);
+        for i in 0..rows {
+            let c = job.c.offset(i as isize * job.c_row).add(first);
+            let mut acc = V::zero();
+            if !job.fresh {
+                acc = V::load_part(c, mask);
             }
+            for p in 0..job.k {
+                let v = job.v.offset(p as isize * job.v_k).add(first);
+                let factor = V::splat(*job.s.add(i * job.s_row + p));
+                acc = acc.fma(factor, V::load_part(v, mask));
+            }
+            acc.store_part(c, mask);
         }
     }
 }
