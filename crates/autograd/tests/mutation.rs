@@ -180,6 +180,7 @@ const FILL: &str = "0, or a stand-in for -∞";
 const SIGN: &str = "only its sign is read, by the relu";
 const EVEN: &str = "enters an even number of times, so that its sign cancels";
 const INVERSE: &str = "enters beside its inverse";
+const ONE_WAY: &str = "0: after one step no place is reached both with and without a skip, so that the share of either is 0 or 1";
 const UNIT: &str = "a unit of measure, by which the result does not change";
 
 /// Mutants that change no derivative: the rule, the operation that records the value, what is done to it (`None`: either),
@@ -234,6 +235,7 @@ const EQUIVALENT: &[(&str, &str, Option<Mutation>, &str)] = &[
     ("bce_with_weight", "logical_not", None, TRUTH),
     ("bce_with_weight", "mul", None, TRUTH),
     ("cholesky", "triangle", None, TRUTH),
+    ("ctc_grad", "add", None, ONE_WAY),
     ("ctc_grad", "broadcast_to", None, FILL),
     ("ctc_grad", "reshape", None, TRUTH),
     ("ctc_grad", "slice", None, TRUTH),
