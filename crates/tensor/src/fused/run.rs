@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// next one overlap.
 const STREAMED: usize = 2;
 
-/// Bytes of operands and results up to which they may be in the second level of the cache, from where asking ahead takes
-/// longer than it saves.
+/// Bytes of operands and results, for each thread, up to which they may be in the second level of its cache, from where asking
+/// ahead takes longer than it saves.
 const FAR: usize = 2 << 20;
 
 thread_local! {
@@ -116,7 +116,7 @@ pub(super) fn run<T: Real>(
     let plan = Plan {
         p,
         block,
-        far: p.bytes() > FAR,
+        far: p.bytes() > FAR && p.bytes() > FAR * parallel::threads(),
         inputs: accesses,
         outs: outs.iter_mut().map(|o| Parts::new(o)).listed(),
         keys,
