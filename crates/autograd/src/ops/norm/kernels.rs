@@ -3,7 +3,7 @@
 use crate::ops::Scratch;
 use wengert_tensor::fused::sum_of;
 use wengert_tensor::lane::Lane;
-use wengert_tensor::simd::{Isa, Kernel, dispatch_for};
+use wengert_tensor::simd::{Isa, Kernel, dispatch, dispatch_for};
 use wengert_tensor::{Real, Tensor, parallel, stream};
 
 /// Accumulators: enough to hide the time an addition takes.
@@ -407,7 +407,7 @@ pub(super) fn norm_rows<T: Real + Scratch>(
         let size = (out.len() / 16).clamp(parallel::GRAIN / 2, 2 * parallel::GRAIN);
         let size = size.div_ceil(n) * n;
         parallel::chunks_mut(out, size, |chunk, out| {
-            dispatch_for::<T, _>(Forward {
+            dispatch(Forward {
                 x: &x[chunk * size..][..out.len()],
                 out,
                 weight,

@@ -4,7 +4,7 @@ use crate::ops::Scratch;
 use wengert_tensor::fused::{extreme_of, sum_of};
 use wengert_tensor::lane::Lane;
 use wengert_tensor::parallel::Band;
-use wengert_tensor::simd::{Isa, Kernel, dispatch_for};
+use wengert_tensor::simd::{Isa, Kernel, dispatch, dispatch_for};
 use wengert_tensor::{Real, Tensor, parallel, stream};
 
 /// Rows handed to one task.
@@ -29,7 +29,7 @@ pub(super) fn softmax<T: Real + Scratch>(x: &Tensor<T>, out: &mut [T], axis: usi
         parallel::chunks_mut(out, size, |chunk, out| {
             T::with_scratch(2 * row, |made| {
                 let x = &x[chunk * size..][..out.len()];
-                dispatch_for::<T, _>(Rows { x, out, made, log });
+                dispatch(Rows { x, out, made, log });
             });
         });
         return;
@@ -45,7 +45,7 @@ pub(super) fn softmax<T: Real + Scratch>(x: &Tensor<T>, out: &mut [T], axis: usi
                 if let Some(x) = dense {
                     r.copy_from_slice(&x[chunk * size + i * row..][..row]);
                 }
-                dispatch_for::<T, _>(Row { x: r, log });
+                dispatch(Row { x: r, log });
             }
         });
         return;
