@@ -258,5 +258,5 @@ impl<L: Lane> Lane for Spoiled<L> {
     }
     unary!(abs sqrt floor ceil round trunc exp exp_down exp2 expm1 ln log2 log10 log1p sin cos tan sin_bounded cos_bounded tan_bounded
         asin acos atan sinh cosh tanh asinh acosh atanh sigmoid erf erfc erfinv lgamma digamma cbrt gelu ln_normal log2_normal log10_normal exp_near
-        sigmoid_near gelu_near);
+        sigmoid_near gelu_near erfinv_near);
 }

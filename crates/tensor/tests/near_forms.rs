@@ -38,6 +38,7 @@ impl<T: Real> Kernel for Compare<'_, T> {
             sigmoid sigmoid_near |x| within(x, T::Lane::<I>::EXP_BOUND);
             silu silu_near |x| within(x, T::Lane::<I>::EXP_BOUND);
             gelu gelu_near |x| within(x, T::Lane::<I>::GELU_BOUND);
+            erfinv erfinv_near |x| within(x, T::Lane::<I>::ERFINV_BOUND);
             exp exp_down |x| x <= T::Lane::<I>::c(0.0);
         }
     }

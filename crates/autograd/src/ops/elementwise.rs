@@ -289,7 +289,7 @@ with_activations! {
     /// 1 - erf(x), accurate in the tail.
     Erfc erfc { kernel |x| x.erfc(); own_loop ERFC; vjp |y, g| [Some(g * (-x.square()).exp() * -FRAC_2_SQRT_PI)]; domain [-2.0..2.0]; }
     /// Inverse of erf.
-    Erfinv erfinv { kernel |x| x.erfinv(); vjp |y, g| [Some(g * y.square().exp() / FRAC_2_SQRT_PI)]; domain [-0.8..0.8]; }
+    Erfinv erfinv { kernel |x| x.erfinv(); near |x| x.abs() <= V::c(V::ERFINV_BOUND) => x.erfinv_near(); vjp |y, g| [Some(g * y.square().exp() / FRAC_2_SQRT_PI)]; domain [-0.8..0.8]; }
     /// ln |Γ(x)|.
     Lgamma lgamma { kernel |x| x.lgamma(); vjp |y, g| [Some(g * x.digamma())]; domain [0.5..4.0]; }
     /// Derivative of lgamma.

@@ -242,6 +242,25 @@ fn around<T: Ops>(x: T, low: T, center: f64, c: &'static [T::Elem]) -> (T, T) {
     (g, (t_low + low).mul_add(T::new(c[1]), p_low + g_low))
 }
 
+/// As [`erfinv`], where w <= 5.
+#[inline(always)]
+pub(super) fn erfinv_near<T: Ops>(x: T) -> T {
+    let one = T::c(1.0);
+    let a = x.abs();
+    if T::SHORT && T::FMA {
+        let w = -log::ln_normal((-a).mul_add(a, one));
+        let t = w - T::c(T::ERFINV_CENTER);
+        let (p, p_low) = two_prod(t, t.strided::<1>(T::ERFINV, 1));
+        let (g, g_low) = fast_two_sum(T::new(T::ERFINV[0]), p);
+        return a.mul_add(g, a * (g_low + p_low)).copysign(x);
+    }
+    let (z, z_low) = two_prod(a, a);
+    let (w, w_low) = log::ln_normal_pair((one - z) - z_low);
+    let w = T::select(w > T::c(0.0), T::c(0.0), -w);
+    let (g, g_low) = around(w, -w_low, T::ERFINV_CENTER, T::ERFINV);
+    product_plus(a, g, a * g_low).copysign(x)
+}
+
 /// x·P(w) with w = -ln(1 - x²), and where w is large √w·Q(√w) (after Giles 2010, with other intervals).
 #[inline(always)]
 pub(super) fn erfinv<T: Ops>(x: T) -> T {

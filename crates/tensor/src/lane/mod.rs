@@ -123,6 +123,8 @@ pub trait Lane:
     type Elem: Real;
     /// Up to this magnitude [`Lane::sin_bounded`] and its kin are right.
     const TRIG_BOUND: f64;
+    /// Up to this magnitude [`Lane::erfinv_near`] is right: 1 - x² is above e⁻⁵.
+    const ERFINV_BOUND: f64 = 0.996;
     /// Up to this magnitude [`Lane::exp_near`] and [`Lane::sigmoid_near`] are right.
     const EXP_BOUND: f64;
     /// Up to this magnitude [`Lane::gelu_near`] is right.
@@ -274,6 +276,8 @@ pub trait Lane:
     fn is_normal(self) -> bool;
     /// Inverse of erf.
     fn erfinv(self) -> Self;
+    /// As [`Lane::erfinv`], for |x| <= [`Lane::ERFINV_BOUND`] only; the same bits.
+    fn erfinv_near(self) -> Self;
     /// ln |Γ(x)|.
     fn lgamma(self) -> Self;
     /// Derivative of lgamma.
@@ -389,6 +393,10 @@ macro_rules! lane {
                 inlined::exp_near(self)
             }
             #[inline(always)]
+            fn erfinv_near(self) -> Self {
+                inlined::erfinv_near(self)
+            }
+            #[inline(always)]
             fn sigmoid_near(self) -> Self {
                 inlined::sigmoid_near(self)
             }
@@ -467,7 +475,7 @@ macro_rules! lane {
 
 /// The functions where they are part of the loop.
 mod inlined {
-    pub(super) use super::erf::{erf, erfc, erfinv, gelu, gelu_near, normal};
+    pub(super) use super::erf::{erf, erfc, erfinv, erfinv_near, gelu, gelu_near, normal};
     pub(super) use super::exp::{
         cosh, exp, exp_down, exp_near, exp2, expm1, sigmoid, sigmoid_near, sinh, tanh,
     };
