@@ -835,3 +835,56 @@ fn roots_are_correctly_rounded() {
         }
     }
 }
+
+/// In double precision: numbers of all magnitudes, squares of numbers in the middle between two of f64 (their roots are the hardest
+/// to round), the ends of the range of products, and what they do not take, at every place of a group.
+#[test]
+fn roots_are_correctly_rounded_in_double_precision() {
+    let mut state = 7u64;
+    let mut bits = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state ^ state >> 29
+    };
+    let mut x = vec![1.0; 16];
+    for i in 0..400_000 {
+        x.push(f64::from_bits(bits() >> 1).abs());
+        x.push(1.0 + (bits() >> 11) as f64 / (1u64 << 52) as f64 * 1.5);
+        // (m + 1/2)² of a whole number m of 53 bits, rounded down and up, as numbers between 1 and 4. Those of m near the least
+        // one are next to numbers of f64.
+        let m = (1u64 << 52) | if i % 2 == 0 { bits() >> 12 } else { i };
+        let square = u128::from(m) * u128::from(m + 1);
+        let shift = 128 - 53 - square.leading_zeros();
+        let scale = 2f64.powi(shift as i32 - 104);
+        let whole = (square >> shift) as u64;
+        x.extend([whole, whole + 1].map(|w| w as f64 * scale));
+    }
+    let least = 2f64.powi(-800);
+    for i in 0..10_000u64 {
+        for around in [least, f64::MAX, f64::MIN_POSITIVE, 1.0, 4.0] {
+            x.push(f64::from_bits(around.to_bits() - 5_000 + i.min(5_000)));
+        }
+        x.push(f64::from_bits(least.to_bits() + i));
+    }
+    for special in [0.0, -0.0, f64::INFINITY, f64::NAN, -1.0, 1e-310, -1e-310] {
+        for at in 0..24 {
+            x.extend((0..24).map(|k| 2.0 + f64::from(k) * 0.37));
+            let last = x.len() - 24;
+            x[last + at] = special;
+        }
+    }
+    let loops = block_fns::<Sqrt, f64>();
+    for level in levels() {
+        for from in [0, 8, 16] {
+            let x = &x[from..];
+            let mut y = vec![0.0; x.len()];
+            loops[level as usize - Level::Baseline as usize](&mut y, [x; 3], [0.0; 2]);
+            for (&x, y) in x.iter().zip(y) {
+                let root = x.sqrt();
+                let same = y.to_bits() == root.to_bits() || y.is_nan() && root.is_nan();
+                assert!(same, "{x:e}: {y:e} in place of {root:e} on {level:?}");
+            }
+        }
+    }
+}

@@ -47,19 +47,19 @@ pub trait ElemFn {
     }
 }
 
-/// The result and the operand of an [`ElemFn::own_loop`] as numbers of f32, if that is what they are and the instruction set is
+/// The result and the operand of an [`ElemFn::own_loop`] as numbers of E, if that is what they are and the instruction set is
 /// AVX-512.
 #[inline(always)]
-pub(super) fn wide_f32<'a, T: Real, I: Isa>(
+pub(super) fn wide<'a, T: Real, I: Isa, E: Real>(
     dst: &'a mut [T],
     x: &'a [T],
-) -> Option<(&'a mut [f32], &'a [f32])> {
+) -> Option<(&'a mut [E], &'a [E])> {
     assert_eq!(dst.len(), x.len(), "one result for each element");
-    if !same_type::<T, f32>() || !same_type::<I, Avx512>() {
+    if !same_type::<T, E>() || !same_type::<I, Avx512>() {
         return None;
     }
     let n = dst.len();
-    // SAFETY: T is f32.
+    // SAFETY: T is E.
     let (dst, x) = unsafe {
         (
             std::slice::from_raw_parts_mut(dst.as_mut_ptr().cast(), n),

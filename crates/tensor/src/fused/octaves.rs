@@ -2,7 +2,7 @@
 //! eight to an octave of |x| + 1, because it changes as slowly as its argument is large.
 
 use super::ElemFn;
-use super::kernel::wide_f32;
+use super::kernel::wide;
 use crate::Real;
 use crate::simd::Isa;
 
@@ -16,7 +16,7 @@ impl Octaves {
     /// The function of every element; `false`, and nothing done, for other types and instruction sets than f32 and AVX-512.
     #[inline(always)]
     pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
-        match wide_f32::<T, I>(dst, x) {
+        match wide::<T, I, f32>(dst, x) {
             #[cfg(target_arch = "x86_64")]
             Some((dst, x)) => {
                 // SAFETY: they are of one length, and a kernel compiled for AVX-512 runs only where it is available, see

@@ -2,7 +2,7 @@
 //! takes one instruction each, and on short pieces short polynomials are exact enough.
 
 use super::ElemFn;
-use super::kernel::wide_f32;
+use super::kernel::wide;
 use crate::Real;
 use crate::lane::{GELU_PIECES, GELU_WIDTH, TANH_END, TANH_PIECES, TANH_WIDTH};
 use crate::simd::Isa;
@@ -44,7 +44,7 @@ impl Pieces {
     /// and AVX-512. The bits of an element do not depend on its neighbours.
     #[inline(always)]
     pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
-        match wide_f32::<T, I>(dst, x) {
+        match wide::<T, I, f32>(dst, x) {
             #[cfg(target_arch = "x86_64")]
             Some((dst, x)) => {
                 // SAFETY: they are of one length, and a kernel compiled for AVX-512 runs only where it is available, see
@@ -61,7 +61,7 @@ impl OddPieces {
     /// The function of every element; `false`, and nothing done, as for [`Pieces::fill`].
     #[inline(always)]
     pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
-        match wide_f32::<T, I>(dst, x) {
+        match wide::<T, I, f32>(dst, x) {
             #[cfg(target_arch = "x86_64")]
             Some((dst, x)) => {
                 // SAFETY: as in `Pieces::fill`.
