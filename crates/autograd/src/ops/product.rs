@@ -9,7 +9,7 @@ use crate::vmap::BatchCtx;
 use wengert_tensor::lane::Lane;
 use wengert_tensor::parallel::Band;
 use wengert_tensor::shape::IntoAxes;
-use wengert_tensor::simd::{Isa, Kernel, dispatch_narrow};
+use wengert_tensor::simd::{Isa, Kernel, dispatch, dispatch_narrow};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
 
 compiled_here! {
@@ -97,7 +97,7 @@ fn with_pieces<T: Real>(x: &[T], f: impl FnOnce(&mut [f64], &mut [f64])) {
         parallel::chunks_mut(products, 1, |p, product| {
             let x = piece(x, p);
             let (n, inner, first, out) = (x.len(), 1, 0, &mut [T::one()]);
-            dispatch_narrow(ProdOf {
+            dispatch(ProdOf {
                 x,
                 n,
                 inner,
@@ -125,7 +125,7 @@ fn prod<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize) {
         let columns = (parallel::GRAIN / 2).div_ceil(n).max(COLUMNS);
         parallel::chunks_mut(out, columns, |c, out| {
             let first = c * columns;
-            dispatch_narrow(ProdOf {
+            dispatch(ProdOf {
                 x,
                 n,
                 inner,
@@ -149,7 +149,7 @@ fn prod<T: Real>(x: &Tensor<T>, out: &mut [T], axis: usize) {
         let len = out.len() / inner * block;
         let x = &x[chunk * blocks * block..][..len];
         let first = 0;
-        dispatch_narrow(ProdOf {
+        dispatch(ProdOf {
             x,
             n,
             inner,
