@@ -376,9 +376,9 @@ fn indices_at_the_ends_of_their_type_are_refused() {
         }),
     ];
     for (op, f) in takes {
-        // The size of the axis is 3; of the flat tensor that `take` sees, 6.
+        // The size of the axis is 3; of the flat tensor that `take` sees, and counts from the end of, too, 6.
         for bad in [
-            -1,
+            if op == "take" { -7 } else { -1 },
             6,
             i64::from(u32::MAX) + 1,
             i64::MAX,
@@ -410,6 +410,8 @@ fn indices_at_the_ends_of_their_type_are_refused() {
     let x = tape.input(&Tensor::from_slice(&[1.0, 2.0, 3.0], [3]));
     assert_eq!(x.index_select(0, &back).value().to_vec(), [1.0, 2.0, 3.0]);
     assert_eq!(x.take(&back).value().to_vec(), [1.0, 2.0, 3.0]);
+    let ends = ints(&[-1, 0, -3, 2], &[2, 2]);
+    assert_eq!(x.take(&ends).value().to_vec(), [3.0, 1.0, 1.0, 3.0]);
     let truth = Tensor::from_slice(&[true, true, false, false, true, false], [6]);
     let layout = truth.layout().slice(0, 4, 3, -2);
     let back = truth.with_layout(layout).unwrap();

@@ -156,7 +156,7 @@ with_activations! {
     Abs abs { kernel |x| x.abs(); vjp |y, g| [Some(g * x.sign())]; domain [0.3..2.0]; }
     /// Sign: -1, 0 or 1; NaN stays NaN.
     Sign sign {
-        kernel |x| V::select(x > V::c(0.0), V::c(1.0), V::select(x < V::c(0.0), V::c(-1.0), x * V::c(0.0)));
+        kernel |x| V::select(x.abs() > V::c(0.0), V::c(1.0).copysign(x), x * V::c(0.0));
         vjp |y, g| [None];
         domain [0.3..2.0];
     }

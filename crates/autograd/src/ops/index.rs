@@ -450,14 +450,23 @@ impl<T: Float> crate::tape::Tape<T> {
 }
 
 impl<'t, T: Float> Var<'t, T> {
-    /// The elements at the given places of the tensor seen as one line; the shape is that of `index`.
+    /// The elements at the given places of the tensor seen as one line, from the end where they are negative (as PyTorch's `take`);
+    /// the shape is that of `index`.
     ///
     /// # Panics
     /// When an index is out of range.
     #[track_caller]
     pub fn take(self, index: &Tensor<i64>) -> Self {
         let n = self.numel();
-        check_indices("take", "index", index, n).or_panic();
+        let place = |i: i64| {
+            if i < 0 && i >= -(n as i64) {
+                i + n as i64
+            } else {
+                i
+            }
+        };
+        let index = index.map(place);
+        check_indices("take", "index", &index, n).or_panic();
         self.reshape([n])
             .index_select(0, &index.reshape([index.numel()]))
             .reshape(index.shape())

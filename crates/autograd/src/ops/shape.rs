@@ -59,7 +59,7 @@ fn write_slice<T: Real>(
         (src, start)
     };
     let dense = src.as_slice();
-    let some = (2 * parallel::GRAIN).div_ceil(n * inner);
+    let some = parallel::GRAIN.div_ceil(n * inner);
     parallel::chunks_mut(dst, some * n * inner, |i, dst| {
         let mut own = Vec::new();
         for (o, dst) in dst.chunks_exact_mut(n * inner).enumerate() {
