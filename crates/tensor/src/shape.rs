@@ -338,7 +338,7 @@ fn checked_extent(layout: &Layout) -> Option<Option<usize>> {
 
 /// One index further in row-major order, over the first `rank` axes: `at` moves by the strides with it.
 #[inline]
-pub(crate) fn advance(layout: &Layout, index: &mut Dims, at: &mut isize, rank: usize) {
+pub fn advance(layout: &Layout, index: &mut Dims, at: &mut isize, rank: usize) {
     for a in (0..rank).rev() {
         index[a] += 1;
         *at += layout.strides[a];

@@ -804,6 +804,24 @@ fn scalar_remainder_equals_vector_code() {
     check::<f64>();
 }
 
+/// Elementwise square roots of `x`, begun at three places that are a register of `lanes` elements apart, against `root`.
+fn check_roots<T: Real>(x: &[T], lanes: usize, root: fn(T) -> T) {
+    let loops = block_fns::<Sqrt, T>();
+    for level in levels() {
+        for from in [0, lanes, 2 * lanes] {
+            let x = &x[from..];
+            let mut y = vec![T::ZERO; x.len()];
+            loops[level as usize - Level::Baseline as usize](&mut y, [x; 3], [T::ZERO; 2]);
+            for (&x, y) in x.iter().zip(y) {
+                // Conversion to f64 is exact.
+                let [x, y, root] = [x, y, root(x)].map(|v| v.as_f64());
+                let same = y.to_bits() == root.to_bits() || y.is_nan() && root.is_nan();
+                assert!(same, "{x:e}: {y:e} in place of {root:e} on {level:?}");
+            }
+        }
+    }
+}
+
 /// Every f32 of two binades (the others repeat them), the ends of the range of products, and what they do not take, at every
 /// place of a group.
 #[test]
@@ -821,19 +839,7 @@ fn roots_are_correctly_rounded() {
             x.extend(all(3.0, 3.1).take(47 - at));
         }
     }
-    let loops = block_fns::<Sqrt, f32>();
-    for level in levels() {
-        for from in [0, 16, 32] {
-            let x = &x[from..];
-            let mut y = vec![0.0; x.len()];
-            loops[level as usize - Level::Baseline as usize](&mut y, [x; 3], [0.0; 2]);
-            for (&x, y) in x.iter().zip(y) {
-                let root = x.sqrt();
-                let same = y.to_bits() == root.to_bits() || y.is_nan() && root.is_nan();
-                assert!(same, "{x:e}: {y:e} in place of {root:e} on {level:?}");
-            }
-        }
-    }
+    check_roots(&x, 16, |x| x.sqrt());
 }
 
 /// In double precision: numbers of all magnitudes, squares of numbers in the middle between two of f64 (their roots are the hardest
@@ -874,17 +880,5 @@ fn roots_are_correctly_rounded_in_double_precision() {
             x[last + at] = special;
         }
     }
-    let loops = block_fns::<Sqrt, f64>();
-    for level in levels() {
-        for from in [0, 8, 16] {
-            let x = &x[from..];
-            let mut y = vec![0.0; x.len()];
-            loops[level as usize - Level::Baseline as usize](&mut y, [x; 3], [0.0; 2]);
-            for (&x, y) in x.iter().zip(y) {
-                let root = x.sqrt();
-                let same = y.to_bits() == root.to_bits() || y.is_nan() && root.is_nan();
-                assert!(same, "{x:e}: {y:e} in place of {root:e} on {level:?}");
-            }
-        }
-    }
+    check_roots(&x, 8, |x| x.sqrt());
 }

@@ -7,7 +7,7 @@ use crate::ops::compiled_here;
 use crate::var::Var;
 use smallvec::SmallVec;
 use wengert_tensor::list::Listed;
-use wengert_tensor::shape::checked_numel;
+use wengert_tensor::shape::{Layout, advance, checked_numel, contiguous_strides};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
 
 compiled_here! {
@@ -45,36 +45,30 @@ fn pad_constant<T: Real>(
         parallel::copy(x, &mut out[before..before + len]);
         return parallel::fill(&mut out[before + len..], value);
     }
+    // Rows of the result, as places of the input.
+    let rows = Layout {
+        shape: Dims::from_slice(&shape[..last]),
+        strides: contiguous_strides(&sizes[..last]),
+        offset: 0,
+    };
     let some = (parallel::GRAIN / 2).div_ceil(to);
     parallel::chunks_mut(out, some * to, |task, out| {
-        // Indices of a row of the result, and where it lies in the input, if it does.
-        let mut index = Dims::from_elem(0, last);
+        let (mut index, mut at) = (Dims::from_elem(0, last), 0);
         let mut rest = task * some;
         for k in (0..last).rev() {
             index[k] = rest % shape[k];
             rest /= shape[k];
+            at += (index[k] as isize - pads[k].0 as isize) * rows.strides[k];
         }
         for out in out.chunks_exact_mut(to) {
-            let mut row = Some(0);
-            for k in 0..last {
-                let i = index[k].wrapping_sub(pads[k].0);
-                row = row.filter(|_| i < sizes[k]).map(|r| r * sizes[k] + i);
+            if (0..last).all(|k| index[k].wrapping_sub(pads[k].0) < sizes[k]) {
+                out[..before].fill(value);
+                out[before..][..len].copy_from_slice(&x[at as usize * len..][..len]);
+                out[before + len..].fill(value);
+            } else {
+                out.fill(value);
             }
-            match row {
-                Some(row) => {
-                    out[..before].fill(value);
-                    out[before..][..len].copy_from_slice(&x[row * len..][..len]);
-                    out[before + len..].fill(value);
-                }
-                None => out.fill(value),
-            }
-            for k in (0..last).rev() {
-                index[k] += 1;
-                if index[k] < shape[k] {
-                    break;
-                }
-                index[k] = 0;
-            }
+            advance(&rows, &mut index, &mut at, last);
         }
     });
 }

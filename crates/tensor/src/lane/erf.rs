@@ -242,6 +242,14 @@ fn around<T: Ops>(x: T, low: T, center: f64, c: &'static [T::Elem]) -> (T, T) {
     (g, (t_low + low).mul_add(T::new(c[1]), p_low + g_low))
 }
 
+/// -ln(1 - a²) in two parts.
+#[inline(always)]
+fn minus_ln<T: Ops>(a: T) -> (T, T) {
+    let (z, z_low) = two_prod(a, a);
+    let (w, w_low) = log::ln_normal_pair((T::c(1.0) - z) - z_low);
+    (T::select(w > T::c(0.0), T::c(0.0), -w), -w_low)
+}
+
 /// As [`erfinv`], where w <= 5.
 #[inline(always)]
 pub(super) fn erfinv_near<T: Ops>(x: T) -> T {
@@ -254,10 +262,8 @@ pub(super) fn erfinv_near<T: Ops>(x: T) -> T {
         let (g, g_low) = fast_two_sum(T::new(T::ERFINV[0]), p);
         return a.mul_add(g, a * (g_low + p_low)).copysign(x);
     }
-    let (z, z_low) = two_prod(a, a);
-    let (w, w_low) = log::ln_normal_pair((one - z) - z_low);
-    let w = T::select(w > T::c(0.0), T::c(0.0), -w);
-    let (g, g_low) = around(w, -w_low, T::ERFINV_CENTER, T::ERFINV);
+    let (w, w_low) = minus_ln(a);
+    let (g, g_low) = around(w, w_low, T::ERFINV_CENTER, T::ERFINV);
     product_plus(a, g, a * g_low).copysign(x)
 }
 
@@ -284,9 +290,7 @@ pub(super) fn erfinv<T: Ops>(x: T) -> T {
         let y = T::select(a == one, T::c(f64::INFINITY), y);
         return T::select(a <= one, y.copysign(x), T::c(f64::NAN));
     }
-    let (z, z_low) = two_prod(a, a);
-    let (w, w_low) = log::ln_normal_pair((one - z) - z_low);
-    let (w, w_low) = (T::select(w > T::c(0.0), T::c(0.0), -w), -w_low);
+    let (w, w_low) = minus_ln(a);
     let s = w.sqrt();
     let (m, m_low) = two_prod(s, s);
     let s_low = (((w - m) - m_low) + w_low) * T::c(0.5) / T::select(s > T::c(0.0), s, one);
