@@ -285,8 +285,8 @@ def sized(a):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--program", default="target/release/ops")
-    p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--elements", type=int, default=100_000)
+    p.add_argument("--threads", type=int, help="of one size; 2 unless told")
+    p.add_argument("--elements", type=int, help="of one size; 100000 unless told")
     p.add_argument("--seconds", type=float, default=0.02)
     p.add_argument("--only", default="")
     p.add_argument("--rounds", type=int, default=3)
@@ -297,11 +297,16 @@ def main():
     p.add_argument("--f64", action="store_true", help="in double precision")
     p.add_argument("--sized", action="store_true", help="matrix products, a transposed copy and sorting, microseconds with 1 and 2 threads")
     a = p.parse_args()
+    if (a.all or a.sized) and (a.threads or a.elements):
+        p.error("--all and --sized have their own --threads and --elements")
+    if a.sized and (a.all or a.further) or a.keep and not a.all or a.one and not a.keep:
+        p.error("--sized is a table of its own, without --all and --further; --keep needs --all, --one needs --keep")
     if a.sized:
         sized(a)
         return
     if not a.all:
-        table(compare(a, a.threads, a.elements), a.threads, a.elements)
+        threads, elements = a.threads or 2, a.elements or 100_000
+        table(compare(a, threads, elements), threads, elements)
         return
     runs = [(t, n) for t in (1, 2) for n in (1_000, 100_000, 10_000_000)]
     found = {}
