@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::{FRAC_PI_2, PI};
 use std::sync::atomic::{AtomicU64, Ordering};
 use wengert_tensor::Real;
-use wengert_tensor::fused::{ERFC, ElemFn, GELU, ROOTS, TANH, block_fns};
+use wengert_tensor::fused::{BlockFns, Doubles, ERFC, ElemFn, GELU, ROOTS, TANH, block_fns};
 use wengert_tensor::lane::Lane;
 use wengert_tensor::simd::{Baseline, Isa, Kernel, Level, best_level, dispatch_at};
 
@@ -71,7 +71,7 @@ functions! {
 
 /// Functions as the loops of elementwise programs compute them.
 macro_rules! own_loops {
-    ($($Name:ident $f:ident $LOOP:ident),+) => {$(
+    ($($Name:ident $f:ident $($LOOP:expr),+;)+) => {$(
         struct $Name;
         impl ElemFn for $Name {
             const ARITY: usize = 1;
@@ -81,15 +81,55 @@ macro_rules! own_loops {
             }
             #[inline(always)]
             fn own_loop<T: Real, I: Isa>(dst: &mut [T], x: &[T]) -> bool {
-                $LOOP.fill::<Self, T, I>(dst, x)
+                $($LOOP.fill::<Self, T, I>(dst, x))||+
             }
         }
     )+};
 }
-own_loops!(GeluPieces gelu GELU, TanhPieces tanh TANH, ErfcPieces erfc ERFC, Sqrt sqrt ROOTS);
+own_loops! {
+    GeluPieces gelu GELU, Doubles::Gelu;
+    TanhPieces tanh TANH;
+    ErfcPieces erfc ERFC, Doubles::Erfc;
+    ErfinvPieces erfinv Doubles::Erfinv;
+    ExpPieces exp Doubles::Exp;
+    LnPieces ln Doubles::Ln;
+    Log2Pieces log2 Doubles::Log2;
+    Log10Pieces log10 Doubles::Log10;
+    AsinPieces asin Doubles::Asin;
+    AcosPieces acos Doubles::Acos;
+    Sqrt sqrt ROOTS;
+}
 
 /// Functions made of pieces, whose loops are handed out whole.
-const IN_PIECES: &[&str] = &["gelu_pieces", "tanh_pieces", "erfc_pieces"];
+const IN_PIECES: &[&str] = &[
+    "gelu_pieces",
+    "tanh_pieces",
+    "erfc_pieces",
+    "erfinv_pieces",
+    "exp_pieces",
+    "ln_pieces",
+    "log2_pieces",
+    "log10_pieces",
+    "asin_pieces",
+    "acos_pieces",
+];
+
+/// The loops of such a function.
+fn in_pieces<T: Real>(name: &str) -> &'static BlockFns<T> {
+    match name {
+        "gelu_pieces" => block_fns::<GeluPieces, T>(),
+        "tanh_pieces" => block_fns::<TanhPieces, T>(),
+        "erfc_pieces" => block_fns::<ErfcPieces, T>(),
+        "erfinv_pieces" => block_fns::<ErfinvPieces, T>(),
+        "exp_pieces" => block_fns::<ExpPieces, T>(),
+        "ln_pieces" => block_fns::<LnPieces, T>(),
+        "log2_pieces" => block_fns::<Log2Pieces, T>(),
+        "log10_pieces" => block_fns::<Log10Pieces, T>(),
+        "asin_pieces" => block_fns::<AsinPieces, T>(),
+        "acos_pieces" => block_fns::<AcosPieces, T>(),
+        _ => panic!("{name} has no loop of its own"),
+    }
+}
 
 /// Functions of one argument.
 fn unary() -> impl Iterator<Item = &'static str> {
@@ -126,12 +166,7 @@ fn apply<T: Real>(level: Level, name: &str, x: &[T], y: &[T]) -> Vec<T> {
     let mut out = vec![T::ZERO; x.len()];
     let out_ref = &mut out[..];
     if IN_PIECES.contains(&name) {
-        let loops = match name {
-            "gelu_pieces" => block_fns::<GeluPieces, T>(),
-            "tanh_pieces" => block_fns::<TanhPieces, T>(),
-            _ => block_fns::<ErfcPieces, T>(),
-        };
-        loops[level as usize - Level::Baseline as usize](out_ref, [x; 3], [T::ZERO; 2]);
+        in_pieces(name)[level as usize - Level::Baseline as usize](out_ref, [x; 3], [T::ZERO; 2]);
         return out;
     }
     dispatch_at(
@@ -498,6 +533,36 @@ fn f64_against_a_table_of_proved_values() {
     }
 }
 
+/// Every piece of a function in f64, and where pieces meet: within the two stated bounds of the formulas.
+#[test]
+fn pieces_in_f64_agree_with_the_formulas() {
+    if best_level() < Level::Avx512 {
+        return;
+    }
+    let bounds = bounds();
+    let mut x: Vec<f64> = (0..60_000).map(|i| f64::from(i) * 5e-4 + 1e-5).collect();
+    x.extend((1..60_000).map(|i| f64::from(i) / 6e4));
+    for e in -1074..1024 {
+        let power = 2f64.powi(e);
+        x.extend((0..16).flat_map(|j| {
+            let end = power * (1.0 + f64::from(j) / 16.0);
+            [end.next_down(), end, end.next_up(), end * 1.03]
+        }));
+    }
+    let x: Vec<f64> = x.iter().flat_map(|&x| [x, -x]).collect();
+    for &name in IN_PIECES {
+        let mut worst = Worst::new();
+        let formulas = apply(Level::Avx512, plain(name), &x, &[]);
+        for ((&x, &y), z) in x.iter().zip(&formulas).zip(apply(Level::Avx512, name, &x, &[])) {
+            worst.see(ulps(z, y, 0.0, 53, -1022, f64::MAX), x, z);
+        }
+        let Worst { ulps, x, y } = worst;
+        let bound = bounds[name][1] + bounds[plain(name)][1];
+        println!("f64 {name:12}: {ulps} ulp from the formula at {x:e} -> {y:e}");
+        assert!(ulps <= bound, "{name}: {ulps} ulp from the formula at {x:e} -> {y:e}");
+    }
+}
+
 /// Pairs of f32: dense in magnitude, in ratio, and near 1 for the base of a power.
 fn pairs() -> (Vec<f32>, Vec<f32>) {
     let mut state = 1u64;
@@ -642,11 +707,15 @@ fn same<T: Real>(a: T, b: T) -> bool {
 /// `argument:value`, for both types; `tiny` is the smallest normal number, `max` the largest.
 const SPECIAL: &str = "
     exp 0:1 -0:1 inf:inf -inf:0 nan:nan tiny:1 max:inf -max:0
+    exp_pieces 0:1 -0:1 inf:inf -inf:0 nan:nan tiny:1 max:inf -max:0
     exp2 0:1 -0:1 inf:inf -inf:0 nan:nan 1:2 -3:0.125 10:1024 max:inf -max:0
     expm1 0:0 -0:-0 inf:inf -inf:-1 nan:nan tiny:tiny -tiny:-tiny max:inf -max:-1
     ln 0:-inf -0:-inf 1:0 inf:inf -inf:nan -1:nan -tiny:nan nan:nan
+    ln_pieces 0:-inf -0:-inf 1:0 inf:inf -inf:nan -1:nan -tiny:nan nan:nan
     log2 0:-inf -0:-inf 1:0 8:3 0.125:-3 1024:10 inf:inf -inf:nan -1:nan nan:nan
+    log2_pieces 0:-inf -0:-inf 1:0 8:3 0.125:-3 1024:10 inf:inf -inf:nan -1:nan nan:nan
     log10 0:-inf -0:-inf 1:0 10:1 1000:3 inf:inf -inf:nan -1:nan nan:nan
+    log10_pieces 0:-inf -0:-inf 1:0 10:1 1000:3 inf:inf -inf:nan -1:nan nan:nan
     log1p 0:0 -0:-0 -1:-inf inf:inf -inf:nan -1.5:nan nan:nan tiny:tiny -tiny:-tiny
     tanh 0:0 -0:-0 inf:1 -inf:-1 nan:nan tiny:tiny -tiny:-tiny max:1 -max:-1
     tanh_pieces 0:0 -0:-0 inf:1 -inf:-1 nan:nan tiny:tiny -tiny:-tiny max:1 -max:-1
@@ -667,7 +736,9 @@ const SPECIAL: &str = "
     cos_bounded 0:1 -0:1 nan:nan tiny:1
     tan_bounded 0:0 -0:-0 nan:nan tiny:tiny -tiny:-tiny
     asin 0:0 -0:-0 1:pi/2 -1:-pi/2 1.1:nan -1.1:nan inf:nan -inf:nan nan:nan tiny:tiny -tiny:-tiny
+    asin_pieces 0:0 -0:-0 1:pi/2 -1:-pi/2 1.1:nan -1.1:nan inf:nan -inf:nan nan:nan tiny:tiny -tiny:-tiny
     acos 0:pi/2 -0:pi/2 1:0 -1:pi 1.1:nan -1.1:nan inf:nan -inf:nan nan:nan
+    acos_pieces 0:pi/2 -0:pi/2 1:0 -1:pi 1.1:nan -1.1:nan inf:nan -inf:nan nan:nan
     atan 0:0 -0:-0 inf:pi/2 -inf:-pi/2 nan:nan tiny:tiny -tiny:-tiny max:pi/2
     gelu 0:0 -0:-0 inf:inf -inf:-0 nan:nan max:max -max:-0
     gelu_pieces 0:0 -0:-0 inf:inf -inf:-0 nan:nan max:max -max:-0
@@ -675,6 +746,7 @@ const SPECIAL: &str = "
     softplus inf:inf -inf:0 nan:nan max:max -max:0
     mish 0:0 -0:-0 inf:inf -inf:-0 nan:nan max:max -max:-0
     erfinv 0:0 -0:-0 1:inf -1:-inf 1.1:nan -1.1:nan inf:nan -inf:nan nan:nan
+    erfinv_pieces 0:0 -0:-0 1:inf -1:-inf 1.1:nan -1.1:nan inf:nan -inf:nan nan:nan
     lgamma 0:inf -0:inf 1:0 2:0 -1:inf -2:inf inf:inf -inf:inf nan:nan
     digamma 0:-inf -0:inf -1:nan -2:nan inf:inf nan:nan
     polygamma1 0:inf -0:inf -1:inf inf:0 nan:nan

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Fits the polynomial coefficients of `src/lane` and writes `src/lane/coefficients.rs`.
+"""Fits the polynomial coefficients of the elementary functions and writes
+`src/lane/coefficients.rs` and `src/fused/doubles/tables.rs`, which `rustfmt` then arranges.
 
     pip install python-flint && python3 fit_lane.py
 
@@ -321,6 +322,75 @@ def octaves(degree=5):
     return list(zip(*(rows[k] for k in range(32)))), math.log2(worst)
 
 
+def logarithms():
+    """What logarithms in double precision are made of, for m in [3/4, 3/2) in 16 pieces by the first four bits of its significand: 1/c
+    short, so that r = m/c - 1 is almost exact, for each base log c in two parts, and (ln(1 + r) - r)/r² in units of the logarithm."""
+    # The two pieces beside 1 are made around 1, where the logarithm vanishes.
+    middles = [1 + (2 * j + 1) / 32 if j < 8 else (1 + (2 * j + 1) / 32) / 2 for j in range(16)]
+    inverses = [1.0 if j in (0, 15) else round(128 / c) / 128 for j, c in enumerate(middles)]
+    rest = near_zero(lambda r: ((1 + r).log() - r) / r**2, [arb((-1) ** (i + 1)) / (i + 2) for i in range(N)])
+    c, worst = fit(rest, lambda r: r, -1 / 32, 1 / 16, 8, 64)
+    yield "LOG_INVERSES", "1/c of each piece", inverses
+    for name, base in (("LN", None), ("LOG2", 2), ("LOG10", 10)):
+        scale = ONE / arb(base).log() if base else ONE
+        logs = [-arb(v).log() * scale for v in inverses]
+        # Multiples of this and of as short a logarithm of 2 are added exactly.
+        unit = 2.0**42
+        high = [round(float((v * unit).mid())) / unit for v in logs]
+        yield f"{name}_HIGH", "log c of each piece, short", high
+        yield f"{name}_LOW", "the rest of it", [nearest(v - h, 64) for v, h in zip(logs, high)]
+        yield f"{name}_REST", f"(log(1 + r) - r log e) / r²; relative error 2^{math.log2(worst):.1f}", [nearest(arb(v) * scale, 64) for v in c]
+
+
+def powers_of_two():
+    """2^(j/16) in two parts, and (eʳ - 1 - r) / r² for |r| <= ln 2 / 32."""
+    values = [arb(2) ** (arb(j) / 16) for j in range(16)]
+    high = [nearest(v, 64) for v in values]
+    yield "SIXTEENTHS", "2^(j/16), rounded", high
+    yield "SIXTEENTHS_LOW", "the rest of it", [nearest(v - h, 64) for v, h in zip(values, high)]
+    h = float(LN2.mid()) / 32 * 1.0001
+    c, worst = fit(expm1r2, lambda r: r * r, -h, h, 4, 64)
+    yield "EXP_SHORT", f"(eʳ - 1 - r) / r², |r| <= ln 2 / 32; error 2^{math.log2(worst):.1f}", c
+
+
+def sixteen(f, ends, degree):
+    """f on 16 pieces between the ends: the places around which, the coefficients by powers, and the largest relative error."""
+    rows, worst = [], 0.0
+    for low, high in ends:
+        middle = 0.0 if low == 0 and f(arb(0)) == 1 else center(f, (low + high) / 2, 64)
+        g = lambda t: f(arb(middle) + t)
+        h = (high - low) * 5e-4
+        c, error = fit(g, lambda t: 1 / g(t), low - middle - h, high - middle + h, degree, 64)
+        rows.append([middle, *c])
+        worst = max(worst, error)
+    return list(zip(*rows)), math.log2(worst)
+
+
+def halves(width):
+    """Pieces around multiples of a width, from 0 on."""
+    return [(max(k - 0.5, 0) * width, (k + 0.5) * width) for k in range(16)]
+
+
+def octaves_of_rest():
+    """Halves of the octaves of 1 - a, in the order of the last bits of its exponent and the first one of its significand."""
+    ends = [None] * 16
+    for o in range(1, 9):
+        for i in range(2):
+            low, high = (2.0**-o * (1 + j / 2) for j in (i, i + 1))
+            ends[(1023 - o) % 8 * 2 + i] = (1 - high, 1 - low)
+    return ends
+
+
+ERFC_STEP, CDF_STEP = 3 / 16, 1 / 4
+
+
+def doubles():
+    """Functions of f64 on 16 pieces: name, text, coefficients, and the largest relative error."""
+    yield "ERFC_F64", "erfc a around multiples of 3/16", *sixteen(arb.erfc, halves(ERFC_STEP), 11)
+    yield "CDF_F64", "Φ(-a) around multiples of 1/4", *sixteen(lambda a: (a / arb(2).sqrt()).erfc() / 2, halves(CDF_STEP), 11)
+    yield "ERFINV_F64", "erfinv(a)/a on halves of octaves of 1 - a", *sixteen(lambda a: a.erfinv() / a, octaves_of_rest(), 15)
+
+
 def main():
     only = sys.argv[1:]
     out = {32: [], 64: []}
@@ -365,7 +435,25 @@ def main():
         for name, c in CONSTANTS.items():
             lines += ["    /// Where the expansion is made.", f"    pub(in super::super) const {name}: f{bits} = {rust(c[bits], bits)};"]
         lines += ["}"]
-    path = pathlib.Path(__file__).parent.parent / "src/lane/coefficients.rs"
+    write("lane/coefficients.rs", lines)
+    lines = ["//! Tables of the functions beside. Written by `tools/fit_lane.py`: do not edit.", "",
+             "#![allow(clippy::excessive_precision, clippy::unreadable_literal, clippy::approx_constant)]", "", "use super::Row;", ""]
+    for name, doc, c in [*logarithms(), *powers_of_two()]:
+        whole = len(c) == 16
+        lines += [f"/// {doc[0].upper() + doc[1:]}.", f"pub(super) const {name}: {'Row' if whole else f'[f64; {len(c)}]'} = {'Row(' * whole}["]
+        lines += [f"    {rust(v, 64)}," for v in c]
+        lines += ["])" * whole + "]" * (not whole) + ";", ""]
+    for name, doc, table, worst in doubles():
+        lines += [f"/// The middles of pieces and coefficients of {doc}; relative error 2^{worst:.1f}.",
+                  f"pub(super) const {name}: [Row; {len(table)}] = ["]
+        for row in table:
+            lines += ["    Row(["] + [f"        {rust(v, 64)}," for v in row] + ["    ]),"]
+        lines += ["];", ""]
+    write("fused/doubles/tables.rs", lines[:-1])
+
+
+def write(name, lines):
+    path = pathlib.Path(__file__).parent.parent / "src" / name
     path.write_text("\n".join(lines) + "\n")
 
 

@@ -28,7 +28,7 @@ use crate::var::Var;
 use activations::with_activations;
 use table::{imm, is_common, is_none, pad, pad_bool, pad_imm, table};
 use wengert_tensor::Real;
-use wengert_tensor::fused::{BlockFn, ERFC, ElemFn, GELU, ROOTS, TANH, block_fns, pick};
+use wengert_tensor::fused::{BlockFn, Doubles, ERFC, ElemFn, GELU, ROOTS, TANH, block_fns, pick};
 use wengert_tensor::lane::Lane;
 use wengert_tensor::simd::Isa;
 
@@ -226,17 +226,17 @@ with_activations! {
     // ---- exponentials and logarithms ----
 
     /// eˣ.
-    Exp exp { kernel |x| x.exp(); within V::EXP_BOUND, |x| x.exp_near(); vjp |y, g| [Some(g * y)]; domain [-2.0..2.0]; }
+    Exp exp { kernel |x| x.exp(); within V::EXP_BOUND, |x| x.exp_near(); own_loop Doubles::Exp; vjp |y, g| [Some(g * y)]; domain [-2.0..2.0]; }
     /// 2ˣ.
     Exp2 exp2 { kernel |x| x.exp2(); vjp |y, g| [Some(g * y * LN_2)]; domain [-2.0..2.0]; }
     /// eˣ - 1, accurate near 0.
     Expm1 expm1 { kernel |x| x.expm1(); vjp |y, g| [Some(g * (y + 1.0))]; domain [-2.0..2.0]; }
     /// Natural logarithm.
-    Ln ln { kernel |x| x.ln(); near |x| x.is_normal() => x.ln_normal(); vjp |y, g| [Some(g / x)]; domain [0.5..2.0]; }
+    Ln ln { kernel |x| x.ln(); near |x| x.is_normal() => x.ln_normal(); own_loop Doubles::Ln; vjp |y, g| [Some(g / x)]; domain [0.5..2.0]; }
     /// Logarithm to base 2.
-    Log2 log2 { kernel |x| x.log2(); near |x| x.is_normal() => x.log2_normal(); vjp |y, g| [Some(g / x / LN_2)]; domain [0.5..2.0]; }
+    Log2 log2 { kernel |x| x.log2(); near |x| x.is_normal() => x.log2_normal(); own_loop Doubles::Log2; vjp |y, g| [Some(g / x / LN_2)]; domain [0.5..2.0]; }
     /// Logarithm to base 10.
-    Log10 log10 { kernel |x| x.log10(); near |x| x.is_normal() => x.log10_normal(); vjp |y, g| [Some(g / x / LN_10)]; domain [0.5..2.0]; }
+    Log10 log10 { kernel |x| x.log10(); near |x| x.is_normal() => x.log10_normal(); own_loop Doubles::Log10; vjp |y, g| [Some(g / x / LN_10)]; domain [0.5..2.0]; }
     /// ln(1 + x), accurate near 0.
     Log1p log1p { kernel |x| x.log1p(); vjp |y, g| [Some(g / (x + 1.0))]; domain [-0.5..2.0]; }
 
@@ -249,9 +249,9 @@ with_activations! {
     /// Tangent.
     Tan tan { kernel |x| x.tan(); within V::TRIG_BOUND, |x| x.tan_bounded(); vjp |y, g| [Some(g * (y.square() + 1.0))]; domain [-1.0..1.0]; }
     /// Inverse sine.
-    Asin asin { kernel |x| x.asin(); vjp |y, g| [Some(g * (1 - x.square()).rsqrt())]; domain [-0.8..0.8]; }
+    Asin asin { kernel |x| x.asin(); own_loop Doubles::Asin; vjp |y, g| [Some(g * (1 - x.square()).rsqrt())]; domain [-0.8..0.8]; }
     /// Inverse cosine.
-    Acos acos { kernel |x| x.acos(); vjp |y, g| [Some(-g * (1 - x.square()).rsqrt())]; domain [-0.8..0.8]; }
+    Acos acos { kernel |x| x.acos(); own_loop Doubles::Acos; vjp |y, g| [Some(-g * (1 - x.square()).rsqrt())]; domain [-0.8..0.8]; }
     /// Inverse tangent.
     Atan atan { kernel |x| x.atan(); vjp |y, g| [Some(g / (x.square() + 1.0))]; domain [-2.0..2.0]; }
     /// Angle of the point (b, a), in (-π, π]; derivative 0 at the origin.
@@ -287,9 +287,9 @@ with_activations! {
     /// Error function.
     Erf erf { kernel |x| x.erf(); vjp |y, g| [Some(g * (-x.square()).exp() * FRAC_2_SQRT_PI)]; domain [-2.0..2.0]; }
     /// 1 - erf(x), accurate in the tail.
-    Erfc erfc { kernel |x| x.erfc(); own_loop ERFC; vjp |y, g| [Some(g * (-x.square()).exp() * -FRAC_2_SQRT_PI)]; domain [-2.0..2.0]; }
+    Erfc erfc { kernel |x| x.erfc(); own_loop ERFC, Doubles::Erfc; vjp |y, g| [Some(g * (-x.square()).exp() * -FRAC_2_SQRT_PI)]; domain [-2.0..2.0]; }
     /// Inverse of erf.
-    Erfinv erfinv { kernel |x| x.erfinv(); near |x| x.abs() <= V::c(V::ERFINV_BOUND) => x.erfinv_near(); vjp |y, g| [Some(g * y.square().exp() / FRAC_2_SQRT_PI)]; domain [-0.8..0.8]; }
+    Erfinv erfinv { kernel |x| x.erfinv(); near |x| x.abs() <= V::c(V::ERFINV_BOUND) => x.erfinv_near(); own_loop Doubles::Erfinv; vjp |y, g| [Some(g * y.square().exp() / FRAC_2_SQRT_PI)]; domain [-0.8..0.8]; }
     /// ln |Γ(x)|.
     Lgamma lgamma { kernel |x| x.lgamma(); vjp |y, g| [Some(g * x.digamma())]; domain [0.5..4.0]; }
     /// Derivative of lgamma.

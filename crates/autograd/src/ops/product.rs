@@ -23,6 +23,11 @@ compiled_here! {
 /// Factors side by side.
 const W: usize = 64;
 
+/// Accumulators in whole cache lines: one that lies in two is stored and loaded several times as slowly.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Side<T>([T; W]);
+
 /// Numbers of a long line that one task multiplies. How a line is cut depends on its length alone.
 const PIECE: usize = parallel::GRAIN / 4;
 
@@ -46,17 +51,15 @@ impl<T: Real> Kernel for ProdOf<'_, T> {
             .zip(self.out.chunks_exact_mut(width));
         for (x, out) in blocks {
             if inner == 1 {
-                let mut acc = [T::one(); W];
+                let mut acc = Side([T::one(); W]);
                 let chunks = x.chunks_exact(W);
-                for (a, &v) in acc.iter_mut().zip(chunks.remainder()) {
-                    *a = v;
-                }
+                let rest = chunks.remainder();
                 for c in chunks {
                     for k in T::Lane::<I>::places(W) {
-                        acc[k] *= c[k];
+                        acc.0[k] *= c[k];
                     }
                 }
-                out[0] = fold(&acc);
+                out[0] = fold(acc, rest);
             } else {
                 out.copy_from_slice(&x[first..][..width]);
                 for row in x[inner..].chunks_exact(inner) {
@@ -70,10 +73,12 @@ impl<T: Real> Kernel for ProdOf<'_, T> {
     }
 }
 
-/// Multiplies accumulators in a fixed tree.
+/// Multiplies accumulators, and the numbers left over, in a fixed tree.
 #[inline(never)]
-fn fold<T: Real>(acc: &[T; W]) -> T {
-    let mut acc = *acc;
+fn fold<T: Real>(Side(mut acc): Side<T>, rest: &[T]) -> T {
+    for (a, &v) in acc.iter_mut().zip(rest) {
+        *a *= v;
+    }
     let mut w = W / 2;
     while w > 0 {
         for k in 0..w {

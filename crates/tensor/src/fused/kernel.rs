@@ -33,8 +33,8 @@ pub trait ElemFn {
     fn bound<V: Lane>() -> f64 {
         0.0
     }
-    /// Fills `dst` by a loop of its own ([`Pieces`](super::Pieces), [`OddPieces`](super::OddPieces), [`Octaves`](super::Octaves), [`Roots`](super::Roots)),
-    /// which stands in place of `eval` and `eval_near` where there are the instructions for it; `false`, and nothing
+    /// Fills `dst` by a loop of its own ([`Pieces`](super::Pieces), [`OddPieces`](super::OddPieces), [`Octaves`](super::Octaves),
+    /// [`Roots`](super::Roots), [`Doubles`](super::Doubles)), which stands in place of `eval` and `eval_near` where there are the instructions for it; `false`, and nothing
     /// done, if there are none.
     #[inline(always)]
     fn own_loop<T: Real, I: Isa>(_dst: &mut [T], _x: &[T]) -> bool {

@@ -13,11 +13,15 @@
 //! | function | f32 | f64 |
 //! |---|---|---|
 //! | `exp` | 1.3 | 1.3 |
+//! | `exp_pieces` | 1.3 | 1.3 |
 //! | `exp2` | 1.3 | 1.2 |
 //! | `expm1` | 1.4 | 1.2 |
 //! | `ln` | 1 | 1 |
+//! | `ln_pieces` | 1 | 1 |
 //! | `log2` | 1.3 | 1.2 |
+//! | `log2_pieces` | 1.3 | 1.2 |
 //! | `log10` | 1.3 | 1.2 |
+//! | `log10_pieces` | 1.3 | 1.2 |
 //! | `log1p` | 1.1 | 1 |
 //! | `tanh` | 2 | 1.9 |
 //! | `tanh_pieces` | 1.9 | 1.9 |
@@ -39,7 +43,9 @@
 //! | `cos_bounded` | 1.7 | 1 |
 //! | `tan_bounded` | 1.7 | 1.2 |
 //! | `asin` | 1.7 | 1.6 |
+//! | `asin_pieces` | 1.7 | 1.6 |
 //! | `acos` | 1.2 | 1.2 |
+//! | `acos_pieces` | 1.2 | 1.2 |
 //! | `atan` | 1.8 | 1.6 |
 //! | `atan2` | 1.9 | 1.9 |
 //! | `hypot` | 1 | 1 |
@@ -48,7 +54,8 @@
 //! | `silu` | 2.7 | 2.6 |
 //! | `softplus` | 1.9 | 1.9 |
 //! | `mish` | 4.1 | 4.1 |
-//! | `erfinv` | 1.7 | 1.5 |
+//! | `erfinv` | 1.7 | 1.6 |
+//! | `erfinv_pieces` | 1.7 | 1.6 |
 //! | `lgamma` | 0.6 | 1 |
 //! | `lgamma` for x < 0 | 0.6 | 1 |
 //! | `digamma` | 0.6 | 1.4 |
@@ -72,8 +79,9 @@
 //! `silu` and `mish` are x times a number that is subnormal far below 0 (-87 in f32, -708 in f64): there the unit is |x| times the
 //! smallest subnormal number, if that is larger.
 //!
-//! `gelu_pieces`, `tanh_pieces` and `erfc_pieces` are `gelu`, `tanh` and `erfc` as elementwise programs compute them with AVX-512: see
-//! [`Pieces`](crate::fused::Pieces), [`OddPieces`](crate::fused::OddPieces) and [`Octaves`](crate::fused::Octaves).
+//! `gelu_pieces`, `exp_pieces` and so on are `gelu` and `exp` as elementwise programs compute them with AVX-512: see
+//! [`Pieces`](crate::fused::Pieces), [`OddPieces`](crate::fused::OddPieces), [`Octaves`](crate::fused::Octaves) and
+//! [`Doubles`](crate::fused::Doubles).
 //!
 //! Subnormal arguments and results are not flushed, odd functions keep the sign of zero, ±∞ give the limits, NaN
 //! stays NaN, and arguments outside of the domain give NaN.
@@ -95,6 +103,8 @@ pub(crate) use coefficients::{
 
 /// (eʳ - 1 - r) / r² as a polynomial.
 pub(crate) const EXP: [f32; 5] = coefficients::f32::EXP;
+/// The tail of the inverse sine's series: (asin(√z)/√z - 1) / z.
+pub(crate) const ASIN_F64: [f64; 13] = coefficients::f64::ASIN;
 /// ln 2 in two parts, of which the first is short.
 pub(crate) const LN2_F32: (f32, f32) = {
     let (high, low) = <F32Lane<Baseline> as Ops>::LN2;

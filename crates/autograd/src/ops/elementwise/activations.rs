@@ -101,7 +101,7 @@ macro_rules! with_activations {
         Gelu gelu {
             kernel |x| x.gelu();
             within V::GELU_BOUND, |x| x.gelu_near();
-            own_loop GELU;
+            own_loop GELU, Doubles::Gelu;
             vjp |y, g| [Some(g.gelu_grad(x))];
             domain [-2.0..2.0];
         }

@@ -12,7 +12,7 @@ macro_rules! table {
             $(narrow = $narrow:literal;)?
             $(near |$n:ident| $is_near:expr => $near:expr;)?
             $(within $bound:expr, |$w:ident| $within:expr;)?
-            $(own_loop $own_loop:expr;)?
+            $(own_loop $($own_loop:expr),+;)?
             vjp |$y:ident, $g:ident| [$($rule:expr),+];
             domain [$($lo:literal .. $hi:literal),+];
         }
@@ -35,7 +35,7 @@ macro_rules! table {
                 $(
                     #[inline(always)]
                     fn own_loop<T: Real, I: Isa>(dst: &mut [T], x: &[T]) -> bool {
-                        $own_loop.fill::<Self, T, I>(dst, x)
+                        $($own_loop.fill::<Self, T, I>(dst, x))||+
                     }
                 )?
                 const COMMON: bool = is_common(stringify!($method));

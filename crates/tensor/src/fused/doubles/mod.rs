@@ -1,0 +1,124 @@
+//! Elementary functions in double precision from tables of 16 numbers, which two registers of AVX-512 hold: looking one up takes
+//! one instruction, and on short pieces short polynomials are exact enough.
+
+use super::ElemFn;
+use super::kernel::wide;
+use crate::Real;
+use crate::simd::Isa;
+
+#[cfg(target_arch = "x86_64")]
+mod asin;
+#[cfg(target_arch = "x86_64")]
+mod exp;
+#[cfg(target_arch = "x86_64")]
+mod logs;
+#[cfg(target_arch = "x86_64")]
+mod pieces;
+#[cfg(target_arch = "x86_64")]
+mod tables;
+
+/// A function of one f64 with a loop of its own for AVX-512.
+pub enum Doubles {
+    /// eˣ.
+    Exp,
+    /// The natural logarithm.
+    Ln,
+    /// The logarithm to base 2.
+    Log2,
+    /// The logarithm to base 10.
+    Log10,
+    /// The complementary error function.
+    Erfc,
+    /// x Φ(x).
+    Gelu,
+    /// The inverse of the error function.
+    Erfinv,
+    /// The inverse of the sine.
+    Asin,
+    /// The inverse of the cosine.
+    Acos,
+}
+
+impl Doubles {
+    /// The function of every element; `false`, and nothing done, for other types and instruction sets than f64 and AVX-512. The
+    /// bits of an element do not depend on its neighbours.
+    #[inline(always)]
+    pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
+        match wide::<T, I, f64>(dst, x) {
+            #[cfg(target_arch = "x86_64")]
+            Some((dst, x)) => {
+                let (dst, x, n) = (dst.as_mut_ptr(), x.as_ptr(), dst.len());
+                // SAFETY: they are of one length, and a kernel compiled for AVX-512 runs only where it is available, see
+                // `simd::dispatch`.
+                unsafe {
+                    match self {
+                        Doubles::Exp => exp::exp(dst, x, n),
+                        Doubles::Ln => logs::ln(dst, x, n),
+                        Doubles::Log2 => logs::log2(dst, x, n),
+                        Doubles::Log10 => logs::log10(dst, x, n),
+                        Doubles::Erfc => pieces::erfc::<F>(dst, x, n),
+                        Doubles::Gelu => pieces::gelu::<F>(dst, x, n),
+                        Doubles::Erfinv => pieces::erfinv::<F>(dst, x, n),
+                        Doubles::Asin => asin::asin(dst, x, n),
+                        Doubles::Acos => asin::acos(dst, x, n),
+                    }
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Numbers that two registers hold.
+#[cfg(target_arch = "x86_64")]
+#[repr(align(64))]
+struct Row([f64; 16]);
+
+/// The number of a [`Row`] that the last four bits of each element of an index say.
+#[cfg(target_arch = "x86_64")]
+macro_rules! at {
+    ($row:expr, $index:expr) => {{
+        // SAFETY: a row has 16 aligned numbers.
+        let half = |h: usize| unsafe { _mm512_load_pd($row.0.as_ptr().add(8 * h)) };
+        _mm512_permutex2var_pd(half(0), $index, half(1))
+    }};
+}
+
+/// The polynomial with these coefficients, the lowest power first, by Horner's rule.
+#[cfg(target_arch = "x86_64")]
+macro_rules! polynomial {
+    ($c:expr, $x:expr) => {{
+        let c = $c;
+        let mut i = c.len() - 1;
+        let mut y = _mm512_set1_pd(c[i]);
+        while i > 0 {
+            i -= 1;
+            y = _mm512_fmadd_pd(y, $x, _mm512_set1_pd(c[i]));
+        }
+        y
+    }};
+}
+
+/// `$dst` becomes `$value` of `$x`, `$n` elements each.
+#[cfg(target_arch = "x86_64")]
+macro_rules! each {
+    ($dst:ident, $x:ident, $n:ident, $value:ident) => {
+        let mut i = 0;
+        // SAFETY: loads and stores are below `n` or masked so.
+        unsafe {
+            while i + 8 <= $n {
+                _mm512_storeu_pd($dst.add(i), $value(_mm512_loadu_pd($x.add(i))));
+                i += 8;
+            }
+            if i < $n {
+                let there = !0u8 >> (8 - ($n - i));
+                let y = $value(_mm512_maskz_loadu_pd(there, $x.add(i)));
+                _mm512_mask_storeu_pd($dst.add(i), there, y);
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+use {at, each, polynomial};
