@@ -97,6 +97,8 @@ own_loops! {
     Log10Pieces log10 Doubles::Log10;
     AsinPieces asin Doubles::Asin;
     AcosPieces acos Doubles::Acos;
+    SinPieces sin Doubles::Sin;
+    CosPieces cos Doubles::Cos;
     Sqrt sqrt ROOTS;
 }
 
@@ -110,6 +112,8 @@ const IN_PIECES: &[&str] = &[
     "ln_pieces",
     "log2_pieces",
     "log10_pieces",
+    "sin_pieces",
+    "cos_pieces",
     "asin_pieces",
     "acos_pieces",
 ];
@@ -125,6 +129,8 @@ fn in_pieces<T: Real>(name: &str) -> &'static BlockFns<T> {
         "ln_pieces" => block_fns::<LnPieces, T>(),
         "log2_pieces" => block_fns::<Log2Pieces, T>(),
         "log10_pieces" => block_fns::<Log10Pieces, T>(),
+        "sin_pieces" => block_fns::<SinPieces, T>(),
+        "cos_pieces" => block_fns::<CosPieces, T>(),
         "asin_pieces" => block_fns::<AsinPieces, T>(),
         "acos_pieces" => block_fns::<AcosPieces, T>(),
         _ => panic!("{name} has no loop of its own"),
@@ -553,13 +559,20 @@ fn pieces_in_f64_agree_with_the_formulas() {
     for &name in IN_PIECES {
         let mut worst = Worst::new();
         let formulas = apply(Level::Avx512, plain(name), &x, &[]);
-        for ((&x, &y), z) in x.iter().zip(&formulas).zip(apply(Level::Avx512, name, &x, &[])) {
+        for ((&x, &y), z) in x
+            .iter()
+            .zip(&formulas)
+            .zip(apply(Level::Avx512, name, &x, &[]))
+        {
             worst.see(ulps(z, y, 0.0, 53, -1022, f64::MAX), x, z);
         }
         let Worst { ulps, x, y } = worst;
         let bound = bounds[name][1] + bounds[plain(name)][1];
         println!("f64 {name:12}: {ulps} ulp from the formula at {x:e} -> {y:e}");
-        assert!(ulps <= bound, "{name}: {ulps} ulp from the formula at {x:e} -> {y:e}");
+        assert!(
+            ulps <= bound,
+            "{name}: {ulps} ulp from the formula at {x:e} -> {y:e}"
+        );
     }
 }
 
@@ -730,7 +743,9 @@ const SPECIAL: &str = "
     atanh 0:0 -0:-0 1:inf -1:-inf 1.5:nan -1.5:nan inf:nan -inf:nan nan:nan tiny:tiny -tiny:-tiny
     cbrt 0:0 -0:-0 inf:inf -inf:-inf nan:nan 1:1 -1:-1 27:3 -0.125:-0.5
     sin 0:0 -0:-0 inf:nan -inf:nan nan:nan tiny:tiny -tiny:-tiny
+    sin_pieces 0:0 -0:-0 inf:nan -inf:nan nan:nan tiny:tiny -tiny:-tiny
     cos 0:1 -0:1 inf:nan -inf:nan nan:nan tiny:1
+    cos_pieces 0:1 -0:1 inf:nan -inf:nan nan:nan tiny:1
     tan 0:0 -0:-0 inf:nan -inf:nan nan:nan tiny:tiny -tiny:-tiny
     sin_bounded 0:0 -0:-0 nan:nan tiny:tiny -tiny:-tiny
     cos_bounded 0:1 -0:1 nan:nan tiny:1

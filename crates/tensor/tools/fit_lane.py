@@ -353,6 +353,23 @@ def powers_of_two():
     yield "EXP_SHORT", f"(eʳ - 1 - r) / r², |r| <= ln 2 / 32; error 2^{math.log2(worst):.1f}", c
 
 
+def angles():
+    """sin(nπ/8) and cos(nπ/8) in two parts, and what the sine and the cosine are made of within π/16 of 0."""
+    for name, f in (("SIN", arb.sin), ("COS", arb.cos)):
+        values = [f(arb(n) * arb.pi() / 8) if n % 4 else arb(round(float(f(arb(n) * arb.pi() / 8).mid()))) for n in range(16)]
+        high = [nearest(v, 64) for v in values]
+        yield f"{name}_EIGHTHS", f"{name.lower()}(nπ/8), rounded", high
+        yield f"{name}_EIGHTHS_LOW", "the rest of it", [nearest(v - h, 64) for v, h in zip(values, high)]
+    end = float(arb.pi().mid()) / 16 * 1.0001
+    cosine = lambda z: -ONE / 2 + z / 24 if abs(float(z.mid())) < 1e-40 else (z.sqrt().cos() - 1) / z
+    for name, doc, f, degree in (
+        ("SIN_SHORT", "(sin(√z)/√z - 1) / z", odd_tail(arb.sin, -ONE / 6), 3),
+        ("COS_SHORT", "(cos(√z) - 1) / z", cosine, 4),
+    ):
+        c, worst = fit(f, lambda z: z, 0, end * end, degree, 64)
+        yield name, f"{doc}, √z <= π/16; error 2^{math.log2(worst):.1f}", c
+
+
 def sixteen(f, ends, degree):
     """f on 16 pieces between the ends: the places around which, the coefficients by powers, and the largest relative error."""
     rows, worst = [], 0.0
@@ -438,7 +455,7 @@ def main():
     write("lane/coefficients.rs", lines)
     lines = ["//! Tables of the functions beside. Written by `tools/fit_lane.py`: do not edit.", "",
              "#![allow(clippy::excessive_precision, clippy::unreadable_literal, clippy::approx_constant)]", "", "use super::Row;", ""]
-    for name, doc, c in [*logarithms(), *powers_of_two()]:
+    for name, doc, c in [*logarithms(), *powers_of_two(), *angles()]:
         whole = len(c) == 16
         lines += [f"/// {doc[0].upper() + doc[1:]}.", f"pub(super) const {name}: {'Row' if whole else f'[f64; {len(c)}]'} = {'Row(' * whole}["]
         lines += [f"    {rust(v, 64)}," for v in c]

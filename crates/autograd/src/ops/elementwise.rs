@@ -243,9 +243,9 @@ with_activations! {
     // ---- trigonometric and hyperbolic ----
 
     /// Sine.
-    Sin sin { kernel |x| x.sin(); within V::TRIG_BOUND, |x| x.sin_bounded(); vjp |y, g| [Some(g * x.cos())]; domain [-2.0..2.0]; }
+    Sin sin { kernel |x| x.sin(); within V::TRIG_BOUND, |x| x.sin_bounded(); own_loop Doubles::Sin; vjp |y, g| [Some(g * x.cos())]; domain [-2.0..2.0]; }
     /// Cosine.
-    Cos cos { kernel |x| x.cos(); within V::TRIG_BOUND, |x| x.cos_bounded(); vjp |y, g| [Some(-g * x.sin())]; domain [-2.0..2.0]; }
+    Cos cos { kernel |x| x.cos(); within V::TRIG_BOUND, |x| x.cos_bounded(); own_loop Doubles::Cos; vjp |y, g| [Some(-g * x.sin())]; domain [-2.0..2.0]; }
     /// Tangent.
     Tan tan { kernel |x| x.tan(); within V::TRIG_BOUND, |x| x.tan_bounded(); vjp |y, g| [Some(g * (y.square() + 1.0))]; domain [-1.0..1.0]; }
     /// Inverse sine.

@@ -8,11 +8,11 @@
 
 mod chain;
 mod combine;
+mod doubles;
 mod few;
 mod input;
 mod kernel;
 mod lines;
-mod doubles;
 mod octaves;
 mod pieces;
 mod reduce;
@@ -21,11 +21,11 @@ mod run;
 mod terms;
 
 pub use chain::Arith;
+pub use doubles::Doubles;
 pub use few::FewRows;
 pub use kernel::{
     BlockFn, BlockFns, ElemFn, IndexFn, IndexedFn, block_fn, block_fns, index_fn, pick,
 };
-pub use doubles::Doubles;
 pub use octaves::{ERFC, Octaves};
 pub use pieces::{GELU, OddPieces, Pieces, TANH};
 pub use reduce::{Reduce, extreme_of, few_rows, sum_of};

@@ -37,7 +37,9 @@
 //! | `cbrt` | 0.6 | 0.6 |
 //! | `pow` | 1 | 1 |
 //! | `sin` | 1.7 | 1 |
+//! | `sin_pieces` | 1.7 | 1 |
 //! | `cos` | 1.7 | 1 |
+//! | `cos_pieces` | 1.7 | 1 |
 //! | `tan` | 1.7 | 1.2 |
 //! | `sin_bounded` | 1.7 | 1 |
 //! | `cos_bounded` | 1.7 | 1 |
@@ -105,6 +107,7 @@ pub(crate) use coefficients::{
 pub(crate) const EXP: [f32; 5] = coefficients::f32::EXP;
 /// The tail of the inverse sine's series: (asin(√z)/√z - 1) / z.
 pub(crate) const ASIN_F64: [f64; 13] = coefficients::f64::ASIN;
+pub(crate) use reduce::HALF_PI_F64;
 /// ln 2 in two parts, of which the first is short.
 pub(crate) const LN2_F32: (f32, f32) = {
     let (high, low) = <F32Lane<Baseline> as Ops>::LN2;

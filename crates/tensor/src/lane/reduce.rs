@@ -96,7 +96,7 @@ const HALF_PI_SHORT: [f64; 2] = [1.570_796_326_734_125_6, 6.077_100_506_506_192e
 const HALF_PI_LOW: f64 = 6.123_233_995_736_766e-17;
 
 /// π/2 in three parts of f64.
-const HALF_PI_F64: [f64; 3] = [FRAC_PI_2, HALF_PI_LOW, -1.497_384_904_859_169_8e-33];
+pub(crate) const HALF_PI_F64: [f64; 3] = [FRAC_PI_2, HALF_PI_LOW, -1.497_384_904_859_169_8e-33];
 
 /// `(n + MAGIC, r, low)` with x = n·π/2 + r + low: the last bits of the first are those of n.
 pub(super) type Reduced<T> = (T, T, T);

@@ -66,10 +66,17 @@ pub(super) unsafe fn acos(dst: *mut f64, x: *const f64, n: usize) {
         let factor = _mm512_mask_mov_pd(all(-1.0), outer, all(2.0));
         let opposite = _mm512_xor_pd(factor, all(-0.0));
         let factor = _mm512_mask_mov_pd(factor, negative, opposite);
-        let turn = _mm512_mask_mov_pd(all(FRAC_PI_2), outer, _mm512_maskz_mov_pd(negative, all(PI)));
+        let turn = _mm512_mask_mov_pd(
+            all(FRAC_PI_2),
+            outer,
+            _mm512_maskz_mov_pd(negative, all(PI)),
+        );
         let low = all(PI_LOW);
         let low = _mm512_mask_mov_pd(all(PI_LOW / 2.0), outer, _mm512_maskz_mov_pd(negative, low));
-        _mm512_add_pd(_mm512_fmadd_pd(factor, t, turn), _mm512_fmadd_pd(factor, w, low))
+        _mm512_add_pd(
+            _mm512_fmadd_pd(factor, t, turn),
+            _mm512_fmadd_pd(factor, w, low),
+        )
     };
     each!(dst, x, n, value);
 }

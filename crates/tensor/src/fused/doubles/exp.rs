@@ -1,15 +1,13 @@
 //! eˣ = 2^(k + j/16) eʳ with |r| <= ln 2 / 32 (Tang 1989).
 
 use super::tables::*;
-use super::{Row, at, each, polynomial};
+use super::{INTEGER, Row, at, each, polynomial};
 use std::arch::x86_64::*;
 
 static HIGH: Row = SIXTEENTHS;
 static LOW: Row = SIXTEENTHS_LOW;
 /// ln 2 / 16 in two parts, the first so short that its product with 16 k + j is exact.
 const STEP: (f64, f64) = (0.043_321_698_784_893_67, 1.029_121_848_931_067_6e-13);
-/// 3 · 2⁵¹, beside which a number is an integer in its last bits.
-const INTEGER: f64 = 6_755_399_441_055_744.0;
 
 /// # Safety
 /// `dst` and `x` hold `n` elements, and AVX-512 is available.
