@@ -67,3 +67,31 @@ fn forms_for_ordinary_arguments_have_the_same_bits() {
         dispatch_at(level, Compare::<f64>(&arguments(-1074, 1023)));
     }
 }
+
+/// Quotients by products: all that are normal are those of the instruction.
+struct Over<'a, T: Real>(&'a [T]);
+
+impl<T: Real> Kernel for Over<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        for d in [6.0, 3.0, 10.0, 49.0, 0.7, 1.0] {
+            for &v in self.0 {
+                let x = T::Lane::<I>::new(v);
+                let (y, exact) = (x.over(d).get(), (x / T::Lane::<I>::c(d)).get());
+                let least = T::min_positive_value().as_f64() * 1e3;
+                if exact.as_f64().abs() > least && exact.is_finite() {
+                    assert!(y == exact, "{v:?} / {d}: {y:?}, not {exact:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn quotients_by_products_are_correctly_rounded() {
+    for level in [Level::Baseline, Level::Avx2, Level::Avx512] {
+        dispatch_at(level, Over::<f32>(&arguments(-120, 127)));
+        dispatch_at(level, Over::<f64>(&arguments(-1000, 1023)));
+    }
+}

@@ -157,6 +157,9 @@ pub trait Lane:
     fn c(x: f64) -> Self;
     /// `self * a + b`; one rounding where the instruction set has a fused multiply-add, two elsewhere.
     fn mul_add(self, a: Self, b: Self) -> Self;
+    /// `self / d` for a normal quotient, correctly rounded: without a division where the instruction set has a fused multiply-add
+    /// (Markstein 1990). There 0 may lose its sign, and ∞ gives NaN.
+    fn over(self, d: f64) -> Self;
     /// Is NaN.
     #[inline(always)]
     fn is_nan(self) -> bool {
@@ -364,6 +367,16 @@ macro_rules! lane {
                     Self::new(self.0.mul_add(a.0, b.0))
                 } else {
                     self * a + b
+                }
+            }
+            #[inline(always)]
+            fn over(self, d: f64) -> Self {
+                let inverse = Self::c(1.0 / d);
+                if I::FMA {
+                    let q = self * inverse;
+                    q.mul_add(-Self::c(d), self).mul_add(inverse, q)
+                } else {
+                    self / Self::c(d)
                 }
             }
             lane!(@std abs sqrt);

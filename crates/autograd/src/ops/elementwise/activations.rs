@@ -212,7 +212,7 @@ macro_rules! with_activations {
         }
         /// min(max(x/6 + ½, 0), 1); derivative 0 at the kinks.
         Hardsigmoid hardsigmoid {
-            kernel |x| V::select(x <= V::c(-3.0), V::c(0.0), V::select(x >= V::c(3.0), V::c(1.0), (x + V::c(3.0)) / V::c(6.0)));
+            kernel |x| V::select(x <= V::c(-3.0), V::c(0.0), V::select(x >= V::c(3.0), V::c(1.0), (x + V::c(3.0)).over(6.0)));
             vjp |y, g| [Some(g.hardtanh_grad(x, -3.0, 3.0) / 6.0)];
             domain [-2.0..2.0];
         }
