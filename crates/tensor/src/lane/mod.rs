@@ -159,7 +159,10 @@ pub trait Lane:
     fn mul_add(self, a: Self, b: Self) -> Self;
     /// `self / d` for a normal quotient, correctly rounded: without a division where the instruction set has a fused multiply-add
     /// (Markstein 1990). There 0 may lose its sign, and ∞ gives NaN.
-    fn over(self, d: f64) -> Self;
+    #[inline(always)]
+    fn over(self, d: f64) -> Self {
+        self / Self::c(d)
+    }
     /// Is NaN.
     #[inline(always)]
     fn is_nan(self) -> bool {
