@@ -173,48 +173,90 @@ impl<T: Real> Kernel for Cotangents<'_, T> {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Real;
-    use crate::simd::{Level, level, same_type};
+    use super::{Lines, Real};
+    use crate::simd::{Level, dispatch_narrow, level, same_type};
     use std::arch::x86_64::*;
 
-    /// Lines of f32 with AVX-512; false where it is something else. The lengths have been checked.
+    /// Lines with AVX-512, but for products of f64; false where it is something else. The lengths have been checked.
     pub(super) fn running<T: Real, const PRODUCT: bool>(
         x: &[T],
         out: &mut [T],
         n: usize,
         reverse: bool,
     ) -> bool {
-        if level() != Level::Avx512 || !same_type::<T, f32>() {
+        let double = same_type::<T, f64>();
+        if level() != Level::Avx512 || !(double && !PRODUCT || same_type::<T, f32>()) {
             return false;
         }
         for (x, out) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
-            let (x, out) = (x.as_ptr().cast::<f32>(), out.as_mut_ptr().cast::<f32>());
-            // SAFETY: T is f32, both lines have `n` elements, and `level` has detected AVX-512.
-            unsafe {
+            let (from, to) = (x.as_ptr(), out.as_mut_ptr());
+            // SAFETY: T is f32 or f64, both lines have `n` elements, and `level` has detected AVX-512.
+            let finite = unsafe {
                 if PRODUCT {
-                    line::<false, true>(x, out, n);
+                    line::<T, false, true>(from, to, n)
                 } else if reverse {
-                    line::<true, false>(x, out, n);
+                    line::<T, true, false>(from, to, n)
                 } else {
-                    line::<false, false>(x, out, n);
+                    line::<T, false, false>(from, to, n)
                 }
+            };
+            if !finite {
+                // Eight neighbours may overflow where a sum one by one does not.
+                dispatch_narrow(Lines::<_, PRODUCT> { x, out, n, reverse });
             }
         }
         true
     }
 
-    /// Sums of eight neighbours in registers, as a tree; then one addition carries on what was before. Or products, which in f64
-    /// do not overflow for eight numbers of f32.
+    /// Elements of a register of f64.
+    const N: usize = 8;
+
+    /// The elements of a mask, as f64; zeros elsewhere.
     ///
     /// # Safety
-    /// The machine has AVX-512 F and VL, and `x` and `out` are valid for `n` elements.
+    /// T is f32 or f64, and the elements are valid.
+    #[inline]
     #[target_feature(enable = "avx512f,avx512vl,avx2")]
-    unsafe fn line<const REVERSE: bool, const PRODUCT: bool>(
-        x: *const f32,
-        out: *mut f32,
+    unsafe fn load<T: Real>(x: *const T, mask: __mmask8) -> __m512d {
+        // SAFETY: by the contract.
+        unsafe {
+            if same_type::<T, f64>() {
+                _mm512_maskz_loadu_pd(mask, x.cast())
+            } else {
+                _mm512_cvtps_pd(_mm256_maskz_loadu_ps(mask, x.cast()))
+            }
+        }
+    }
+
+    /// Stores the elements of a mask, rounded.
+    ///
+    /// # Safety
+    /// As for [`load`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl,avx2")]
+    unsafe fn store<T: Real>(out: *mut T, mask: __mmask8, y: __m512d) {
+        // SAFETY: by the contract.
+        unsafe {
+            if same_type::<T, f64>() {
+                _mm512_mask_storeu_pd(out.cast(), mask, y);
+            } else {
+                _mm256_mask_storeu_ps(out.cast(), mask, _mm512_cvtpd_ps(y));
+            }
+        }
+    }
+
+    /// Sums of eight neighbours in registers, as a tree; then one addition carries on what was before. Or products, which in f64
+    /// do not overflow for eight numbers of f32. Whether sums of f64
+    /// are finite is returned, and true for f32.
+    ///
+    /// # Safety
+    /// The machine has AVX-512 F and VL, T is f32 or f64, and `x` and `out` are valid for `n` elements.
+    #[target_feature(enable = "avx512f,avx512vl,avx2")]
+    unsafe fn line<T: Real, const REVERSE: bool, const PRODUCT: bool>(
+        x: *const T,
+        out: *mut T,
         n: usize,
-    ) {
-        const N: usize = 8;
+    ) -> bool {
         let none = _mm512_set1_pd(if PRODUCT { 1.0 } else { 0.0 });
         let join = |a, b| {
             if PRODUCT {
@@ -226,8 +268,9 @@ mod x86 {
         let outside = _mm512_castpd_si512(none);
         let last = _mm512_set1_epi64(if REVERSE { 0 } else { N as i64 - 1 });
         let mut carry = none;
-        let mut step = |v: __m256| {
-            let mut v = _mm512_cvtps_pd(v);
+        // NaN from where a sum is not finite.
+        let mut lost = _mm512_setzero_pd();
+        let mut step = |mut v: __m512d| {
             macro_rules! shift {
                 ($by:literal) => {{
                     let all = _mm512_castpd_si512(v);
@@ -244,13 +287,17 @@ mod x86 {
             shift!(4);
             let y = join(v, carry);
             carry = join(carry, _mm512_permutexvar_pd(last, v));
-            _mm512_cvtpd_ps(y)
+            if same_type::<T, f64>() {
+                lost = _mm512_fmadd_pd(y, _mm512_setzero_pd(), lost);
+            }
+            y
         };
         // Where what is read soon lies: further on, or in the next line, which begins at the end if that is the order.
+        let page = (4096 / size_of::<T>()) as isize;
         let soon = match REVERSE {
-            false => 1024,
-            true if n <= 4096 => n as isize,
-            true => -1024,
+            false => page,
+            true if n * size_of::<T>() <= 16384 => n as isize,
+            true => -page,
         };
         let (full, rest) = (n / N, n % N);
         // What does not fill a register comes last.
@@ -261,17 +308,15 @@ mod x86 {
             // SAFETY: whole registers of the line; any address may be asked for in advance.
             unsafe {
                 _mm_prefetch::<_MM_HINT_T0>(x.add(at).wrapping_offset(soon).cast());
-                _mm256_storeu_ps(out.add(at), step(_mm256_loadu_ps(x.add(at))));
+                store(out.add(at), !0, step(load(x.add(at), !0)));
             };
         }
         if rest > 0 {
             let mask = (1u8 << rest) - 1;
             // SAFETY: the mask leaves out what is not of the line, or has been made already.
-            unsafe {
-                let v = _mm256_maskz_loadu_ps(mask, x.add(tail));
-                _mm256_mask_storeu_ps(out.add(tail), mask, step(v));
-            }
+            unsafe { store(out.add(tail), mask, step(load(x.add(tail), mask))) };
         }
+        _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(lost, lost) == 0
     }
 }
 
@@ -310,6 +355,44 @@ mod tests {
         running_sums(&x, &mut y, x.len(), false);
         let exact = f64::from(0.1f32) * 100_000.0;
         assert!((f64::from(y[99_999]) - exact).abs() < 1e-3, "{}", y[99_999]);
+    }
+
+    /// Sums of neighbours that overflow, of a line whose running sums do not; and sums in f64, one by one.
+    #[test]
+    fn running_sums_of_f64() {
+        let big = f64::MAX / 1.5;
+        let mut y = [0.0; 9];
+        running_sums(
+            &[-big, big, big, -big, 1.0, 1.0, 1.0, 1.0, 0.0],
+            &mut y,
+            9,
+            false,
+        );
+        assert_eq!(y[..4], [-big, 0.0, big, 0.0]);
+        running_sums(
+            &[0.0, 1.0, 1.0, 1.0, 1.0, -big, big, big, -big],
+            &mut y,
+            9,
+            true,
+        );
+        assert_eq!(y[5..], [0.0, big, 0.0, -big]);
+        for n in (1..40).chain([63, 64, 65, 1000]) {
+            let x: Vec<f64> = (0..3 * n)
+                .map(|i| f64::from(i as u32 * 37 % 101) - 15.0)
+                .collect();
+            for reverse in [false, true] {
+                let mut y = vec![f64::NAN; x.len()];
+                running_sums(&x, &mut y, n, reverse);
+                for (x, y) in x.chunks(n).zip(y.chunks(n)) {
+                    let mut sum = 0.0;
+                    for k in 0..n {
+                        let k = if reverse { n - 1 - k } else { k };
+                        sum += x[k];
+                        assert_eq!(y[k], sum, "line of {n}, reverse {reverse}, at {k}");
+                    }
+                }
+            }
+        }
     }
 
     /// NaN and infinity stay where they are and behind.
