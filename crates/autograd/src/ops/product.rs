@@ -52,7 +52,15 @@ impl<T: Real> Kernel for ProdOf<'_, T> {
         for (x, out) in blocks {
             if inner == 1 {
                 let mut acc = Side([T::one(); W]);
-                let chunks = x.chunks_exact(W);
+                // Four at a time, so that the accumulators are seldom stored and loaded.
+                let chunks = x.chunks_exact(4 * W);
+                let rest = chunks.remainder();
+                for c in chunks {
+                    for k in T::Lane::<I>::places(W) {
+                        acc.0[k] = acc.0[k] * c[k] * c[W + k] * c[2 * W + k] * c[3 * W + k];
+                    }
+                }
+                let chunks = rest.chunks_exact(W);
                 let rest = chunks.remainder();
                 for c in chunks {
                     for k in T::Lane::<I>::places(W) {
