@@ -60,14 +60,10 @@ each_near! {
     erfinv, to 1.0 - ERFINV_END, |x| {
         let a = _mm512_abs_pd(x);
         // Below 1, whose exponent is that of the last piece.
-        let rest = _mm512_sub_pd(_mm512_set1_pd(1.0), a);
-        let rest = _mm512_min_pd(rest, _mm512_set1_pd(1.0 - f64::EPSILON / 2.0));
-        let piece = _mm512_srli_epi64::<51>(_mm512_castpd_si512(rest));
+        let d = _mm512_sub_pd(_mm512_set1_pd(1.0), a);
+        let d = _mm512_min_pd(d, _mm512_set1_pd(1.0 - f64::EPSILON / 2.0));
+        let piece = _mm512_srli_epi64::<51>(_mm512_castpd_si512(d));
         let (t, rest, first) = place!(ERFINV, piece, a);
-        let p = _mm512_fmadd_pd(rest, t, first);
-        let lost = _mm512_fmadd_pd(rest, t, _mm512_sub_pd(first, p));
-        let y = _mm512_fmadd_pd(x, p, _mm512_mul_pd(x, lost));
-        // Only that of 0 may be another.
-        _mm512_or_pd(y, _mm512_and_pd(x, _mm512_set1_pd(-0.0)))
+        _mm512_mul_pd(x, _mm512_fmadd_pd(rest, t, first))
     }
 }
