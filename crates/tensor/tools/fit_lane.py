@@ -354,12 +354,12 @@ def powers_of_two():
 
 
 def angles():
-    """sin(nπ/8) and cos(nπ/8) in two parts, and what the sine and the cosine are made of within π/16 of 0."""
-    for name, f in (("SIN", arb.sin), ("COS", arb.cos)):
-        values = [f(arb(n) * arb.pi() / 8) if n % 4 else arb(round(float(f(arb(n) * arb.pi() / 8).mid()))) for n in range(16)]
-        high = [nearest(v, 64) for v in values]
-        yield f"{name}_EIGHTHS", f"{name.lower()}(nπ/8), rounded", high
-        yield f"{name}_EIGHTHS_LOW", "the rest of it", [nearest(v - h, 64) for v, h in zip(values, high)]
+    """sin(nπ/8) in two parts, and what the sine and the cosine are made of within π/16 of 0."""
+    values = [arb(n) * arb.pi() / 8 for n in range(16)]
+    values = [v.sin() if n % 4 else arb([0, 1, 0, -1][n // 4]) for n, v in enumerate(values)]
+    high = [nearest(v, 64) for v in values]
+    yield "SIN_EIGHTHS", "sin(nπ/8), rounded", high
+    yield "SIN_EIGHTHS_LOW", "the rest of it", [nearest(v - h, 64) for v, h in zip(values, high)]
     end = float(arb.pi().mid()) / 16 * 1.0001
     cosine = lambda z: -ONE / 2 + z / 24 if abs(float(z.mid())) < 1e-40 else (z.sqrt().cos() - 1) / z
     for name, doc, f, degree in (

@@ -34,8 +34,8 @@ pub trait ElemFn {
         0.0
     }
     /// Fills `dst` by a loop of its own ([`Pieces`](super::Pieces), [`OddPieces`](super::OddPieces), [`Octaves`](super::Octaves),
-    /// [`Roots`](super::Roots), [`Doubles`](super::Doubles)), which stands in place of `eval` and `eval_near` where there are the instructions for it; `false`, and nothing
-    /// done, if there are none.
+    /// [`Roots`](super::Roots), [`Doubles`](super::Doubles)), which stands in place of `eval` and `eval_near` where there are the
+    /// instructions for it; `false`, and nothing done, if there are none.
     #[inline(always)]
     fn own_loop<T: Real, I: Isa>(_dst: &mut [T], _x: &[T]) -> bool {
         false
@@ -47,27 +47,42 @@ pub trait ElemFn {
     }
 }
 
-/// The result and the operand of an [`ElemFn::own_loop`] as numbers of E, if that is what they are and the instruction set is
-/// AVX-512.
+/// The result and the operand of an [`ElemFn::own_loop`], and their length, if they are numbers of E and the instruction set is
+/// AVX-512; see [`own_loop`].
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
-pub(super) fn wide<'a, T: Real, I: Isa, E: Real>(
-    dst: &'a mut [T],
-    x: &'a [T],
-) -> Option<(&'a mut [E], &'a [E])> {
+pub(super) fn wide<T: Real, I: Isa, E: Real>(
+    dst: &mut [T],
+    x: &[T],
+) -> Option<(*mut E, *const E, usize)> {
     assert_eq!(dst.len(), x.len(), "one result for each element");
-    if !same_type::<T, E>() || !same_type::<I, Avx512>() {
-        return None;
-    }
-    let n = dst.len();
-    // SAFETY: T is E.
-    let (dst, x) = unsafe {
-        (
-            std::slice::from_raw_parts_mut(dst.as_mut_ptr().cast(), n),
-            std::slice::from_raw_parts(x.as_ptr().cast(), n),
-        )
-    };
-    Some((dst, x))
+    let wide = same_type::<T, E>() && same_type::<I, Avx512>();
+    wide.then(|| (dst.as_mut_ptr().cast(), x.as_ptr().cast(), dst.len()))
 }
+
+/// The body of an [`ElemFn::own_loop`] of T on I: runs a loop for AVX-512 that takes pointers to the results and the operands, of a
+/// type E, and their number, if T and I are these; whether it did.
+macro_rules! own_loop {
+    ($T:ty, $I:ty, $dst:ident, $x:ident, |$to:ident: *mut $E:ty, $from:ident, $n:ident| $run:expr) => {{
+        #[cfg(target_arch = "x86_64")]
+        let done = match $crate::fused::kernel::wide::<$T, $I, $E>($dst, $x) {
+            Some(($to, $from, $n)) => {
+                // SAFETY: there are as many of both, and a kernel compiled for AVX-512 runs only where it is available, see
+                // `simd::dispatch`.
+                unsafe { $run };
+                true
+            }
+            None => false,
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let done = {
+            let _ = ($dst, $x);
+            false
+        };
+        done
+    }};
+}
+pub(super) use own_loop;
 
 /// A function of an element's index as a type; see [`index_fn`].
 pub trait IndexedFn {

@@ -2,7 +2,7 @@
 //! eight to an octave of |x| + 1, because it changes as slowly as its argument is large.
 
 use super::ElemFn;
-use super::kernel::wide;
+use super::kernel::own_loop;
 use crate::Real;
 use crate::simd::Isa;
 
@@ -16,16 +16,7 @@ impl Octaves {
     /// The function of every element; `false`, and nothing done, for other types and instruction sets than f32 and AVX-512.
     #[inline(always)]
     pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
-        match wide::<T, I, f32>(dst, x) {
-            #[cfg(target_arch = "x86_64")]
-            Some((dst, x)) => {
-                // SAFETY: they are of one length, and a kernel compiled for AVX-512 runs only where it is available, see
-                // `simd::dispatch`.
-                unsafe { x86::run(dst.as_mut_ptr(), x.as_ptr(), dst.len()) };
-                true
-            }
-            _ => false,
-        }
+        own_loop!(T, I, dst, x, |to: *mut f32, from, n| x86::run(to, from, n))
     }
 }
 

@@ -2,7 +2,7 @@
 //! takes one instruction each, and on short pieces short polynomials are exact enough.
 
 use super::ElemFn;
-use super::kernel::wide;
+use super::kernel::own_loop;
 use crate::Real;
 use crate::lane::{GELU_PIECES, GELU_WIDTH, TANH_END, TANH_PIECES, TANH_WIDTH};
 use crate::simd::Isa;
@@ -44,16 +44,9 @@ impl Pieces {
     /// and AVX-512. The bits of an element do not depend on its neighbours.
     #[inline(always)]
     pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
-        match wide::<T, I, f32>(dst, x) {
-            #[cfg(target_arch = "x86_64")]
-            Some((dst, x)) => {
-                // SAFETY: they are of one length, and a kernel compiled for AVX-512 runs only where it is available, see
-                // `simd::dispatch`.
-                unsafe { x86::run::<F>(&self.0, dst.as_mut_ptr(), x.as_ptr(), dst.len()) };
-                true
-            }
-            _ => false,
-        }
+        own_loop!(T, I, dst, x, |to: *mut f32, from, n| {
+            x86::run::<F>(&self.0, to, from, n)
+        })
     }
 }
 
@@ -61,15 +54,9 @@ impl OddPieces {
     /// The function of every element; `false`, and nothing done, as for [`Pieces::fill`].
     #[inline(always)]
     pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
-        match wide::<T, I, f32>(dst, x) {
-            #[cfg(target_arch = "x86_64")]
-            Some((dst, x)) => {
-                // SAFETY: as in `Pieces::fill`.
-                unsafe { x86::run_odd(self, dst.as_mut_ptr(), x.as_ptr(), dst.len()) };
-                true
-            }
-            _ => false,
-        }
+        own_loop!(T, I, dst, x, |to: *mut f32, from, n| x86::run_odd(
+            self, to, from, n
+        ))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Square roots by two units of the processor: the instruction for roots works beside the units for products.
 
 use super::ElemFn;
-use super::kernel::wide;
+use super::kernel::own_loop;
 use crate::Real;
 use crate::simd::Isa;
 
@@ -16,23 +16,27 @@ impl Roots {
     /// `dst = √x`; `false`, and nothing done, for other instruction sets than AVX-512.
     #[inline(always)]
     pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        if let Some((dst, x)) = wide::<T, I, f32>(dst, x) {
-            // SAFETY: they are of one length, and a kernel compiled for AVX-512 runs only where it is available, see
-            // `simd::dispatch`.
-            unsafe { x86::run(dst.as_mut_ptr(), x.as_ptr(), dst.len()) };
-            return true;
-        }
-        #[cfg(target_arch = "x86_64")]
-        if let Some((dst, x)) = wide::<T, I, f64>(dst, x) {
-            // SAFETY: as above.
-            unsafe { x86::run_f64(dst.as_mut_ptr(), x.as_ptr(), dst.len()) };
-            return true;
-        }
-        let _ = (dst, x);
-        false
+        own_loop!(T, I, dst, x, |to: *mut f32, from, n| x86::run(to, from, n))
+            || own_loop!(T, I, dst, x, |to: *mut f64, from, n| x86::run_f64(
+                to, from, n
+            ))
     }
 }
+
+/// √x and half its inverse from an inverse of 14 bits, by steps that double the bits (Goldschmidt 1964).
+#[cfg(target_arch = "x86_64")]
+macro_rules! roots {
+    ($x:expr, $inverse:expr) => {{
+        let (x, y, half) = ($x, $inverse, _mm512_set1_pd(0.5));
+        let (s, h) = (_mm512_mul_pd(x, y), _mm512_mul_pd(y, half));
+        let e = _mm512_fnmadd_pd(s, h, half);
+        let (s, h) = (_mm512_fmadd_pd(s, e, s), _mm512_fmadd_pd(h, e, h));
+        let e = _mm512_fnmadd_pd(s, h, half);
+        (_mm512_fmadd_pd(s, e, s), _mm512_fmadd_pd(h, e, h))
+    }};
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use roots;
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -110,18 +114,12 @@ mod x86 {
                 let above = _mm512_sub_epi64(_mm512_castpd_si512(x), least);
                 _mm512_cmplt_epu64_mask(above, many)
             };
-            let half = _mm512_set1_pd(0.5);
             let exponent = _mm512_set1_pd(f64::INFINITY);
             // An ulp of 1, less what rounding may add.
             let ulp = _mm512_set1_pd(f64::EPSILON * (1.0 - 1.0 / (1u64 << 48) as f64));
             // The root, and where it is surely rounded correctly: it is so if x - s² is below s · ulp(s), and then that is exact.
             let by_products = |x: __m512d| {
-                let y = _mm512_rsqrt14_pd(x);
-                let (s, h) = (_mm512_mul_pd(x, y), _mm512_mul_pd(y, half));
-                let e = _mm512_fnmadd_pd(s, h, half);
-                let (s, h) = (_mm512_fmadd_pd(s, e, s), _mm512_fmadd_pd(h, e, h));
-                let e = _mm512_fnmadd_pd(s, h, half);
-                let s = _mm512_fmadd_pd(s, e, s);
+                let (s, h) = roots!(x, _mm512_rsqrt14_pd(x));
                 let s = _mm512_fmadd_pd(_mm512_fnmadd_pd(s, s, x), h, s);
                 let rest = _mm512_abs_pd(_mm512_fnmadd_pd(s, s, x));
                 let power = _mm512_and_pd(s, exponent);

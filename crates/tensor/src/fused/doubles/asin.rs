@@ -1,7 +1,7 @@
 //! Inverses of sine and cosine: for a = |x| up to 1/2 by a polynomial, beyond by asin a = π/2 - 2 asin √((1 - a) / 2).
 
-use super::each;
-use super::polynomial;
+use super::{each, polynomial};
+use crate::fused::roots::roots;
 use crate::lane::ASIN_F64;
 use std::arch::x86_64::*;
 use std::f64::consts::{FRAC_PI_2, PI};
@@ -18,16 +18,9 @@ macro_rules! parts {
         let (mut t, mut z) = (a, _mm512_mul_pd(a, a));
         let mut w = _mm512_setzero_pd();
         if outer != 0 {
-            z = _mm512_mask_fnmadd_pd(a, outer, half, half);
-            z = _mm512_mask_mov_pd(_mm512_mul_pd(a, a), outer, z);
-            // √z and half its inverse from an inverse of 14 bits, by steps that double the bits (Goldschmidt 1964).
+            z = _mm512_mask_mov_pd(z, outer, _mm512_fnmadd_pd(a, half, half));
             let there = _mm512_cmp_pd_mask::<_CMP_NEQ_UQ>(z, _mm512_setzero_pd());
-            let y = _mm512_maskz_rsqrt14_pd(there, z);
-            let (s, h) = (_mm512_mul_pd(z, y), _mm512_mul_pd(y, half));
-            let e = _mm512_fnmadd_pd(s, h, half);
-            let (s, h) = (_mm512_fmadd_pd(s, e, s), _mm512_fmadd_pd(h, e, h));
-            let e = _mm512_fnmadd_pd(s, h, half);
-            let (s, h) = (_mm512_fmadd_pd(s, e, s), _mm512_fmadd_pd(h, e, h));
+            let (s, h) = roots!(z, _mm512_maskz_rsqrt14_pd(there, z));
             t = _mm512_mask_mov_pd(a, outer, s);
             w = _mm512_maskz_mul_pd(outer, _mm512_fnmadd_pd(s, s, z), h);
         }

@@ -2,7 +2,7 @@
 //! one instruction, and on short pieces short polynomials are exact enough.
 
 use super::ElemFn;
-use super::kernel::wide;
+use super::kernel::own_loop;
 use crate::Real;
 use crate::lane::{F64Lane, Lane};
 use crate::simd::{Avx512, Isa};
@@ -51,31 +51,19 @@ impl Doubles {
     /// bits of an element do not depend on its neighbours.
     #[inline(always)]
     pub fn fill<F: ElemFn, T: Real, I: Isa>(&self, dst: &mut [T], x: &[T]) -> bool {
-        match wide::<T, I, f64>(dst, x) {
-            #[cfg(target_arch = "x86_64")]
-            Some((dst, x)) => {
-                let (dst, x, n) = (dst.as_mut_ptr(), x.as_ptr(), dst.len());
-                // SAFETY: they are of one length, and a kernel compiled for AVX-512 runs only where it is available, see
-                // `simd::dispatch`.
-                unsafe {
-                    match self {
-                        Doubles::Exp => exp::exp(dst, x, n),
-                        Doubles::Ln => logs::ln(dst, x, n),
-                        Doubles::Log2 => logs::log2(dst, x, n),
-                        Doubles::Log10 => logs::log10(dst, x, n),
-                        Doubles::Erfc => pieces::erfc::<F>(dst, x, n),
-                        Doubles::Gelu => pieces::gelu::<F>(dst, x, n),
-                        Doubles::Erfinv => pieces::erfinv::<F>(dst, x, n),
-                        Doubles::Sin => trig::sin::<F>(dst, x, n),
-                        Doubles::Cos => trig::cos::<F>(dst, x, n),
-                        Doubles::Asin => asin::asin(dst, x, n),
-                        Doubles::Acos => asin::acos(dst, x, n),
-                    }
-                }
-                true
-            }
-            _ => false,
-        }
+        own_loop!(T, I, dst, x, |to: *mut f64, from, n| match self {
+            Doubles::Exp => exp::exp(to, from, n),
+            Doubles::Ln => logs::ln(to, from, n),
+            Doubles::Log2 => logs::log2(to, from, n),
+            Doubles::Log10 => logs::log10(to, from, n),
+            Doubles::Erfc => pieces::erfc::<F>(to, from, n),
+            Doubles::Gelu => pieces::gelu::<F>(to, from, n),
+            Doubles::Erfinv => pieces::erfinv::<F>(to, from, n),
+            Doubles::Sin => trig::sin::<F>(to, from, n),
+            Doubles::Cos => trig::cos::<F>(to, from, n),
+            Doubles::Asin => asin::asin(to, from, n),
+            Doubles::Acos => asin::acos(to, from, n),
+        })
     }
 }
 

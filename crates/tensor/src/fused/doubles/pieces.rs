@@ -16,27 +16,34 @@ const END: f64 = 15.499;
 /// The least distance to 1 on the pieces of erfinv.
 const ERFINV_END: f64 = 1.0 / 256.0;
 
-/// The place in a piece, and the polynomial there but for its constant, over the place.
-macro_rules! place {
+/// The polynomial of a piece at `a`.
+macro_rules! in_piece {
     ($table:ident, $piece:expr, $a:expr) => {{
         let piece = $piece;
         let t = _mm512_sub_pd($a, at!($table[0], piece));
         let mut k = $table.len() - 1;
-        let mut rest = at!($table[k], piece);
-        while k > 2 {
+        let mut y = at!($table[k], piece);
+        while k > 1 {
             k -= 1;
-            rest = _mm512_fmadd_pd(rest, t, at!($table[k], piece));
+            y = _mm512_fmadd_pd(y, t, at!($table[k], piece));
         }
-        (t, rest, at!($table[1], piece))
+        y
+    }};
+}
+
+/// The polynomial at `a` of the piece around the multiple of a width that is nearest to it.
+macro_rules! of_magnitude {
+    ($table:ident, $a:expr, $step:ident) => {{
+        let a = $a;
+        let number = _mm512_fmadd_pd(a, _mm512_set1_pd(1.0 / $step), _mm512_set1_pd(INTEGER));
+        in_piece!($table, _mm512_castpd_si512(number), a)
     }};
 }
 
 each_near! {
     erfc, to ERFC_STEP * END, |x| {
         let a = _mm512_abs_pd(x);
-        let number = _mm512_fmadd_pd(a, _mm512_set1_pd(1.0 / ERFC_STEP), _mm512_set1_pd(INTEGER));
-        let (t, rest, first) = place!(ERFC, _mm512_castpd_si512(number), a);
-        let y = _mm512_fmadd_pd(rest, t, first);
+        let y = of_magnitude!(ERFC, a, ERFC_STEP);
         let negative = _mm512_movepi64_mask(_mm512_castpd_si512(x));
         _mm512_mask_sub_pd(y, negative, _mm512_set1_pd(2.0), y)
     }
@@ -45,9 +52,7 @@ each_near! {
 each_near! {
     gelu, to CDF_STEP * END, |x| {
         let a = _mm512_abs_pd(x);
-        let number = _mm512_fmadd_pd(a, _mm512_set1_pd(1.0 / CDF_STEP), _mm512_set1_pd(INTEGER));
-        let (t, rest, first) = place!(CDF, _mm512_castpd_si512(number), a);
-        let y = _mm512_fmadd_pd(rest, t, first);
+        let y = of_magnitude!(CDF, a, CDF_STEP);
         // x Φ(-a), or x less that.
         let minus = _mm512_set1_pd(-0.0);
         let positive = !_mm512_movepi64_mask(_mm512_castpd_si512(x));
@@ -63,7 +68,6 @@ each_near! {
         let d = _mm512_sub_pd(_mm512_set1_pd(1.0), a);
         let d = _mm512_min_pd(d, _mm512_set1_pd(1.0 - f64::EPSILON / 2.0));
         let piece = _mm512_srli_epi64::<51>(_mm512_castpd_si512(d));
-        let (t, rest, first) = place!(ERFINV, piece, a);
-        _mm512_mul_pd(x, _mm512_fmadd_pd(rest, t, first))
+        _mm512_mul_pd(x, in_piece!(ERFINV, piece, a))
     }
 }

@@ -10,7 +10,18 @@ use std::f64::consts::FRAC_2_PI;
 
 /// The sine and the cosine of nπ/8, each in two parts.
 static SIN: [Row; 2] = [SIN_EIGHTHS, SIN_EIGHTHS_LOW];
-static COS: [Row; 2] = [COS_EIGHTHS, COS_EIGHTHS_LOW];
+static COS: [Row; 2] = [quarter_turn(SIN_EIGHTHS), quarter_turn(SIN_EIGHTHS_LOW)];
+
+/// The numbers of the angles π/2 further on.
+const fn quarter_turn(sines: Row) -> Row {
+    let mut cosines = [0.0; 16];
+    let mut n = 0;
+    while n < 16 {
+        cosines[n] = sines.0[(n + 4) % 16];
+        n += 1;
+    }
+    Row(cosines)
+}
 const BOUND: f64 = <F64Lane<Avx512> as Lane>::TRIG_BOUND;
 
 /// n, whose last bits choose, and r in two parts, as [`crate::lane`] finds them for π/2.
