@@ -1,5 +1,6 @@
 //! The little linear algebra that matrix optimizers need: symmetric eigenvectors and orthonormal bases.
 
+use wengert_autograd::ops::linalg::eigh;
 use wengert_tensor::Real;
 use wengert_tensor::gemm::{Epilogue, MatMut, MatRef, gemm};
 use wengert_tensor::order::order;
@@ -38,141 +39,18 @@ fn axpy<T: Real>(alpha: f64, x: &[T], y: &mut [T]) {
 }
 
 /// Eigenvectors of the symmetric `n × n` matrix `a`, as the columns of the result, by falling eigenvalue.
-///
-/// Householder reduction to tridiagonal form and implicit QL steps (Golub and Van Loan 2013, sections 8.3.1 and
-/// 8.3.3), in double precision.
 pub(crate) fn eigenvectors<T: Real>(a: &[T], n: usize) -> Vec<T> {
-    let mut z: Vec<f64> = a.iter().map(|x| x.as_f64()).collect();
-    let (mut d, mut e) = tridiagonal(&mut z, n);
-    // Row i of q is eigenvector i: rotations then work on contiguous rows.
-    let mut q = z;
-    implicit_ql(&mut d, &mut e, &mut q, n);
-    let order = falling(&d);
-    let mut out = vec![T::ZERO; n * n];
-    for (col, &i) in order.iter().enumerate() {
-        for row in 0..n {
-            out[row * n + col] = T::from_f64(q[i * n + row]);
-        }
-    }
-    out
+    let a: Vec<f64> = a.iter().map(|x| x.as_f64()).collect();
+    let (mut values, mut vectors) = (vec![0.0; n], vec![0.0; n * n]);
+    eigh(&a, n, &mut values, &mut vectors);
+    let rows = vectors.chunks_exact(n.max(1));
+    rows.flat_map(|row| row.iter().rev().map(|&x| T::from_f64(x)))
+        .collect()
 }
 
 /// The indices of `x` by falling value.
 pub(crate) fn falling(x: &[f64]) -> Vec<usize> {
     order(x.len(), &|i, j| x[j].total_cmp(&x[i]))
-}
-
-/// Reduces the symmetric matrix `a` to tridiagonal form `Qᵀ A Q`; returns diagonal and subdiagonal (`e[i]` couples `i`
-/// and `i + 1`) and leaves `Qᵀ` in `a`.
-fn tridiagonal(a: &mut [f64], n: usize) -> (Vec<f64>, Vec<f64>) {
-    let mut reflectors: Vec<(usize, Vec<f64>)> = Vec::new();
-    for k in 0..n.saturating_sub(2) {
-        // The reflector that maps column k below the diagonal onto its first axis.
-        let mut v: Vec<f64> = (k + 1..n).map(|i| a[i * n + k]).collect();
-        let norm = dot(&v, &v).sqrt();
-        if norm == 0.0 {
-            continue;
-        }
-        v[0] += if v[0] < 0.0 { -norm } else { norm };
-        let scale = dot(&v, &v).sqrt();
-        v.iter_mut().for_each(|x| *x /= scale);
-        // A ← H A H with H = I - 2 v vᵀ: A - 2 v wᵀ - 2 w vᵀ, w = A v - (vᵀ A v) v. Column k is its own case.
-        let m = n - k - 1;
-        let mut w: Vec<f64> = (0..m)
-            .map(|i| dot(&a[(k + 1 + i) * n + k + 1..(k + 2 + i) * n], &v))
-            .collect();
-        let inner = dot(&w, &v);
-        axpy(-inner, &v, &mut w);
-        for i in 0..m {
-            let row = &mut a[(k + 1 + i) * n + k + 1..(k + 2 + i) * n];
-            axpy(-2.0 * v[i], &w, row);
-            axpy(-2.0 * w[i], &v, row);
-        }
-        let below: Vec<f64> = (k + 1..n).map(|i| a[i * n + k]).collect();
-        let twice = 2.0 * dot(&below, &v);
-        for i in 0..m {
-            let x = below[i] - twice * v[i];
-            a[(k + 1 + i) * n + k] = x;
-            a[k * n + k + 1 + i] = x;
-        }
-        reflectors.push((k, v));
-    }
-    let d = (0..n).map(|i| a[i * n + i]).collect();
-    let e = (0..n)
-        .map(|i| if i + 1 < n { a[i * n + i + 1] } else { 0.0 })
-        .collect();
-    // Qᵀ = … H₁ H₀.
-    a.fill(0.0);
-    for i in 0..n {
-        a[i * n + i] = 1.0;
-    }
-    // Q = H₀ H₁ …, built from the last: rows k+1.. of Q change under the reflector from the left.
-    for (k, v) in reflectors.iter().rev() {
-        let m = v.len();
-        let mut w = vec![0.0; n];
-        for i in 0..m {
-            axpy(v[i], &a[(k + 1 + i) * n..(k + 2 + i) * n], &mut w);
-        }
-        for i in 0..m {
-            axpy(-2.0 * v[i], &w, &mut a[(k + 1 + i) * n..(k + 2 + i) * n]);
-        }
-    }
-    for i in 0..n {
-        for j in 0..i {
-            a.swap(i * n + j, j * n + i);
-        }
-    }
-    (d, e)
-}
-
-/// Diagonalizes the tridiagonal matrix `(d, e)` by implicit QL steps; the rotations are applied to the rows of `q`.
-fn implicit_ql(d: &mut [f64], e: &mut [f64], q: &mut [f64], n: usize) {
-    for l in 0..n {
-        // 60 steps are far beyond what converges; a matrix with NaN leaves with whatever it has.
-        for _ in 0..60 {
-            let m = (l..n.saturating_sub(1))
-                .find(|&m| e[m].abs() <= f64::EPSILON * (d[m].abs() + d[m + 1].abs()))
-                .unwrap_or(n - 1);
-            if m == l {
-                break;
-            }
-            let g = (d[l + 1] - d[l]) / (2.0 * e[l]);
-            let r = g.hypot(1.0);
-            let mut g = d[m] - d[l] + e[l] / (g + r.copysign(g));
-            let (mut s, mut c, mut p) = (1.0, 1.0, 0.0);
-            let mut split = false;
-            for i in (l..m).rev() {
-                let f = s * e[i];
-                let b = c * e[i];
-                let r = f.hypot(g);
-                e[i + 1] = r;
-                if r == 0.0 {
-                    d[i + 1] -= p;
-                    e[m] = 0.0;
-                    split = true;
-                    break;
-                }
-                s = f / r;
-                c = g / r;
-                let h = d[i + 1] - p;
-                let t = (d[i] - h) * s + 2.0 * c * b;
-                p = s * t;
-                d[i + 1] = h + p;
-                g = c * t - b;
-                let (upper, lower) = q.split_at_mut((i + 1) * n);
-                for (x, y) in upper[i * n..].iter_mut().zip(&mut lower[..n]) {
-                    let (a, b) = (*x, *y);
-                    *y = s * a + c * b;
-                    *x = c * a - s * b;
-                }
-            }
-            if !split {
-                d[l] -= p;
-                e[l] = g;
-                e[m] = 0.0;
-            }
-        }
-    }
 }
 
 /// Columns orthogonalized at once against all before them.

@@ -304,8 +304,22 @@ fn fix_signs(rows: &mut [f64], n: usize, mut partner: Option<&mut [f64]>, width:
     }
 }
 
-/// Eigenvalues (ascending) and eigenvectors (columns of `vectors`) of a symmetric matrix: Householder tridiagonalization
-/// and implicit QL steps (algorithms 8.3.1 and 8.3.2).
+/// Eigenvalues (ascending) and eigenvectors (columns of `vectors`, of length 1) of the symmetric row-major `n × n` matrix `a`:
+/// Householder tridiagonalization and implicit QL steps (Golub and Van Loan 2013, algorithms 8.3.1 and 8.3.2). All are NaN if
+/// something in `a` is not finite. Of each vector the component of largest magnitude is positive. This is what
+/// [`Var::eigh`](crate::Var::eigh) computes, for what keeps no tape.
+///
+/// # Panics
+/// When `a` and `vectors` have fewer than n² elements, or `values` fewer than n.
+///
+/// ```
+/// use wengert_autograd::ops::linalg::eigh;
+///
+/// let (mut values, mut vectors) = ([0.0; 2], [0.0; 4]);
+/// eigh(&[2.0, 1.0, 1.0, 2.0], 2, &mut values, &mut vectors);
+/// assert!((values[0] - 1.0).abs() < 1e-15 && (values[1] - 3.0).abs() < 1e-15);
+/// assert!((vectors[1] - 0.5f64.sqrt()).abs() < 1e-15); // (1, 1) / √2 belongs to 3
+/// ```
 pub fn eigh(a: &[f64], n: usize, values: &mut [f64], vectors: &mut [f64]) {
     let scale = a.iter().fold(0.0f64, |m, x| m.max(x.abs()));
     if a.iter().any(|x| !x.is_finite()) {

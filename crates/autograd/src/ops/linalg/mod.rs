@@ -15,6 +15,7 @@ use crate::ops::compiled_here;
 use crate::ops::compose::{PackedPart, PartRule, partials};
 use crate::var::Var;
 use dense::Triangle;
+pub use dense::eigh;
 use smallvec::SmallVec;
 use wengert_tensor::error::OrPanic;
 use wengert_tensor::gemm::MatRef;
