@@ -2,8 +2,8 @@
 
 use crate::trainer::NonFiniteReport;
 use std::fmt;
-use std::path::PathBuf;
-use wengert_nn::state::StateError;
+use std::path::{Path, PathBuf};
+use wengert_nn::state::{StateError, check_writable};
 
 /// The error type of the crate.
 #[derive(Debug)]
@@ -43,6 +43,13 @@ pub enum Error {
     },
     /// A file of weights or a checkpoint could not be written, read, or does not fit.
     State(StateError),
+    /// A file that a run is to write could not be written: known before the first step.
+    Unwritable {
+        /// What would be written there.
+        what: &'static str,
+        /// The path, and what is wrong with it.
+        source: StateError,
+    },
     /// A checkpoint is not one of this trainer.
     Resume {
         /// What was found, what was expected.
@@ -104,6 +111,11 @@ impl fmt::Display for Error {
                 file.display()
             ),
             Error::State(e) => e.fmt(f),
+            Error::Unwritable { what, source } => write!(
+                f,
+                "{what}: {source}; expected a path of a file, or of none yet, in a directory that exists and can be \
+                 written to"
+            ),
             Error::Resume { message } => {
                 write!(
                     f,
@@ -133,7 +145,7 @@ impl std::error::Error for Error {
             Error::Optimizer { source, .. } => Some(source),
             Error::Io { source, .. } => Some(source),
             // Shown as they are, so their reasons are this error's.
-            Error::State(e) => e.source(),
+            Error::State(e) | Error::Unwritable { source: e, .. } => e.source(),
             Error::Other(e) => e.source(),
             _ => None,
         }
@@ -183,6 +195,11 @@ pub(crate) fn or_panic<T>(r: Result<T>) -> T {
         Ok(v) => v,
         Err(e) => panic!("{e}"),
     }
+}
+
+/// Refuses a path that could not be written to.
+pub(crate) fn can_write(what: &'static str, path: &Path) -> Result<()> {
+    check_writable(path).map_err(|source| Error::Unwritable { what, source })
 }
 
 /// A count that must not be 0.

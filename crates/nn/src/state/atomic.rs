@@ -29,48 +29,81 @@ pub fn write_atomic(
     replace(path, write).map_err(|e| e.at(path))
 }
 
-fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> std_io::Result<()>) -> Result<()> {
-    let target = match fs::symlink_metadata(path) {
-        Ok(m) if m.is_symlink() => fs::canonicalize(path).map_err(io("follow the link"))?,
-        _ => path.to_owned(),
-    };
-    let old = match fs::metadata(&target) {
-        Ok(m) if m.is_file() => Some(m),
-        Ok(_) => return Err(not_a_file()),
-        Err(e) if e.kind() == std_io::ErrorKind::NotFound => None,
-        Err(e) => return Err(io("look at the old file")(e)),
-    };
-    let Some(name) = target.file_name() else {
-        return Err(not_a_file());
-    };
-    let directory = match target.parent() {
-        Some(d) if !d.as_os_str().is_empty() => d,
-        _ => Path::new("."),
-    };
-    // Opened first: later there may be no descriptor left, and the old file must survive that.
-    #[cfg(unix)]
-    let opened = File::open(directory).map_err(io("open the directory"))?;
+/// Whether [`write_atomic`] could write to this path now: to hear of a directory that is not there before hours of training,
+/// not after them. The path stays as it is.
+///
+/// # Errors
+/// As [`write_atomic`], but for what only writing shows, such as a device that is full.
+pub fn check_writable(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    Place::find(path).map(drop).map_err(|e| e.at(path))
+}
 
-    let prefix = prefix(name);
-    sweep(directory, &prefix);
-    let mut temporary = Temporary::create(directory, &prefix, old.is_some())?;
-    let mut buffered = BufWriter::with_capacity(1 << 16, &temporary.file);
+/// Where a file is to be replaced, and all that must be had before its content is written.
+struct Place {
+    target: PathBuf,
+    old: Option<fs::Metadata>,
+    /// Opened first: later there may be no descriptor left, and the old file must survive that.
+    #[cfg(unix)]
+    directory: File,
+    temporary: Temporary,
+}
+
+impl Place {
+    fn find(path: &Path) -> Result<Self> {
+        let target = match fs::symlink_metadata(path) {
+            Ok(m) if m.is_symlink() => fs::canonicalize(path).map_err(io("follow the link"))?,
+            _ => path.to_owned(),
+        };
+        let old = match fs::metadata(&target) {
+            Ok(m) if m.is_file() => Some(m),
+            Ok(_) => return Err(not_a_file()),
+            Err(e) if e.kind() == std_io::ErrorKind::NotFound => None,
+            Err(e) => return Err(io("look at the old file")(e)),
+        };
+        let Some(name) = target.file_name() else {
+            return Err(not_a_file());
+        };
+        let directory = match target.parent() {
+            Some(d) if !d.as_os_str().is_empty() => d,
+            _ => Path::new("."),
+        };
+        #[cfg(unix)]
+        let opened = File::open(directory).map_err(io("open the directory"))?;
+        let prefix = prefix(name);
+        sweep(directory, &prefix);
+        let temporary = Temporary::create(directory, &prefix, old.is_some())?;
+        Ok(Place {
+            target,
+            old,
+            #[cfg(unix)]
+            directory: opened,
+            temporary,
+        })
+    }
+}
+
+fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> std_io::Result<()>) -> Result<()> {
+    let mut place = Place::find(path)?;
+    let file = &place.temporary.file;
+    let mut buffered = BufWriter::with_capacity(1 << 16, file);
     write(&mut buffered)
         .and_then(|()| buffered.flush())
         .map_err(io("write"))?;
     drop(buffered);
-    if let Some(old) = &old {
-        keep_owner(&temporary.file, old);
-        temporary
-            .file
-            .set_permissions(old.permissions())
+    if let Some(old) = &place.old {
+        keep_owner(file, old);
+        file.set_permissions(old.permissions())
             .map_err(io("keep the mode"))?;
     }
-    temporary.file.sync_all().map_err(io("flush the file"))?;
-    fs::rename(&temporary.path, &target).map_err(io("rename the new file"))?;
-    temporary.renamed = true;
+    file.sync_all().map_err(io("flush the file"))?;
+    fs::rename(&place.temporary.path, &place.target).map_err(io("rename the new file"))?;
+    place.temporary.renamed = true;
     #[cfg(unix)]
-    opened.sync_all().map_err(io("flush the directory"))?;
+    place
+        .directory
+        .sync_all()
+        .map_err(io("flush the directory"))?;
     Ok(())
 }
 

@@ -20,7 +20,7 @@
 //! | [`StateExt`] | `state_dict`, `save`, `load` on every model |
 //! | [`LoadOptions`] | strict or partial, prefixes, renaming, files of PyTorch, types |
 //! | [`Checkpoint`] | model, optimizer, loader and values in one file |
-//! | [`write_atomic`] | the replacement of a file, all or nothing |
+//! | [`write_atomic`], [`check_writable`] | the replacement of a file, all or nothing; whether it could be done |
 //!
 //! # Files
 //! Plain safetensors, readable by every program that reads those:
@@ -46,7 +46,7 @@ mod value;
 mod xxh64;
 
 pub use any::AnyTensor;
-pub use atomic::write_atomic;
+pub use atomic::{check_writable, write_atomic};
 pub use checkpoint::{Checkpoint, FORMAT_VERSION};
 pub use error::{Mismatch, Problem, Result, StateError};
 pub use header::{MAX_HEADER, StoredType};

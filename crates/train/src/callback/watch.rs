@@ -1,7 +1,7 @@
 //! Callbacks that watch a column.
 
 use super::{Callback, Run};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, can_write};
 use crate::history::{History, Row};
 use std::path::PathBuf;
 use wengert_autograd::{Float, Module};
@@ -200,7 +200,8 @@ impl<M: Module<T>, T: Float> Callback<M, T> for EarlyStopping {
 
 /// Writes the model to a file whenever a column is better than ever; `model.load(path)` reads it.
 ///
-/// The file is replaced in one step. Weights that hold NaN are never written.
+/// The file is replaced in one step. Weights that hold NaN are never written. `fit` errs before the first step when the
+/// file could not be written.
 #[derive(Clone, Debug)]
 pub struct KeepBest {
     best: Best,
@@ -229,7 +230,8 @@ const KEEP: &str = "keep_best";
 
 impl<M: Module<T>, T: Float> Callback<M, T> for KeepBest {
     fn start(&mut self, run: &mut Run<'_, M, T>) -> Result<()> {
-        History::check_column(&self.best.column, run.columns)
+        History::check_column(&self.best.column, run.columns)?;
+        can_write("KeepBest", &self.path)
     }
 
     fn row(&mut self, run: &mut Run<'_, M, T>, row: &Row) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::{Driver, Trainer, guard};
 use crate::callback::{Callback, Run, Step};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, can_write};
 use crate::history::{History, Row, Scores, Stop};
 use crate::source::Source;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -36,7 +36,7 @@ impl<'a, M: Module<T>, B: Batch, T: Float> Trainer<'a, M, B, T> {
     /// # Errors
     /// When a set has no batches, the data set, a callback, the optimizer or a file errs, a loss is not finite and the
     /// policy is to stop, memory is not to be had, or the loader is not the one of the checkpoint. The weights are those after the last step
-    /// taken; another call goes on with the next batch.
+    /// taken; another call goes on with the next batch. Before the first step, when the checkpoint could not be written.
     ///
     /// # Panics
     /// What the model, the loss, the data set or a callback panics with. A batch norm refuses a batch of one sample: use
@@ -79,6 +79,9 @@ impl<'a, M: Module<T>, B: Batch, T: Float> Trainer<'a, M, B, T> {
             });
         }
         self.check_columns()?;
+        if let Some((path, _)) = &self.checkpoint {
+            can_write("checkpoint", path)?;
+        }
         self.check_loader(train)?;
         // So that a run which ends by an error can tell whether it goes on with the same loader.
         self.note_loader(train);

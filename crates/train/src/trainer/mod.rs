@@ -403,11 +403,13 @@ impl<'a, M: Module<T>, B, T: Float> Trainer<'a, M, B, T> {
     }
 
     /// Writes the state of the run to this file after every epoch and at the end: see [`Trainer::resume`].
+    ///
+    /// The directory must exist; where the file could not be written, `fit` errs before the first step.
     pub fn checkpoint(self, path: impl Into<PathBuf>) -> Self {
         self.checkpoint_every(path, Every::Epochs(1))
     }
 
-    /// Writes the state of the run to this file, so often, and at the end.
+    /// As [`Trainer::checkpoint`], so often, and at the end.
     ///
     /// # Panics
     /// When the number is 0.
