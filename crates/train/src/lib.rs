@@ -7,7 +7,7 @@
 //! | | |
 //! |---|---|
 //! | [`Trainer`] | epochs over batches; [`History`] is what it returns |
-//! | [`metric`] | accuracy, top k, confusion matrix, F1, perplexity, squared error, R², your own |
+//! | [`metric`] | accuracy, top k, confusion matrix, F1, ROC AUC, average precision, Brier score, calibration, perplexity, squared error, R², your own |
 //! | [`callback`] | early stopping, best weights, plateau, progress, logs, closures |
 //! | [`Objective`], [`Source`] | from a batch to a loss; where batches come from |
 //! | [`search`] | grid, random, successive halving, Hyperband, in parallel and reproducible |

@@ -1,6 +1,8 @@
 //! Metrics of scores against classes.
 
-use super::{Metric, argmax, exactly, rows, same_shape};
+use super::{
+    Averaging, Metric, argmax, averaged, check_classes, exactly, rows, same_shape, yes_or_no,
+};
 use crate::error::{Error, Result, or_panic, positive};
 use wengert_tensor::{Real, Tensor};
 
@@ -105,7 +107,7 @@ impl Accuracy {
     /// When the shapes do not go together or a label is not in `0..classes`.
     pub fn update<T: Real>(&mut self, scores: &Tensor<T>, labels: &Tensor<i64>) -> Result<()> {
         let (mut right, mut seen) = (0, 0);
-        rows("accuracy", scores, labels, self.ignore, |row, y| {
+        rows("accuracy", scores, labels, self.ignore, |_, row, y| {
             right += u64::from(argmax(row) == Some(y));
             seen += 1;
         })?;
@@ -154,7 +156,7 @@ impl TopK {
     /// When the shapes do not go together or a label is not in `0..classes`.
     pub fn update<T: Real>(&mut self, scores: &Tensor<T>, labels: &Tensor<i64>) -> Result<()> {
         let (mut right, mut seen, k) = (0, 0, self.k);
-        rows("top k", scores, labels, self.ignore, |row, y| {
+        rows("top k", scores, labels, self.ignore, |_, row, y| {
             let before = |(i, x): (usize, &T)| *x > row[y] || (*x == row[y] && i < y);
             let ahead = row.iter().enumerate().filter(|&p| before(p)).count();
             right += u64::from(!row.iter().any(|x| x.is_nan()) && ahead < k);
@@ -176,15 +178,25 @@ counted!(TopK, |s| format!("top{}", s.k));
 /// | F1 of class c | harmonic mean of both: 2 right / (answers + labels) |
 ///
 /// A ratio 0 / 0 is 0, as in scikit-learn's `zero_division=0`. The columns `precision`, `recall` and `f1` are plain means
-/// over the classes that occur as label or answer (macro averages).
+/// over the classes that occur as label or answer (macro averages), unless [`averaging`](Self::averaging) says otherwise:
+///
+/// | | |
+/// |---|---|
+/// | [`Averaging::Macro`] | Σ m_c / number of classes that occur |
+/// | [`Averaging::Weighted`] | Σ labels c · m_c / labels |
+/// | [`Averaging::Micro`] | of the counts over all classes; precision, recall and F1 are the accuracy then |
+///
+/// They are those of scikit-learn's `precision_recall_fscore_support`.
 ///
 /// ```
 /// use wengert_tensor::Tensor;
-/// use wengert_train::metric::ConfusionMatrix;
+/// use wengert_train::metric::{Averaging, ConfusionMatrix};
 /// let mut m = ConfusionMatrix::new(2);
 /// let scores = Tensor::from_vec(vec![0.9f32, 0.1, 0.2, 0.8, 0.7, 0.3], [3, 2]);
 /// m.update(&scores, &Tensor::from_vec(vec![0, 1, 1], [3]))?;
 /// assert_eq!((m.count(1, 0), m.recall(1), m.precision(1)), (1, 0.5, 1.0));
+/// assert_eq!(m.mean_recall(Averaging::Macro), 0.5 * (1.0 + 0.5));
+/// assert_eq!(m.mean_recall(Averaging::Weighted), (1.0 + 2.0 * 0.5) / 3.0);
 /// # Ok::<(), wengert_train::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -193,6 +205,7 @@ pub struct ConfusionMatrix {
     counts: Vec<u64>,
     /// Labels whose scores held NaN: no answer.
     lost: Vec<u64>,
+    averaging: Averaging,
     ignore: Option<i64>,
 }
 
@@ -212,8 +225,15 @@ impl ConfusionMatrix {
             classes,
             counts: vec![0; classes * classes],
             lost: vec![0; classes],
+            averaging: Averaging::Macro,
             ignore: None,
         }
+    }
+
+    /// What the columns hold; macro averages unless set.
+    pub fn averaging(mut self, averaging: Averaging) -> Self {
+        self.averaging = averaging;
+        self
     }
 
     /// Passes over this label, such as padding.
@@ -227,28 +247,20 @@ impl ConfusionMatrix {
     /// # Errors
     /// When the shapes do not go together or a label is not in `0..classes`.
     pub fn update<T: Real>(&mut self, scores: &Tensor<T>, labels: &Tensor<i64>) -> Result<()> {
-        if scores.shape().last() != Some(&self.classes) {
-            return Err(Error::metric(
-                "confusion matrix",
-                format!(
-                    "{} classes expected, found scores of shape {:?}",
-                    self.classes,
-                    scores.shape()
-                ),
-            ));
-        }
+        check_classes("confusion matrix", scores, self.classes)?;
         let Self {
             classes,
             counts,
             lost,
             ignore,
+            ..
         } = self;
         rows(
             "confusion matrix",
             scores,
             labels,
             *ignore,
-            |row, y| match argmax(row) {
+            |_, row, y| match argmax(row) {
                 Some(answer) => counts[y * *classes + answer] += 1,
                 None => lost[y] += 1,
             },
@@ -306,6 +318,49 @@ impl ConfusionMatrix {
         present.iter().map(|&c| measure(self, c)).sum::<f64>() / present.len() as f64
     }
 
+    /// Precision of all classes together; NaN if nothing was seen.
+    pub fn mean_precision(&self, averaging: Averaging) -> f64 {
+        self.average(averaging, Self::precision, |right, answers, _| {
+            ratio(right, answers)
+        })
+    }
+
+    /// Recall of all classes together; NaN if nothing was seen.
+    pub fn mean_recall(&self, averaging: Averaging) -> f64 {
+        self.average(averaging, Self::recall, |right, _, labels| {
+            ratio(right, labels)
+        })
+    }
+
+    /// F1 of all classes together; NaN if nothing was seen.
+    pub fn mean_f1(&self, averaging: Averaging) -> f64 {
+        self.average(averaging, Self::f1, |right, answers, labels| {
+            ratio(2 * right, answers + labels)
+        })
+    }
+
+    /// A measure of a class, and the same of the sums of right answers, answers and labels.
+    fn average(
+        &self,
+        averaging: Averaging,
+        of_class: fn(&Self, usize) -> f64,
+        of_sums: fn(u64, u64, u64) -> f64,
+    ) -> f64 {
+        let classes = 0..self.classes;
+        match averaging {
+            Averaging::Macro => self.mean(of_class),
+            Averaging::Weighted => averaged(classes.map(|c| (of_class(self, c), self.labels(c)))),
+            Averaging::Micro => {
+                let labels = classes.clone().map(|c| self.labels(c)).sum();
+                let right = classes.map(|c| self.count(c, c)).sum();
+                match labels {
+                    0 => f64::NAN,
+                    _ => of_sums(right, self.counts.iter().sum(), labels),
+                }
+            }
+        }
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.counts.fill(0);
@@ -314,9 +369,9 @@ impl ConfusionMatrix {
 
     fn named(&self) -> Vec<(String, f64)> {
         vec![
-            ("precision".to_owned(), self.mean(Self::precision)),
-            ("recall".to_owned(), self.mean(Self::recall)),
-            ("f1".to_owned(), self.mean(Self::f1)),
+            ("precision".to_owned(), self.mean_precision(self.averaging)),
+            ("recall".to_owned(), self.mean_recall(self.averaging)),
+            ("f1".to_owned(), self.mean_f1(self.averaging)),
         ]
     }
 
@@ -400,16 +455,7 @@ impl BinaryCounts {
         same_shape("binary counts", scores, targets)?;
         let mut counts = self.counts;
         for (s, t) in scores.iter().zip(targets.iter()) {
-            let yes = match t.as_f64() {
-                0.0 => false,
-                1.0 => true,
-                other => {
-                    return Err(Error::metric(
-                        "binary counts",
-                        format!("a target is 0 or 1, found {other}"),
-                    ));
-                }
-            };
+            let yes = yes_or_no("binary counts", t)?;
             counts[usize::from(yes) * 2 + usize::from(s.as_f64() > self.threshold)] += 1;
         }
         self.counts = counts;
@@ -497,7 +543,7 @@ impl Perplexity {
     /// When the shapes do not go together or a label is not in `0..classes`.
     pub fn update<T: Real>(&mut self, scores: &Tensor<T>, labels: &Tensor<i64>) -> Result<()> {
         let (mut sum, mut seen) = (0.0, 0);
-        rows("perplexity", scores, labels, self.ignore, |row, y| {
+        rows("perplexity", scores, labels, self.ignore, |_, row, y| {
             let top = row
                 .iter()
                 .map(|x| x.as_f64())

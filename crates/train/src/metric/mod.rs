@@ -1,22 +1,36 @@
 //! Metrics: what is counted over the batches of an epoch.
 //!
-//! All of them stream: they keep counts or sums and never the samples. Counts are whole numbers, so the result does not
-//! depend on how the samples were cut into batches; sums are in double precision.
+//! All of them stream. Those of ranks (ROC AUC, average precision) keep the scores of all samples, because nothing less gives
+//! the exact value; the others keep counts or sums and never the samples. Counts are whole numbers, so the result does not
+//! depend on how the samples were cut into batches, and neither do ranks; sums are in double precision.
 //!
 //! | metric | output, target | columns |
 //! |---|---|---|
 //! | [`Accuracy`], [`TopK`] | scores `[.., classes]`, labels `[..]` | `accuracy`, `top5` |
 //! | [`ConfusionMatrix`] | the same | `precision`, `recall`, `f1` (means over classes) |
+//! | [`RocAuc`], [`AveragePrecision`] | the same | `roc_auc`, `average_precision` (each class against the rest) |
+//! | [`BrierScore`], [`CalibrationError`] | the same | `brier`, `ece` |
 //! | [`BinaryCounts`] | scores of any shape, 0 or 1 of the same shape | `precision`, `recall`, `f1`, `accuracy` |
+//! | [`BinaryRocAuc`], [`BinaryAveragePrecision`] | the same | `roc_auc`, `average_precision` |
+//! | [`BinaryBrierScore`], [`BinaryCalibrationError`] | the same | `brier`, `ece` |
 //! | [`Perplexity`] | scores `[.., classes]`, labels `[..]` | `perplexity` |
 //! | [`MeanSquaredError`], [`MeanAbsoluteError`], [`R2`] | values, values of the same shape | `mse`, `mae`, `r2` |
 //! | [`Custom`] | as you say | as you say |
 //! | [`Named`] | those of another metric | the same with a word before them |
+//!
+//! Where probabilities count, scores are logits unless the metric is told that they are probabilities. Scores that are NaN make
+//! a wrong answer where answers count; they have no rank and are no probability, so the metrics of these refuse them.
 
 mod classification;
+mod probability;
+mod ranking;
 mod regression;
 
 pub use classification::{Accuracy, BinaryCounts, ConfusionMatrix, Perplexity, TopK};
+pub use probability::{
+    Bin, BinaryBrierScore, BinaryCalibrationError, BrierScore, CalibrationError,
+};
+pub use ranking::{AveragePrecision, BinaryAveragePrecision, BinaryRocAuc, RocAuc};
 pub use regression::{MeanAbsoluteError, MeanSquaredError, R2};
 
 use crate::error::{Error, Result};
@@ -156,6 +170,157 @@ impl<B, T: Real, M: Metric<B, T>> Metric<B, T> for Named<M> {
     }
 }
 
+/// How a number for each class becomes one number; the words are those of scikit-learn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Averaging {
+    /// The plain mean over the classes: rare ones count as much as frequent ones.
+    #[default]
+    Macro,
+    /// The mean over the classes, each as often as it occurs as label.
+    Weighted,
+    /// Not a mean of classes: all decisions, of every class, are counted together.
+    Micro,
+}
+
+/// The mean of values by their weights; what has no weight is not looked at. NaN if nothing has.
+fn averaged(values: impl Iterator<Item = (f64, u64)>) -> f64 {
+    let (mut sum, mut weights) = (0.0, 0);
+    for (x, weight) in values.filter(|v| v.1 > 0) {
+        sum += x * weight as f64;
+        weights += weight;
+    }
+    sum / weights as f64
+}
+
+/// What the scores of a metric of probabilities are.
+#[derive(Clone, Copy, Debug, Default)]
+enum ScoreKind {
+    /// Their softmax or sigmoid is the probability, taken in double precision.
+    #[default]
+    Logits,
+    /// They are it.
+    Probabilities,
+}
+
+impl ScoreKind {
+    /// As [`rows`], with the probabilities of each row before it; a row that has none is an error.
+    fn rows<T: Real>(
+        self,
+        metric: &str,
+        scores: &Tensor<T>,
+        labels: &Tensor<i64>,
+        ignore: Option<i64>,
+        mut f: impl FnMut(&[f64], &[T], usize),
+    ) -> Result<()> {
+        let mut p = Vec::new();
+        let mut bad = None;
+        rows(metric, scores, labels, ignore, |i, row, y| {
+            p.clear();
+            p.extend(row.iter().map(|x| x.as_f64()));
+            if bad.is_none() {
+                match self.fill(&mut p) {
+                    Ok(()) => f(&p, row, y),
+                    Err(what) => bad = Some(format!("{what}, found {} in sample {i}", Few(&p))),
+                }
+            }
+        })?;
+        bad.map_or(Ok(()), |text| Err(Error::metric(metric, text)))
+    }
+
+    /// Makes probabilities of a row, or says why there are none.
+    fn fill(self, row: &mut [f64]) -> Result<(), &'static str> {
+        match self {
+            ScoreKind::Logits => {
+                let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                if !top.is_finite() || row.iter().any(|x| x.is_nan()) {
+                    return Err("logits without NaN and +∞, not all of them -∞, expected");
+                }
+                let total: f64 = row.iter().map(|x| (x - top).exp()).sum();
+                row.iter_mut().for_each(|x| *x = (*x - top).exp() / total);
+            }
+            ScoreKind::Probabilities => {
+                // As far off as scikit-learn bears: single precision and many classes stay well below.
+                let sum: f64 = row.iter().sum();
+                if !row.iter().all(|p| (0.0..=1.0).contains(p)) || (sum - 1.0).abs() > 1e-5 {
+                    return Err("probabilities from 0 to 1 with the sum 1 expected");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands each score as a probability with its target to `f`.
+    fn elements<T: Real>(
+        self,
+        metric: &str,
+        scores: &Tensor<T>,
+        targets: &Tensor<T>,
+        mut f: impl FnMut(f64, bool),
+    ) -> Result<()> {
+        same_shape(metric, scores, targets)?;
+        for (i, (s, t)) in scores.iter().zip(targets.iter()).enumerate() {
+            let (s, yes) = (s.as_f64(), yes_or_no(metric, t)?);
+            let p = match self {
+                ScoreKind::Logits => 1.0 / (1.0 + (-s).exp()),
+                ScoreKind::Probabilities => s,
+            };
+            if !(0.0..=1.0).contains(&p) {
+                let what = match self {
+                    ScoreKind::Logits => "a logit",
+                    ScoreKind::Probabilities => "a probability from 0 to 1",
+                };
+                return Err(Error::metric(
+                    metric,
+                    format!("score {i} is {s}, {what} expected"),
+                ));
+            }
+            f(p, yes);
+        }
+        Ok(())
+    }
+}
+
+/// The first few numbers of a row.
+struct Few<'a>(&'a [f64]);
+
+impl std::fmt::Display for Few<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = &self.0[..self.0.len().min(5)];
+        let more = if self.0.len() > shown.len() {
+            " and more"
+        } else {
+            ""
+        };
+        write!(f, "{shown:?}{more}")
+    }
+}
+
+/// A target of yes and no.
+fn yes_or_no<T: Real>(metric: &str, target: T) -> Result<bool> {
+    match target.as_f64() {
+        0.0 => Ok(false),
+        1.0 => Ok(true),
+        other => Err(Error::metric(
+            metric,
+            format!("a target is 0 or 1, found {other}"),
+        )),
+    }
+}
+
+/// Refuses scores `[.., classes]` of another number of classes.
+fn check_classes<T: Real>(metric: &str, scores: &Tensor<T>, classes: usize) -> Result<()> {
+    if scores.shape().last() == Some(&classes) {
+        return Ok(());
+    }
+    Err(Error::metric(
+        metric,
+        format!(
+            "{classes} classes expected, found scores of shape {:?}",
+            scores.shape()
+        ),
+    ))
+}
+
 /// The numbers of a stored state.
 fn exactly<const N: usize>(metric: &str, state: &[f64]) -> Result<[f64; N]> {
     <[f64; N]>::try_from(state).map_err(|_| {
@@ -181,14 +346,14 @@ fn same_shape<T: Real>(metric: &str, output: &Tensor<T>, target: &Tensor<T>) -> 
     ))
 }
 
-/// Checks scores `[.., classes]` against labels `[..]` and hands each row with its label to `f`; labels that are
-/// `ignore` are passed over.
+/// Checks scores `[.., classes]` against labels `[..]` and hands the number of each sample, its row and its label to `f`;
+/// labels that are `ignore` are passed over.
 fn rows<T: Real>(
     metric: &str,
     scores: &Tensor<T>,
     labels: &Tensor<i64>,
     ignore: Option<i64>,
-    mut f: impl FnMut(&[T], usize),
+    mut f: impl FnMut(usize, &[T], usize),
 ) -> Result<()> {
     let fits = scores.rank() == labels.rank() + 1
         && scores.shape()[..labels.rank()] == *labels.shape()
@@ -216,9 +381,9 @@ fn rows<T: Real>(
     }
     let scores = scores.contiguous();
     let data = scores.as_slice().unwrap_or(&[]);
-    for (row, y) in data.chunks_exact(classes).zip(labels.iter()) {
+    for (i, (row, y)) in data.chunks_exact(classes).zip(labels.iter()).enumerate() {
         if Some(y) != ignore {
-            f(row, y as usize);
+            f(i, row, y as usize);
         }
     }
     Ok(())
