@@ -1,11 +1,10 @@
 //! The loop.
 
-use super::{Driver, Trainer, guard};
+use super::{Driver, Trainer, afterwards, guard};
 use crate::callback::{Callback, Run, Step};
 use crate::error::{Error, Result, can_write};
 use crate::history::{History, Row, Scores, Stop};
 use crate::source::Source;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use wengert_autograd::{Float, Gradients, Module};
@@ -211,14 +210,19 @@ impl<'a, M: Module<T>, B: Batch, T: Float> Trainer<'a, M, B, T> {
         }
         let rows = self.history.rows.len();
         let validate = self.validate.at_epoch(done, last);
-        let told = catch_unwind(AssertUnwindSafe(|| self.row(frame, &mut said, validate)));
-        // An epoch whose row stands is over, even if a callback erred or panicked at it.
-        if self.history.rows.len() > rows {
-            self.at.epoch = done;
-            (self.at.batch, self.at.loss, self.at.weight) = (0, 0.0, 0.0);
-            self.note_loader(frame.train);
-        }
-        told.unwrap_or_else(|panic| resume_unwind(panic))?;
+        afterwards(
+            self,
+            |t| t.row(frame, &mut said, validate),
+            |t, _| {
+                // An epoch whose row stands is over, even if a callback erred or panicked at it.
+                if t.history.rows.len() > rows {
+                    t.at.epoch = done;
+                    (t.at.batch, t.at.loss, t.at.weight) = (0, 0.0, 0.0);
+                    t.note_loader(frame.train);
+                }
+                Ok(())
+            },
+        )?;
         if let Some((path, every)) = self.checkpoint.clone()
             && every.at_epoch(done, last)
         {
@@ -289,13 +293,16 @@ impl<'a, M: Module<T>, B: Batch, T: Float> Trainer<'a, M, B, T> {
             let masks = self.tape.step_index();
             self.tape.reset();
             self.tape.set_step_index(masks);
-            let second = catch_unwind(AssertUnwindSafe(|| self.pass(batch)));
-            let second = second.unwrap_or_else(|panic| {
-                if let Driver::Sharp(sam) = &mut self.driver {
-                    sam.retreat(&mut self.model);
-                }
-                resume_unwind(panic)
-            });
+            let second = afterwards(
+                self,
+                |t| Ok(t.pass(batch)),
+                |t, panicked| {
+                    if panicked && let Driver::Sharp(sam) = &mut t.driver {
+                        sam.retreat(&mut t.model);
+                    }
+                    Ok(())
+                },
+            )?;
             before = Some(std::mem::replace(&mut grads, second.grads));
         }
         let verdict = self.pipeline.try_apply(&self.model, &mut grads);

@@ -1,10 +1,9 @@
 //! Judging: losses and metrics over a set, without training.
 
-use super::{Average, Trainer, guard};
+use super::{Average, Trainer, afterwards, guard};
 use crate::error::{Error, Result};
 use crate::history::Scores;
 use crate::source::Source;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use wengert_autograd::{Float, Module};
 use wengert_data::Batch;
 use wengert_optim::wrappers::apply_side_outputs;
@@ -29,11 +28,11 @@ impl<'a, M: Module<T>, B: Batch, T: Float> Trainer<'a, M, B, T> {
     /// Judges the weights that the model holds; the sums of the running epoch stay.
     pub(super) fn judge(&mut self, set: &dyn Source<B>) -> Result<Scores> {
         let saved: Vec<Vec<f64>> = self.metrics.iter().map(|m| m.state()).collect();
-        let result = catch_unwind(AssertUnwindSafe(|| self.count(set)));
-        for (m, state) in self.metrics.iter_mut().zip(&saved) {
-            m.restore(state)?;
-        }
-        result.unwrap_or_else(|panic| resume_unwind(panic))
+        let back = |t: &mut Self, _| {
+            let mut metrics = t.metrics.iter_mut().zip(&saved);
+            metrics.try_for_each(|(m, state)| m.restore(state))
+        };
+        afterwards(self, |t| t.count(set), back)
     }
 
     fn count(&mut self, set: &dyn Source<B>) -> Result<Scores> {

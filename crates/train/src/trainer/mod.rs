@@ -506,11 +506,12 @@ impl<'a, M: Module<T>, B, T: Float> Trainer<'a, M, B, T> {
 
 impl<M: Module<T>, B, T: Float> Trainer<'_, M, B, T> {
     /// Runs `f` while the model holds the weights that are judged; a panic of `f` goes on when it has its own again.
-    fn with_judged<R>(&mut self, f: impl FnOnce(&mut Self) -> R) -> R {
+    fn with_judged<R>(&mut self, f: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
         self.average.swap(&mut self.model);
-        let result = catch_unwind(AssertUnwindSafe(|| f(self)));
-        self.average.swap(&mut self.model);
-        result.unwrap_or_else(|panic| resume_unwind(panic))
+        afterwards(self, f, |t, _| {
+            t.average.swap(&mut t.model);
+            Ok(())
+        })
     }
 
     /// Refuses two columns of one name: each would show the numbers of the first.
@@ -547,6 +548,18 @@ pub(crate) fn nan_in<T: Float, M: Module<T> + ?Sized>(model: &M) -> Option<Strin
     let mut find = Find(None);
     model.visit(&mut Path::new(), &mut find);
     find.0
+}
+
+/// Runs `f`, then `back`, which puts things in order again and is told whether `f` panicked; then a panic of `f` goes on. An
+/// error of `back` comes before whatever `f` ended with.
+fn afterwards<S, R>(
+    on: &mut S,
+    f: impl FnOnce(&mut S) -> Result<R>,
+    back: impl FnOnce(&mut S, bool) -> Result<()>,
+) -> Result<R> {
+    let result = catch_unwind(AssertUnwindSafe(|| f(on)));
+    back(on, result.is_err())?;
+    result.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Runs a step; a panic that says that there is no memory becomes an error, every other goes on.
