@@ -141,6 +141,9 @@ impl<const D: usize, T: Float> Weighted<T> for ConvTranspose<D, T> {
     fn output_axis(&self) -> usize {
         1
     }
+    fn output_groups(&self) -> usize {
+        self.options.groups
+    }
 }
 
 impl<const D: usize, T: Float> Forward<T> for ConvTranspose<D, T> {

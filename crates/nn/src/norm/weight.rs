@@ -19,6 +19,11 @@ pub trait Weighted<T: Float = f32>: Module<T> {
     fn output_axis(&self) -> usize {
         0
     }
+    /// How often the outputs are counted anew along that axis, each time for another part of axis 0: the groups of a transposed
+    /// convolution, whose weight is `[inputs, outputs / groups, kernel..]`. 1 for every other layer.
+    fn output_groups(&self) -> usize {
+        1
+    }
 }
 
 impl<T: Float> Weighted<T> for Linear<T> {
@@ -32,12 +37,32 @@ impl<T: Float> Weighted<T> for Linear<T> {
     }
 }
 
-/// All axes but one.
-fn others(rank: usize, axis: usize) -> Vec<isize> {
-    (0..rank)
-        .filter(|&a| a != axis)
-        .map(|a| a as isize)
-        .collect()
+/// The weight with each output at a place of its own, and the axes that are summed for an output, which are all the others.
+///
+/// Where groups share an output axis they get one before it: `[groups, inputs / groups, outputs / groups, kernel..]`.
+#[track_caller]
+fn apart<'t, T: Float>(layer: &impl Weighted<T>, w: Var<'t, T>) -> (Var<'t, T>, Vec<isize>) {
+    let (groups, axis) = (layer.output_groups(), layer.output_axis());
+    let (w, own) = if groups == 1 {
+        (w, [axis, axis])
+    } else {
+        let mut shape = vec![groups];
+        shape.extend_from_slice(&w.shape());
+        shape[1] /= groups;
+        (w.reshape(Dims::from_slice(&shape)), [0, axis + 1])
+    };
+    let others = (0..w.rank()).filter(|a| !own.contains(a));
+    (w, others.map(|a| a as isize).collect())
+}
+
+/// Without the axis that [`apart`] gave the groups.
+#[track_caller]
+fn together<'t, T: Float>(w: Var<'t, T>, shape: &[usize]) -> Var<'t, T> {
+    if w.rank() == shape.len() {
+        w
+    } else {
+        w.reshape(Dims::from_slice(shape))
+    }
 }
 
 /// Weight normalization (Salimans & Kingma 2016): w = g v / ‖v‖ for each output, so that length and direction are learned
@@ -45,6 +70,11 @@ fn others(rank: usize, axis: usize) -> Vec<isize> {
 ///
 /// v is the wrapped layer's own weight, `g` has its shape with all axes but that of the outputs of size 1. At the start
 /// g = ‖v‖, so the layer computes what it did before.
+///
+/// Each output has a length of its own in transposed convolutions, too, as in the paper. PyTorch's `weight_norm` takes one for each
+/// input there, unless it is told `dim=1`; and with groups, whose outputs share that axis, `dim=1` is one length for the outputs
+/// of the same number in all groups. Here `g` is `[groups, outputs / groups, 1..]` then, which is `[1, outputs, 1..]`, PyTorch's
+/// shape for `dim=1`, for one group.
 ///
 /// ```
 /// use rand::SeedableRng;
@@ -69,8 +99,14 @@ impl<T: Float, L: Weighted<T>> WeightNorm<L, T> {
     /// The same layer with another parametrization.
     pub fn new(inner: L) -> Self {
         let tape = Tape::inference();
-        let v = tape.input(inner.weight().value());
-        let g = norm(v, inner.output_axis()).value();
+        let (v, others) = apart(&inner, tape.input(inner.weight().value()));
+        let mut g = norm(v, &others).value();
+        if inner.output_groups() > 1 {
+            // Without the axis of the inputs.
+            let mut shape = g.shape().to_vec();
+            shape.remove(1);
+            g = g.reshape(shape);
+        }
         WeightNorm {
             inner,
             g: Param::new(g).with_origin("norm of the weight"),
@@ -79,17 +115,21 @@ impl<T: Float, L: Weighted<T>> WeightNorm<L, T> {
 }
 
 #[track_caller]
-fn norm<T: Float>(v: Var<'_, T>, axis: usize) -> Var<'_, T> {
-    v.square().sum_dim(&others(v.rank(), axis), true).sqrt()
+fn norm<'t, T: Float>(v: Var<'t, T>, others: &[isize]) -> Var<'t, T> {
+    v.square().sum_dim(others, true).sqrt()
 }
 
 impl<T: Float, L: Weighted<T>> Forward<T> for WeightNorm<L, T> {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        let v = x.tape().param(self.inner.weight());
-        let g = x.tape().param(&self.g);
-        let weight = v * (g / norm(v, self.inner.output_axis()));
-        self.inner.forward_with(x, weight)
+        let weight = x.tape().param(self.inner.weight());
+        let mut g = x.tape().param(&self.g);
+        let (v, others) = apart(&self.inner, weight);
+        if self.inner.output_groups() > 1 {
+            g = g.unsqueeze(1);
+        }
+        let normed = together(v * (g / norm(v, &others)), &weight.shape());
+        self.inner.forward_with(x, normed)
     }
 }
 
@@ -144,12 +184,12 @@ impl<T: Float, L: Weighted<T>> WeightStandardization<L, T> {
 impl<T: Float, L: Weighted<T>> Forward<T> for WeightStandardization<L, T> {
     #[track_caller]
     fn forward<'t>(&self, x: Var<'t, T>) -> Var<'t, T> {
-        let w = x.tape().param(self.inner.weight());
-        let axes = others(w.rank(), self.inner.output_axis());
-        let centred = w - w.mean_dim(&axes, true);
-        let var = centred.square().mean_dim(&axes, true);
-        self.inner
-            .forward_with(x, centred * (var + self.eps).rsqrt())
+        let weight = x.tape().param(self.inner.weight());
+        let (w, others) = apart(&self.inner, weight);
+        let centred = w - w.mean_dim(&others, true);
+        let var = centred.square().mean_dim(&others, true);
+        let standardized = together(centred * (var + self.eps).rsqrt(), &weight.shape());
+        self.inner.forward_with(x, standardized)
     }
 }
 
@@ -157,7 +197,8 @@ impl<T: Float, L: Weighted<T>> Forward<T> for WeightStandardization<L, T> {
 /// `[outputs, rest]`.
 ///
 /// σ = uᵀ w v with singular vectors that are improved by power iteration: one round per training step, none in evaluation,
-/// 15 at the start, as in PyTorch. u and v are buffers and count as constants for the gradient.
+/// 15 at the start, as in PyTorch. u and v are buffers and count as constants for the gradient. Every output of a transposed
+/// convolution with groups is a row, as in one without (PyTorch: outputs of the same number in all groups are one).
 ///
 /// ```
 /// use rand::SeedableRng;
@@ -188,7 +229,7 @@ impl<T: Float, L: Weighted<T>> SpectralNorm<L, T> {
     /// The layer with a spectral norm of about 1.
     pub fn new(inner: L) -> Self {
         let w = inner.weight().value();
-        let rows = w.shape()[inner.output_axis()];
+        let rows = w.shape()[inner.output_axis()] * inner.output_groups();
         let cols = w.numel() / rows.max(1);
         // Any start that is not orthogonal to the singular vectors will do; a fixed one needs no random numbers.
         let start = |n: usize| {
@@ -240,10 +281,12 @@ impl<T: Float, L: Weighted<T>> SpectralNorm<L, T> {
     /// The weight as `[outputs, rest]`.
     #[track_caller]
     fn matrix<'t>(&self, w: Var<'t, T>) -> Var<'t, T> {
-        let axis = self.inner.output_axis();
-        let mut order = vec![axis as isize];
-        order.extend(others(w.rank(), axis));
-        let (rows, n) = (w.size(axis as isize), w.numel());
+        let (w, others) = apart(&self.inner, w);
+        let own = (0..w.rank() as isize).filter(|a| !others.contains(a));
+        let mut order: Vec<isize> = own.collect();
+        let rows: usize = order.iter().map(|&a| w.size(a)).product();
+        order.extend(others);
+        let n = w.numel();
         w.permute(&order)
             .reshape(Dims::from_slice(&[rows, n / rows]))
     }

@@ -3,8 +3,8 @@
 use crate::common::{COMPARED, cases, check, first, note, params, rng, sample, stir, tape};
 use wengert_autograd::{Gradients, Module, ModuleExt, Param, Path, Tape, Tensor, VisitorMut};
 use wengert_nn::{
-    BatchNorm1d, BatchNorm2d, BatchNorm3d, Forward, GroupNorm, InstanceNorm, LayerNorm, Linear,
-    RmsNorm, SpectralNorm, WeightNorm, WeightStandardization,
+    BatchNorm1d, BatchNorm2d, BatchNorm3d, ConvTranspose2d, Forward, GroupNorm, InstanceNorm,
+    LayerNorm, Linear, RmsNorm, SpectralNorm, WeightNorm, WeightStandardization,
 };
 
 const REFERENCE: &str = include_str!("../reference/norm.txt");
@@ -308,6 +308,52 @@ fn weight_norm_starts_as_the_layer_itself() {
     }
     let shapes: Vec<_> = params(&m).iter().map(|p| p.shape().to_vec()).collect();
     assert_eq!(shapes, [vec![4, 3], vec![4], vec![4, 1]]);
+}
+
+/// With groups an output channel stands at one place of axis 1 in each: it has a norm of its own all the same.
+#[test]
+fn norms_of_a_grouped_transposed_convolution_are_those_of_its_outputs() {
+    let inner = || -> ConvTranspose2d<f64> {
+        ConvTranspose2d::builder(4, 6, 2)
+            .groups(2)
+            .build(&mut rng(1))
+    };
+    let x = sample(&[2, 4, 3, 3], 1);
+    let before = inner().predict(&x);
+    let w = inner().weight.value().copy();
+    let m = WeightNorm::new(inner());
+    assert_eq!(m.g.shape(), [2, 3, 1, 1]);
+    for o in 0..6 {
+        let (group, place) = (o / 3, o % 3);
+        let part = w.narrow(0, 2 * group, 2 * group + 2);
+        let part = part.narrow(1, place, place + 1);
+        let length = part.iter().map(|x| x * x).sum::<f64>().sqrt();
+        assert!((m.g.value().get(&[group, place, 0, 0]) - length).abs() < 1e-14);
+    }
+    for (a, b) in before.iter().zip(m.predict(&x).iter()) {
+        assert!((a - b).abs() < 1e-14);
+    }
+    // Another length of one output changes that channel alone; so does another weight where outputs are standardized.
+    let changed = |a: Tensor<f64>, b: Tensor<f64>| -> Vec<usize> {
+        let differs =
+            |o: &usize| a.narrow(1, *o, o + 1).to_vec() != b.narrow(1, *o, o + 1).to_vec();
+        (0..6).filter(differs).collect()
+    };
+    let mut other = m.clone();
+    other.g.value_mut().as_mut_slice()[4] *= 2.0;
+    assert_eq!(changed(m.predict(&x), other.predict(&x)), [4]);
+    let mut other = m.clone();
+    other.inner.weight.value_mut().as_mut_slice()[0] += 1.0;
+    assert_eq!(changed(m.predict(&x), other.predict(&x)), [0]);
+    let m = WeightStandardization::new(inner());
+    let mut other = m.clone();
+    other.inner.weight.value_mut().as_mut_slice()[0] += 1.0;
+    assert_eq!(changed(m.predict(&x), other.predict(&x)), [0]);
+    let m = SpectralNorm::new(inner());
+    assert_eq!(
+        (m.u.value().shape(), m.v.value().shape()),
+        (&[6][..], &[8][..])
+    );
 }
 
 #[test]

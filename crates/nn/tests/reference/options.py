@@ -192,6 +192,50 @@ def norms():
     f.write()
 
 
+class Grouped(nn.Module):
+    """A transposed convolution with groups, each of which has a norm of its own: that of PyTorch for one without groups."""
+
+    def __init__(self, d, norm):
+        super().__init__()
+        self.inner = getattr(nn, f"ConvTranspose{d}d")(4, 6, 2, groups=2)
+        self.kind = norm
+        if norm == "weight":
+            self.g = nn.Parameter(torch.ones(2, 3, *(1,) * d))
+        if norm == "spectral":
+            self.norm = nn.utils.parametrizations._SpectralNorm(self.rows(), n_power_iterations=1, dim=0, eps=1e-12)
+
+    def rows(self):
+        """A row for each output channel, those of the first group first."""
+        return torch.cat([w.transpose(0, 1).flatten(1) for w in self.inner.weight.chunk(2)])
+
+    def forward(self, x):
+        w = self.inner.weight
+        if self.kind == "weight":
+            w = torch.cat([torch._weight_norm(v, g, 1) for v, g in zip(w.chunk(2), self.g.chunk(2))])
+        else:
+            rows = self.rows()
+            if self.kind == "spectral":
+                rows = self.norm(rows)
+            else:
+                c = rows - rows.mean(1, keepdim=True)
+                rows = c / torch.sqrt((c * c).mean(1, keepdim=True) + 1e-5)
+            w = torch.cat([r.reshape(3, 2, *w.shape[2:]).transpose(0, 1) for r in rows.chunk(2)])
+        return torch.func.functional_call(self.inner, {"weight": w}, (x,))
+
+
+def grouped():
+    f = File("option_grouped", 12)
+    torch.manual_seed(1)
+    names = lambda n: {"norm._u": "u", "norm._v": "v"}.get(n, n)
+    for d in (1, 2, 3):
+        for norm in ("weight", "spectral", "standard"):
+            m, x = Grouped(d, norm), f.rand(2, 4, *(2,) * d)
+            f.case(f"{norm} transpose_groups{d}", [x], m, m, rename=names)
+            if norm == "spectral":
+                f.case(f"{norm} transpose_groups{d} eval", [x], m, m, rename=names, prepare=lambda: trained(m.train(), x))
+    f.write()
+
+
 def turn(x, base=10000.0):
     """Rotary positions, pairs by halves."""
     l, d = x.shape[-2:]
@@ -423,5 +467,5 @@ def noise():
 
 
 if __name__ == "__main__":
-    for g in (maps, pools, norms, attention, recurrent, blocks, noise):
+    for g in (maps, pools, norms, grouped, attention, recurrent, blocks, noise):
         g()

@@ -1,6 +1,7 @@
 //! Norms of activations and of weights.
 
 use crate::common::{Case, cases, first, rng};
+use wengert_autograd::ops::conv::PerAxis;
 use wengert_nn::norm::{BatchNorm, Weighted};
 use wengert_nn::{
     Conv, Conv2d, ConvTranspose, Forward, GroupNorm, InstanceNorm, LayerNorm, Linear,
@@ -8,6 +9,7 @@ use wengert_nn::{
 };
 
 const NORMS: &str = include_str!("../../reference/option_norms.txt");
+const GROUPED: &str = include_str!("../../reference/option_grouped.txt");
 
 fn batch<const D: usize>(c: &Case, name: &str) {
     let (name, training) = match name.strip_suffix("_eval") {
@@ -68,8 +70,15 @@ where
     }
 }
 
+fn grouped<const D: usize>(r: &mut impl rand::Rng) -> ConvTranspose<D, f64>
+where
+    usize: PerAxis<D>,
+{
+    ConvTranspose::builder(4, 6, 2).groups(2).build(r)
+}
+
 pub fn run() {
-    for c in cases(NORMS) {
+    for c in cases(NORMS).into_iter().chain(cases(GROUPED)) {
         let r = &mut rng(1);
         let words: Vec<&str> = c.name.split(' ').collect();
         match words[..] {
@@ -134,6 +143,9 @@ pub fn run() {
                         let b = Conv2d::builder(4, 4, 2).groups(2).padding(1);
                         around(&c, norm, eval, b.bias(false).build(r));
                     }
+                    "transpose_groups1" => around(&c, norm, eval, grouped::<1>(r)),
+                    "transpose_groups2" => around(&c, norm, eval, grouped::<2>(r)),
+                    "transpose_groups3" => around(&c, norm, eval, grouped::<3>(r)),
                     _ => panic!("no test for case {}", c.name),
                 }
             }
