@@ -2,10 +2,11 @@
 
 use crate::float::Float;
 use crate::module::{Module, Path, Visitor};
+use crate::observe::Observer;
 use crate::op::NodeOp;
 use crate::param::{Param, ParamId};
 use crate::plan::Event;
-use crate::tape::{NO_ORIGIN, Node, Tape};
+use crate::tape::{Counters, Graph, NO_ORIGIN, Node, Tape};
 use std::fmt;
 use std::panic::Location;
 use wengert_tensor::{Real, Tensor};
@@ -170,7 +171,7 @@ impl<T: Float> Tape<T> {
     ///
     /// This is anomaly mode after the fact: call it when a loss or a gradient turned out to be not finite, before the
     /// optimizer's step and before [`Tape::reset`]. The step is repeated bit for bit, masks included. The parameters come
-    /// from `model`, whose paths the answer names; the tape is left as it was.
+    /// from `model`, whose paths the answer names; the tape is left as it was, also by a kernel that panics.
     ///
     /// ```
     /// use wengert_autograd::{Param, Tape, Tensor};
@@ -187,6 +188,50 @@ impl<T: Float> Tape<T> {
     /// When a parameter of the step is not in `model`.
     pub fn trace(&self, model: &dyn Module<T>) -> Option<Anomaly> {
         T::trace(self, model)
+    }
+}
+
+/// What a trace puts aside, and the settings that it changes: put back when dropped, so also after a panic in a kernel.
+struct Aside<'a, T: Float> {
+    g: &'a mut Graph<T>,
+    values: Vec<(usize, Option<Tensor<T>>)>,
+    anomaly: bool,
+    counters: Counters,
+    observer: Option<Box<dyn Observer<T> + Send>>,
+}
+
+impl<'a, T: Float> Aside<'a, T> {
+    fn new(g: &'a mut Graph<T>) -> Self {
+        let (anomaly, counters, observer) = (g.anomaly, g.counters, g.observer.take());
+        (g.anomaly, g.tracing, g.found) = (true, true, None);
+        Aside {
+            g,
+            values: Vec::new(),
+            anomaly,
+            counters,
+            observer,
+        }
+    }
+
+    /// Sets or takes the value of a node until the end.
+    fn replace(&mut self, node: usize, value: Option<Tensor<T>>) {
+        self.values.push((node, self.g.values.replace(node, value)));
+    }
+}
+
+impl<T: Float> Drop for Aside<'_, T> {
+    fn drop(&mut self) {
+        let g = &mut *self.g;
+        for (i, value) in self.values.drain(..) {
+            let now = g.values.replace(i, value);
+            if let Some(t) = now
+                && !g.nodes[i].op.is_leaf()
+            {
+                g.pool.give(t);
+            }
+        }
+        (g.anomaly, g.tracing, g.counters) = (self.anomaly, false, self.counters);
+        g.observer = self.observer.take();
     }
 }
 
@@ -217,16 +262,16 @@ pub(crate) fn trace<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Option<A
     }
     targets.retain(|&t| !g.nodes[t as usize].op.is_leaf());
     // Everything is computed again: what is at hand is put aside.
-    let mut aside = Vec::new();
-    let mut leaf = None;
-    for i in 0..g.len {
-        let value = match &g.nodes[i].op {
+    let mut aside = Aside::new(g);
+    for i in 0..aside.g.len {
+        let n = &aside.g.nodes[i];
+        let value = match &n.op {
             NodeOp::Param(id) => {
                 let Some((.., v)) = own.get(id) else {
                     panic!(
                         "trace: the parameter recorded at {}:{} is not in the model",
-                        g.nodes[i].loc.file(),
-                        g.nodes[i].loc.line()
+                        n.loc.file(),
+                        n.loc.line()
                     )
                 };
                 Some(v.clone())
@@ -234,32 +279,25 @@ pub(crate) fn trace<T: Float>(tape: &Tape<T>, model: &dyn Module<T>) -> Option<A
             op if op.is_leaf() => continue,
             _ => None,
         };
-        aside.push((i, g.values.replace(i, value)));
+        aside.replace(i, value);
     }
-    for i in 0..g.len {
-        let nan = |t: &Tensor<T>| t.iter().any(|x| x.is_nan());
-        if leaf.is_none() && g.nodes[i].op.is_leaf() && g.values.get(i).is_some_and(nan) {
-            leaf = describe(&g.nodes, &g.scopes, i as u32, &|a| g.values.get(a as usize));
+    let found = {
+        let g = &mut *aside.g;
+        let mut leaf = None;
+        for i in 0..g.len {
+            let nan = |t: &Tensor<T>| t.iter().any(|x| x.is_nan());
+            if leaf.is_none() && g.nodes[i].op.is_leaf() && g.values.get(i).is_some_and(nan) {
+                leaf = describe(&g.nodes, &g.scopes, i as u32, &|a| g.values.get(a as usize));
+            }
         }
-    }
-    if leaf.is_none() && !targets.is_empty() {
-        let observer = g.observer.take();
-        let (before, counters) = (g.anomaly, g.counters);
-        (g.anomaly, g.tracing, g.found) = (true, true, None);
-        let plan = crate::plan::traced(g, &targets);
-        T::execute(g, &plan, &[]);
-        (g.anomaly, g.tracing, g.counters) = (before, false, counters);
-        g.observer = observer;
-    }
-    for (i, value) in aside {
-        let now = g.values.replace(i, value);
-        if let Some(t) = now
-            && !g.nodes[i].op.is_leaf()
-        {
-            g.pool.give(t);
+        if leaf.is_none() && !targets.is_empty() {
+            let plan = crate::plan::traced(g, &targets);
+            T::execute(g, &plan, &[]);
         }
-    }
-    let mut found = leaf.or_else(|| g.found.take())?;
+        leaf.or_else(|| g.found.take())
+    };
+    drop(aside);
+    let mut found = found?;
     // The layer: the parameter read here (for the backward pass, by the forward operation), or the last one before.
     let at = match g.nodes[found.node as usize].origin {
         NO_ORIGIN => found.node,
