@@ -80,7 +80,12 @@ impl<'t, T: Float> Var<'t, T> {
     /// When the result has more elements than can be addressed.
     #[track_caller]
     pub fn tile(self, times: impl IntoDims) -> Self {
-        let times = times.into_dims();
+        self.tiled("tile", times.into_dims())
+    }
+
+    /// [`Var::tile`], under the name by which it was called.
+    #[track_caller]
+    fn tiled(self, name: &'static str, times: Dims) -> Self {
         let own = self.shape();
         let rank = own.len().max(times.len());
         let size = |i: usize| (i + own.len()).checked_sub(rank).map_or(1, |k| own[k]);
@@ -95,7 +100,7 @@ impl<'t, T: Float> Var<'t, T> {
             wide.push(size(i));
             out.push(count(i).saturating_mul(size(i)));
         }
-        checked_numel("tile", &out).or_panic();
+        checked_numel(name, &out).or_panic();
         if (0..rank).all(|i| count(i) == 1) {
             return self.reshape(out);
         }
@@ -105,7 +110,7 @@ impl<'t, T: Float> Var<'t, T> {
     /// The whole tensor repeated along each axis: [`Var::tile`], with at least one count per axis.
     ///
     /// # Panics
-    /// When there are fewer counts than axes.
+    /// When there are fewer counts than axes, or the result has more elements than can be addressed.
     #[track_caller]
     pub fn repeat(self, times: impl IntoDims) -> Self {
         let times = times.into_dims();
@@ -115,7 +120,7 @@ impl<'t, T: Float> Var<'t, T> {
             self.shape().as_slice(),
             times.as_slice()
         );
-        self.tile(times)
+        self.tiled("repeat", times)
     }
 
     /// Each element repeated `times` times along an axis.
