@@ -4,12 +4,13 @@ use crate::anomaly::{self, Anomaly};
 use crate::finite;
 use crate::float::Float;
 use crate::gradients::Gradients;
+use crate::observe::info;
 use crate::op::{ForwardCtx, NodeOp, Operand};
 use crate::plan::{
     AVAILABLE, Event, EventRecord, FusedStep, Outline, Plan, Plans, ShownAt, StepKind, Tailed,
 };
 use crate::pool;
-use crate::tape::{Graph, NO_ORIGIN, Node, Shapes};
+use crate::tape::{Graph, Node, Shapes};
 use crate::values::{Ints, Values};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -452,28 +453,6 @@ impl<'a, T: Float> Run<'a, T> {
             Some(a) => panic!("{a}"),
             None => {}
         }
-    }
-}
-
-fn info<'a, T: Float>(
-    (nodes, shapes): (&'a [Node<T>], &'a Shapes),
-    scopes: &'a [(u32, String)],
-    id: u32,
-) -> crate::observe::NodeInfo<'a> {
-    let n = &nodes[id as usize];
-    crate::observe::NodeInfo {
-        id,
-        op: n.op.name(),
-        imm: n.op.constants(),
-        shape: shapes.of(n),
-        args: &n.args,
-        location: n.loc,
-        scope: &scopes[n.scope as usize].1,
-        param: match n.op {
-            NodeOp::Param(p) => Some(p),
-            _ => None,
-        },
-        origin: (n.origin != NO_ORIGIN).then_some(n.origin),
     }
 }
 

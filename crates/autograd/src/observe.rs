@@ -3,7 +3,7 @@
 use crate::float::Float;
 use crate::op::NodeOp;
 use crate::param::ParamId;
-use crate::tape::{Graph, NO_ORIGIN};
+use crate::tape::{NO_ORIGIN, Node, Shapes};
 use std::panic::Location;
 use wengert_tensor::Tensor;
 
@@ -60,23 +60,26 @@ pub trait Observer<T: Float> {
     fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send>;
 }
 
-impl<T: Float> Graph<T> {
-    pub(crate) fn info(&self, id: u32) -> NodeInfo<'_> {
-        let n = &self.nodes[id as usize];
-        NodeInfo {
-            id,
-            op: n.op.name(),
-            imm: n.op.constants(),
-            shape: self.shapes.of(n),
-            args: &n.args,
-            location: n.loc,
-            scope: &self.scopes[n.scope as usize].1,
-            param: match n.op {
-                NodeOp::Param(p) => Some(p),
-                _ => None,
-            },
-            origin: (n.origin != NO_ORIGIN).then_some(n.origin),
-        }
+/// What is known of a node, from the parts of a tape that say it.
+pub(crate) fn info<'a, T: Float>(
+    (nodes, shapes): (&'a [Node<T>], &'a Shapes),
+    scopes: &'a [(u32, String)],
+    id: u32,
+) -> NodeInfo<'a> {
+    let n = &nodes[id as usize];
+    NodeInfo {
+        id,
+        op: n.op.name(),
+        imm: n.op.constants(),
+        shape: shapes.of(n),
+        args: &n.args,
+        location: n.loc,
+        scope: &scopes[n.scope as usize].1,
+        param: match n.op {
+            NodeOp::Param(p) => Some(p),
+            _ => None,
+        },
+        origin: (n.origin != NO_ORIGIN).then_some(n.origin),
     }
 }
 
@@ -114,7 +117,7 @@ impl<T: Float> crate::Tape<T> {
     pub fn for_each_node(&self, mut f: impl FnMut(&NodeInfo<'_>)) {
         let g = self.graph.borrow();
         for id in 0..g.len {
-            f(&g.info(id as u32));
+            f(&info((&g.nodes, &g.shapes), &g.scopes, id as u32));
         }
     }
 

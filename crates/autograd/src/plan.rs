@@ -10,7 +10,7 @@ mod place;
 mod tail;
 
 use crate::float::Float;
-use crate::observe::Seen;
+use crate::observe::{Seen, info};
 use crate::op::NodeOp;
 use crate::param::BufferId;
 use crate::tape::{Graph, NO_ORIGIN};
@@ -256,8 +256,7 @@ struct Planner<'a> {
 
 /// Plans the event at the cursor and stores the plan with it.
 pub(crate) fn make<T: Float>(g: &mut Graph<T>, event: &Event) {
-    let mut observer = g.observer.take();
-    let observed = observer.is_some();
+    let observed = g.observer.is_some();
     let mut wanted: Vec<(u32, u32, Seen)> = Vec::new();
     let record = &g.events[g.event];
     let mut targets: Vec<u32> = Vec::new();
@@ -274,14 +273,16 @@ pub(crate) fn make<T: Float>(g: &mut Graph<T>, event: &Event) {
     }
     targets.extend(&g.kept);
     targets.extend(g.sides.iter().map(|s| s.1));
-    if let Some(o) = &mut observer {
+    // It stays where it is: it may panic.
+    if let Some(o) = g.observer.as_deref_mut() {
+        let info = |id| info((&g.nodes, &g.shapes), &g.scopes, id);
         let last = record.before;
         for id in 0..last as u32 {
             let n = &g.nodes[id as usize];
             let asked = n.origin == NO_ORIGIN
                 && match &n.op {
-                    NodeOp::Param(_) | NodeOp::Input => o.wants_leaf(&g.info(id)),
-                    op => !op.is_leaf() && o.wants(&g.info(id)),
+                    NodeOp::Param(_) | NodeOp::Input => o.wants_leaf(&info(id)),
+                    op => !op.is_leaf() && o.wants(&info(id)),
                 };
             if asked {
                 wanted.push((id, id, Seen::Value));
@@ -291,7 +292,6 @@ pub(crate) fn make<T: Float>(g: &mut Graph<T>, event: &Event) {
             }
         }
     }
-    g.observer = observer;
     let spend = matches!(event, Event::Backward(_));
     let release = spend || !g.training;
     // Anomaly mode looks at every value, so it runs one operation at a time.

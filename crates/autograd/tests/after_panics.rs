@@ -136,3 +136,30 @@ fn a_panic_while_tracing_leaves_the_tape_as_it_was() {
     let text = message(|| drop((y / tape.scalar(0.0)).value()));
     assert!(text.contains("anomaly: div"), "{text}");
 }
+
+#[test]
+fn an_observer_that_panics_stays() {
+    static FAILS: AtomicBool = AtomicBool::new(false);
+    let w = Param::new(vector(&[1.0, 2.0]));
+    for leaf in [false, true] {
+        let mut tape = Tape::training(0);
+        for repeated in [false, true] {
+            tape.reset();
+            tape.forget_observed_plans();
+            tape.set_observer(Box::new(Watch {
+                fails: &FAILS,
+                leaf,
+                seen: 0,
+            }));
+            let y = tape.param(&w).tanh().exp();
+            FAILS.store(true, Ordering::Relaxed);
+            assert!(message(|| drop(y.value())).contains("the observer fails"));
+            FAILS.store(false, Ordering::Relaxed);
+            let expected = [1.0f64.tanh().exp(), 2.0f64.tanh().exp()];
+            for (y, e) in y.value().iter().zip(expected) {
+                assert!((y - e).abs() < 1e-14, "{y} {e}");
+            }
+            assert_eq!(seen(&tape), 2 + usize::from(leaf), "repeated: {repeated}");
+        }
+    }
+}
