@@ -277,26 +277,37 @@ impl<T: Float> Op<T> for Embed {
     }
 }
 
+/// Operands joined along an axis, the first `lead` axes being those of batches. Without them, one of shape `[0]` is passed over.
 #[derive(Debug, PartialEq)]
-struct Cat(usize);
+struct Cat {
+    axis: usize,
+    lead: usize,
+}
+impl Cat {
+    fn passes_over(&self, shape: &[usize]) -> bool {
+        shape.len() == self.lead + 1 && shape[self.lead] == 0
+    }
+}
 impl<T: Float> Op<T> for Cat {
     fn name(&self) -> &'static str {
         "cat"
     }
     fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
-        let mut out = Dims::from_slice(inputs[0]);
-        for s in &inputs[1..] {
-            let fits = s.len() == out.len() && (0..s.len()).all(|i| i == self.0 || s[i] == out[i]);
+        let axis = self.axis;
+        let mut parts = inputs.iter().filter(|s| !self.passes_over(s));
+        let first = parts.next().unwrap_or(&inputs[0]);
+        let mut out = Dims::from_slice(first);
+        for s in parts {
+            let fits = s.len() == out.len() && (0..s.len()).all(|i| i == axis || s[i] == out[i]);
             if !fits {
                 return Err(shape_error(
                     "cat",
                     format!(
-                        "shapes {:?} and {s:?} differ outside axis {}: all other sizes must be equal",
-                        inputs[0], self.0
+                        "shapes {first:?} and {s:?} differ outside axis {axis}: all other sizes must be equal"
                     ),
                 ));
             }
-            out[self.0] += s[self.0];
+            out[axis] += s[axis];
         }
         checked_numel("cat", &out)?;
         Ok(out)
@@ -306,20 +317,27 @@ impl<T: Float> Op<T> for Cat {
         let shape = ctx.shape();
         for i in 0..ctx.len() {
             let x = ctx.input(i);
-            T::write_slice(x, ctx.output(), shape, self.0, at, 1);
-            at += x.shape()[self.0];
+            if !self.passes_over(x.shape()) {
+                T::write_slice(x, ctx.output(), shape, self.axis, at, 1);
+                at += x.shape()[self.axis];
+            }
         }
     }
     fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
         let parts: SmallVec<[Var<'t, T>; 12]> = (0..ctx.len()).map(|i| ctx.lifted(i)).listed();
-        Some(parts[0].tape().apply(Cat(self.0 + 1), &parts))
+        let (axis, lead) = (self.axis + 1, self.lead + 1);
+        Some(parts[0].tape().apply(Cat { axis, lead }, &parts))
     }
     fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
         let mut at = 0;
-        let axis = self.0 as isize;
+        let axis = self.axis as isize;
         (0..ctx.inputs().len())
             .map(|i| {
-                let n = ctx.input(i).size(axis);
+                let x = ctx.input(i);
+                if self.passes_over(&x.shape()) {
+                    return ctx.needs(i).then(|| x.tape().zeros(x.shape()));
+                }
+                let n = x.size(axis);
                 at += n;
                 ctx.needs(i)
                     .then(|| ctx.cotangent().narrow(axis, at - n, at))
@@ -567,18 +585,31 @@ impl<'t, T: Float> Var<'t, T> {
         x
     }
 
-    /// Tensors joined along an axis.
+    /// Tensors joined along an axis. One of shape `[0]` is passed over, whatever the rank of the others (as in PyTorch): a
+    /// collection may begin with it.
+    ///
+    /// ```
+    /// use wengert_autograd::{Tape, Tensor, Var};
+    /// let tape = Tape::<f32>::inference();
+    /// let mut rows = tape.zeros([0]);
+    /// for i in 0..3 {
+    ///     rows = Var::cat(&[rows, tape.full([1, 2], f64::from(i))], 0);
+    /// }
+    /// assert_eq!(rows.value().to_vec(), [0.0, 0.0, 1.0, 1.0, 2.0, 2.0]);
+    /// ```
     ///
     /// # Panics
     /// When there is none, or sizes differ outside the axis.
     #[track_caller]
     pub fn cat(parts: &[Self], axis: isize) -> Self {
         assert!(!parts.is_empty(), "cat: expected at least one tensor");
-        let a = shape::axis("cat", axis, parts[0].rank()).or_panic();
+        let mut shapes = parts.iter().map(Var::shape);
+        let rank = shapes.find(|s| s.as_slice() != [0]).map_or(1, |s| s.len());
+        let axis = shape::axis("cat", axis, rank).or_panic();
         if parts.len() == 1 {
             return parts[0];
         }
-        parts[0].tape().apply(Cat(a), parts)
+        parts[0].tape().apply(Cat { axis, lead: 0 }, parts)
     }
 
     /// Tensors of one shape joined along a new axis.
