@@ -144,7 +144,7 @@ impl<T: Float> Graph<T> {
         let (nodes, kept) = (&self.nodes, &self.kept);
         let ends = |i: usize| match &nodes[i].op {
             NodeOp::Const(_) | NodeOp::Input => false,
-            op => op.is_leaf() || !kept.contains(&(i as u32)),
+            _ => !kept.contains(&(i as u32)),
         };
         self.values.take_where(ends, |i, t| {
             if !nodes[i].op.is_leaf() {

@@ -1,7 +1,10 @@
 //! What a backward pass returns.
 
+use crate::float::Float;
+use crate::op::NodeOp;
 use crate::param::{BufferId, Param, ParamId};
 use crate::pool::{Back, Lists};
+use crate::var::Var;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use wengert_tensor::{Real, Tensor};
@@ -93,6 +96,17 @@ impl<T: Real> Gradients<T> {
     /// As [`Gradients::get`], by identity.
     pub fn by_id(&self, id: ParamId) -> Option<&Tensor<T>> {
         self.entries.iter().find(|e| e.0 == id).map(|e| &e.1)
+    }
+
+    /// Gradient of a parameter, by its handle on the tape; `None` for every other value, see [`Var::keep`].
+    pub fn by_var(&self, var: Var<'_, T>) -> Option<&Tensor<T>>
+    where
+        T: Float,
+    {
+        match var.tape().graph.borrow().nodes[var.id as usize].op {
+            NodeOp::Param(id) => self.by_id(id),
+            _ => None,
+        }
     }
 
     /// As [`Gradients::by_id`], writable.

@@ -177,7 +177,25 @@ impl<'t, T: Float> Var<'t, T> {
         T::evaluate(self.tape, self.id);
     }
 
-    /// Marks the value to survive `backward()`.
+    /// Marks the value to survive `backward()`: the value, not the gradient with respect to it.
+    ///
+    /// The gradient of a parameter is there anyway ([`Gradients::get`](crate::Gradients::get),
+    /// [`Gradients::by_var`](crate::Gradients::by_var)); that of any other value, what PyTorch calls `retain_grad`, is a value to
+    /// be kept: `grad(loss, [y])[0].keep()`. Kept on a parameter, the value of the step stays, and the optimizer copies what
+    /// it would have written in place.
+    ///
+    /// ```
+    /// use wengert_autograd::{Param, Tape, Tensor, grad};
+    /// let w = Param::new(Tensor::<f64>::scalar(3.0));
+    /// let tape = Tape::training(0);
+    /// let x = tape.param(&w);
+    /// let y = x.square().keep();
+    /// let loss = y * y;
+    /// let dy = grad(loss, [y])[0].keep();
+    /// let grads = loss.backward();
+    /// assert_eq!((y.item(), dy.item()), (9.0, 18.0));
+    /// assert_eq!(grads.by_var(x), grads.get(&w));
+    /// ```
     pub fn keep(self) -> Self {
         let mut g = self.tape.graph.borrow_mut();
         if !g.kept.contains(&self.id) {

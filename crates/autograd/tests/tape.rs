@@ -273,6 +273,51 @@ fn a_spent_value_says_what_to_do() {
     assert!(m.contains("spent"), "{m}");
 }
 
+/// A parameter's gradient is there anyway, by the parameter and by its handle; what `keep` keeps is the value, as of the step.
+#[test]
+fn a_parameter_can_be_kept() {
+    let mut w = Param::new(vector(&[1.0, 2.0]));
+    let mut frozen = Param::new(vector(&[3.0, 4.0]));
+    frozen.set_trainable(false);
+    let mut tape = Tape::training(0);
+    for step in 0..3 {
+        tape.reset();
+        let (v, c) = (tape.param(&w), tape.param(&frozen));
+        let kept = step > 0;
+        if kept {
+            assert_eq!((v.keep().index(), c.keep().index()), (v.index(), c.index()));
+        }
+        let y = v * c;
+        let loss = (y * v).sum();
+        let [by_handle, by_value] = grad(loss, [v, y]).map(Var::keep);
+        let before = w.value().to_vec();
+        let expected = [6.0 * before[0], 8.0 * before[1]];
+        let grads = loss.backward();
+        assert_eq!(grads.get(&w).unwrap().to_vec(), expected);
+        assert_eq!(grads.by_var(v).unwrap().to_vec(), expected);
+        assert_eq!(
+            by_handle.value().to_vec(),
+            expected,
+            "a gradient that is kept"
+        );
+        assert_eq!(by_value.value().to_vec(), before, "that of any value");
+        assert!(grads.by_var(c).is_none() && grads.by_var(y).is_none());
+        assert_eq!(w.value().is_unique(), !kept);
+        for (x, g) in w.value_mut().as_mut_slice().iter_mut().zip(expected) {
+            *x -= 0.125 * g;
+        }
+        if kept {
+            assert_eq!(v.value().to_vec(), before, "before the update");
+            assert_eq!(c.value().to_vec(), [3.0, 4.0]);
+        } else {
+            assert!(message(|| drop(v.value())).contains("spent"));
+        }
+        assert_eq!(w.value().to_vec(), [before[0] * 0.25, 0.0]);
+    }
+    tape.reset();
+    assert!(w.value().is_unique(), "the next step lets go");
+}
+
 #[test]
 fn misuse_is_explained() {
     let (s, t) = (Tape::<f64>::inference(), Tape::<f64>::inference());
