@@ -11,6 +11,7 @@ use crate::var::Var;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use wengert_tensor::list::Listed;
+use wengert_tensor::order::order;
 
 /// Appends the cotangents of everything that `roots` depend on and that `depends` marks. Returns the adjoint of every
 /// node up to the last root.
@@ -264,21 +265,39 @@ pub(crate) fn differentiate_outputs<'t, T: Float>(
         .zip(cotangents)
         .map(|(y, c)| (y.id, c.id))
         .collect();
-    let adjoint = T::differentiate(tape, &roots, &depends);
-    let results: Vec<Var<'t, T>> = (wrt.iter())
-        .map(|w| match adjoint.get(w.id as usize).copied().flatten() {
+    let mut adjoint = T::differentiate(tape, &roots, &depends);
+    separate(tape, &mut adjoint, &ids);
+    let mut results: Vec<Var<'t, T>> = Vec::with_capacity(wrt.len());
+    for w in wrt {
+        results.push(match adjoint.get(w.id as usize).copied().flatten() {
             Some(a) => Var::new(tape, a),
             None => tape.zeros(w.shape()),
-        })
-        .collect();
+        });
+    }
     let mut g = tape.graph.borrow_mut();
     let ids = results.iter().map(|v| v.id).collect();
     g.record_event(event, before, ids);
     results
 }
 
+/// Several inputs may have one adjoint, as those of a sum: each gets a variable of its own.
+#[track_caller]
+fn separate<T: Float>(tape: &Tape<T>, adjoint: &mut [Option<u32>], wrt: &[u32]) {
+    let of = |w: u32| Some((adjoint.get(w as usize).copied()??, w));
+    let pairs: Vec<(u32, u32)> = wrt.iter().filter_map(|&w| of(w)).collect();
+    let order = order(pairs.len(), &|a, b| pairs[a].cmp(&pairs[b]));
+    let mut pairs: Vec<(u32, u32)> = order.into_iter().map(|i| pairs[i]).collect();
+    pairs.dedup();
+    for shared in pairs.chunk_by(|x, y| x.0 == y.0).filter(|s| s.len() > 1) {
+        for &(a, w) in shared {
+            adjoint[w as usize] = Some(Var::new(tape, a).apart().id);
+        }
+    }
+}
+
 /// Gradient of a scalar with respect to each of `wrt`, as `Var`s on the same tape, to be differentiated again at will.
-/// Spends nothing. Zeros where the loss does not depend on an input.
+/// Spends nothing. Zeros where the loss does not depend on an input. The gradients for two inputs are two variables, also where
+/// they are one value.
 ///
 /// ```
 /// use wengert_autograd::{Tape, Tensor, grad};

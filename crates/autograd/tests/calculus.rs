@@ -117,6 +117,94 @@ fn jacobians_by_rows_and_by_columns_agree() {
     assert!(wide.to_vec().iter().all(|j| (j + 0.2).abs() < 1e-15));
 }
 
+/// The derivatives of `a + b` for both are one value, and two variables: what is done to one of them is not done to the other.
+#[test]
+fn equal_derivatives_are_variables_of_their_own() {
+    let (a, b) = (vector(&[1.0, 2.0]), vector(&[3.0, -1.0]));
+    let mut tape = Tape::<f64>::training(0);
+    for _ in 0..3 {
+        tape.reset();
+        let (x, y) = (tape.input(&a), tape.input(&b));
+        let [gx, gy, again] = grad((x + y).square().sum(), [x, y, x]);
+        assert_eq!(gx.index(), again.index(), "one variable asked for twice");
+        let z = (gx * 2.0 + gy.square()).sum();
+        // With respect to one of them.
+        let [by_x, by_y] = grad(z, [gx, gy]);
+        assert_eq!(by_x.value().to_vec(), [2.0, 2.0]);
+        assert_eq!(by_y.value().to_vec(), [16.0, 4.0]);
+        // Through both: 2 (2 + 2 gy).
+        let [through] = grad(z, [x]);
+        assert_eq!(through.value().to_vec(), [36.0, 12.0]);
+        // A hook on one of them.
+        gx.hook(|g| g * 10.0);
+        let [hooked] = grad(z, [x]);
+        assert_eq!(hooked.value().to_vec(), [72.0, 48.0]);
+        assert_eq!(gx.value().to_vec(), [8.0, 2.0]);
+        assert_eq!(gy.value().to_vec(), [8.0, 2.0]);
+    }
+    // Of three, in batches, and of a rule that says so itself.
+    let x = tape.input(&Tensor::from_fn([3, 2], |i| (2 * i[0] + i[1]) as f64));
+    let second = vmap(
+        |[x]| {
+            let [p, q, r] = [x * 1.0, x * 2.0, x * 3.0];
+            let [gp, gq, gr] = grad((p + q + r).powi(3).sum(), [p, q, r]);
+            let [d] = grad((gp + gq.square() + gr * 5.0).sum(), [gr]);
+            d
+        },
+        [x],
+    );
+    assert_eq!(second.value().to_vec(), [5.0; 6]);
+}
+
+/// A hook on one operand of `a + b` leaves the other's derivative alone, and observers and parameters get one each.
+#[test]
+fn operands_of_a_sum_have_derivatives_of_their_own() {
+    use wengert_autograd::{NodeInfo, Observer, Seen};
+    struct Log(Vec<(u32, Vec<f64>)>);
+    impl Observer<f64> for Log {
+        fn wants(&mut self, _: &NodeInfo<'_>) -> bool {
+            true
+        }
+        fn see(&mut self, n: &NodeInfo<'_>, what: Seen, t: &Tensor<f64>) {
+            if what == Seen::Adjoint {
+                self.0.push((n.id, t.to_vec()));
+            }
+        }
+        fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
+            self
+        }
+    }
+    let (a, b) = (
+        Param::new(vector(&[1.0, 2.0])),
+        Param::new(vector(&[3.0, -1.0])),
+    );
+    let mut tape = Tape::<f64>::training(0);
+    for hooked in [false, true, false] {
+        tape.reset();
+        tape.set_observer(Box::new(Log(Vec::new())));
+        let (x, y) = (tape.param(&a) * 2.0, tape.param(&b) * 1.0);
+        if hooked {
+            x.hook(|g| g * 10.0);
+        }
+        let mut grads = (x + y).square().sum().backward();
+        let log = tape.take_observer().unwrap().into_any();
+        let log = log.downcast::<Log>().unwrap().0;
+        let seen = |v: Var<'_, f64>| &log.iter().find(|l| l.0 == v.index()).unwrap().1;
+        let by = if hooked { 10.0 } else { 1.0 };
+        assert_eq!(seen(x)[..], [10.0 * by, 6.0 * by]);
+        assert_eq!(seen(y)[..], [10.0, 6.0]);
+        assert_eq!(grads.get(&a).unwrap().to_vec(), [20.0 * by, 12.0 * by]);
+        // Those of the parameters are memory of their own.
+        grads.by_id_mut(a.id()).unwrap().as_mut_slice().fill(0.0);
+        assert_eq!(grads.get(&b).unwrap().to_vec(), [10.0, 6.0]);
+    }
+    tape.reset();
+    let (x, y) = (tape.param(&a), tape.param(&b));
+    let mut grads = (x + y).square().sum().backward();
+    grads.by_id_mut(a.id()).unwrap().as_mut_slice().fill(0.0);
+    assert_eq!(grads.get(&b).unwrap().to_vec(), [8.0, 2.0]);
+}
+
 #[test]
 fn own_derivatives_replace_those_of_the_forward_function() {
     // ln(1 + e^x) with a stable derivative, differentiated twice.

@@ -346,12 +346,14 @@ impl<T: Float> Op<T> for Cat {
     }
 }
 
-/// Ends the flow of gradients.
+/// The same value, as a variable of its own. A gradient flows through it, or ends there.
 #[derive(Debug, PartialEq)]
-struct Detach;
-impl<T: Float> Op<T> for Detach {
+struct Same {
+    flows: bool,
+}
+impl<T: Float> Op<T> for Same {
     fn name(&self) -> &'static str {
-        "detach"
+        if self.flows { "same" } else { "detach" }
     }
     fn shape(&self, inputs: &[&[usize]]) -> Result<Dims> {
         Ok(Dims::from_slice(inputs[0]))
@@ -366,10 +368,10 @@ impl<T: Float> Op<T> for Detach {
         true
     }
     fn batch<'t>(&self, ctx: &BatchCtx<'t, '_, T>) -> Option<Var<'t, T>> {
-        Some(ctx.input(0).apply(Detach))
+        Some(ctx.input(0).apply(Same { flows: self.flows }))
     }
-    fn vjp<'t>(&self, _: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
-        small![None]
+    fn vjp<'t>(&self, ctx: &VjpCtx<'t, '_, T>) -> Cotangents<'t, T> {
+        small![self.flows.then(|| ctx.cotangent())]
     }
 }
 
@@ -630,7 +632,13 @@ impl<'t, T: Float> Var<'t, T> {
     /// The same value; no gradient flows through it.
     #[track_caller]
     pub fn detach(self) -> Self {
-        self.tape().apply_no_grad(Detach, &[self])
+        self.tape().apply_no_grad(Same { flows: false }, &[self])
+    }
+
+    /// The same value as a variable of its own: what is differentiated with respect to one of them, or hooked, is not the other.
+    #[track_caller]
+    pub(crate) fn apart(self) -> Self {
+        self.apply(Same { flows: true })
     }
 
     /// The same value in row-major memory order; a copy only where needed.
