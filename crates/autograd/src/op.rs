@@ -71,6 +71,10 @@ pub trait Op<T: Float>: DynEq + Debug + Send + Sync {
     fn shape(&self, inputs: &[&[usize]]) -> Result<Dims>;
 
     /// Computes the output.
+    ///
+    /// The kernel may use rayon, with any number of threads. With more than two, though, a thread that waits for a part of such
+    /// work now and then takes up what keeps the pool awake, and is back only after some tenths of a second. The tasks of
+    /// [`wengert_tensor::parallel`] say that somebody waits for them, and know no such pause.
     fn forward(&self, ctx: &mut ForwardCtx<'_, T>);
 
     /// Records the cotangents of the inputs: for `y = f(x)` and the cotangent `gy`, the vectors `gyᵀ ∂f/∂x`.
