@@ -7,7 +7,7 @@ use crate::ops::compiled_here;
 use crate::var::Var;
 use smallvec::SmallVec;
 use wengert_tensor::list::Listed;
-use wengert_tensor::shape::{Layout, advance, checked_numel, contiguous_strides};
+use wengert_tensor::shape::{Layout, advance, checked_numel};
 use wengert_tensor::{Dims, Real, Result, Tensor, parallel};
 
 compiled_here! {
@@ -38,22 +38,32 @@ fn pad_constant<T: Real>(
     let inner: usize = sizes[last + 1..].iter().product();
     let [before, len, after] = [pads[last].0, sizes[last], pads[last].1].map(|n| n * inner);
     let to = before + len + after;
-    let x = x.contiguous();
-    let x = x.as_slice().expect("made contiguous above");
+    // Read where they lie, if side by side.
+    let row = Layout {
+        shape: Dims::from_slice(&sizes[last..]),
+        strides: x.strides()[last..].iter().copied().listed(),
+        offset: 0,
+    };
+    let x = if row.is_contiguous() {
+        x
+    } else {
+        &x.contiguous()
+    };
+    let (data, first) = (x.storage().as_slice(), x.layout().offset);
     if out.len() == to {
         parallel::fill(&mut out[..before], value);
-        parallel::copy(x, &mut out[before..before + len]);
+        parallel::copy(&data[first..][..len], &mut out[before..before + len]);
         return parallel::fill(&mut out[before + len..], value);
     }
     // Rows of the result, as places of the input.
     let rows = Layout {
         shape: Dims::from_slice(&shape[..last]),
-        strides: contiguous_strides(&sizes[..last]),
+        strides: x.strides()[..last].iter().copied().listed(),
         offset: 0,
     };
     let some = (parallel::GRAIN / 2).div_ceil(to);
     parallel::chunks_mut(out, some * to, |task, out| {
-        let (mut index, mut at) = (Dims::from_elem(0, last), 0);
+        let (mut index, mut at) = (Dims::from_elem(0, last), first as isize);
         let mut rest = task * some;
         for k in (0..last).rev() {
             index[k] = rest % shape[k];
@@ -63,7 +73,7 @@ fn pad_constant<T: Real>(
         for out in out.chunks_exact_mut(to) {
             if (0..last).all(|k| index[k].wrapping_sub(pads[k].0) < sizes[k]) {
                 out[..before].fill(value);
-                out[before..][..len].copy_from_slice(&x[at as usize * len..][..len]);
+                out[before..][..len].copy_from_slice(&data[at as usize..][..len]);
                 out[before + len..].fill(value);
             } else {
                 out.fill(value);
