@@ -20,13 +20,12 @@ compiled_here! {
     }
 }
 
-/// Factors side by side.
-const W: usize = 64;
-
 /// Accumulators in whole cache lines: one that lies in two is stored and loaded several times as slowly.
-#[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Side<T>([T; W]);
+struct Aligned<T, const N: usize>([T; N]);
+
+/// Accumulators of a line's product.
+const ACCUMULATORS: usize = 64;
 
 /// Numbers of a long line that one task multiplies. How a line is cut depends on its length alone.
 const PIECE: usize = parallel::GRAIN / 4;
@@ -51,7 +50,8 @@ impl<T: Real> Kernel for ProdOf<'_, T> {
             .zip(self.out.chunks_exact_mut(width));
         for (x, out) in blocks {
             if inner == 1 {
-                let mut acc = Side([T::one(); W]);
+                const W: usize = ACCUMULATORS;
+                let mut acc = Aligned([T::one(); W]);
                 // Four at a time, so that the accumulators are seldom stored and loaded.
                 let chunks = x.chunks_exact(4 * W);
                 let rest = chunks.remainder();
@@ -83,11 +83,11 @@ impl<T: Real> Kernel for ProdOf<'_, T> {
 
 /// Multiplies accumulators, and the numbers left over, in a fixed tree.
 #[inline(never)]
-fn fold<T: Real>(Side(mut acc): Side<T>, rest: &[T]) -> T {
+fn fold<T: Real>(Aligned(mut acc): Aligned<T, ACCUMULATORS>, rest: &[T]) -> T {
     for (a, &v) in acc.iter_mut().zip(rest) {
         *a *= v;
     }
-    let mut w = W / 2;
+    let mut w = ACCUMULATORS / 2;
     while w > 0 {
         for k in 0..w {
             acc[k] *= acc[k + w];
@@ -220,8 +220,8 @@ impl<T: Real> Kernel for OthersOf<'_, '_, T> {
     }
 }
 
-/// Factors side by side in the derivative of the product of a line.
-const SIDE: usize = 32;
+/// Columns that the derivative of a line's product makes of the line.
+const LINE_COLUMNS: usize = 32;
 
 /// As [`OthersOf`], for lines of `n` elements that lie one behind the other.
 struct OthersOfLines<'a, T: Real> {
@@ -234,16 +234,18 @@ impl<T: Real> Kernel for OthersOfLines<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let (n, rest) = (self.n, self.n % SIDE);
+        const W: usize = LINE_COLUMNS;
+        let (n, rest) = (self.n, self.n % W);
         let lines = self.x.chunks_exact(n).zip(self.out.chunks_exact_mut(n));
         for ((x, out), &g) in lines.zip(self.g) {
             // The line as columns, side by side: what stands before an element in its column, then what stands behind and in
             // the other columns.
-            let mut product = [T::one(); SIDE];
-            let whole = x.chunks_exact(SIDE).zip(out.chunks_exact_mut(SIDE));
+            let mut product = Aligned([T::one(); W]);
+            let product = &mut product.0;
+            let whole = x.chunks_exact(W).zip(out.chunks_exact_mut(W));
             for (x, y) in whole {
-                y.copy_from_slice(&product);
-                for j in T::Lane::<I>::places(SIDE) {
+                y.copy_from_slice(product);
+                for j in T::Lane::<I>::places(W) {
                     product[j] *= x[j];
                 }
             }
@@ -251,26 +253,26 @@ impl<T: Real> Kernel for OthersOfLines<'_, T> {
                 out[n - rest + j] = product[j];
                 product[j] *= x[n - rest + j];
             }
-            let (mut columns, mut before) = ([0.0; SIDE], [0.0; SIDE]);
-            for j in 0..SIDE {
+            let (mut columns, mut before) = ([0.0; W], [0.0; W]);
+            for j in 0..W {
                 columns[j] = product[j].as_f64();
             }
-            let used = SIDE.min(n);
+            let used = W.min(n);
             others(&mut columns[..used], &mut before[..used], g.as_f64());
-            for j in 0..SIDE {
+            for j in 0..W {
                 product[j] = T::from_f64(columns[j]);
             }
             for j in 0..rest {
                 out[n - rest + j] *= product[j];
                 product[j] *= x[n - rest + j];
             }
-            let whole = x.chunks_exact(SIDE).zip(out.chunks_exact_mut(SIDE));
+            let whole = x.chunks_exact(W).zip(out.chunks_exact_mut(W));
             for (x, y) in whole.rev() {
                 // Two loops: of one it is not known that the slices do not overlap.
-                for j in T::Lane::<I>::places(SIDE) {
+                for j in T::Lane::<I>::places(W) {
                     y[j] *= product[j];
                 }
-                for j in T::Lane::<I>::places(SIDE) {
+                for j in T::Lane::<I>::places(W) {
                     product[j] *= x[j];
                 }
             }
@@ -307,8 +309,8 @@ fn prod_grad<T: Real>(x: &Tensor<T>, g: &Tensor<T>, out: &mut [T], axis: usize) 
     if inner == 1 {
         return prod_grad_lines(x, g, out, n);
     }
-    let columns = (parallel::GRAIN / 2).div_ceil(n).max(COLUMNS);
-    if block == x.len() {
+    // A matrix, so many columns in a task.
+    let matrix = |x: &[T], g: &[T], out: &mut [T], columns: usize| {
         parallel::bands([(out, 1)], inner, columns, |first, count, [out]| {
             dispatch_narrow(OthersOf {
                 x,
@@ -319,23 +321,17 @@ fn prod_grad<T: Real>(x: &Tensor<T>, g: &Tensor<T>, out: &mut [T], axis: usize) 
                 out,
             });
         });
-        return;
+    };
+    if block == x.len() {
+        let columns = (parallel::GRAIN / 2).div_ceil(n).max(COLUMNS);
+        return matrix(x, g, out, columns);
     }
     let blocks = (parallel::GRAIN / 2).div_ceil(block);
     parallel::chunks_mut(out, blocks * block, |chunk, out| {
         for (k, out) in out.chunks_exact_mut(block).enumerate() {
             let at = chunk * blocks + k;
             let (x, g) = (&x[at * block..][..block], &g[at * inner..][..inner]);
-            parallel::bands([(out, 1)], inner, inner, |first, count, [out]| {
-                dispatch_narrow(OthersOf {
-                    x,
-                    g,
-                    inner,
-                    first,
-                    count,
-                    out,
-                });
-            });
+            matrix(x, g, out, inner);
         }
     });
 }
