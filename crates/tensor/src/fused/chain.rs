@@ -8,6 +8,7 @@ use super::CInstr;
 use crate::simd::{Level, level};
 use crate::vector::Vector;
 use crate::{Real, of_type};
+use std::ops::Range;
 
 /// A function that runs in registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -151,25 +152,25 @@ fn link<T: Real>(ins: &CInstr<T>, before: Option<u32>, stored: bool) -> Link<T> 
     }
 }
 
-/// Runs a chain on the first `len` elements of the slots.
-type ChainFn<T> = unsafe fn(chain: &Chain<T>, table: &[*mut T], len: usize);
+/// Runs a chain on the elements `part` of the slots.
+type ChainFn<T> = unsafe fn(chain: &Chain<T>, table: &[*mut T], part: Range<usize>);
 
 /// Registers that a run passes through its instructions at a time.
 const REGISTERS: usize = 4;
 
 /// # Safety
-/// The instruction set of `V` is available. Every slot that the chain names is valid for `len` elements.
+/// The instruction set of `V` is available. Every slot that the chain names is valid for `part`.
 #[inline(always)]
-unsafe fn run<V: Vector>(chain: &Chain<V::Elem>, table: &[*mut V::Elem], len: usize) {
+unsafe fn run<V: Vector>(chain: &Chain<V::Elem>, table: &[*mut V::Elem], part: Range<usize>) {
     let wide = REGISTERS * V::LANES;
-    let mut at = 0;
-    // SAFETY: by the contract, and every strip ends at `len`.
+    let mut at = part.start;
+    // SAFETY: by the contract, and every strip ends at the end of `part`.
     unsafe {
-        while len - at >= wide {
+        while part.end - at >= wide {
             strip::<V, REGISTERS, false>(chain, table, at, wide);
             at += wide;
         }
-        match len - at {
+        match part.end - at {
             0 => {}
             n if n <= V::LANES => strip::<V, 1, true>(chain, table, at, n),
             n => strip::<V, REGISTERS, true>(chain, table, at, n),
@@ -256,14 +257,14 @@ macro_rules! functions {
     ($elem:ty, $v512:ident, $v256:ident) => {{
         use crate::vector::x86::{$v256, $v512};
         #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")]
-        unsafe fn avx512(chain: &Chain<$elem>, table: &[*mut $elem], len: usize) {
+        unsafe fn avx512(chain: &Chain<$elem>, table: &[*mut $elem], part: Range<usize>) {
             // SAFETY: the contract is passed on.
-            unsafe { run::<$v512>(chain, table, len) }
+            unsafe { run::<$v512>(chain, table, part) }
         }
         #[target_feature(enable = "avx2,fma,bmi2")]
-        unsafe fn avx2(chain: &Chain<$elem>, table: &[*mut $elem], len: usize) {
+        unsafe fn avx2(chain: &Chain<$elem>, table: &[*mut $elem], part: Range<usize>) {
             // SAFETY: the contract is passed on.
-            unsafe { run::<$v256>(chain, table, len) }
+            unsafe { run::<$v256>(chain, table, part) }
         }
         Functions {
             avx512: Some(avx512),
@@ -294,15 +295,15 @@ fn function<T: Real>() -> Option<ChainFn<T>> {
 }
 
 impl<T: Real> Chain<T> {
-    /// Runs the chain on the first `len` elements of the slots.
+    /// Runs the chain on the elements `part` of the slots.
     ///
     /// # Safety
-    /// Every slot that the chain names is valid for `len` elements, its results for writing, and no result overlaps an
-    /// operand of its instruction.
+    /// Every slot that the chain names is valid for `part`, its results for writing, and no result overlaps an operand of its
+    /// instruction.
     #[inline]
-    pub unsafe fn run(&self, table: &[*mut T], len: usize) {
+    pub unsafe fn run(&self, table: &[*mut T], part: Range<usize>) {
         let f = function::<T>().expect("chains are made where there is one");
         // SAFETY: `function` returns it where the instruction set is available; the rest by the contract.
-        unsafe { f(self, table, len) }
+        unsafe { f(self, table, part) }
     }
 }

@@ -1,7 +1,7 @@
 //! Reductions of few rows: each block of the result is made in place, row by row, without partial results.
 
 use super::reduce::better;
-use super::run::Plan;
+use super::run::{Plan, asked};
 use super::{CHUNK, Reduce, UNIT};
 use crate::lane::Lane;
 use crate::list::Listed;
@@ -44,7 +44,11 @@ impl<T: Real> Plan<'_, T> {
             reduced.iter_mut().map(|r| Parts::new(r)).listed();
         // Instructions ask for what comes next; without any the additions do.
         let ask = self.far && self.p.instrs.is_empty();
-        let pieces = if ask { self.block.div_ceil(UNIT) } else { 1 };
+        let pieces = if ask {
+            self.block.div_ceil(asked::<T>())
+        } else {
+            1
+        };
         let column = |unit: usize| (unit / blocks, unit % blocks * self.block);
         parallel::tasks(all.div_ceil(some), |task| {
             self.with_frame(|frame| {

@@ -22,6 +22,12 @@ const STREAMED: usize = 2;
 /// ahead takes longer than it saves.
 const FAR: usize = 2 << 20;
 
+/// Elements that are asked for at a time. A processor has sixteen lines of the cache on their way; while it waits for a place for the
+/// next one it does not get to the arithmetic behind.
+pub(super) const fn asked<T>() -> usize {
+    if size_of::<T>() > 4 { 64 } else { 256 }
+}
+
 thread_local! {
     /// Register memory of this thread, reused by every run.
     static SCRATCH: Cell<Option<Storage<f64>>> = const { Cell::new(None) };
@@ -220,8 +226,8 @@ pub(super) struct Frame<'m, T> {
     table: &'m mut [*mut T],
     /// Elements of the block.
     len: usize,
-    /// Pieces in which an instruction takes a block, and those of all instructions.
-    pieces: usize,
+    /// Elements in which an instruction or a chain takes a block, and how many such pieces of a block all of them take.
+    piece: usize,
     turns: usize,
 }
 
@@ -340,21 +346,24 @@ impl<T: Real> Plan<'_, T> {
                 table[p.n_inputs + r] = unsafe { regs.add(r * self.block) };
             }
             self.prepare(regs, table);
-            // A single instruction takes a long block in pieces, so that asking ahead and computing take turns.
-            let alone = self.far && p.instrs.len() == 1;
-            let pieces = if alone { self.block.div_ceil(UNIT) } else { 1 };
-            let turns = (p.parts.iter())
+            let passes: usize = (p.parts.iter())
                 .map(|part| match part {
                     Part::Chain(_) => 1,
-                    Part::Steps(from, to) => (to - from) * pieces,
+                    Part::Steps(from, to) => to - from,
                 })
                 .sum();
+            // Few passes take a long block in pieces, so that asking ahead and computing take turns.
+            let pieces = match self.far {
+                true => (self.block / asked::<T>()).div_ceil(passes.max(1)).max(1),
+                false => 1,
+            };
+            let piece = self.block.div_ceil(pieces).next_multiple_of(64);
             f(&mut Frame {
                 regs,
                 table,
                 len: 0,
-                pieces,
-                turns,
+                piece,
+                turns: passes * self.block.div_ceil(piece),
             });
             if self.stream_at.is_some() {
                 stream::finish();
@@ -369,7 +378,7 @@ impl<T: Real> Plan<'_, T> {
         let Frame {
             regs,
             table,
-            pieces,
+            piece,
             turns,
             ..
         } = frame;
@@ -381,19 +390,25 @@ impl<T: Real> Plan<'_, T> {
             }
             turn += 1;
         };
+        let pieces = || {
+            (0..len)
+                .step_by(*piece)
+                .map(|from| from..len.min(from + *piece))
+        };
         for part in &p.parts {
             match part {
                 Part::Chain(chain) => {
-                    ask();
-                    // SAFETY: every slot pointer is valid for `len` elements of this block, and `Program::new` has
-                    // checked that the destination is not among the operands and is no input.
-                    unsafe { chain.run(table, len) }
+                    for piece in pieces() {
+                        ask();
+                        // SAFETY: every slot pointer is valid for `len` elements of this block, and `Program::new` has
+                        // checked that the destination is not among the operands and is no input.
+                        unsafe { chain.run(table, piece) }
+                    }
                 }
                 Part::Steps(from, to) => {
                     for ins in &p.instrs[*from..*to] {
-                        for k in 0..*pieces {
+                        for piece in pieces() {
                             ask();
-                            let piece = len * k / *pieces..len * (k + 1) / *pieces;
                             // SAFETY: as above.
                             unsafe { step(ins, table, piece, at, self.keys) };
                         }
