@@ -1,24 +1,14 @@
 //! Metrics against values of numpy by the definitions of scikit-learn (`reference/metrics.py`) and against counting by hand.
 
+mod common;
 mod reference;
+use common::sequence;
 use reference::*;
 use wengert_tensor::Tensor;
 use wengert_train::metric::{
     Accuracy, BinaryCounts, ConfusionMatrix, MeanAbsoluteError, MeanSquaredError, Metric,
     Perplexity, R2, TopK,
 };
-
-/// A fixed pseudo-random sequence in [0, 1).
-fn sequence(n: usize, mut k: u64) -> Vec<f64> {
-    (0..n)
-        .map(|_| {
-            k = k
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (k >> 11) as f64 / (1u64 << 53) as f64
-        })
-        .collect()
-}
 
 const N: usize = 200;
 const C: usize = 5;

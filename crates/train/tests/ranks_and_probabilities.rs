@@ -5,6 +5,7 @@ mod common;
 #[path = "reference/scikit.rs"]
 mod scikit;
 
+use common::sequence;
 use scikit::*;
 use std::panic::catch_unwind;
 use wengert_nn::loss::CrossEntropy;
@@ -22,18 +23,6 @@ const ALL: [Averaging; 3] = [Averaging::Macro, Averaging::Weighted, Averaging::M
 
 type Values = ((), Tensor<f64>);
 type Labels = ((), Tensor<i64>);
-
-/// A fixed pseudo-random sequence in [0, 1).
-fn sequence(n: usize, mut k: u64) -> Vec<f64> {
-    (0..n)
-        .map(|_| {
-            k = k
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (k >> 11) as f64 / (1u64 << 53) as f64
-        })
-        .collect()
-}
 
 fn vector<E: wengert_tensor::Element>(x: Vec<E>) -> Tensor<E> {
     let n = x.len();

@@ -8,6 +8,11 @@ use wengert_tensor::{Real, Tensor};
 macro_rules! of_probabilities {
     ($name:ident, $target:ty) => {
         impl $name {
+            /// Nothing seen yet; for logits.
+            pub fn new() -> Self {
+                Self::default()
+            }
+
             /// The scores are probabilities, not logits.
             pub fn probabilities(mut self) -> Self {
                 self.kind = ScoreKind::Probabilities;
@@ -103,11 +108,6 @@ pub struct BrierScore {
 of_probabilities!(BrierScore, i64);
 
 impl BrierScore {
-    /// Nothing seen yet; for logits.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Passes over this label, such as padding.
     pub fn ignore(mut self, label: i64) -> Self {
         self.ignore = Some(label);
@@ -162,11 +162,6 @@ pub struct BinaryBrierScore {
 of_probabilities!(BinaryBrierScore, T);
 
 impl BinaryBrierScore {
-    /// Nothing seen yet; for logits.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Takes scores and targets of the same shape in.
     ///
     /// # Errors
@@ -276,12 +271,7 @@ impl Bins {
 macro_rules! binned {
     ($name:ident) => {
         impl $name {
-            /// Nothing seen yet; for logits, with 15 bins.
-            pub fn new() -> Self {
-                Self::default()
-            }
-
-            /// Another number of bins. What was seen is forgotten.
+            /// Another number of bins than 15. What was seen is forgotten.
             ///
             /// # Panics
             /// When it is 0.

@@ -60,3 +60,15 @@ impl Drop for Dir {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
+
+/// A fixed pseudo-random sequence in [0, 1).
+pub fn sequence(n: usize, mut k: u64) -> Vec<f64> {
+    (0..n)
+        .map(|_| {
+            k = k
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (k >> 11) as f64 / (1u64 << 53) as f64
+        })
+        .collect()
+}
